@@ -1,0 +1,67 @@
+// Messages between the supervising and the serving process. Accepted sockets travel beside them: the message
+// `connection` carries one as its handle, so the listening socket survives a restart of the serving process.
+import { FieldError, errorCodes } from '@edgeloop/shared/errors';
+import { GoldenSamples } from '@edgeloop/shared/golden';
+import { ModelName, ModelVersion } from '@edgeloop/shared/identifiers';
+import { Manifest } from '@edgeloop/shared/manifest';
+import { z } from 'zod';
+
+const RequestId = z.number().int();
+
+/** A model version on this device's disk. `path` is the ONNX file. */
+export const ModelFiles = z.object({
+  name: ModelName,
+  version: ModelVersion,
+  path: z.string(),
+  manifest: Manifest,
+  golden: GoldenSamples.optional(),
+});
+export type ModelFiles = z.infer<typeof ModelFiles>;
+
+export const ToServing = z.discriminatedUnion('kind', [
+  /** Load in fresh worker threads, run the golden samples, and keep it warm beside what answers now. */
+  z.object({ kind: z.literal('load'), requestId: RequestId, model: ModelFiles }),
+  /** Answer requests without a version with this one, from now on. It must be loaded. */
+  z.object({ kind: z.literal('activate'), requestId: RequestId, name: ModelName, version: ModelVersion }),
+  /** Forget a version once its requests in flight are done, and end its worker threads. */
+  z.object({ kind: z.literal('unload'), requestId: RequestId, name: ModelName, version: ModelVersion }),
+  /** Append to this journal file from now on; the reply says that the former one is complete and on disk. */
+  z.object({ kind: z.literal('journal'), requestId: RequestId, path: z.string() }),
+  /** Everything that was active before is active again: answer ready. */
+  z.object({ kind: z.literal('ready') }),
+  /** The supervisor's answer to `feedback`. */
+  z.object({
+    kind: z.literal('feedback_result'),
+    requestId: RequestId,
+    error: z.object({ code: z.enum(errorCodes), message: z.string(), errors: z.array(FieldError).optional() }).optional(),
+  }),
+  /** A new caller; comes with the socket. */
+  z.object({ kind: z.literal('connection') }),
+  /** Finish what is in flight and exit with 0. */
+  z.object({ kind: z.literal('stop') }),
+]);
+export type ToServing = z.infer<typeof ToServing>;
+
+export const ServingCounts = z.object({
+  name: ModelName,
+  version: ModelVersion,
+  /** Since the version was loaded in this process. */
+  succeeded: z.number().int(),
+  failed: z.number().int(),
+});
+export type ServingCounts = z.infer<typeof ServingCounts>;
+
+export const ToSupervisor = z.discriminatedUnion('kind', [
+  /** The process is up and takes messages. */
+  z.object({ kind: z.literal('started') }),
+  z.object({
+    kind: z.literal('reply'),
+    requestId: RequestId,
+    error: z.object({ code: z.enum(errorCodes), message: z.string() }).optional(),
+  }),
+  /** A caller's truth for an earlier prediction; the supervisor knows the predictions. */
+  z.object({ kind: z.literal('feedback'), requestId: RequestId, inferenceId: z.string(), label: z.string() }),
+  /** Every second. */
+  z.object({ kind: z.literal('counts'), models: z.array(ServingCounts) }),
+]);
+export type ToSupervisor = z.infer<typeof ToSupervisor>;

@@ -1,0 +1,103 @@
+// MQTT messages and the bodies of the device port, once, for both sides. Unknown keys are tolerated: old agents talk to
+// new servers and the other way round.
+import { z } from 'zod';
+import { errorCodes } from './errors.ts';
+import { DeviceId, Instant, ModelName, ModelVersion, Sha256 } from './identifiers.ts';
+import { Labels } from './selector.ts';
+
+/** A model version that a device should run. `rolloutId` says on whose word: a version that failed is tried again only by a new rollout. */
+export const DesiredModel = z.object({
+  name: ModelName,
+  version: ModelVersion,
+  /** SHA-256 of the release document. */
+  release: Sha256,
+  /** Ed25519 signature over it, base64. */
+  signature: z.string(),
+  rolloutId: z.string(),
+});
+export type DesiredModel = z.infer<typeof DesiredModel>;
+
+export const Desired = z.object({ generation: z.number().int().min(0), models: z.array(DesiredModel) });
+export type Desired = z.infer<typeof Desired>;
+
+export const activationStates = ['fetching', 'verifying', 'warming', 'probation', 'failed'] as const;
+export const ActivationState = z.enum(activationStates);
+export type ActivationState = z.infer<typeof ActivationState>;
+
+export const ModelReport = z.object({
+  name: ModelName,
+  /** What answers requests now. */
+  active: z.object({ version: ModelVersion, since: Instant }).nullable(),
+  lastGood: ModelVersion.nullable(),
+  /** What is being brought up, or what failed; null when the desired version is active and past probation. */
+  candidate: z
+    .object({
+      version: ModelVersion,
+      rolloutId: z.string(),
+      state: ActivationState,
+      since: Instant,
+      error: z.object({ code: z.enum(errorCodes).catch('internal'), message: z.string() }).optional(),
+    })
+    .nullable(),
+});
+export type ModelReport = z.infer<typeof ModelReport>;
+
+export const DeviceFacts = z.object({
+  agentVersion: z.string(),
+  nodeVersion: z.string(),
+  platform: z.string(),
+  arch: z.string(),
+  cpus: z.number().int(),
+  cpuModel: z.string().default(''),
+  memoryBytes: z.number().int(),
+  hostname: z.string().default(''),
+});
+export type DeviceFacts = z.infer<typeof DeviceFacts>;
+
+export const Reported = z.object({
+  /** The desired generation this answers. */
+  generation: z.number().int().min(0),
+  models: z.array(ModelReport),
+  facts: DeviceFacts,
+  startedAt: Instant,
+  reportedAt: Instant,
+  outbox: z.object({ pendingItems: z.number().int(), pendingBytes: z.number().int(), droppedItems: z.number().int() }),
+});
+export type Reported = z.infer<typeof Reported>;
+
+/** `session` tells a late last will of an earlier connection from a word of the present one. */
+export const Presence = z.object({ status: z.enum(['online', 'offline']), session: z.string() });
+export type Presence = z.infer<typeof Presence>;
+
+export const Command = z.object({ id: z.string(), name: z.enum(['ping', 'flush']) });
+export type Command = z.infer<typeof Command>;
+
+export const CommandResult = z.object({ id: z.string(), ok: z.boolean(), message: z.string().default('') });
+export type CommandResult = z.infer<typeof CommandResult>;
+
+/** `POST /device/v1/enroll`, over TLS without a client certificate. */
+export const EnrolRequest = z.object({
+  secret: z.string(),
+  deviceId: DeviceId,
+  /** PKCS#10, PEM; the key never leaves the device. */
+  csr: z.string().max(10_000),
+  labels: Labels.default({}),
+  facts: DeviceFacts,
+});
+export type EnrolRequest = z.infer<typeof EnrolRequest>;
+
+export const EnrolResponse = z.object({
+  deviceId: DeviceId,
+  certificate: z.string(),
+  caCertificate: z.string(),
+  /** Ed25519 public key that signs releases, SPKI PEM. */
+  fleetKey: z.string(),
+  mqtt: z.object({ hosts: z.array(z.string()).min(1), port: z.number().int() }),
+});
+export type EnrolResponse = z.infer<typeof EnrolResponse>;
+
+/** `POST /device/v1/renew`, with the present client certificate. */
+export const RenewRequest = z.object({ csr: z.string().max(10_000) });
+export type RenewRequest = z.infer<typeof RenewRequest>;
+export const RenewResponse = z.object({ certificate: z.string() });
+export type RenewResponse = z.infer<typeof RenewResponse>;

@@ -1,0 +1,93 @@
+// Telemetry as it travels: numbered items, windows of one model version and labels of earlier predictions.
+import { z } from 'zod';
+import { Instant, ModelName, ModelVersion } from './identifiers.ts';
+import { QuantileSketch } from './sketches/ddsketch.ts';
+import { Histogram } from './sketches/histogram.ts';
+
+const Count = z.number().int().min(0);
+
+/** What one device saw of one model version between two instants. Windows of the same model version can be merged. */
+export const Window = z.object({
+  kind: z.literal('window'),
+  model: ModelName,
+  version: ModelVersion,
+  startedAt: Instant,
+  endedAt: Instant,
+  /** Requests answered with a result. */
+  succeeded: Count,
+  /** Requests that the agent or the model failed, by error code. */
+  failed: z.record(z.string(), Count),
+  /** Requests refused because the caller's input was wrong. */
+  invalid: Count,
+  /** Rows inferred. */
+  rows: Count,
+  /** Milliseconds from the whole request read to the answer ready, of succeeded requests. */
+  latencyMs: QuantileSketch,
+  /** Per feature with a reference, a sample of the rows. */
+  features: z.record(z.string(), Histogram),
+  confidence: Histogram.optional(),
+  /** Predicted classes. */
+  classes: z.record(z.string(), Count),
+  /** Set when the window was cut short by a death of the process or rebuilt after one. */
+  recovered: z.boolean().optional(),
+  resources: z.object({ rssBytes: Count, cpuMs: z.number().min(0) }).optional(),
+});
+export type Window = z.infer<typeof Window>;
+
+/** The truth of one earlier prediction. */
+export const LabelledPrediction = z.object({
+  inferenceId: z.string().min(1).max(200),
+  model: ModelName,
+  version: ModelVersion,
+  predictedAt: Instant,
+  predicted: z.string(),
+  label: z.string(),
+  labelledAt: Instant,
+});
+export type LabelledPrediction = z.infer<typeof LabelledPrediction>;
+
+export const LabelBatch = z.object({ kind: z.literal('labels'), labels: z.array(LabelledPrediction).min(1).max(500) });
+export type LabelBatch = z.infer<typeof LabelBatch>;
+
+/** Windows and labels that had to be dropped since the last such item, because the device's buffer was full. */
+export const Loss = z.object({ kind: z.literal('loss'), windows: Count, requests: Count, labels: Count });
+export type Loss = z.infer<typeof Loss>;
+
+export const TelemetryItem = z.discriminatedUnion('kind', [Window, LabelBatch, Loss]);
+export type TelemetryItem = z.infer<typeof TelemetryItem>;
+
+/**
+ * Items in the order of their numbers, from the lowest that is not acknowledged. `epoch` is the instant the device's
+ * outbox was created: a device that lost its disk starts a new epoch and counts from 1 again. An item is stored once
+ * per (device, epoch, sequence).
+ */
+export const TelemetryBatch = z.object({
+  epoch: Instant,
+  items: z
+    .array(z.object({ sequence: z.number().int().min(1), item: TelemetryItem }))
+    .min(1)
+    .max(1000),
+});
+export type TelemetryBatch = z.infer<typeof TelemetryBatch>;
+
+/** Everything of `epoch` up to and including `sequence` is stored durably. */
+export const TelemetryAck = z.object({ epoch: Instant, sequence: z.number().int().min(0) });
+export type TelemetryAck = z.infer<typeof TelemetryAck>;
+
+/** An input with its prediction, kept for training. `features` are in the order of the manifest's feature names. */
+export const CapturedSample = z.object({
+  inferenceId: z.string().min(1).max(200),
+  model: ModelName,
+  version: ModelVersion,
+  predictedAt: Instant,
+  reason: z.enum(['rate', 'low_confidence', 'labelled']),
+  features: z.array(z.number().nullable()).max(65536),
+  predicted: z.string().optional(),
+  score: z.number().optional(),
+  label: z.string().optional(),
+});
+export type CapturedSample = z.infer<typeof CapturedSample>;
+
+/** Body of `POST /device/v1/captures`; stored once per inference id and device. */
+export const CaptureUpload = z.object({ samples: z.array(CapturedSample).min(1).max(1000) });
+export type CaptureUpload = z.infer<typeof CaptureUpload>;
