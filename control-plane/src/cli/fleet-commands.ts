@@ -1,0 +1,189 @@
+// edgeloop devices, join-tokens, keys, audit.
+import { ApiKey, AuditEntry, CreatedApiKey, CreatedJoinToken } from '@edgeloop/shared/api/access';
+import { Device } from '@edgeloop/shared/api/devices';
+import { pageOf } from '@edgeloop/shared/api/paging';
+import { parseLabels } from '@edgeloop/shared/selector';
+import type { Command } from 'commander';
+import { Anything, action, group, numeric } from './command.ts';
+import { labelsText, printFields, printJson, printLine, printTable, timeText } from './output.ts';
+
+export function registerFleetCommands(program: Command): void {
+  registerDevices(program);
+  registerJoinTokens(program);
+  registerKeys(program);
+  registerAudit(program);
+}
+
+const modelsText = (device: Device) =>
+  device.models.map((model) => `${model.name}:${model.active?.version ?? 'none'}`).join(' ');
+
+function registerDevices(program: Command): void {
+  const devices = group(program, 'devices', 'the fleet');
+  devices
+    .command('list')
+    .description('list devices')
+    .option('--selector <selector>', 'for example site=paris,tier!=lab')
+    .option('--status <status>', 'online, offline or never_connected')
+    .action(
+      action(async ({ api, json }, options: { selector?: string; status?: string }) => {
+        const page = await api.get('/devices', pageOf(Device), { ...options, limit: 1000 });
+        if (json) return printJson(page.items);
+        const rows = page.items.map((device) => [
+          device.id,
+          device.status,
+          labelsText(device.labels),
+          modelsText(device),
+          timeText(device.lastSeenAt),
+        ]);
+        printTable(['ID', 'STATUS', 'LABELS', 'MODELS', 'LAST SEEN'], rows);
+      }),
+    );
+  devices
+    .command('show <id>')
+    .description('show one device')
+    .action(
+      action(async ({ api, json }, id: string) => {
+        const device = await api.get(`/devices/${encodeURIComponent(id)}`, Device);
+        if (json) return printJson(device);
+        printFields([
+          ['id', device.id],
+          ['status', device.status],
+          ['labels', labelsText(device.labels)],
+          ['enrolled', timeText(device.enrolledAt)],
+          ['last seen', timeText(device.lastSeenAt)],
+          [
+            'generation',
+            `${device.reportedGeneration ?? '-'} of ${device.desiredGeneration}${device.conflicting ? ' (conflicting)' : ''}`,
+          ],
+          ['agent', device.facts?.agentVersion],
+          [
+            'hardware',
+            device.facts === null
+              ? undefined
+              : `${device.facts.arch}, ${device.facts.cpus} cores, ${Math.round(device.facts.memoryBytes / 2 ** 20)} MiB`,
+          ],
+        ]);
+        const rows = device.models.map((model) => [
+          model.name,
+          model.active?.version,
+          model.candidate?.version,
+          model.candidate?.state,
+          model.candidate?.error?.message,
+        ]);
+        printTable(['MODEL', 'ACTIVE', 'CANDIDATE', 'STATE', 'ERROR'], rows);
+      }),
+    );
+  devices
+    .command('label <id> <labels...>')
+    .description('set labels: key=value sets, key- removes')
+    .action(
+      action(async ({ api, json }, id: string, changes: string[]) => {
+        const path = `/devices/${encodeURIComponent(id)}`;
+        const labels = new Map(Object.entries((await api.get(path, Device)).labels));
+        for (const change of changes) {
+          if (change.endsWith('-') && !change.includes('=')) labels.delete(change.slice(0, -1));
+          else for (const [key, value] of Object.entries(parseLabels(change))) labels.set(key, value);
+        }
+        const device = await api.send('PATCH', path, Device, { labels: Object.fromEntries(labels) });
+        if (json) return printJson(device);
+        printLine(`${device.id}: ${labelsText(device.labels)}`);
+      }),
+    );
+  devices
+    .command('remove <id>')
+    .description('revoke the device’s certificate and forget it')
+    .action(
+      action(async ({ api, json }, id: string) => {
+        const removed = await api.send('DELETE', `/devices/${encodeURIComponent(id)}`, Anything);
+        if (json) return printJson(removed);
+        printLine(`${id} removed; its certificate is no longer accepted`);
+      }),
+    );
+}
+
+function registerJoinTokens(program: Command): void {
+  group(program, 'join-tokens', 'tokens with which devices join')
+    .command('create')
+    .description('make a token for EDGELOOP_JOIN')
+    .option('--uses <n>', 'how many devices may join with it', numeric, 1)
+    .option('--expires-in <seconds>', 'lifetime', numeric, 86_400)
+    .option('--labels <labels>', 'labels that joining devices get, key=value,key=value')
+    .action(
+      action(async ({ api, json }, options: { uses: number; expiresIn: number; labels?: string }) => {
+        const created = await api.send('POST', '/join-tokens', CreatedJoinToken, {
+          uses: options.uses,
+          expiresIn: options.expiresIn,
+          labels: parseLabels(options.labels ?? ''),
+        });
+        if (json) return printJson(created);
+        printLine(created.token);
+        process.stderr.write(
+          `good for ${created.uses} device(s) until ${timeText(created.expiresAt)}; on the device: EDGELOOP_JOIN=TOKEN edgeloop-agent run\n`,
+        );
+      }),
+    );
+}
+
+function registerKeys(program: Command): void {
+  const keys = group(program, 'keys', 'API keys of operators and programs');
+  keys
+    .command('create <name>')
+    .description('make a key; it is shown once')
+    .requiredOption('--role <role>', 'viewer, operator or admin')
+    .action(
+      action(async ({ api, json }, name: string, options: { role: string }) => {
+        const created = await api.send('POST', '/keys', CreatedApiKey, { name, role: options.role });
+        if (json) return printJson(created);
+        printLine(created.key);
+      }),
+    );
+  keys
+    .command('list')
+    .description('list keys')
+    .action(
+      action(async ({ api, json }) => {
+        const page = await api.get('/keys', pageOf(ApiKey), { limit: 1000 });
+        if (json) return printJson(page.items);
+        printTable(
+          ['ID', 'NAME', 'ROLE', 'CREATED', 'LAST USED', 'REVOKED'],
+          page.items.map((key) => [
+            key.id,
+            key.name,
+            key.role,
+            timeText(key.createdAt),
+            timeText(key.lastUsedAt),
+            timeText(key.revokedAt),
+          ]),
+        );
+      }),
+    );
+  keys
+    .command('revoke <id>')
+    .description('make a key useless at once')
+    .action(
+      action(async ({ api, json }, id: string) => {
+        const revoked = await api.send('DELETE', `/keys/${encodeURIComponent(id)}`, Anything);
+        if (json) return printJson(revoked);
+        printLine(`${id} revoked`);
+      }),
+    );
+}
+
+function registerAudit(program: Command): void {
+  program
+    .command('audit')
+    .description('who changed what, newest first')
+    .option('--subject <subject>', 'for example rollout/ID')
+    .option('--actor <actor>', 'for example key:admin')
+    .option('--limit <n>', 'how many entries', numeric, 50)
+    .action(
+      action(async ({ api, json }, options: { subject?: string; actor?: string; limit: number }) => {
+        const page = await api.get('/audit', pageOf(AuditEntry), { ...options });
+        if (json) return printJson(page.items);
+        printTable(
+          ['AT', 'ACTOR', 'ACTION', 'SUBJECT'],
+          page.items.map((entry) => [timeText(entry.at), entry.actor, entry.action, entry.subject]),
+        );
+      }),
+    );
+}

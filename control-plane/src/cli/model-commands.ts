@@ -1,0 +1,104 @@
+// edgeloop models.
+import { openAsBlob } from 'node:fs';
+import { basename } from 'node:path';
+import { Model, ModelVersionDetail } from '@edgeloop/shared/api/models';
+import { pageOf } from '@edgeloop/shared/api/paging';
+import { AppError, messageOf } from '@edgeloop/shared/errors';
+import type { Command } from 'commander';
+import { action, group } from './command.ts';
+import { printFields, printJson, printLine, printTable, timeText } from './output.ts';
+
+export function registerModelCommands(program: Command): void {
+  const models = group(program, 'models', 'the model registry');
+  models
+    .command('list')
+    .description('list models')
+    .action(
+      action(async ({ api, json }) => {
+        const page = await api.get('/models', pageOf(Model), { limit: 1000 });
+        if (json) return printJson(page.items);
+        printTable(
+          ['NAME', 'VERSIONS', 'NEWEST', 'CREATED', 'DESCRIPTION'],
+          page.items.map((model) => [
+            model.name,
+            model.versions.length,
+            Math.max(0, ...model.versions.map((each) => each.version)),
+            timeText(model.createdAt),
+            model.description,
+          ]),
+        );
+      }),
+    );
+  models
+    .command('show <name> [version]')
+    .description('show a model, or one version of it')
+    .action(
+      action(async ({ api, json }, name: string, version: string | undefined) => {
+        const path = `/models/${encodeURIComponent(name)}`;
+        if (version === undefined) {
+          const model = await api.get(path, Model);
+          if (json) return printJson(model);
+          return printTable(['VERSION', 'SIZE', 'SOURCE', 'METRICS', 'CREATED', 'BY'], model.versions.map(versionRow));
+        }
+        const detail = await api.get(`${path}/versions/${encodeURIComponent(version)}`, ModelVersionDetail);
+        if (json) return printJson(detail);
+        printVersion(detail);
+      }),
+    );
+  models
+    .command('push <name> <file>')
+    .description('upload an ONNX file as a new version')
+    .option('--manifest <file>', 'model.json')
+    .option('--golden <file>', 'golden samples, JSON')
+    .action(
+      action(async ({ api, json }, name: string, file: string, options: { manifest?: string; golden?: string }) => {
+        const form = new FormData();
+        form.set('model', await fileOf(file), basename(file));
+        if (options.manifest !== undefined) form.set('manifest', await fileOf(options.manifest), 'manifest.json');
+        if (options.golden !== undefined) form.set('golden', await fileOf(options.golden), 'golden.json');
+        if (!json && process.stderr.isTTY) process.stderr.write(`uploading and validating ${file} …\n`);
+        const detail = await api.send('POST', `/models/${encodeURIComponent(name)}/versions`, ModelVersionDetail, form);
+        if (json) return printJson(detail);
+        printLine(
+          `${name} version ${detail.version} registered; release it: edgeloop rollouts create ${name} ${detail.version}`,
+        );
+      }),
+    );
+}
+
+async function fileOf(path: string): Promise<Blob> {
+  try {
+    return await openAsBlob(path);
+  } catch (cause) {
+    throw new AppError('invalid_request', `cannot read ${path}: ${messageOf(cause)}`, { cause });
+  }
+}
+
+function versionRow(version: Model['versions'][number]) {
+  const metrics = Object.entries(version.metrics).map(([name, value]) => `${name}=${value.toFixed(4)}`);
+  return [
+    version.version,
+    version.sizeBytes,
+    version.lineage.source,
+    metrics.join(' '),
+    timeText(version.createdAt),
+    version.createdBy,
+  ];
+}
+
+function printVersion(detail: ModelVersionDetail): void {
+  const tensors = (specs: ModelVersionDetail['io']['inputs']) =>
+    specs.map((spec) => `${spec.name} ${spec.datatype}[${spec.shape}]`).join(', ');
+  printFields([
+    ['model', `${detail.model} version ${detail.version}`],
+    ['digest', `sha256:${detail.digest}`],
+    ['size', `${detail.sizeBytes} bytes`],
+    ['inputs', tensors(detail.io.inputs)],
+    ['outputs', tensors(detail.io.outputs)],
+    ['opset', detail.io.opset],
+    ['task', detail.manifest.task],
+    ['golden samples', detail.goldenSamples],
+    ['lineage', JSON.stringify(detail.lineage)],
+    ['created', `${timeText(detail.createdAt)} by ${detail.createdBy}`],
+  ]);
+}

@@ -1,0 +1,101 @@
+// Opens the database that the configuration names, brings its schema up to date, and hands out the one way to read and
+// the one way to write.
+import { mkdirSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import Sqlite from 'better-sqlite3';
+import { type BetterSQLite3Database, drizzle as drizzleSqlite } from 'drizzle-orm/better-sqlite3';
+import { migrate as migrateSqlite } from 'drizzle-orm/better-sqlite3/migrator';
+import { drizzle as drizzlePostgres } from 'drizzle-orm/node-postgres';
+import { migrate as migratePostgres } from 'drizzle-orm/node-postgres/migrator';
+import pg from 'pg';
+import { postgresColumns, sqliteColumns } from './columns.ts';
+import { defineSchema, type Schema } from './schema.ts';
+import { createWriterQueue } from './transact.ts';
+
+type Drizzle = BetterSQLite3Database<Record<string, never>>;
+
+/** Reads, outside of any transaction, what has been committed. */
+export type Reader = Pick<Drizzle, 'select' | 'selectDistinct' | '$count'>;
+/** Reads and writes, inside one transaction. */
+export type Transaction = Pick<Drizzle, 'select' | 'selectDistinct' | 'insert' | 'update' | 'delete' | '$count'>;
+
+export interface Database {
+  readonly engine: 'sqlite' | 'postgres';
+  readonly tables: Schema;
+  readonly read: Reader;
+  /** Runs `work` in a transaction: committed when it resolves, rolled back when it throws. Keep it short: one writer at a time. */
+  transact<T>(work: (tx: Transaction) => Promise<T>): Promise<T>;
+  /** Resolves when the database answers. */
+  ping(): Promise<void>;
+  close(): Promise<void>;
+}
+
+const migrationsFolder = fileURLToPath(new URL('../../src/database/migrations/', import.meta.url));
+
+/** A SQLite file (WAL). Its folder is made when it is missing. */
+export function openSqlite(path: string): Database {
+  mkdirSync(dirname(path), { recursive: true });
+  const writing = connect(path);
+  const writer = drizzleSqlite({ client: writing, casing: 'snake_case' });
+  migrateSqlite(writer, { migrationsFolder: `${migrationsFolder}sqlite` });
+  const reading = connect(path);
+  const queue = createWriterQueue();
+  return {
+    engine: 'sqlite',
+    tables: defineSchema(sqliteColumns),
+    read: drizzleSqlite({ client: reading, casing: 'snake_case' }),
+    transact: (work) =>
+      queue.run(async () => {
+        writing.exec('BEGIN IMMEDIATE');
+        try {
+          const result = await work(writer);
+          writing.exec('COMMIT');
+          return result;
+        } catch (error) {
+          if (writing.inTransaction) writing.exec('ROLLBACK');
+          throw error;
+        }
+      }),
+    ping: async () => {
+      reading.prepare('select 1').get();
+    },
+    close: async () => {
+      await queue.idle();
+      reading.close();
+      writing.close();
+    },
+  };
+}
+
+/** A PostgreSQL database, `postgres://user:password@host/name`. */
+export async function openPostgres(url: string): Promise<Database> {
+  const pool = new pg.Pool({ connectionString: url, max: 10 });
+  const client = drizzlePostgres({ client: pool, casing: 'snake_case' });
+  await migratePostgres(client, { migrationsFolder: `${migrationsFolder}postgres` });
+  const asSqlite = client as unknown as Drizzle;
+  return {
+    engine: 'postgres',
+    tables: defineSchema(postgresColumns),
+    read: asSqlite,
+    transact: (work) => client.transaction((tx) => work(tx as unknown as Transaction)),
+    ping: async () => {
+      await pool.query('select 1');
+    },
+    close: () => pool.end(),
+  };
+}
+
+export function openDatabase(config: { databaseUrl: string | undefined; dataDir: string }): Promise<Database> {
+  if (config.databaseUrl !== undefined) return openPostgres(config.databaseUrl);
+  return Promise.resolve(openSqlite(`${config.dataDir}/control-plane.db`));
+}
+
+function connect(path: string): Sqlite.Database {
+  const connection = new Sqlite(path, { timeout: 10_000 });
+  connection.pragma('journal_mode = WAL');
+  // Acknowledged telemetry is deleted on the device, so a commit must survive a power cut.
+  connection.pragma('synchronous = FULL');
+  connection.pragma('foreign_keys = ON');
+  return connection;
+}

@@ -1,0 +1,393 @@
+// Every table of the control plane, written once over the column vocabulary. JSON columns are parsed by the store that
+// reads them, with the schema of what it expects.
+import type { Columns } from './columns.ts';
+
+export function defineSchema({
+  table,
+  text,
+  integer,
+  real,
+  blob,
+  json,
+  instant,
+  bool,
+  index,
+  uniqueIndex,
+  primaryKey,
+}: Columns) {
+  // access
+  const apiKeys = table('api_keys', {
+    id: text().primaryKey(),
+    name: text().notNull(),
+    role: text().notNull(),
+    /** SHA-256 of the secret, which is random and long enough not to need a slow hash. */
+    hash: text().notNull().unique(),
+    createdAt: instant().notNull(),
+    lastUsedAt: instant(),
+    revokedAt: instant(),
+  });
+  const joinTokens = table('join_tokens', {
+    id: text().primaryKey(),
+    hash: text().notNull().unique(),
+    labels: json().notNull(),
+    usesLeft: integer().notNull(),
+    expiresAt: instant().notNull(),
+    createdAt: instant().notNull(),
+    createdBy: text().notNull(),
+  });
+  const audit = table(
+    'audit',
+    {
+      id: text().primaryKey(),
+      at: instant().notNull(),
+      actor: text().notNull(),
+      action: text().notNull(),
+      subject: text().notNull(),
+      before: json(),
+      after: json(),
+    },
+    (t) => [index('audit_subject').on(t.subject), index('audit_at').on(t.at)],
+  );
+  const idempotencyKeys = table(
+    'idempotency_keys',
+    {
+      key: text().notNull(),
+      actor: text().notNull(),
+      /** Hash of method, path and body: the same key with another request is refused. */
+      request: text().notNull(),
+      /** Null while the first request is being worked on. */
+      status: integer(),
+      body: text(),
+      createdAt: instant().notNull(),
+    },
+    (t) => [primaryKey({ columns: [t.actor, t.key] })],
+  );
+
+  // fleet
+  const devices = table('devices', {
+    id: text().primaryKey(),
+    labels: json().notNull(),
+    enrolledAt: instant().notNull(),
+    revokedAt: instant(),
+    /** Serial number of the newest certificate; earlier ones are refused. */
+    certificateSerial: text().notNull(),
+    status: text().notNull(),
+    session: text(),
+    lastSeenAt: instant(),
+    desiredGeneration: integer().notNull(),
+    reported: json(),
+    reportedAt: instant(),
+    facts: json(),
+  });
+  const desiredModels = table(
+    'desired_models',
+    {
+      deviceId: text().notNull(),
+      model: text().notNull(),
+      version: integer().notNull(),
+      release: text().notNull(),
+      signature: text().notNull(),
+      rolloutId: text().notNull(),
+      since: instant().notNull(),
+    },
+    (t) => [primaryKey({ columns: [t.deviceId, t.model] }), index('desired_models_rollout').on(t.rolloutId)],
+  );
+
+  // registry
+  const models = table('models', {
+    name: text().primaryKey(),
+    description: text().notNull(),
+    createdAt: instant().notNull(),
+  });
+  const modelVersions = table(
+    'model_versions',
+    {
+      model: text().notNull(),
+      version: integer().notNull(),
+      digest: text().notNull(),
+      sizeBytes: integer().notNull(),
+      /** SHA-256 of the release document, a blob. */
+      release: text().notNull(),
+      signature: text().notNull(),
+      io: json().notNull(),
+      manifest: json().notNull(),
+      goldenSamples: integer().notNull(),
+      lineage: json().notNull(),
+      metrics: json().notNull(),
+      createdAt: instant().notNull(),
+      createdBy: text().notNull(),
+    },
+    (t) => [primaryKey({ columns: [t.model, t.version] })],
+  );
+
+  // rollouts
+  const rollouts = table(
+    'rollouts',
+    {
+      id: text().primaryKey(),
+      model: text().notNull(),
+      version: integer().notNull(),
+      plan: json().notNull(),
+      phase: text().notNull(),
+      state: json().notNull(),
+      createdAt: instant().notNull(),
+      createdBy: text().notNull(),
+      updatedAt: instant().notNull(),
+    },
+    (t) => [index('rollouts_phase').on(t.phase), index('rollouts_model').on(t.model)],
+  );
+  const rolloutDevices = table(
+    'rollout_devices',
+    {
+      rolloutId: text().notNull(),
+      deviceId: text().notNull(),
+      wave: integer().notNull(),
+      /** What the device was told to run before, for rolling back; null when it ran no version of the model. */
+      previous: json(),
+      /** When the new version was made desired; null while its wave has not begun. */
+      assignedAt: instant(),
+    },
+    (t) => [primaryKey({ columns: [t.rolloutId, t.deviceId] }), index('rollout_devices_device').on(t.deviceId)],
+  );
+  const rolloutHistory = table(
+    'rollout_history',
+    { id: text().primaryKey(), rolloutId: text().notNull(), at: instant().notNull(), text: text().notNull() },
+    (t) => [index('rollout_history_rollout').on(t.rolloutId)],
+  );
+
+  // telemetry
+  const telemetryItems = table(
+    'telemetry_items',
+    {
+      deviceId: text().notNull(),
+      epoch: instant().notNull(),
+      sequence: integer().notNull(),
+    },
+    (t) => [primaryKey({ columns: [t.deviceId, t.epoch, t.sequence] })],
+  );
+  const windows = table(
+    'windows',
+    {
+      deviceId: text().notNull(),
+      epoch: instant().notNull(),
+      sequence: integer().notNull(),
+      model: text().notNull(),
+      version: integer().notNull(),
+      startedAt: instant().notNull(),
+      endedAt: instant().notNull(),
+      receivedAt: instant().notNull(),
+      succeeded: integer().notNull(),
+      failed: integer().notNull(),
+      invalid: integer().notNull(),
+      rows: integer().notNull(),
+      /** The whole window as it came (`Window` of the protocol). */
+      body: json().notNull(),
+    },
+    (t) => [
+      primaryKey({ columns: [t.deviceId, t.epoch, t.sequence] }),
+      index('windows_model_time').on(t.model, t.startedAt),
+      index('windows_time').on(t.startedAt),
+    ],
+  );
+  const labels = table(
+    'labels',
+    {
+      deviceId: text().notNull(),
+      inferenceId: text().notNull(),
+      model: text().notNull(),
+      version: integer().notNull(),
+      predictedAt: instant().notNull(),
+      predicted: text().notNull(),
+      label: text().notNull(),
+      labelledAt: instant().notNull(),
+    },
+    (t) => [
+      primaryKey({ columns: [t.deviceId, t.inferenceId] }),
+      index('labels_model_time').on(t.model, t.predictedAt),
+    ],
+  );
+  const losses = table(
+    'losses',
+    {
+      deviceId: text().notNull(),
+      epoch: instant().notNull(),
+      sequence: integer().notNull(),
+      receivedAt: instant().notNull(),
+      windows: integer().notNull(),
+      requests: integer().notNull(),
+      labels: integer().notNull(),
+    },
+    (t) => [primaryKey({ columns: [t.deviceId, t.epoch, t.sequence] })],
+  );
+
+  // monitoring
+  const alertRules = table('alert_rules', {
+    id: text().primaryKey(),
+    spec: json().notNull(),
+    createdAt: instant().notNull(),
+  });
+  const alerts = table(
+    'alerts',
+    {
+      id: text().primaryKey(),
+      ruleId: text().notNull(),
+      kind: text().notNull(),
+      model: text().notNull(),
+      version: integer().notNull(),
+      status: text().notNull(),
+      startedAt: instant().notNull(),
+      firedAt: instant(),
+      resolvedAt: instant(),
+      acknowledgedBy: text(),
+      silencedUntil: instant(),
+      /** Summary, features, scope and value. */
+      detail: json().notNull(),
+      notifiedAt: instant(),
+    },
+    (t) => [index('alerts_rule').on(t.ruleId, t.model, t.version), index('alerts_status').on(t.status)],
+  );
+  const evaluations = table(
+    'evaluations',
+    {
+      ruleId: text().notNull(),
+      model: text().notNull(),
+      version: integer().notNull(),
+      windowStart: instant().notNull(),
+      windowEnd: instant().notNull(),
+      /** Samples or labels that were judged. */
+      samples: integer().notNull(),
+      /** `calm`, `suspicious`, `insufficient`. */
+      verdict: text().notNull(),
+      detail: json().notNull(),
+    },
+    (t) => [primaryKey({ columns: [t.ruleId, t.model, t.version, t.windowStart] })],
+  );
+  const notificationChannels = table('notification_channels', {
+    id: text().primaryKey(),
+    name: text().notNull().unique(),
+    kind: text().notNull(),
+    url: text().notNull(),
+    createdAt: instant().notNull(),
+  });
+
+  // data
+  const samples = table(
+    'samples',
+    {
+      deviceId: text().notNull(),
+      inferenceId: text().notNull(),
+      model: text().notNull(),
+      version: integer().notNull(),
+      predictedAt: instant().notNull(),
+      receivedAt: instant().notNull(),
+      reason: text().notNull(),
+      /** Little-endian float32, in the order of the manifest's features; NaN is missing. */
+      features: blob().notNull(),
+      predicted: text(),
+      score: real(),
+      /** From the device with the sample, or from `POST /labels`; labels that came with telemetry are in `labels`. */
+      label: text(),
+    },
+    (t) => [
+      primaryKey({ columns: [t.deviceId, t.inferenceId] }),
+      index('samples_model_time').on(t.model, t.predictedAt),
+      index('samples_inference').on(t.inferenceId),
+    ],
+  );
+  const datasets = table('datasets', {
+    name: text().primaryKey(),
+    description: text().notNull(),
+    createdAt: instant().notNull(),
+  });
+  const datasetVersions = table(
+    'dataset_versions',
+    {
+      dataset: text().notNull(),
+      version: integer().notNull(),
+      digest: text().notNull(),
+      /** Blob digests of the Parquet files by split. */
+      files: json().notNull(),
+      rows: json().notNull(),
+      dropped: json().notNull(),
+      schema: json().notNull(),
+      lineage: json().notNull(),
+      createdAt: instant().notNull(),
+      createdBy: text().notNull(),
+    },
+    (t) => [primaryKey({ columns: [t.dataset, t.version] })],
+  );
+
+  // training
+  const pipelines = table('pipelines', {
+    name: text().primaryKey(),
+    spec: json().notNull(),
+    createdAt: instant().notNull(),
+    updatedAt: instant().notNull(),
+  });
+  const runs = table(
+    'runs',
+    {
+      id: text().primaryKey(),
+      pipeline: text().notNull(),
+      model: text().notNull(),
+      status: text().notNull(),
+      stage: text().notNull(),
+      cause: json().notNull(),
+      /** `alert:ID` or `manual:ID`: a cause starts one run only. */
+      causeKey: text().notNull(),
+      seed: integer().notNull(),
+      spec: json().notNull(),
+      dataset: json(),
+      metrics: json().notNull(),
+      evaluation: json(),
+      registeredVersion: integer(),
+      rolloutId: text(),
+      error: text(),
+      cancelRequested: bool().notNull(),
+      createdAt: instant().notNull(),
+      startedAt: instant(),
+      endedAt: instant(),
+    },
+    (t) => [uniqueIndex('runs_cause').on(t.pipeline, t.causeKey), index('runs_status').on(t.status)],
+  );
+  const runSteps = table(
+    'run_steps',
+    { runId: text().notNull(), name: text().notNull(), step: integer().notNull(), value: real().notNull() },
+    (t) => [primaryKey({ columns: [t.runId, t.name, t.step] })],
+  );
+  const runLogs = table(
+    'run_logs',
+    { runId: text().notNull(), line: integer().notNull(), at: instant().notNull(), text: text().notNull() },
+    (t) => [primaryKey({ columns: [t.runId, t.line] })],
+  );
+
+  return {
+    apiKeys,
+    joinTokens,
+    audit,
+    idempotencyKeys,
+    devices,
+    desiredModels,
+    models,
+    modelVersions,
+    rollouts,
+    rolloutDevices,
+    rolloutHistory,
+    telemetryItems,
+    windows,
+    labels,
+    losses,
+    alertRules,
+    alerts,
+    evaluations,
+    notificationChannels,
+    samples,
+    datasets,
+    datasetVersions,
+    pipelines,
+    runs,
+    runSteps,
+    runLogs,
+  };
+}
+export type Schema = ReturnType<typeof defineSchema>;

@@ -1,0 +1,85 @@
+// What every room's routes are built with: one description per route, from which come validation, the role check and
+// the OpenAPI document.
+import { createRoute, OpenAPIHono, type RouteConfig, z } from '@hono/zod-openapi';
+import type { Role } from '@edgeloop/shared/api/access';
+import type { MiddlewareHandler } from 'hono';
+import { AppError, fieldErrors, Problem } from '@edgeloop/shared/errors';
+
+/** Who is asking: `key:NAME`. */
+export interface Actor {
+  name: string;
+  role: Role;
+}
+export interface Env {
+  Variables: { actor: Actor };
+}
+export type Router = OpenAPIHono<Env>;
+
+export function createRouter(): Router {
+  return new OpenAPIHono<Env>({
+    defaultHook: (result) => {
+      if (result.success) return;
+      const errors = fieldErrors(result.error, result.target === 'json' ? 'body' : result.target);
+      const first = errors[0];
+      throw new AppError('invalid_request', first === undefined ? 'the request is invalid' : `${first.field}: ${first.message}`, { errors });
+    },
+  });
+}
+
+interface Description {
+  method: 'get' | 'post' | 'put' | 'patch' | 'delete';
+  /** Below `/api/v1`, parameters in braces. */
+  path: string;
+  summary: string;
+  tag: string;
+  /** The least role that may call it. */
+  role: Role;
+  status: 200 | 201 | 202;
+  response: z.ZodType;
+}
+
+/** A route that answers JSON. `request` holds zod schemas for `params` and `query`, and `body` as `jsonBody` makes it. */
+export function describeRoute<const D extends Description, const Q extends NonNullable<RouteConfig['request']>>(description: D, request: Q) {
+  const { method, path, summary, tag, role, status, response } = description;
+  const answers = {
+    [status]: { description: summary, content: { 'application/json': { schema: response } } },
+    default: { description: 'What went wrong, as problem details (RFC 9457)', content: { 'application/problem+json': { schema: Problem } } },
+  } as { [S in D['status']]: { description: string; content: { 'application/json': { schema: D['response'] } } } };
+  return createRoute<D['path'], RouteOf<D, Q>>({
+    method,
+    path,
+    summary,
+    tags: [tag],
+    security: [{ apiKey: [] }],
+    middleware: requireRole(role),
+    request,
+    responses: answers,
+  });
+}
+
+type RouteOf<D extends Description, Q> = {
+  method: D['method'];
+  path: D['path'];
+  summary: string;
+  tags: string[];
+  security: { apiKey: string[] }[];
+  middleware: MiddlewareHandler<Env>;
+  request: Q;
+  responses: { [S in D['status']]: { description: string; content: { 'application/json': { schema: D['response'] } } } };
+};
+
+/** A required JSON body. */
+export function jsonBody<S extends z.ZodType>(schema: S) {
+  return { required: true, content: { 'application/json': { schema } } } as const;
+}
+
+const rank = { viewer: 0, operator: 1, admin: 2 } as const satisfies Record<Role, number>;
+
+function requireRole(role: Role): MiddlewareHandler<Env> {
+  return async (c, next) => {
+    if (rank[c.var.actor.role] < rank[role]) {
+      throw new AppError('forbidden', `this needs the role ${role}; your key "${c.var.actor.name}" has the role ${c.var.actor.role}`);
+    }
+    await next();
+  };
+}

@@ -1,0 +1,51 @@
+// API keys, join tokens and the audit log, as the API shows them.
+import { z } from 'zod';
+import { Instant } from '../identifiers.ts';
+import { Labels } from '../selector.ts';
+
+/** Each role may do what the former may: viewers read, operators change, admins also manage keys and devices' access. */
+export const roles = ['viewer', 'operator', 'admin'] as const;
+export const Role = z.enum(roles);
+export type Role = z.infer<typeof Role>;
+
+export const ApiKeyCreate = z.strictObject({ name: z.string().min(1).max(100), role: Role });
+export const ApiKey = z.object({
+  id: z.string(),
+  name: z.string(),
+  role: Role,
+  createdAt: Instant,
+  lastUsedAt: Instant.nullable(),
+  revokedAt: Instant.nullable(),
+});
+export type ApiKey = z.infer<typeof ApiKey>;
+/** The secret is shown once. */
+export const CreatedApiKey = ApiKey.extend({ key: z.string() });
+
+export const JoinTokenCreate = z.strictObject({
+  labels: Labels.default({}),
+  /** How many devices may join with it. */
+  uses: z.number().int().min(1).max(100_000).default(1),
+  /** Seconds until it expires. */
+  expiresIn: z.number().int().min(1).max(31_536_000).default(86_400),
+});
+export const CreatedJoinToken = z.object({
+  token: z.string(),
+  id: z.string(),
+  uses: z.number().int(),
+  expiresAt: Instant,
+});
+
+export const AuditEntry = z.object({
+  id: z.string(),
+  at: Instant,
+  /** `key:NAME`, `device:ID` or `system`. */
+  actor: z.string(),
+  /** `rollout.create`, `device.enrol`, … */
+  action: z.string(),
+  /** `rollout/ID`, `model/NAME/3`, … */
+  subject: z.string(),
+  before: z.unknown().nullable(),
+  after: z.unknown().nullable(),
+});
+export type AuditEntry = z.infer<typeof AuditEntry>;
+export const AuditQuery = z.object({ subject: z.string().optional(), actor: z.string().optional() });

@@ -1,0 +1,33 @@
+// Devices, as the API shows them.
+import { z } from 'zod';
+import { DeviceId, Instant } from '../identifiers.ts';
+import { DeviceFacts, ModelReport } from '../messages.ts';
+import { Labels, SelectorText } from '../selector.ts';
+
+export const DeviceStatus = z.enum(['online', 'offline', 'never_connected']);
+export type DeviceStatus = z.infer<typeof DeviceStatus>;
+
+export const Device = z.object({
+  id: DeviceId,
+  labels: Labels,
+  status: DeviceStatus,
+  lastSeenAt: Instant.nullable(),
+  enrolledAt: Instant,
+  revokedAt: Instant.nullable(),
+  facts: DeviceFacts.nullable(),
+  /** Generation that the device should reach, and the one it reported. */
+  desiredGeneration: z.number().int(),
+  reportedGeneration: z.number().int().nullable(),
+  /** Set when the device reports a generation that this server never gave: it knew a newer server state. */
+  conflicting: z.boolean(),
+  desired: z.array(z.object({ name: z.string(), version: z.number().int(), rolloutId: z.string() })),
+  models: z.array(ModelReport),
+  outbox: z
+    .object({ pendingItems: z.number().int(), pendingBytes: z.number().int(), droppedItems: z.number().int() })
+    .nullable(),
+});
+export type Device = z.infer<typeof Device>;
+
+export const DeviceQuery = z.object({ selector: SelectorText.optional(), status: DeviceStatus.optional() });
+/** Labels are replaced as a whole; to change one, send all. */
+export const DevicePatch = z.strictObject({ labels: Labels });

@@ -1,0 +1,17 @@
+import { defineConfig } from 'vitest/config';
+
+export default defineConfig({
+  resolve: { conditions: ['@edgeloop/source'] },
+  ssr: { resolve: { conditions: ['@edgeloop/source', 'node', 'import'], externalConditions: ['@edgeloop/source'] } },
+  test: {
+    include: [
+      '{shared,agent,control-plane}/src/**/*.test.ts',
+      'test/{scenarios,conformance,faults,browser}/**/*.test.ts',
+    ],
+    // Children and worker threads run the sources too.
+    env: { ORT_DISABLE_TELEMETRY: '1' },
+    testTimeout: 30_000,
+    hookTimeout: 60_000,
+    maxWorkers: 2,
+  },
+});
