@@ -2,7 +2,7 @@ import { defineConfig } from 'vitest/config';
 
 export default defineConfig({
   resolve: { conditions: ['@edgeloop/source'] },
-  ssr: { resolve: { conditions: ['@edgeloop/source', 'node', 'import'], externalConditions: ['@edgeloop/source'] } },
+  ssr: { resolve: { conditions: ['@edgeloop/source'], externalConditions: ['@edgeloop/source'] } },
   test: {
     include: [
       '{shared,agent,control-plane}/src/**/*.test.ts',

@@ -1,9 +1,10 @@
 // What every room's routes are built with: one description per route, from which come validation, the role check and
 // the OpenAPI document.
-import { createRoute, OpenAPIHono, type RouteConfig, z } from '@hono/zod-openapi';
+
 import type { Role } from '@edgeloop/shared/api/access';
-import type { MiddlewareHandler } from 'hono';
-import { AppError, fieldErrors, Problem } from '@edgeloop/shared/errors';
+import { AppError, fieldErrors, Problem, parse } from '@edgeloop/shared/errors';
+import { createRoute, OpenAPIHono, type RouteConfig, type z } from '@hono/zod-openapi';
+import { type Context, Hono, type MiddlewareHandler } from 'hono';
 
 /** Who is asking: `key:NAME`. */
 export interface Actor {
@@ -21,7 +22,11 @@ export function createRouter(): Router {
       if (result.success) return;
       const errors = fieldErrors(result.error, result.target === 'json' ? 'body' : result.target);
       const first = errors[0];
-      throw new AppError('invalid_request', first === undefined ? 'the request is invalid' : `${first.field}: ${first.message}`, { errors });
+      throw new AppError(
+        'invalid_request',
+        first === undefined ? 'the request is invalid' : `${first.field}: ${first.message}`,
+        { errors },
+      );
     },
   });
 }
@@ -39,11 +44,17 @@ interface Description {
 }
 
 /** A route that answers JSON. `request` holds zod schemas for `params` and `query`, and `body` as `jsonBody` makes it. */
-export function describeRoute<const D extends Description, const Q extends NonNullable<RouteConfig['request']>>(description: D, request: Q) {
+export function describeRoute<const D extends Description, const Q extends NonNullable<RouteConfig['request']>>(
+  description: D,
+  request: Q,
+) {
   const { method, path, summary, tag, role, status, response } = description;
   const answers = {
     [status]: { description: summary, content: { 'application/json': { schema: response } } },
-    default: { description: 'What went wrong, as problem details (RFC 9457)', content: { 'application/problem+json': { schema: Problem } } },
+    default: {
+      description: 'What went wrong, as problem details (RFC 9457)',
+      content: { 'application/problem+json': { schema: Problem } },
+    },
   } as { [S in D['status']]: { description: string; content: { 'application/json': { schema: D['response'] } } } };
   return createRoute<D['path'], RouteOf<D, Q>>({
     method,
@@ -65,7 +76,9 @@ type RouteOf<D extends Description, Q> = {
   security: { apiKey: string[] }[];
   middleware: MiddlewareHandler<Env>;
   request: Q;
-  responses: { [S in D['status']]: { description: string; content: { 'application/json': { schema: D['response'] } } } };
+  responses: {
+    [S in D['status']]: { description: string; content: { 'application/json': { schema: D['response'] } } };
+  };
 };
 
 /** A required JSON body. */
@@ -78,8 +91,40 @@ const rank = { viewer: 0, operator: 1, admin: 2 } as const satisfies Record<Role
 function requireRole(role: Role): MiddlewareHandler<Env> {
   return async (c, next) => {
     if (rank[c.var.actor.role] < rank[role]) {
-      throw new AppError('forbidden', `this needs the role ${role}; your key "${c.var.actor.name}" has the role ${c.var.actor.role}`);
+      throw new AppError(
+        'forbidden',
+        `this needs the role ${role}; your key "${c.var.actor.name}" has the role ${c.var.actor.role}`,
+      );
     }
     await next();
   };
+}
+
+/**
+ * Mounts a handler that reads or answers something else than JSON: the description makes the OpenAPI entry and the role
+ * check; the handler parses what it takes itself.
+ */
+export function mountRaw(
+  router: Router,
+  route: RouteConfig & { middleware: MiddlewareHandler<Env>; getRoutingPath(): string },
+  handler: (c: Context<Env>) => Promise<Response>,
+): void {
+  router.openAPIRegistry.registerPath(route);
+  router.on(route.method, [route.getRoutingPath()], route.middleware, handler);
+}
+
+/** A path parameter of a raw route, checked. */
+export function pathParameter<S extends z.ZodType>(c: Context<Env>, name: string, schema: S): z.output<S> {
+  return parse(schema, c.req.param(name), name);
+}
+
+/** What a device's certificate says. */
+export interface DeviceEnv {
+  Variables: { device: { id: string } };
+}
+export type DeviceRouter = Hono<DeviceEnv>;
+
+/** For the device port, whose routes are no part of the operators' API. */
+export function createDeviceRouter(): DeviceRouter {
+  return new Hono<DeviceEnv>();
 }

@@ -1,0 +1,145 @@
+// The fleet's own trust: the certificate authority that devices pin, the server's certificate, and the Ed25519 key that
+// signs releases. All of it lies in the data folder, made at the first start.
+import './reflect-metadata.ts';
+import { createPrivateKey, createPublicKey, type KeyObject, webcrypto } from 'node:crypto';
+import { join } from 'node:path';
+import { AppError } from '@edgeloop/shared/errors';
+import { sha256 } from '@edgeloop/shared/segments';
+import { createFleetKey } from '@edgeloop/shared/signing';
+import { SubjectAlternativeNameExtension, X509Certificate } from '@peculiar/x509';
+import { readIfPresent, writeDurably } from '../durable-files.ts';
+import {
+  createAuthorityCertificate,
+  createKeyPair,
+  type Issuer,
+  issueClientCertificate,
+  issueServerCertificate,
+  keyDigestOf,
+  readRequest,
+} from './certificates.ts';
+
+/** PEM key and certificate for a TLS server. */
+export interface ServerCredentials {
+  key: string;
+  cert: string;
+}
+
+/** A certificate for a device, and what is remembered of it. */
+export interface IssuedCertificate {
+  /** PEM. */
+  certificate: string;
+  /** Lower-case hex. */
+  serial: string;
+  /** SHA-256 of the device's public key. */
+  keyDigest: string;
+}
+
+export type Authority = Awaited<ReturnType<typeof openAuthority>>;
+
+const renewBeforeMs = 30 * 86_400_000;
+const secretMode = 0o600;
+
+/** Opens or makes the authority in `dataDir`. `publicHosts` are the names that the server's certificate must carry. */
+export async function openAuthority(options: { dataDir: string; publicHosts: readonly string[]; now: () => number }) {
+  const { dataDir, publicHosts, now } = options;
+  const issuer = await openIssuer(join(dataDir, 'ca.pem'), now());
+  const fleetKey = await openFleetKey(join(dataDir, 'fleet.key'));
+  const caCertificate = issuer.certificate.toString('pem');
+
+  return {
+    /** PEM. */
+    caCertificate,
+    /** SHA-256 of the CA certificate in DER, as join tokens carry it. */
+    caDigest: sha256(new Uint8Array(issuer.certificate.rawData)),
+    /** Signs releases. */
+    fleetKey,
+    /** SPKI PEM. */
+    fleetPublicKey: createPublicKey(fleetKey).export({ type: 'spki', format: 'pem' }).toString(),
+
+    /** The server's certificate, made anew when it runs out within 30 days or the names changed. */
+    async serverCredentials(): Promise<ServerCredentials> {
+      const path = join(dataDir, 'server.pem');
+      const present = await readPem(path);
+      if (present !== undefined && (await serves(present.certificate, issuer, publicHosts, now()))) {
+        return { key: present.key, cert: present.certificate.toString('pem') };
+      }
+      const keys = await createKeyPair();
+      const certificate = await issueServerCertificate(issuer, keys.publicKey, publicHosts, now());
+      const key = await exportKey(keys.privateKey);
+      await writeDurably(path, `${key}\n${certificate.toString('pem')}\n`, secretMode);
+      return { key, cert: certificate.toString('pem') };
+    },
+
+    /**
+     * Signs a device's certificate request, for this device id and nothing else.
+     * @throws AppError `invalid_request` when the request is malformed or not signed by its own key
+     */
+    async issue(deviceId: string, csr: string): Promise<IssuedCertificate> {
+      const request = await readRequest(csr);
+      const certificate = await issueClientCertificate(issuer, request, deviceId, now());
+      return {
+        certificate: certificate.toString('pem'),
+        serial: certificate.serialNumber.toLowerCase(),
+        keyDigest: keyDigestOf(request.publicKey),
+      };
+    },
+  };
+}
+
+async function openIssuer(path: string, now: number): Promise<Issuer> {
+  const present = await readPem(path);
+  if (present !== undefined) {
+    const privateKey = await webcrypto.subtle.importKey(
+      'pkcs8',
+      createPrivateKey(present.key).export({ type: 'pkcs8', format: 'der' }),
+      { name: 'ECDSA', namedCurve: 'P-256' },
+      true,
+      ['sign'],
+    );
+    return { certificate: present.certificate, privateKey };
+  }
+  const keys = await createKeyPair();
+  const certificate = await createAuthorityCertificate(keys, now);
+  await writeDurably(path, `${await exportKey(keys.privateKey)}\n${certificate.toString('pem')}\n`, secretMode);
+  return { certificate, privateKey: keys.privateKey };
+}
+
+async function openFleetKey(path: string): Promise<KeyObject> {
+  const present = await readIfPresent(path);
+  if (present !== undefined) return createPrivateKey(present);
+  const { privateKeyPem } = createFleetKey();
+  await writeDurably(path, privateKeyPem, secretMode);
+  return createPrivateKey(privateKeyPem);
+}
+
+async function exportKey(key: webcrypto.CryptoKey): Promise<string> {
+  const der = Buffer.from(await webcrypto.subtle.exportKey('pkcs8', key));
+  return createPrivateKey({ key: der, format: 'der', type: 'pkcs8' })
+    .export({ type: 'pkcs8', format: 'pem' })
+    .toString()
+    .trim();
+}
+
+/** Key and certificate lie in one file, so that neither is ever there without the other. */
+async function readPem(path: string): Promise<{ key: string; certificate: X509Certificate } | undefined> {
+  const text = await readIfPresent(path);
+  if (text === undefined) return undefined;
+  const key = /-----BEGIN PRIVATE KEY-----[^-]+-----END PRIVATE KEY-----/.exec(text)?.[0];
+  const certificate = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/.exec(text)?.[0];
+  if (key === undefined || certificate === undefined)
+    throw new AppError('integrity', `${path} must hold a key and a certificate in PEM; restore it from a backup`);
+  return { key, certificate: new X509Certificate(certificate) };
+}
+
+async function serves(
+  certificate: X509Certificate,
+  issuer: Issuer,
+  hosts: readonly string[],
+  now: number,
+): Promise<boolean> {
+  const names = certificate.getExtension(SubjectAlternativeNameExtension)?.names.toJSON() ?? [];
+  const carried = new Set(names.map((name) => name.value));
+  const signed = await certificate.verify({ publicKey: issuer.certificate.publicKey, signatureOnly: true });
+  const timely = certificate.notAfter.getTime() - now > renewBeforeMs;
+  return signed && timely && carried.size === new Set(hosts).size && hosts.every((host) => carried.has(host));
+}

@@ -1,0 +1,73 @@
+// Routes of API keys, join tokens and the audit log.
+import {
+  ApiKey,
+  ApiKeyCreate,
+  AuditEntry,
+  AuditQuery,
+  CreatedApiKey,
+  CreatedJoinToken,
+  JoinTokenCreate,
+} from '@edgeloop/shared/api/access';
+import { PageQuery, pageOf } from '@edgeloop/shared/api/paging';
+import { z } from 'zod';
+import type { Database } from '../database/open.ts';
+import { decodeCursor, toPage } from '../http/paging.ts';
+import { createRouter, describeRoute, jsonBody, type Router } from '../http/router.ts';
+import type { JoinTokens } from './join-tokens.ts';
+import type { Keys } from './keys.ts';
+import { listAudit } from './store.ts';
+
+const Id = z.object({ id: z.string().max(100) });
+const admin = { role: 'admin', tag: 'Access' } as const;
+
+const routes = {
+  listKeys: describeRoute(
+    { ...admin, method: 'get', path: '/keys', summary: 'List API keys', status: 200, response: pageOf(ApiKey) },
+    { query: PageQuery },
+  ),
+  createKey: describeRoute(
+    { ...admin, method: 'post', path: '/keys', summary: 'Create an API key', status: 201, response: CreatedApiKey },
+    { body: jsonBody(ApiKeyCreate) },
+  ),
+  revokeKey: describeRoute(
+    { ...admin, method: 'delete', path: '/keys/{id}', summary: 'Revoke an API key', status: 200, response: ApiKey },
+    { params: Id },
+  ),
+  createJoinToken: describeRoute(
+    {
+      ...admin,
+      method: 'post',
+      path: '/join-tokens',
+      summary: 'Create a join token',
+      status: 201,
+      response: CreatedJoinToken,
+    },
+    { body: jsonBody(JoinTokenCreate) },
+  ),
+  audit: describeRoute(
+    { ...admin, role: 'viewer', method: 'get', path: '/audit', summary: 'Every change', status: 200, response: pageOf(AuditEntry) },
+    { query: PageQuery.extend(AuditQuery.shape) },
+  ),
+};
+
+export function accessRoutes(deps: { database: Database; keys: Keys; joinTokens: JoinTokens }): Router {
+  const { database, keys, joinTokens } = deps;
+  const router = createRouter();
+  router.openapi(routes.listKeys, async (c) => c.json(await keys.list(c.req.valid('query')), 200));
+  router.openapi(routes.createKey, async (c) =>
+    c.json(await keys.create(c.var.actor.name, c.req.valid('json')), 201),
+  );
+  router.openapi(routes.revokeKey, async (c) =>
+    c.json(await keys.revoke(c.var.actor.name, c.req.valid('param').id), 200),
+  );
+  router.openapi(routes.createJoinToken, async (c) =>
+    c.json(await joinTokens.create(c.var.actor.name, c.req.valid('json')), 201),
+  );
+  router.openapi(routes.audit, async (c) => {
+    const { limit, cursor, subject, actor } = c.req.valid('query');
+    const beforeId = decodeCursor(z.string(), cursor);
+    const rows = await listAudit(database.tables, database.read, { subject, actor, beforeId, limit: limit + 1 });
+    return c.json(toPage(rows, limit, (entry) => entry.id), 200);
+  });
+  return router;
+}

@@ -1,0 +1,243 @@
+// All SQL over captured samples, their labels and dataset versions.
+import { DatasetVersion, type Sample, type Split } from '@edgeloop/shared/api/data';
+import { parse } from '@edgeloop/shared/errors';
+import { Sha256 } from '@edgeloop/shared/identifiers';
+import type { CapturedSample } from '@edgeloop/shared/telemetry';
+import { and, asc, count, desc, eq, gte, inArray, isNotNull, isNull, lt, lte, or, sql } from 'drizzle-orm';
+import { z } from 'zod';
+import type { Reader, Transaction } from '../database/open.ts';
+import type { Schema } from '../database/schema.ts';
+
+/** Blob digests of a version's Parquet files. */
+export const SplitFiles = z.object({ train: Sha256, validation: Sha256, test: Sha256 });
+export type SplitFiles = z.infer<typeof SplitFiles>;
+
+export interface FieldQuery {
+  model: string;
+  from: number;
+  to: number;
+  maxRows: number;
+}
+
+/** A place in the list of samples, newest first. */
+export interface SamplePosition {
+  predictedAt: number;
+  inferenceId: string;
+}
+
+export type DataStore = ReturnType<typeof createDataStore>;
+
+export function createDataStore(tables: Schema) {
+  return { ...sampleQueries(tables), ...datasetQueries(tables) };
+}
+
+function sampleQueries({ samples, labels }: Schema) {
+  /** A label with the sample wins over one that came with telemetry. */
+  const label = sql<string | null>`coalesce(${samples.label}, ${labels.label})`;
+  const sameInference = and(eq(labels.deviceId, samples.deviceId), eq(labels.inferenceId, samples.inferenceId));
+
+  return {
+    /** Stores samples once per device and inference; a repeated one can only add its label. */
+    async insertSamples(
+      tx: Transaction,
+      deviceId: string,
+      captured: CapturedSample[],
+      receivedAt: number,
+    ): Promise<void> {
+      for (const sample of captured) {
+        await tx
+          .insert(samples)
+          .values({
+            deviceId,
+            inferenceId: sample.inferenceId,
+            model: sample.model,
+            version: sample.version,
+            predictedAt: sample.predictedAt,
+            receivedAt,
+            reason: sample.reason,
+            features: floatsToBytes(sample.features),
+            predicted: sample.predicted ?? null,
+            score: sample.score ?? null,
+            label: sample.label ?? null,
+          })
+          .onConflictDoUpdate({
+            target: [samples.deviceId, samples.inferenceId],
+            set: { label: sql`coalesce(excluded.label, ${samples.label})` },
+          });
+      }
+    },
+
+    /** Sets the label of what is known of an inference; false when nothing is. */
+    async label(tx: Transaction, inferenceId: string, truth: string, labelledAt: number): Promise<boolean> {
+      const found = await tx
+        .update(samples)
+        .set({ label: truth })
+        .where(eq(samples.inferenceId, inferenceId))
+        .returning();
+      for (const sample of found) {
+        if (sample.predicted === null) continue;
+        const { deviceId, model, version, predictedAt, predicted } = sample;
+        await tx
+          .insert(labels)
+          .values({ deviceId, inferenceId, model, version, predictedAt, predicted, label: truth, labelledAt })
+          .onConflictDoUpdate({ target: [labels.deviceId, labels.inferenceId], set: { label: truth, labelledAt } });
+      }
+      if (found.length > 0) return true;
+      const labelled = await tx
+        .update(labels)
+        .set({ label: truth, labelledAt })
+        .where(eq(labels.inferenceId, inferenceId))
+        .returning();
+      return labelled.length > 0;
+    },
+
+    /** Newest first, at most `limit + 1`. */
+    async listSamples(
+      read: Reader,
+      query: {
+        model?: string | undefined;
+        labelled?: boolean | undefined;
+        after?: SamplePosition | undefined;
+        limit: number;
+      },
+    ): Promise<Sample[]> {
+      const { model, labelled, after } = query;
+      const rows = await read
+        .select({ sample: samples, label })
+        .from(samples)
+        .leftJoin(labels, sameInference)
+        .where(
+          and(
+            model === undefined ? undefined : eq(samples.model, model),
+            labelled === undefined
+              ? undefined
+              : labelled
+                ? or(isNotNull(samples.label), isNotNull(labels.label))
+                : and(isNull(samples.label), isNull(labels.label)),
+            after === undefined
+              ? undefined
+              : or(
+                  lt(samples.predictedAt, after.predictedAt),
+                  and(eq(samples.predictedAt, after.predictedAt), lt(samples.inferenceId, after.inferenceId)),
+                ),
+          ),
+        )
+        .orderBy(desc(samples.predictedAt), desc(samples.inferenceId))
+        .limit(query.limit + 1);
+      return rows.map(({ sample, label: truth }) => ({
+        inferenceId: sample.inferenceId,
+        deviceId: sample.deviceId,
+        model: sample.model,
+        version: sample.version,
+        predictedAt: sample.predictedAt,
+        reason: parse(z.enum(['rate', 'low_confidence', 'labelled']), sample.reason, 'samples.reason', 'internal'),
+        predicted: sample.predicted,
+        score: sample.score,
+        label: truth,
+      }));
+    },
+
+    async countLabelled(read: Reader, { model, from }: { model: string; from: number }): Promise<number> {
+      const [row] = await read
+        .select({ count: count() })
+        .from(samples)
+        .leftJoin(labels, sameInference)
+        .where(
+          and(
+            eq(samples.model, model),
+            gte(samples.predictedAt, from),
+            or(isNotNull(samples.label), isNotNull(labels.label)),
+          ),
+        );
+      return row?.count ?? 0;
+    },
+
+    /** The newest labelled samples in the range, oldest first. */
+    async labelledSamples(
+      read: Reader,
+      { model, from, to, maxRows }: FieldQuery,
+    ): Promise<{ values: Float32Array; label: string }[]> {
+      const rows = await read
+        .select({ features: samples.features, label })
+        .from(samples)
+        .leftJoin(labels, sameInference)
+        .where(
+          and(
+            eq(samples.model, model),
+            gte(samples.predictedAt, from),
+            lte(samples.predictedAt, to),
+            or(isNotNull(samples.label), isNotNull(labels.label)),
+          ),
+        )
+        .orderBy(desc(samples.predictedAt), desc(samples.inferenceId))
+        .limit(maxRows);
+      return rows.reverse().map((row) => ({ values: bytesToFloats(row.features), label: row.label ?? '' }));
+    },
+  };
+}
+
+function datasetQueries({ datasets, datasetVersions }: Schema) {
+  const versionOf = (row: typeof datasetVersions.$inferSelect): DatasetVersion =>
+    parse(DatasetVersion, row, `dataset ${row.dataset}`, 'internal');
+
+  return {
+    async insertDataset(tx: Transaction, row: typeof datasets.$inferInsert): Promise<boolean> {
+      const inserted = await tx.insert(datasets).values(row).onConflictDoNothing().returning();
+      return inserted.length > 0;
+    },
+
+    async listDatasets(
+      read: Reader,
+      query: { after?: string | undefined; limit: number },
+    ): Promise<(typeof datasets.$inferSelect)[]> {
+      return read
+        .select()
+        .from(datasets)
+        .where(query.after === undefined ? undefined : sql`${datasets.name} > ${query.after}`)
+        .orderBy(asc(datasets.name))
+        .limit(query.limit + 1);
+    },
+
+    async dataset(read: Reader, name: string): Promise<typeof datasets.$inferSelect | undefined> {
+      const [row] = await read.select().from(datasets).where(eq(datasets.name, name));
+      return row;
+    },
+
+    /** Of all the named datasets, oldest first. */
+    async versions(read: Reader, names: string[]): Promise<DatasetVersion[]> {
+      const rows = await read
+        .select()
+        .from(datasetVersions)
+        .where(inArray(datasetVersions.dataset, names))
+        .orderBy(asc(datasetVersions.version));
+      return rows.map(versionOf);
+    },
+
+    async version(
+      read: Reader,
+      name: string,
+      version: number,
+    ): Promise<{ version: DatasetVersion; files: SplitFiles } | undefined> {
+      const [row] = await read
+        .select()
+        .from(datasetVersions)
+        .where(and(eq(datasetVersions.dataset, name), eq(datasetVersions.version, version)));
+      return row === undefined
+        ? undefined
+        : { version: versionOf(row), files: parse(SplitFiles, row.files, 'dataset files', 'internal') };
+    },
+
+    async insertVersion(tx: Transaction, version: DatasetVersion, files: Record<Split, string>): Promise<void> {
+      await tx.insert(datasetVersions).values({ ...version, files });
+    },
+  };
+}
+
+function floatsToBytes(values: (number | null)[]): Buffer {
+  const floats = Float32Array.from(values, (value) => value ?? Number.NaN);
+  return Buffer.from(floats.buffer);
+}
+
+function bytesToFloats(bytes: Buffer): Float32Array {
+  return new Float32Array(Uint8Array.from(bytes).buffer);
+}
