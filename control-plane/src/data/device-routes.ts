@@ -1,13 +1,12 @@
 // Captured samples from devices.
-import { parseJson } from '@edgeloop/shared/errors';
 import { CaptureUpload } from '@edgeloop/shared/telemetry';
-import { createDeviceRouter, type DeviceRouter } from '../http/router.ts';
+import { createDeviceRouter, type DeviceRouter, deviceBody } from '../http/device-router.ts';
 import type { Data } from './data.ts';
 
 export function dataDeviceRoutes(data: Data): DeviceRouter {
   const router = createDeviceRouter();
-  router.post('/device/v1/captures', async (c) => {
-    const upload = parseJson(CaptureUpload, await c.req.text(), 'body');
+  router.post('/captures', async (c) => {
+    const upload = await deviceBody(c, CaptureUpload);
     return c.json({ stored: await data.capture(c.var.device.id, upload) });
   });
   return router;

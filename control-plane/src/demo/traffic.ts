@@ -1,0 +1,163 @@
+// The fleet's traffic: files sent to the agents' local ports, as device software would, and the truth some time later.
+import { messageOf } from '@edgeloop/shared/errors';
+import { z } from 'zod';
+import { pause } from './wait.ts';
+
+export interface TrafficSample {
+  label: string;
+  features: Float32Array;
+}
+
+/** What a client saw. */
+export interface Tally {
+  answered: number;
+  correct: number;
+  failed: number;
+  /** Model versions that answered. */
+  versions: Map<number, number>;
+  lastFailure: string;
+}
+
+const Prediction = z.object({
+  id: z.string(),
+  version: z.union([z.string(), z.number()]).transform(Number),
+  label: z.string(),
+});
+
+export interface TrafficOptions {
+  agents: string[];
+  model: string;
+  /** Requests per second for each agent. */
+  rate: number;
+  /** Milliseconds from a prediction to its truth. */
+  labelDelayMs: number;
+  signal: AbortSignal;
+}
+
+export interface Traffic {
+  /** From now on send these; with `labelled` the truth of each follows as feedback. */
+  send(samples: TrafficSample[], options: { labelled: boolean }): void;
+  /** Counts since the last call. */
+  take(): Tally;
+  /** Counts since the start. */
+  total(): Tally;
+  /** Each agent's requests begin when `ready` resolves for it. */
+  start(ready: (agent: string) => Promise<unknown>): void;
+  /** Resolves when nothing is under way; truths that are due are sent first. */
+  stop(): Promise<void>;
+}
+
+export function createTraffic({ agents, model, rate, labelDelayMs, signal }: TrafficOptions): Traffic {
+  let samples: TrafficSample[] = [];
+  let labelled = false;
+  let next = 0;
+  let stopped = false;
+  let tally = emptyTally();
+  const total = emptyTally();
+  const loops: Promise<void>[] = [];
+  const pending = new Set<Promise<void>>();
+
+  function count(change: (each: Tally) => void): void {
+    change(tally);
+    change(total);
+  }
+
+  function failed(error: unknown): void {
+    count((each) => {
+      each.failed++;
+      each.lastFailure = messageOf(error);
+    });
+  }
+
+  async function request(agent: string): Promise<void> {
+    const sample = samples[next++ % samples.length];
+    if (sample === undefined) return;
+    const withLabel = labelled;
+    try {
+      const answer = await predict(agent, model, sample.features);
+      count((each) => {
+        each.answered++;
+        if (answer.label === sample.label) each.correct++;
+        each.versions.set(answer.version, (each.versions.get(answer.version) ?? 0) + 1);
+      });
+      if (withLabel) later(() => giveLabel(agent, answer.id, sample.label));
+    } catch (error) {
+      failed(error);
+    }
+  }
+
+  function later(work: () => Promise<void>): void {
+    const done = pause(labelDelayMs, signal)
+      .then(work)
+      .catch((error: unknown) => {
+        if (!signal.aborted) failed(error);
+      })
+      .finally(() => pending.delete(done));
+    pending.add(done);
+  }
+
+  async function loop(agent: string): Promise<void> {
+    const begun = performance.now();
+    for (let sent = 0; !stopped && !signal.aborted; sent++) {
+      const aheadMs = begun + (sent * 1000) / rate - performance.now();
+      if (aheadMs > 1) await pause(aheadMs, signal).catch(() => undefined);
+      if (!stopped) await request(agent);
+    }
+  }
+
+  return {
+    send: (which, options) => {
+      samples = which;
+      labelled = options.labelled;
+      next = 0;
+    },
+    take: () => {
+      const taken = tally;
+      tally = emptyTally();
+      return taken;
+    },
+    total: () => total,
+    start: (ready) => {
+      loops.push(
+        ...agents.map((agent) =>
+          ready(agent)
+            .then(() => loop(agent))
+            .catch(failed),
+        ),
+      );
+    },
+    stop: async () => {
+      stopped = true;
+      await Promise.all(loops);
+      await Promise.all(pending);
+    },
+  };
+}
+
+function emptyTally(): Tally {
+  return { answered: 0, correct: 0, failed: 0, versions: new Map(), lastFailure: '' };
+}
+
+async function predict(agent: string, model: string, features: Float32Array): Promise<z.output<typeof Prediction>> {
+  return Prediction.parse(await post(`${agent}/predict/${model}`, { features: Array.from(features) }));
+}
+
+async function giveLabel(agent: string, id: string, label: string): Promise<void> {
+  await post(`${agent}/feedback/${id}`, { label });
+}
+
+async function post(url: string, body: unknown): Promise<unknown> {
+  const response = await fetch(url, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify(body),
+  });
+  const text = await response.text();
+  if (!response.ok) throw new Error(`${response.status} ${text.slice(0, 200)}`);
+  return text === '' ? undefined : JSON.parse(text);
+}
+
+/** Share of right answers, 0 to 1. */
+export function accuracyOf(tally: Tally): number {
+  return tally.answered === 0 ? 0 : tally.correct / tally.answered;
+}
