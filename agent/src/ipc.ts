@@ -1,8 +1,8 @@
 // Messages between the supervising and the serving process. Accepted sockets travel beside them: the message
 // `connection` carries one as its handle, so the listening socket survives a restart of the serving process.
-import { FieldError, errorCodes } from '@edgeloop/shared/errors';
+import { errorCodes, FieldError } from '@edgeloop/shared/errors';
 import { GoldenSamples } from '@edgeloop/shared/golden';
-import { ModelName, ModelVersion } from '@edgeloop/shared/identifiers';
+import { DeviceId, ModelName, ModelVersion } from '@edgeloop/shared/identifiers';
 import { Manifest } from '@edgeloop/shared/manifest';
 import { z } from 'zod';
 
@@ -33,7 +33,9 @@ export const ToServing = z.discriminatedUnion('kind', [
   z.object({
     kind: z.literal('feedback_result'),
     requestId: RequestId,
-    error: z.object({ code: z.enum(errorCodes), message: z.string(), errors: z.array(FieldError).optional() }).optional(),
+    error: z
+      .object({ code: z.enum(errorCodes), message: z.string(), errors: z.array(FieldError).optional() })
+      .optional(),
   }),
   /** A new caller; comes with the socket. */
   z.object({ kind: z.literal('connection') }),
@@ -65,3 +67,15 @@ export const ToSupervisor = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('counts'), models: z.array(ServingCounts) }),
 ]);
 export type ToSupervisor = z.infer<typeof ToSupervisor>;
+
+/** What the serving process is started with: JSON in `EDGELOOP_SERVING_CONFIG`, or as its first argument. */
+export const ServingConfig = z.object({
+  deviceId: DeviceId,
+  agentVersion: z.string().min(1),
+  /** Upper bound on the inference threads of one model version; the cores when unset. */
+  threads: z.number().int().min(1).max(1024).optional(),
+  /** If set, local callers must send it as a bearer token. */
+  token: z.string().min(1).optional(),
+  logLevel: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']).default('info'),
+});
+export type ServingConfig = z.infer<typeof ServingConfig>;

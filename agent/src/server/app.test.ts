@@ -1,0 +1,260 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { AppError } from '@edgeloop/shared/errors';
+import type { Hono } from 'hono';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { createEngine, type Engine } from '../inference/engine.ts';
+import { encodeOnnx, softmaxModel } from '../inference/onnx-fixture.ts';
+import { ModelFiles } from '../ipc.ts';
+import type { JournalRecord } from '../telemetry/record.ts';
+import { createApp } from './app.ts';
+import { createFeedbackChannel } from './feedback.ts';
+import { createMetrics } from './metrics.ts';
+import { createObserver } from './observation.ts';
+
+const classifier = {
+  task: 'classification',
+  inputs: { features: { features: ['a', '__proto__'] } },
+  outputs: { labels: ['left', '__proto__'] },
+};
+const doubling = encodeOnnx({
+  inputs: [{ name: 'x', type: 'double', shape: ['n', 1] }],
+  outputs: [{ name: 'y', type: 'double', shape: ['n', 1] }],
+  nodes: [{ op: 'Add', inputs: ['x', 'x'], outputs: ['y'] }],
+});
+
+describe('the local HTTP', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'app-'));
+  const engine: Engine = createEngine({ threads: 1, onCrash: (_, error) => expect.unreachable(error.message) });
+  const records: JournalRecord[] = [];
+  let app: Hono;
+
+  function build(token?: string): Hono {
+    const metrics = createMetrics({
+      queueDepths: () => [{ model: 'sides', version: 1, depth: 0 }],
+      journal: () => ({ failedWrites: 0, lostRecords: 0 }),
+    });
+    const nowMs = () => performance.now();
+    const observer = createObserver({ append: (record) => records.push(record), metrics, now: Date.now, nowMs });
+    const feedback = createFeedbackChannel(() => undefined, 10);
+    const onUnexpected = (error: unknown) => expect.unreachable(String(error));
+    return createApp({
+      engine,
+      observer,
+      metrics,
+      feedback,
+      nowMs,
+      token,
+      onUnexpected,
+      isReady: () => true,
+      agentVersion: '1.2.3',
+    });
+  }
+
+  async function load(name: string, bytes: Buffer, manifest: object): Promise<void> {
+    const path = join(folder, `${name}.onnx`);
+    writeFileSync(path, bytes);
+    await engine.load(ModelFiles.parse({ name, version: 1, path, manifest }));
+    engine.activate(name, 1);
+  }
+
+  beforeAll(async () => {
+    await load(
+      'sides',
+      softmaxModel(
+        [
+          [5, 0],
+          [0, 5],
+        ],
+        [0, 0],
+      ),
+      classifier,
+    );
+    await load('double', doubling, { task: 'regression', inputs: { x: { features: ['x'] } } });
+    app = build();
+  });
+  beforeEach(() => {
+    records.length = 0;
+  });
+  afterAll(async () => {
+    await engine.close();
+    rmSync(folder, { recursive: true });
+  });
+
+  const post = async (path: string, body: unknown, headers: Record<string, string> = {}) => {
+    const text = typeof body === 'string' ? body : JSON.stringify(body);
+    const answer = await app.request(path, { method: 'POST', body: text, headers });
+    return { status: answer.status, type: answer.headers.get('content-type'), body: await answer.json() };
+  };
+  const input = (data: unknown, shape: number[]) => ({ name: 'features', datatype: 'FP32', shape, data });
+
+  it('infers rows, echoes the id, and gives the outputs that were asked for', async () => {
+    const answer = await post('/v2/models/sides/versions/1/infer', {
+      id: 'mine',
+      inputs: [
+        input(
+          [
+            [0, 0],
+            [9, 0],
+          ],
+          [2, 2],
+        ),
+      ],
+      outputs: [{ name: 'scores' }],
+    });
+    expect(answer).toMatchObject({ status: 200, type: 'application/json' });
+    expect(answer.body).toMatchObject({ model_name: 'sides', model_version: '1', id: 'mine' });
+    expect(answer.body).toMatchObject({ outputs: [{ name: 'scores', datatype: 'FP32', shape: [2, 2] }] });
+    const [record] = records;
+    expect(record).toMatchObject({ inferenceId: 'mine', outcome: 'ok', rows: 2, predicted: ['left', 'left'] });
+    expect(record?.features).toEqual(Float32Array.of(0, 0, 9, 0));
+  });
+
+  it('makes an id, in the order of time, when there is none', async () => {
+    const { body } = await post('/v2/models/sides/infer', { inputs: [input([1, 2], [1, 2])] });
+    expect(body).toMatchObject({ id: expect.stringMatching(/^[0-9a-f]{8}-[0-9a-f]{4}-7/) });
+    expect(body).toMatchObject({ id: records[0]?.inferenceId });
+  });
+
+  it.each([
+    ['{"inputs": [', 400, 'request is not valid JSON'],
+    [{ inputs: [] }, 400, 'input "features" is missing'],
+    [{ inputs: [input([1], [1, 2])] }, 400, 'data has 1 elements, but shape [1,2] needs 2'],
+    [{ inputs: [input([1, 2, 3], [1, 3])] }, 400, 'has shape [1,3], the model takes [-1,2]'],
+    [{ inputs: [{ ...input([1, 2], [1, 2]), datatype: 'BF16' }] }, 400, 'request.inputs.0.datatype'],
+    [{ inputs: [input([1, 2], [1, 2])], outputs: [{ name: 'x' }] }, 400, 'unknown output "x"'],
+    [{ inputs: [{ ...input([1], [1, 2]), parameters: { binary_data_size: 8 } }] }, 501, 'binary tensor extension'],
+    [{ id: 'x'.repeat(201), inputs: [] }, 400, 'request.id'],
+  ])('answers what is wrong with %j', async (body, status, reason) => {
+    const answer = await post('/v2/models/sides/infer', body);
+    expect(answer).toMatchObject({
+      status,
+      type: 'application/json',
+      body: { error: expect.stringContaining(reason) },
+    });
+    expect(records).toMatchObject([{ model: 'sides', version: 1, outcome: 'invalid', rows: 0 }]);
+  });
+
+  it('classifies by the names of features, hostile ones too, or their order', async () => {
+    const named = '{"features": {"__proto__": 1, "a": 0}}';
+    const { status, body } = await post('/predict/sides', named);
+    expect(status).toBe(200);
+    expect(body).toMatchObject({ model: 'sides', version: 1, label: '__proto__', score: expect.closeTo(0.9933, 3) });
+    expect(JSON.stringify(body)).toMatch(/"scores":\{"left":0\.00\d+,"__proto__":0\.99\d+\}/);
+    expect((await post('/predict/sides', { features: [1, 0] })).body).toMatchObject({ label: 'left' });
+  });
+
+  it('gives the value of a regression', async () => {
+    expect((await post('/predict/double', { features: { x: 0.1 } })).body).toMatchObject({ value: 0.2, version: 1 });
+    expect(records[0]).not.toHaveProperty('predicted');
+  });
+
+  it.each([
+    ['{"features": {"a": 1}}', 400, 'feature "__proto__" is missing'],
+    ['{"features": {"a": 1, "__proto__": 1, "toString": 1}}', 400, 'unknown feature "toString"'],
+    ['{"features": {"a": "1", "__proto__": 1}}', 400, 'feature "a" must be a number'],
+    ['{"features": {"a": 1, "__proto__": null}}', 400, 'feature "__proto__" must be a number'],
+    ['{"features": {"a": 1e300, "__proto__": 1}}', 400, 'feature "a" must be a number up to'],
+    ['{"features": [1]}', 400, 'features has 1 values, the model takes 2'],
+    ['{"features": 1}', 400, 'request.features'],
+    ['[]', 400, 'request'],
+  ])('names the feature that is wrong in %s', async (body, status, reason) => {
+    const answer = await post('/predict/sides', body);
+    expect(answer).toMatchObject({ status, body: { error: expect.stringContaining(reason) } });
+    expect(records).toMatchObject([{ outcome: 'invalid' }]);
+  });
+
+  it('refuses images and encoded bodies with the reason', async () => {
+    const image = await post('/predict/sides', 'JFIF', { 'content-type': 'image/jpeg' });
+    expect(image).toMatchObject({ status: 415, body: { error: expect.stringContaining('declares no image input') } });
+    expect(await post('/predict/sides', '', { 'content-encoding': 'gzip' })).toMatchObject({ status: 415 });
+  });
+
+  it.each([
+    '/predict/__proto__',
+    '/v2/models/nobody/infer',
+    '/v2/models/sides/versions/2/infer',
+    '/v2/models/sides/versions/x/infer',
+  ])('answers 404 "unknown model" at %s and records nothing', async (path) => {
+    const answer = await post(path, {});
+    expect(answer).toMatchObject({ status: 404, body: { error: expect.stringContaining('unknown model') } });
+    expect(records).toEqual([]);
+  });
+
+  it('describes the server and its models', async () => {
+    const get = async (path: string) => (await app.request(path)).json();
+    expect(await get('/v2')).toMatchObject({ name: 'edgeloop-agent', version: '1.2.3' });
+    expect(await get('/v2/health/live')).toEqual({ live: true });
+    expect(await get('/v2/health/ready')).toEqual({ ready: true });
+    expect(await get('/v2/models/sides')).toEqual({
+      name: 'sides',
+      versions: ['1'],
+      platform: 'onnxruntime_onnx',
+      inputs: [{ name: 'features', datatype: 'FP32', shape: [-1, 2] }],
+      outputs: [{ name: 'scores', datatype: 'FP32', shape: [-1, 2] }],
+    });
+    expect(await get('/v2/models/sides/versions/1/ready')).toEqual({ name: 'sides', ready: true });
+    expect((await post('/v2/repository/index', '')).body).toMatchObject([{ name: 'double' }, { name: 'sides' }]);
+    const stats = await get('/v2/models/sides/stats');
+    expect(stats).toMatchObject({
+      model_stats: [{ name: 'sides', version: '1', inference_count: expect.any(Number) }],
+    });
+  });
+
+  it('says which method it is, or that there is nothing', async () => {
+    const wrong = await app.request('/v2/models/sides/infer');
+    expect([wrong.status, wrong.headers.get('allow')]).toEqual([405, 'POST']);
+    expect(await post('/nothing', {})).toMatchObject({ status: 404, body: { error: 'nothing is at POST /nothing' } });
+    expect(await post('/v2/repository/models/sides/load', '')).toMatchObject({ status: 501 });
+  });
+
+  it('bounds bodies that do not say their length', async () => {
+    const chunk = new Uint8Array(1024 * 1024);
+    const body = new ReadableStream({ pull: (controller) => controller.enqueue(chunk) });
+    const request = new Request('http://a/predict/sides', { method: 'POST', body, duplex: 'half' });
+    expect((await app.request(request)).status).toBe(413);
+    expect(records).toMatchObject([{ outcome: 'invalid' }]);
+  });
+
+  it('gives metrics to Prometheus', async () => {
+    const text = await (await app.request('/metrics')).text();
+    expect(text).toContain('edgeloop_agent_requests_total{model="sides",version="1",outcome="ok"}');
+    expect(text).toContain('edgeloop_agent_request_duration_seconds_bucket');
+    expect(text).toContain('edgeloop_agent_queue_depth{model="sides",version="1"} 0');
+    expect(text).toContain('edgeloop_agent_journal_lost_records 0');
+    expect(text).toContain('process_resident_memory_bytes');
+  });
+
+  it('says so when the supervisor does not take a label', async () => {
+    expect(await post('/feedback/x', { label: 'left' })).toMatchObject({ status: 503 });
+    expect(await post('/feedback/x', { label: {} })).toMatchObject({ status: 400 });
+  });
+
+  it('asks for the token everywhere but at the probes', async () => {
+    const guarded = build('secret');
+    const status = async (path: string, authorization?: string) =>
+      (await guarded.request(path, authorization ? { headers: { authorization } } : {})).status;
+    expect(await status('/healthz')).toBe(200);
+    expect(await status('/readyz')).toBe(200);
+    expect(await status('/v2')).toBe(401);
+    expect(await status('/metrics', 'Bearer wrong')).toBe(401);
+    expect(await status('/v2', 'Bearer secret')).toBe(200);
+  });
+});
+
+describe('the feedback channel', () => {
+  it('matches answers with questions', async () => {
+    const asked: number[] = [];
+    const channel = createFeedbackChannel((message) => {
+      if (message.kind === 'feedback') asked.push(message.requestId);
+    });
+    const [first, second] = [channel.report('a', 'x'), channel.report('b', 'y')];
+    const [one = 0, two = 0] = asked;
+    channel.settle({ kind: 'feedback_result', requestId: two });
+    await second;
+    const error = { code: 'not_found' as const, message: 'no such prediction' };
+    channel.settle({ kind: 'feedback_result', requestId: one, error });
+    await expect(first).rejects.toEqual(new AppError('not_found', 'no such prediction'));
+  });
+});

@@ -1,0 +1,61 @@
+// `POST /feedback/{id}`: the truth for an earlier prediction. The supervisor knows the predictions, so it decides.
+import { AppError, parseJson } from '@edgeloop/shared/errors';
+import type { Context } from 'hono';
+import { z } from 'zod';
+import type { ToServing, ToSupervisor } from '../ipc.ts';
+import { readBody } from './body.ts';
+
+const FeedbackRequest = z.object({
+  label: z
+    .union([z.string().min(1).max(200), z.number(), z.boolean()], 'must be a text, a number or a truth value')
+    .transform(String),
+});
+
+export interface FeedbackChannel {
+  /** Resolves when the supervisor has taken the label; throws what it says, or `unavailable` when it says nothing. */
+  report(inferenceId: string, label: string): Promise<void>;
+  /** The supervisor's answer. */
+  settle(result: Extract<ToServing, { kind: 'feedback_result' }>): void;
+}
+
+/** Answers 202 once the label is taken. */
+export async function handleFeedback(c: Context, channel: FeedbackChannel): Promise<Response> {
+  const id = c.req.param('id') ?? '';
+  const { label } = parseJson(FeedbackRequest, await readBody(c.req), 'request');
+  await channel.report(id, label);
+  return c.json({ id, label }, 202);
+}
+
+/** Labels that wait for the supervisor; more means that it hangs. */
+const maxWaiting = 1000;
+
+/** Asks through `send` and matches the answers. */
+export function createFeedbackChannel(send: (message: ToSupervisor) => void, timeoutMs = 5000): FeedbackChannel {
+  const waiting = new Map<number, { resolve(): void; reject(error: Error): void }>();
+  let nextRequestId = 1;
+  return {
+    report(inferenceId, label) {
+      if (waiting.size >= maxWaiting) return Promise.reject(noAnswer());
+      const requestId = nextRequestId++;
+      return new Promise<void>((resolve, reject) => {
+        const timer = setTimeout(() => settled(() => reject(noAnswer())), timeoutMs);
+        const settled = (end: () => void): void => {
+          clearTimeout(timer);
+          waiting.delete(requestId);
+          end();
+        };
+        waiting.set(requestId, { resolve: () => settled(resolve), reject: (error) => settled(() => reject(error)) });
+        send({ kind: 'feedback', requestId, inferenceId, label });
+      });
+    },
+    settle({ requestId, error }) {
+      const asked = waiting.get(requestId);
+      if (error) asked?.reject(new AppError(error.code, error.message, { errors: error.errors ?? [] }));
+      else asked?.resolve();
+    },
+  };
+}
+
+function noAnswer(): AppError {
+  return new AppError('unavailable', 'the agent is not taking labels now; try again', { retryAfterSeconds: 1 });
+}

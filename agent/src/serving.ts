@@ -1,0 +1,155 @@
+// The serving process: local HTTP and the models' worker threads. The supervisor starts it, hands it sockets and
+// models, and is told of what it needs to know; a model that kills the process takes nothing else with it.
+import { Socket } from 'node:net';
+import { AppError, messageOf, parse, parseJson } from '@edgeloop/shared/errors';
+import { type Logger, pino } from 'pino';
+import { createEngine, type Engine } from './inference/engine.ts';
+import { ServingConfig, ToServing, type ToSupervisor } from './ipc.ts';
+import { createApp } from './server/app.ts';
+import { createFeedbackChannel, type FeedbackChannel } from './server/feedback.ts';
+import { createListener, type Listener } from './server/listener.ts';
+import { createMetrics } from './server/metrics.ts';
+import { createObserver, type Observer } from './server/observation.ts';
+import { createRecordWriter, type RecordWriter } from './telemetry/record-writer.ts';
+
+interface Serving {
+  engine: Engine;
+  journal: RecordWriter;
+  feedback: FeedbackChannel;
+  listener: Listener;
+  observer: Observer;
+  log: Logger;
+  setReady(): void;
+}
+
+const nowMs = (): number => performance.now();
+
+function send(message: ToSupervisor): void {
+  // A supervisor that is gone takes this process with it, see `disconnect`.
+  if (process.connected) process.send?.(message);
+}
+
+function compose(config: ServingConfig): Serving {
+  const log = pino({ level: config.logLevel, base: { process: 'serving' } }, pino.destination({ dest: 2, sync: true }));
+  const engine = createEngine({
+    threads: config.threads,
+    onCrash: (model, error) => log.error({ ...model, err: error }, 'a worker thread died'),
+  });
+  const journal = createRecordWriter({
+    nowMs,
+    onFailure: (error) => log.error({ err: error }, 'the telemetry journal cannot be written; answers go on'),
+  });
+  const metrics = createMetrics({
+    queueDepths: () =>
+      engine.list().map(({ name, version, model }) => ({ model: name, version, depth: model.batcher.depth() })),
+    journal: journal.status,
+  });
+  const observer = createObserver({ append: journal.append, metrics, now: Date.now, nowMs });
+  const feedback = createFeedbackChannel(send);
+  let ready = false;
+  const app = createApp({
+    engine,
+    observer,
+    metrics,
+    feedback,
+    nowMs,
+    isReady: () => ready && allActive(engine),
+    agentVersion: config.agentVersion,
+    token: config.token,
+    onUnexpected: (error) => log.error({ err: error }, 'a request failed'),
+  });
+  const setReady = (): void => {
+    ready = true;
+  };
+  return {
+    engine,
+    journal,
+    feedback,
+    observer,
+    log,
+    setReady,
+    listener: createListener((request) => app.fetch(request)),
+  };
+}
+
+/** A version may be warm beside the active one, but every model must have an active one. */
+function allActive(engine: Engine): boolean {
+  const loaded = engine.list();
+  return loaded.every(({ name }) => loaded.some((other) => other.name === name && other.active));
+}
+
+async function handle(serving: Serving, message: ToServing, socket: unknown): Promise<void> {
+  const { engine, journal } = serving;
+  switch (message.kind) {
+    case 'connection':
+      // The caller may have gone meanwhile.
+      if (socket instanceof Socket) serving.listener.accept(socket);
+      return;
+    case 'load':
+      return replyTo(message.requestId, serving.log, () => engine.load(message.model));
+    case 'activate':
+      return replyTo(message.requestId, serving.log, async () => engine.activate(message.name, message.version));
+    case 'unload':
+      return replyTo(message.requestId, serving.log, () => engine.unload(message.name, message.version));
+    case 'journal':
+      return replyTo(message.requestId, serving.log, () => journal.switchTo(message.path));
+    case 'ready':
+      return serving.setReady();
+    case 'feedback_result':
+      return serving.feedback.settle(message);
+    case 'stop':
+      return stop(serving);
+  }
+}
+
+async function replyTo(requestId: number, log: Logger, work: () => Promise<void>): Promise<void> {
+  try {
+    await work();
+    send({ kind: 'reply', requestId });
+  } catch (error) {
+    const code = error instanceof AppError ? error.code : 'internal';
+    if (code === 'internal') log.error({ err: error }, 'a request of the supervisor failed');
+    send({ kind: 'reply', requestId, error: { code, message: messageOf(error) } });
+  }
+}
+
+async function stop({ listener, engine, journal }: Serving): Promise<void> {
+  await listener.drain();
+  await engine.close();
+  await journal.close();
+  process.exit(0);
+}
+
+function sendCounts({ engine, observer }: Serving): void {
+  const models = engine.list().map(({ name, version, model }) => {
+    const { succeeded, failed } = observer.tally(model);
+    return { name, version, succeeded, failed };
+  });
+  send({ kind: 'counts', models });
+}
+
+/** Nobody would feed or stop this process any more. Not `exit`: it ends worker threads, which aborts when one is busy. */
+function die(): void {
+  process.kill(process.pid, 'SIGKILL');
+}
+
+function main(): void {
+  const text = process.env.EDGELOOP_SERVING_CONFIG ?? process.argv[2];
+  if (text === undefined) throw new AppError('invalid_request', 'EDGELOOP_SERVING_CONFIG is not set');
+  const serving = compose(parseJson(ServingConfig, text, 'EDGELOOP_SERVING_CONFIG'));
+  process.on('disconnect', die);
+  // Terminals and service managers signal the whole group; when to end is the supervisor's word, by `stop`.
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => undefined);
+  process.on('message', (raw: unknown, socket: unknown) => {
+    const failed = (error: unknown): void => serving.log.fatal({ err: error }, 'a message could not be handled');
+    try {
+      handle(serving, parse(ToServing, raw, 'message'), socket).catch(failed);
+    } catch (error) {
+      failed(error);
+    }
+  });
+  setInterval(() => sendCounts(serving), 1000).unref();
+  send({ kind: 'started' });
+}
+
+main();

@@ -1,0 +1,90 @@
+// One answered request as the journal holds it. The serving process appends records, the supervisor makes windows of
+// them, also after a death of either: whatever part of a file is whole can be read.
+import { crc32 } from 'node:zlib';
+import { errorCodes } from '@edgeloop/shared/errors';
+import { Instant, ModelName, ModelVersion } from '@edgeloop/shared/identifiers';
+import { z } from 'zod';
+
+const Count = z.number().int().min(0);
+/** JSON has no other numbers than finite ones; the others travel as null and come back as NaN. */
+const Score = z
+  .number()
+  .nullable()
+  .transform((score) => score ?? Number.NaN);
+
+const RecordHeader = z.object({
+  inferenceId: z.string(),
+  model: ModelName,
+  version: ModelVersion,
+  at: Instant,
+  outcome: z.enum(['ok', 'invalid', ...errorCodes]),
+  latencyMs: z.number().min(0),
+  rows: Count,
+  predicted: z.array(z.string()).optional(),
+  scores: z.array(Score).optional(),
+});
+
+/**
+ * `outcome`: `ok`, `invalid` for what the caller did wrong, else the error code. `at` and `latencyMs` in milliseconds.
+ * `predicted` and `scores` per row, of classifiers. `features` row-major, in the order of the manifest's names.
+ */
+export type JournalRecord = z.infer<typeof RecordHeader> & { features?: Float32Array | undefined };
+
+/** Length and CRC-32 of the payload. */
+const frameBytes = 8;
+
+/**
+ * Bytes of a record, little endian: u32 payload length, u32 CRC-32 of the payload, then the payload: u32 header length,
+ * the header as JSON, the features as float32.
+ */
+export function encodeRecord({ features, ...header }: JournalRecord): Buffer {
+  const json = Buffer.from(JSON.stringify(header));
+  const numbers = features ? Buffer.from(features.buffer, features.byteOffset, features.byteLength) : Buffer.alloc(0);
+  const record = Buffer.allocUnsafe(frameBytes + 4 + json.length + numbers.length);
+  record.writeUInt32LE(json.length, frameBytes);
+  json.copy(record, frameBytes + 4);
+  numbers.copy(record, frameBytes + 4 + json.length);
+  const payload = record.subarray(frameBytes);
+  record.writeUInt32LE(payload.length, 0);
+  record.writeUInt32LE(crc32(payload), 4);
+  return record;
+}
+
+/** The records at the beginning of `buffer`, up to a torn or damaged one, and how many bytes they take. Never throws. */
+export function decodeRecords(buffer: Buffer): { records: JournalRecord[]; consumedBytes: number } {
+  const records: JournalRecord[] = [];
+  let consumedBytes = 0;
+  while (buffer.length - consumedBytes >= frameBytes) {
+    const length = buffer.readUInt32LE(consumedBytes);
+    const start = consumedBytes + frameBytes;
+    if (length > buffer.length - start) break;
+    const payload = buffer.subarray(start, start + length);
+    if (crc32(payload) !== buffer.readUInt32LE(consumedBytes + 4)) break;
+    const record = decodePayload(payload);
+    if (!record) break;
+    records.push(record);
+    consumedBytes = start + length;
+  }
+  return { records, consumedBytes };
+}
+
+function decodePayload(payload: Buffer): JournalRecord | undefined {
+  if (payload.length < 4) return undefined;
+  const headerEnd = 4 + payload.readUInt32LE(0);
+  if (headerEnd > payload.length || (payload.length - headerEnd) % 4 !== 0) return undefined;
+  const header = RecordHeader.safeParse(jsonOf(payload.toString('utf8', 4, headerEnd)));
+  if (!header.success) return undefined;
+  if (headerEnd === payload.length) return header.data;
+  // A copy: floats must be aligned, and the record must not hold the whole file in memory.
+  const bytes = Uint8Array.from(payload.subarray(headerEnd));
+  return { ...header.data, features: new Float32Array(bytes.buffer) };
+}
+
+function jsonOf(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    // Not a header: the caller's schema refuses it.
+    return undefined;
+  }
+}

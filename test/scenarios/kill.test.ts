@@ -1,0 +1,66 @@
+// kill -9 of agent and control plane at random instants: what the clients counted is what the metrics say.
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { startClient } from '../support/client.ts';
+import { joinToken, metricTotal, predict, pushVersion, release, rolloutIn, serves } from '../support/fleet.ts';
+import { type Agent, type ControlPlane, startAgent, startControlPlane, temporaryFolder } from '../support/programs.ts';
+import { until } from '../support/until.ts';
+
+let folder: Awaited<ReturnType<typeof temporaryFolder>>;
+let plane: ControlPlane;
+let agent: Agent;
+
+beforeEach(async () => {
+  folder = await temporaryFolder();
+  plane = await startControlPlane(`${folder.path}/server`);
+  agent = await startAgent({ folder: `${folder.path}/agent`, id: 'edge-1', token: await joinToken(plane) });
+});
+afterEach(async () => {
+  await agent?.stop();
+  await plane?.stop();
+  await folder.remove();
+});
+
+test('after 20 kills the counts differ by no more than the requests in flight at the kills', {
+  timeout: 300_000,
+}, async () => {
+  const version = await pushVersion(plane, 'sum');
+  await rolloutIn(plane, await release(plane, 'sum', version), ['completed']);
+  await serves(agent, 'sum', version);
+  let answered = 1;
+  let lostInFlight = 0;
+  for (let round = 0; round < 20; round++) {
+    const victim = round % 2 === 0 ? agent : plane;
+    const client = startClient(agent.url, 'sum', 100);
+    const instant = 30 + Math.floor(Math.random() * 120);
+    await until(`${instant} answers`, async () => client.counts.answered >= instant || undefined, { everyMs: 1 });
+    await victim.kill();
+    const counts = await client.stop();
+    answered += counts.answered;
+    if (victim === plane) expect(counts.failures).toEqual([]);
+    else lostInFlight += counts.failures.length;
+    await victim.start();
+    await until('an answer after the restart', async () => predict(agent.url, 'sum', { a: 1, b: 2 }));
+    answered++;
+  }
+  let counted = 0;
+  await until(
+    'all telemetry',
+    async () => {
+      counted = await metricTotal(plane, 'succeeded');
+      return counted >= answered || undefined;
+    },
+    { context: () => `clients counted ${answered}, the control plane ${counted}` },
+  );
+  expect(counted).toBeGreaterThanOrEqual(answered);
+  expect(counted).toBeLessThanOrEqual(answered + lostInFlight);
+});
+
+test('an agent that starts without its control plane serves the models it has', { timeout: 120_000 }, async () => {
+  const version = await pushVersion(plane, 'sum');
+  await rolloutIn(plane, await release(plane, 'sum', version), ['completed']);
+  await serves(agent, 'sum', version);
+  await plane.kill();
+  await agent.kill();
+  await agent.start();
+  await serves(agent, 'sum', version);
+});

@@ -1,0 +1,194 @@
+// The real programs as child processes, from the build, each with its own folder and ports.
+import { type ChildProcess, spawn } from 'node:child_process';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { type ApiClient, createClient } from '@edgeloop/control-plane/cli/client';
+import { until } from './until.ts';
+
+const root = fileURLToPath(new URL('../../', import.meta.url));
+const serverProgram = join(root, 'control-plane/bin/edgeloop.js');
+const agentProgram = join(root, 'agent/bin/edgeloop-agent.js');
+const keptLogBytes = 20_000;
+
+export interface Program {
+  readonly pid: number;
+  /** The end of what it wrote. */
+  output(): string;
+  /** Code or signal, once it has ended. */
+  ended(): number | NodeJS.Signals | undefined;
+  signal(name: NodeJS.Signals): void;
+  waitForEnd(timeoutMs?: number): Promise<number | NodeJS.Signals>;
+}
+
+export function startProgram(args: string[], env: Record<string, string>): Program {
+  const child: ChildProcess = spawn(process.execPath, args, {
+    cwd: root,
+    env: { PATH: process.env.PATH ?? '', HOME: process.env.HOME ?? '', ...env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  let output = '';
+  const keep = (chunk: Buffer) => {
+    output = (output + chunk.toString('utf8')).slice(-keptLogBytes);
+  };
+  child.stdout?.on('data', keep);
+  child.stderr?.on('data', keep);
+  const ended = () => child.exitCode ?? child.signalCode ?? undefined;
+  return {
+    pid: child.pid ?? 0,
+    output: () => output,
+    ended,
+    signal: (name) => void child.kill(name),
+    waitForEnd: (timeoutMs = 20_000) =>
+      until(`the end of ${args[0]}`, async () => ended(), { timeoutMs, context: () => output }),
+  };
+}
+
+/** Runs a command of `edgeloop` to its end. */
+export async function runCli(
+  args: string[],
+  env: Record<string, string>,
+): Promise<{ code: number | NodeJS.Signals; output: string }> {
+  const program = startProgram([serverProgram, ...args], env);
+  const code = await program.waitForEnd(60_000);
+  return { code, output: program.output() };
+}
+
+export interface ControlPlane {
+  readonly url: string;
+  readonly folder: string;
+  readonly env: Record<string, string>;
+  api: ApiClient;
+  program: Program;
+  /** Starts it again on the same folder and ports. */
+  start(): Promise<void>;
+  kill(): Promise<void>;
+  stop(): Promise<void>;
+}
+
+export async function startControlPlane(folder: string, extra: Record<string, string> = {}): Promise<ControlPlane> {
+  const [http, device, mqtt] = await freePorts(3);
+  const url = `http://127.0.0.1:${http}`;
+  const env = {
+    EDGELOOP_DATA_DIR: folder,
+    EDGELOOP_HTTP_PORT: String(http),
+    EDGELOOP_DEVICE_HOST: '127.0.0.1',
+    EDGELOOP_DEVICE_PORT: String(device),
+    EDGELOOP_MQTT_PORT: String(mqtt),
+    EDGELOOP_PUBLIC_HOST: '127.0.0.1',
+    ...extra,
+  };
+  const launch = () => startProgram([serverProgram, 'server'], env);
+  const ready = async (program: Program) => {
+    await until(
+      'the control plane being ready',
+      async () => {
+        if (program.ended() !== undefined) throw new Error(`the control plane ended: ${program.output()}`);
+        return (await fetch(`${url}/readyz`)).ok || undefined;
+      },
+      { timeoutMs: 60_000, context: program.output },
+    );
+    return createClient({}, { url, key: (await readFile(join(folder, 'admin.key'), 'utf8')).trim() });
+  };
+  const program = launch();
+  const plane: ControlPlane = {
+    url,
+    folder,
+    env,
+    program,
+    api: await ready(program),
+    start: async () => {
+      plane.program = launch();
+      plane.api = await ready(plane.program);
+    },
+    kill: () => endBy(plane.program, 'SIGKILL'),
+    stop: () => endBy(plane.program, 'SIGTERM'),
+  };
+  return plane;
+}
+
+export interface Agent {
+  readonly url: string;
+  readonly id: string;
+  program: Program;
+  /** Starts it again on the same folder and port; resolves when its port answers. */
+  start(): Promise<void>;
+  kill(): Promise<void>;
+  stop(): Promise<void>;
+}
+
+/** Joins `folder` to a fleet with `token`; resolves when its port answers. */
+export async function startAgent({
+  folder,
+  id,
+  token,
+  env = {},
+}: {
+  folder: string;
+  id: string;
+  token: string;
+  env?: Record<string, string>;
+}): Promise<Agent> {
+  const [port] = await freePorts(1);
+  const url = `http://127.0.0.1:${port}`;
+  const launch = () =>
+    startProgram([agentProgram, 'run'], {
+      EDGELOOP_AGENT_DATA_DIR: folder,
+      EDGELOOP_JOIN: token,
+      EDGELOOP_DEVICE_ID: id,
+      EDGELOOP_AGENT_PORT: String(port),
+      EDGELOOP_THREADS: '1',
+      EDGELOOP_WINDOW_SECONDS: '1',
+      EDGELOOP_PROBATION_SECONDS: '2',
+      ...env,
+    });
+  const answering = (program: Program) =>
+    until('the agent’s port answering', async () => (await fetch(`${url}/healthz`)).ok || undefined, {
+      timeoutMs: 60_000,
+      context: program.output,
+    });
+  const agent: Agent = {
+    url,
+    id,
+    program: launch(),
+    start: async () => {
+      agent.program = launch();
+      await answering(agent.program);
+    },
+    kill: () => endBy(agent.program, 'SIGKILL'),
+    stop: () => endBy(agent.program, 'SIGTERM'),
+  };
+  await answering(agent.program);
+  return agent;
+}
+
+async function endBy(program: Program, signal: NodeJS.Signals): Promise<void> {
+  if (program.ended() === undefined) program.signal(signal);
+  await program.waitForEnd();
+}
+
+/** Free ports of this machine; none is given twice. */
+export async function freePorts(count: number): Promise<number[]> {
+  const servers = await Promise.all(Array.from({ length: count }, listenAnywhere));
+  return Promise.all(servers.map(async ({ port, close }) => close().then(() => port)));
+}
+
+function listenAnywhere(): Promise<{ port: number; close: () => Promise<void> }> {
+  return new Promise((resolve, reject) => {
+    const server = createServer();
+    server.once('error', reject);
+    server.listen(0, '127.0.0.1', () => {
+      const address = server.address();
+      if (typeof address !== 'object' || address === null) return reject(new Error('no address'));
+      resolve({ port: address.port, close: () => new Promise((done) => server.close(() => done())) });
+    });
+  });
+}
+
+/** A folder that `remove` removes with all that is in it. */
+export async function temporaryFolder(): Promise<{ path: string; remove: () => Promise<void> }> {
+  const path = await mkdtemp(join(tmpdir(), 'edgeloop-test-'));
+  return { path, remove: () => rm(path, { recursive: true, force: true, maxRetries: 5 }) };
+}
