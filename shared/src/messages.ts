@@ -61,6 +61,8 @@ export const Reported = z.object({
   startedAt: Instant,
   reportedAt: Instant,
   outbox: z.object({ pendingItems: z.number().int(), pendingBytes: z.number().int(), droppedItems: z.number().int() }),
+  /** Messages to the device that it could not use, newest last. */
+  problems: z.array(z.string()).max(20).optional(),
 });
 export type Reported = z.infer<typeof Reported>;
 

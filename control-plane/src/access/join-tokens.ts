@@ -26,7 +26,10 @@ export function createJoinTokens({ database, now, reachable }: JoinTokensDeps) {
     const hash = hashOf(secret);
     const row = await joinTokenByHash(tables, reader, hash);
     if (row === undefined || !sameHash(row.hash, hash))
-      throw new AppError('unauthorized', 'the join token is not known here; make one with: edgeloop join-tokens create');
+      throw new AppError(
+        'unauthorized',
+        'the join token is not known here; make one with: edgeloop join-tokens create',
+      );
     if (row.expiresAt <= now())
       throw new AppError('forbidden', 'the join token has expired; make a new one with: edgeloop join-tokens create');
     return row;
@@ -65,7 +68,10 @@ export function createJoinTokens({ database, now, reachable }: JoinTokensDeps) {
       const row = await find(tx, secret);
       if (!options.again) {
         if (row.usesLeft < 1)
-          throw new AppError('forbidden', 'the join token is used up; make a new one with: edgeloop join-tokens create');
+          throw new AppError(
+            'forbidden',
+            'the join token is used up; make a new one with: edgeloop join-tokens create',
+          );
         await setUsesLeft(tables, tx, row.id, row.usesLeft - 1);
       }
       return { id: row.id, labels: parse(Labels, row.labels, 'labels of the join token', 'internal') };

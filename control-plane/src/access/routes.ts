@@ -45,7 +45,15 @@ const routes = {
     { body: jsonBody(JoinTokenCreate) },
   ),
   audit: describeRoute(
-    { ...admin, role: 'viewer', method: 'get', path: '/audit', summary: 'Every change', status: 200, response: pageOf(AuditEntry) },
+    {
+      ...admin,
+      role: 'viewer',
+      method: 'get',
+      path: '/audit',
+      summary: 'Every change',
+      status: 200,
+      response: pageOf(AuditEntry),
+    },
     { query: PageQuery.extend(AuditQuery.shape) },
   ),
 };
@@ -54,9 +62,7 @@ export function accessRoutes(deps: { database: Database; keys: Keys; joinTokens:
   const { database, keys, joinTokens } = deps;
   const router = createRouter();
   router.openapi(routes.listKeys, async (c) => c.json(await keys.list(c.req.valid('query')), 200));
-  router.openapi(routes.createKey, async (c) =>
-    c.json(await keys.create(c.var.actor.name, c.req.valid('json')), 201),
-  );
+  router.openapi(routes.createKey, async (c) => c.json(await keys.create(c.var.actor.name, c.req.valid('json')), 201));
   router.openapi(routes.revokeKey, async (c) =>
     c.json(await keys.revoke(c.var.actor.name, c.req.valid('param').id), 200),
   );
@@ -67,7 +73,10 @@ export function accessRoutes(deps: { database: Database; keys: Keys; joinTokens:
     const { limit, cursor, subject, actor } = c.req.valid('query');
     const beforeId = decodeCursor(z.string(), cursor);
     const rows = await listAudit(database.tables, database.read, { subject, actor, beforeId, limit: limit + 1 });
-    return c.json(toPage(rows, limit, (entry) => entry.id), 200);
+    return c.json(
+      toPage(rows, limit, (entry) => entry.id),
+      200,
+    );
   });
   return router;
 }

@@ -10,7 +10,10 @@ const chunkRows = 2048;
 /** Writes feature columns (FLOAT) and the label column. The same rows give the same bytes. */
 export async function writeParquet(path: string, rows: LabelledRows, labelColumn = 'label'): Promise<void> {
   await withConnection(async (connection) => {
-    const columns = [...rows.features.map((name) => `${quoted(name)} FLOAT`), `${quoted(labelColumn)} VARCHAR NOT NULL`];
+    const columns = [
+      ...rows.features.map((name) => `${quoted(name)} FLOAT`),
+      `${quoted(labelColumn)} VARCHAR NOT NULL`,
+    ];
     await connection.run(`CREATE TABLE rows (${columns.join(', ')})`);
     await append(connection, rows);
     await connection.run(`COPY rows TO ${literal(path)} (FORMAT parquet, COMPRESSION snappy)`);

@@ -4,6 +4,7 @@ import { mkdirSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import Sqlite from 'better-sqlite3';
+import { sql } from 'drizzle-orm';
 import { type BetterSQLite3Database, drizzle as drizzleSqlite } from 'drizzle-orm/better-sqlite3';
 import { migrate as migrateSqlite } from 'drizzle-orm/better-sqlite3/migrator';
 import { drizzle as drizzlePostgres } from 'drizzle-orm/node-postgres';
@@ -31,6 +32,8 @@ export interface Database {
   close(): Promise<void>;
 }
 
+/** Any number that nothing else in the database locks. */
+const writerLock = 7_400_001;
 const migrationsFolder = fileURLToPath(new URL('../../src/database/migrations/', import.meta.url));
 
 /** A SQLite file (WAL). Its folder is made when it is missing. */
@@ -71,18 +74,31 @@ export function openSqlite(path: string): Database {
 /** A PostgreSQL database, `postgres://user:password@host/name`. */
 export async function openPostgres(url: string): Promise<Database> {
   const pool = new pg.Pool({ connectionString: url, max: 10 });
+  // A connection that broke while nobody used it: the pool drops it, and the next query says if the server is gone.
+  pool.on('error', () => undefined);
   const client = drizzlePostgres({ client: pool, casing: 'snake_case' });
   await migratePostgres(client, { migrationsFolder: `${migrationsFolder}postgres` });
   const asSqlite = client as unknown as Drizzle;
+  const queue = createWriterQueue();
   return {
     engine: 'postgres',
     tables: defineSchema(postgresColumns),
     read: asSqlite,
-    transact: (work) => client.transaction((tx) => work(tx as unknown as Transaction)),
+    transact: (work) =>
+      queue.run(() =>
+        client.transaction(async (tx) => {
+          // One writer at a time, as with SQLite: what a transaction read still holds when it writes.
+          await tx.execute(sql`select pg_advisory_xact_lock(${writerLock})`);
+          return work(tx as unknown as Transaction);
+        }),
+      ),
     ping: async () => {
       await pool.query('select 1');
     },
-    close: () => pool.end(),
+    close: async () => {
+      await queue.idle();
+      await pool.end();
+    },
   };
 }
 

@@ -71,6 +71,10 @@ export function defineSchema({
     revokedAt: instant(),
     /** Serial number of the newest certificate; earlier ones are refused. */
     certificateSerial: text().notNull(),
+    /** The one before it, accepted until the newest was used once: the answer to a renewal can get lost. */
+    previousSerial: text(),
+    /** SHA-256 of the device's public key (SPKI), by which a device that lost the answer to its enrolment is known again. */
+    keyDigest: text(),
     status: text().notNull(),
     session: text(),
     lastSeenAt: instant(),
@@ -146,6 +150,11 @@ export function defineSchema({
       previous: json(),
       /** When the new version was made desired; null while its wave has not begun. */
       assignedAt: instant(),
+      /** Whether it was online when last looked at, and since when that has been so, by this server's clock. */
+      online: bool().notNull(),
+      connectionSince: instant().notNull(),
+      /** When it was first seen to serve the new version, by this server's clock. */
+      servingSince: instant(),
     },
     (t) => [primaryKey({ columns: [t.rolloutId, t.deviceId] }), index('rollout_devices_device').on(t.deviceId)],
   );
@@ -186,6 +195,7 @@ export function defineSchema({
     (t) => [
       primaryKey({ columns: [t.deviceId, t.epoch, t.sequence] }),
       index('windows_model_time').on(t.model, t.startedAt),
+      index('windows_model_ended').on(t.model, t.version, t.endedAt),
       index('windows_time').on(t.startedAt),
     ],
   );
@@ -256,7 +266,7 @@ export function defineSchema({
       windowEnd: instant().notNull(),
       /** Samples or labels that were judged. */
       samples: integer().notNull(),
-      /** `calm`, `suspicious`, `insufficient`. */
+      /** `calm`, `unsettled`, `suspicious`, `insufficient`. */
       verdict: text().notNull(),
       detail: json().notNull(),
     },

@@ -1,7 +1,6 @@
 // edgeloop demo.
 import { messageOf } from '@edgeloop/shared/errors';
 import type { Command } from 'commander';
-import { runDemo } from './demo.ts';
 
 export function registerDemoCommand(program: Command): void {
   program
@@ -13,6 +12,7 @@ export function registerDemoCommand(program: Command): void {
       const onSignal = () => interrupt.abort(new Error('interrupted'));
       process.once('SIGINT', onSignal).once('SIGTERM', onSignal);
       try {
+        const { runDemo } = await import('./demo.ts');
         process.exitCode = await runDemo({ exit: options.exit === true, signal: interrupt.signal });
       } catch (error) {
         process.stderr.write(`edgeloop demo: ${messageOf(error)}\n`);

@@ -28,6 +28,8 @@ export interface DemoOptions {
 
 const agents = 3;
 const requestsPerSecond = 50;
+/** Share of the traffic that people label while all is well; once it is not, they label everything. */
+const everyday = 0.2;
 
 /** Plays the loop; resolves with the exit code. */
 export async function runDemo({ exit, signal }: DemoOptions): Promise<number> {
@@ -81,7 +83,7 @@ async function playLoop(context: StepContext, fleet: DemoFleet, scenario: Scenar
   });
   try {
     const first = await firstModel(context, { fleet, traffic, scenario });
-    const before = await measure(context, traffic, { samples: scenario.heldOut, labelled: true, seconds: 24 });
+    const before = await measure(context, traffic, { samples: scenario.heldOut, labelShare: everyday, seconds: 24 });
     say(
       `accuracy on traffic of packages that the model never saw: ${percent(accuracyOf(before))} of ${before.answered} requests`,
     );
@@ -91,8 +93,8 @@ async function playLoop(context: StepContext, fleet: DemoFleet, scenario: Scenar
 
     const degraded = await changedTraffic(context, { traffic, scenario, version: first.version });
     const retrained = await retrain(context, { traffic, scenario, alertId: degraded.alertId });
-    await measure(context, traffic, { samples: scenario.changedHeldOut, labelled: false, seconds: 2 });
-    const after = await measure(context, traffic, { samples: scenario.changedHeldOut, labelled: false, seconds: 12 });
+    await measure(context, traffic, { samples: scenario.changedHeldOut, labelShare: 0, seconds: 2 });
+    const after = await measure(context, traffic, { samples: scenario.changedHeldOut, labelShare: 0, seconds: 12 });
     say(`accuracy on the changed traffic now: ${percent(accuracyOf(after))} of ${after.answered} requests`);
     await traffic.stop();
     const counted = await countsAgree(context, traffic.total(), begun);
@@ -138,7 +140,7 @@ async function firstModel(context: StepContext, { fleet, traffic, scenario }: St
     ),
   );
   // The first wave is judged on real requests, so its device gets traffic as soon as it serves.
-  traffic.send(scenario.heldOut, { labelled: true });
+  traffic.send(scenario.heldOut, { labelShare: everyday });
   traffic.start((agent) => started[fleet.agentUrls.indexOf(agent)] ?? Promise.resolve(true));
   await rolloutToEnd(context, run.rolloutId);
   await watchForDrift({ api, say, signal });
@@ -153,9 +155,9 @@ async function changedTraffic(
   const kinds = Object.keys(scenario.summary.changedKinds).join(', ');
   say(`the traffic changes: ${kinds}`);
   const changedAt = Date.now();
-  const tally = await measure(context, traffic, { samples: scenario.changedHeldOut, labelled: false, seconds: 8 });
+  const tally = await measure(context, traffic, { samples: scenario.changedHeldOut, labelShare: 0, seconds: 8 });
   say(`accuracy on the changed traffic: ${percent(accuracyOf(tally))} of ${tally.answered} requests`);
-  traffic.send(scenario.changedField, { labelled: true });
+  traffic.send(scenario.changedField, { labelShare: 1 });
   const alert = await waitFor({ what: 'a drift alert', timeoutMs: 120_000, signal }, () =>
     firingDrift(context, version),
   );
@@ -184,9 +186,9 @@ async function retrain(context: StepContext, { alertId }: { traffic: Traffic; sc
 async function measure(
   context: StepContext,
   traffic: Traffic,
-  { samples, labelled, seconds }: { samples: Sample[]; labelled: boolean; seconds: number },
+  { samples, labelShare, seconds }: { samples: Sample[]; labelShare: number; seconds: number },
 ): Promise<Tally> {
-  traffic.send(samples, { labelled });
+  traffic.send(samples, { labelShare });
   traffic.take();
   await pause(seconds * 1000, context.signal);
   return traffic.take();

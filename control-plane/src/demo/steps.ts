@@ -30,7 +30,7 @@ const pipelineSpec: PipelineSpec = {
   seed: 1,
   manifest: { description: 'tells a file’s type from its bytes', capture: { rate: 1, labelledRate: 1 } },
   evaluation: { minGain: 0, confidence: 0.95, minRows: 50 },
-  trigger: { onDrift: true, onAccuracy: false, minLabels: 300, cooldownSeconds: 600 },
+  trigger: { onDrift: true, onAccuracy: false, minLabels: 1000, cooldownSeconds: 600 },
   release: {
     selector: '',
     waves: [{ percent: 34 }, { percent: 67 }, { percent: 100 }],

@@ -1,4 +1,5 @@
 // The fleet's traffic: files sent to the agents' local ports, as device software would, and the truth some time later.
+import { setMaxListeners } from 'node:events';
 import { messageOf } from '@edgeloop/shared/errors';
 import { z } from 'zod';
 import { pause } from './wait.ts';
@@ -35,8 +36,8 @@ export interface TrafficOptions {
 }
 
 export interface Traffic {
-  /** From now on send these; with `labelled` the truth of each follows as feedback. */
-  send(samples: TrafficSample[], options: { labelled: boolean }): void;
+  /** From now on send these; the truth of a share of them, 0 to 1, follows as feedback. */
+  send(samples: TrafficSample[], options: { labelShare: number }): void;
   /** Counts since the last call. */
   take(): Tally;
   /** Counts since the start. */
@@ -49,13 +50,15 @@ export interface Traffic {
 
 export function createTraffic({ agents, model, rate, labelDelayMs, signal }: TrafficOptions): Traffic {
   let samples: TrafficSample[] = [];
-  let labelled = false;
+  let labelShare = 0;
   let next = 0;
   let stopped = false;
   let tally = emptyTally();
   const total = emptyTally();
   const loops: Promise<void>[] = [];
   const pending = new Set<Promise<void>>();
+  // Every truth that is still to come listens.
+  setMaxListeners(0, signal);
 
   function count(change: (each: Tally) => void): void {
     change(tally);
@@ -70,9 +73,10 @@ export function createTraffic({ agents, model, rate, labelDelayMs, signal }: Tra
   }
 
   async function request(agent: string): Promise<void> {
-    const sample = samples[next++ % samples.length];
+    const index = next++ % samples.length;
+    const sample = samples[index];
     if (sample === undefined) return;
-    const withLabel = labelled;
+    const withLabel = isLabelled(index, labelShare);
     try {
       const answer = await predict(agent, model, sample.features);
       count((each) => {
@@ -96,10 +100,14 @@ export function createTraffic({ agents, model, rate, labelDelayMs, signal }: Tra
     pending.add(done);
   }
 
+  /** One request after the other, at the rate; time lost to a slow answer is not made up by a burst. */
   async function loop(agent: string): Promise<void> {
-    const begun = performance.now();
-    for (let sent = 0; !stopped && !signal.aborted; sent++) {
-      const aheadMs = begun + (sent * 1000) / rate - performance.now();
+    for (
+      let due = performance.now();
+      !stopped && !signal.aborted;
+      due = Math.max(due + 1000 / rate, performance.now() - 1000)
+    ) {
+      const aheadMs = due - performance.now();
       if (aheadMs > 1) await pause(aheadMs, signal).catch(() => undefined);
       if (!stopped) await request(agent);
     }
@@ -108,7 +116,7 @@ export function createTraffic({ agents, model, rate, labelDelayMs, signal }: Tra
   return {
     send: (which, options) => {
       samples = which;
-      labelled = options.labelled;
+      labelShare = options.labelShare;
       next = 0;
     },
     take: () => {
@@ -132,6 +140,11 @@ export function createTraffic({ agents, model, rate, labelDelayMs, signal }: Tra
       await Promise.all(pending);
     },
   };
+}
+
+/** Spreads the labelled ones evenly; the same sample is labelled each time or never. */
+function isLabelled(index: number, share: number): boolean {
+  return Math.floor((index + 1) * share) > Math.floor(index * share);
 }
 
 function emptyTally(): Tally {

@@ -1,19 +1,14 @@
 // The device port: HTTPS on which every route but enrolment needs a client certificate that our authority signed and
 // that was not revoked.
 import { TLSSocket } from 'node:tls';
-import type { HttpBindings } from '@hono/node-server';
 import { AppError } from '@edgeloop/shared/errors';
 import { DeviceId } from '@edgeloop/shared/identifiers';
+import type { HttpBindings } from '@hono/node-server';
 import { type Context, Hono } from 'hono';
-import { bodyLimit } from 'hono/body-limit';
 import type { Logger } from 'pino';
-import type { DeviceEnv, DeviceRouter } from './device-router.ts';
+import { limitBody } from './body-limit.ts';
+import type { DeviceEnv, DevicePeer, DeviceRouter } from './device-router.ts';
 import { onError, onNotFound } from './problem.ts';
-
-export interface DevicePeer {
-  deviceId: string;
-  serial: string;
-}
 
 export interface DeviceAppDeps {
   /** PEM, given to whoever asks: it is pinned by its hash. */
@@ -35,26 +30,20 @@ const maxOpenBodyBytes = 64 * 1024;
 
 export function createDeviceApp(deps: DeviceAppDeps): Hono<DeviceEnv> {
   const { peerOf = tlsPeerOf } = deps;
-  const open = new Hono<DeviceEnv>();
-  open.get('/ca', (c) => c.body(deps.caCertificate, 200, { 'Content-Type': 'application/x-pem-file' }));
-  open.use('/enroll', limit(maxOpenBodyBytes));
-  for (const router of deps.open) open.route('/', router);
-
-  const closed = new Hono<DeviceEnv>();
-  closed.use(async (c, next) => {
+  const app = new Hono<DeviceEnv>().basePath('/device/v1');
+  app.onError(onError(deps.log));
+  app.notFound(onNotFound);
+  app.get('/ca', (c) => c.body(deps.caCertificate, 200, { 'Content-Type': 'application/x-pem-file' }));
+  app.use('/enroll', limitBody(maxOpenBodyBytes));
+  for (const router of deps.open) app.route('/', router);
+  app.use(async (c, next) => {
     const peer = peerOf(c);
     if (peer === undefined || !(await deps.admits(peer))) throw refused();
     c.set('device', { id: peer.deviceId, serial: peer.serial });
     await next();
   });
-  closed.use(limit(maxBodyBytes));
-  for (const router of deps.closed) closed.route('/', router);
-
-  const app = new Hono<DeviceEnv>();
-  app.onError(onError(deps.log));
-  app.notFound(onNotFound);
-  app.route('/device/v1', open);
-  app.route('/device/v1', closed);
+  app.use(limitBody(maxBodyBytes));
+  for (const router of deps.closed) app.route('/', router);
   return app;
 }
 
@@ -65,15 +54,6 @@ function refused(): AppError {
   );
 }
 
-function limit(maxSize: number) {
-  return bodyLimit({
-    maxSize,
-    onError: () => {
-      throw new AppError('payload_too_large', `the body must be at most ${maxSize} bytes`);
-    },
-  });
-}
-
 /** The certificate on a TLS socket, if our authority signed it. */
 export function peerOfSocket(socket: unknown): DevicePeer | undefined {
   if (!(socket instanceof TLSSocket) || !socket.authorized) return undefined;
@@ -82,6 +62,7 @@ export function peerOfSocket(socket: unknown): DevicePeer | undefined {
   return id.success ? { deviceId: id.data, serial: serialNumber.toLowerCase() } : undefined;
 }
 
-function tlsPeerOf(c: Context<{ Bindings: HttpBindings }>): DevicePeer | undefined {
-  return peerOfSocket(c.env.incoming.socket);
+function tlsPeerOf(c: Context): DevicePeer | undefined {
+  const bindings: HttpBindings = c.env;
+  return peerOfSocket(bindings.incoming.socket);
 }

@@ -3,6 +3,12 @@ import { parseJson } from '@edgeloop/shared/errors';
 import { type Context, Hono } from 'hono';
 import type { z } from 'zod';
 
+/** A device's verified client certificate. */
+export interface DevicePeer {
+  deviceId: string;
+  /** Serial number, lower-case hex. */
+  serial: string;
+}
 export interface DeviceEnv {
   Variables: {
     /** The device that the client certificate names, and the certificate's serial number, lower-case hex. */

@@ -66,7 +66,9 @@ async function readParts<F extends string, T extends string>(
   if (request.body === null) throw new AppError('invalid_request', 'the form is empty');
   const parser = new Busboy({
     headers: { 'content-type': contentType },
-    limits: { fieldSize: Math.max(1, ...Object.values<number>(limits.texts)) + 1, parts: 32 },
+    // Every part as a stream: a plain field would be read to its end before its size is known.
+    isPartAFile: () => true,
+    limits: { parts: 32 },
   });
   const files: Partial<Record<F, ReceivedFile>> = {};
   const texts: Partial<Record<T, string>> = {};
@@ -91,11 +93,6 @@ async function readParts<F extends string, T extends string>(
       stream.resume();
       abort.abort(unknownPart(field, limits));
     }
-  });
-  parser.on('field', (field, value) => {
-    if (!isKey(limits.texts, field)) abort.abort(unknownPart(field, limits));
-    else if (Buffer.byteLength(value) > limits.texts[field]) abort.abort(tooLarge(field, limits.texts[field]));
-    else texts[field] = value;
   });
   try {
     await pipeline(Readable.fromWeb(request.body), parser, { signal: abort.signal });

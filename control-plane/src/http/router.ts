@@ -4,7 +4,7 @@
 import type { Role } from '@edgeloop/shared/api/access';
 import { AppError, fieldErrors, Problem, parse } from '@edgeloop/shared/errors';
 import { createRoute, OpenAPIHono, type RouteConfig, type z } from '@hono/zod-openapi';
-import { type Context, Hono, type MiddlewareHandler } from 'hono';
+import type { Context, MiddlewareHandler } from 'hono';
 
 /** Who is asking: `key:NAME`. */
 export interface Actor {
@@ -116,15 +116,4 @@ export function mountRaw(
 /** A path parameter of a raw route, checked. */
 export function pathParameter<S extends z.ZodType>(c: Context<Env>, name: string, schema: S): z.output<S> {
   return parse(schema, c.req.param(name), name);
-}
-
-/** What a device's certificate says. */
-export interface DeviceEnv {
-  Variables: { device: { id: string } };
-}
-export type DeviceRouter = Hono<DeviceEnv>;
-
-/** For the device port, whose routes are no part of the operators' API. */
-export function createDeviceRouter(): DeviceRouter {
-  return new Hono<DeviceEnv>();
 }

@@ -2,9 +2,12 @@
 // devices and times can be put together without losing counts.
 import { z } from 'zod';
 
+/** Values larger than this count in their bin only: their squares could add up to infinity, which JSON cannot carry. */
+const largestInMoments = 1e140;
+
 /**
- * `counts` in the order under, bins, over, missing (two more than edges). The moments leave missing values out;
- * `min` and `max` are null while there is none.
+ * `counts` in the order under, bins, over, missing (two more than edges). The moments leave missing values out, and
+ * those beyond 1e140 either way; `min` and `max` are null while there is none.
  */
 export const Histogram = z.object({
   counts: z.array(z.number().int().min(0)),
@@ -39,7 +42,7 @@ export function binOf(edges: readonly number[], value: number): number {
 export function addValue(histogram: Histogram, edges: readonly number[], value: number): void {
   const bin = binOf(edges, value);
   histogram.counts[bin] = (histogram.counts[bin] ?? 0) + 1;
-  if (!Number.isFinite(value)) return;
+  if (!(Math.abs(value) <= largestInMoments)) return;
   histogram.sum += value;
   histogram.sumOfSquares += value * value;
   histogram.min = histogram.min === null ? value : Math.min(histogram.min, value);

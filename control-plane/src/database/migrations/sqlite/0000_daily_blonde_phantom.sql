@@ -83,6 +83,8 @@ CREATE TABLE `devices` (
 	`enrolled_at` integer NOT NULL,
 	`revoked_at` integer,
 	`certificate_serial` text NOT NULL,
+	`previous_serial` text,
+	`key_digest` text,
 	`status` text NOT NULL,
 	`session` text,
 	`last_seen_at` integer,
@@ -194,6 +196,9 @@ CREATE TABLE `rollout_devices` (
 	`wave` integer NOT NULL,
 	`previous` text,
 	`assigned_at` integer,
+	`online` integer NOT NULL,
+	`connection_since` integer NOT NULL,
+	`serving_since` integer,
 	PRIMARY KEY(`rollout_id`, `device_id`)
 );
 --> statement-breakpoint
@@ -302,4 +307,5 @@ CREATE TABLE `windows` (
 );
 --> statement-breakpoint
 CREATE INDEX `windows_model_time` ON `windows` (`model`,`started_at`);--> statement-breakpoint
+CREATE INDEX `windows_model_ended` ON `windows` (`model`,`version`,`ended_at`);--> statement-breakpoint
 CREATE INDEX `windows_time` ON `windows` (`started_at`);

@@ -78,6 +78,8 @@ CREATE TABLE "devices" (
 	"enrolled_at" bigint NOT NULL,
 	"revoked_at" bigint,
 	"certificate_serial" text NOT NULL,
+	"previous_serial" text,
+	"key_digest" text,
 	"status" text NOT NULL,
 	"session" text,
 	"last_seen_at" bigint,
@@ -188,6 +190,9 @@ CREATE TABLE "rollout_devices" (
 	"wave" bigint NOT NULL,
 	"previous" jsonb,
 	"assigned_at" bigint,
+	"online" boolean NOT NULL,
+	"connection_since" bigint NOT NULL,
+	"serving_since" bigint,
 	CONSTRAINT "rollout_devices_rollout_id_device_id_pk" PRIMARY KEY("rollout_id","device_id")
 );
 --> statement-breakpoint
@@ -302,4 +307,5 @@ CREATE INDEX "runs_status" ON "runs" USING btree ("status");--> statement-breakp
 CREATE INDEX "samples_model_time" ON "samples" USING btree ("model","predicted_at");--> statement-breakpoint
 CREATE INDEX "samples_inference" ON "samples" USING btree ("inference_id");--> statement-breakpoint
 CREATE INDEX "windows_model_time" ON "windows" USING btree ("model","started_at");--> statement-breakpoint
+CREATE INDEX "windows_model_ended" ON "windows" USING btree ("model","version","ended_at");--> statement-breakpoint
 CREATE INDEX "windows_time" ON "windows" USING btree ("started_at");

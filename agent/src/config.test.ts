@@ -1,0 +1,42 @@
+import { AppError } from '@edgeloop/shared/errors';
+import { describe, expect, it } from 'vitest';
+import { readConfig } from './config.ts';
+
+function problemOf(environment: NodeJS.ProcessEnv): string {
+  try {
+    readConfig(environment);
+  } catch (error) {
+    if (error instanceof AppError) return error.message;
+  }
+  return 'accepted';
+}
+
+describe('the environment of the agent', () => {
+  it('has defaults that work unset, and empty variables count as unset', () => {
+    const config = readConfig({ EDGELOOP_AGENT_PORT: '' });
+    expect(config).toMatchObject({ host: '127.0.0.1', port: 8000, windowMs: 60_000, probationMs: 30_000, labels: {} });
+    expect(config.bufferBytes).toBe(64 * 1024 * 1024);
+    expect(Object.isFrozen(config)).toBe(true);
+  });
+
+  it('takes units as named', () => {
+    const config = readConfig({
+      EDGELOOP_WINDOW_SECONDS: '0.5',
+      EDGELOOP_CAPTURE_MB: '1',
+      EDGELOOP_LABELS: 'site=paris, gpu=',
+    });
+    expect(config).toMatchObject({ windowMs: 500, captureBytes: 1024 * 1024, labels: { site: 'paris', gpu: '' } });
+  });
+
+  it('names every variable that is wrong', () => {
+    const problem = problemOf({ EDGELOOP_AGENT_PORT: '80x', EDGELOOP_DEVICE_ID: 'a/b', EDGELOOP_LABELS: 'site' });
+    expect(problem).toContain('EDGELOOP_AGENT_PORT');
+    expect(problem).toContain('EDGELOOP_DEVICE_ID');
+    expect(problem).toContain('EDGELOOP_LABELS: "site" must have the form key=value');
+  });
+
+  it('refuses a window of no length and a label key with a space', () => {
+    expect(problemOf({ EDGELOOP_WINDOW_SECONDS: '0' })).toContain('EDGELOOP_WINDOW_SECONDS');
+    expect(problemOf({ EDGELOOP_LABELS: 'a b=c' })).toContain('EDGELOOP_LABELS');
+  });
+});

@@ -1,0 +1,113 @@
+// The agent's environment, parsed once into one frozen Config. Every default works unset on one machine.
+import { availableParallelism, hostname } from 'node:os';
+import { resolve } from 'node:path';
+import { AppError, fieldErrors } from '@edgeloop/shared/errors';
+import { DeviceId } from '@edgeloop/shared/identifiers';
+import { Labels } from '@edgeloop/shared/selector';
+import { z } from 'zod';
+
+const megabyte = 1024 * 1024;
+
+const number = (fallback: number, check: z.ZodNumber) =>
+  z.preprocess((text) => (text === undefined ? fallback : toNumber(text)), check);
+const seconds = (fallback: number, least = 0.1) => number(fallback, z.number().min(least).max(604_800));
+
+/** Variable, unit and consequence; `interfaces.md` lists those that others hold on to. */
+const Environment = z.object({
+  /** State, models, buffer. Two agents cannot share one. */
+  EDGELOOP_AGENT_DATA_DIR: z.string().min(1).default('data/agent'),
+  /** Join token, needed until the device is enrolled, ignored afterwards. */
+  EDGELOOP_JOIN: z.string().min(1).optional(),
+  /** Identity asked for at enrolment. */
+  EDGELOOP_DEVICE_ID: DeviceId.optional(),
+  /** `key=value,key=value`, told at enrolment. */
+  EDGELOOP_LABELS: z.string().default('').transform(toLabels).pipe(Labels),
+  EDGELOOP_AGENT_HOST: z.string().min(1).default('127.0.0.1'),
+  /** 0 takes a free one; `agent.json` in the data folder and the log say which. */
+  EDGELOOP_AGENT_PORT: number(8000, z.number().int().min(0).max(65_535)),
+  /** Path of a Unix socket beside the port. */
+  EDGELOOP_AGENT_SOCKET: z.string().min(1).max(100).optional(),
+  /** If set, local callers must send it as a bearer token. */
+  EDGELOOP_AGENT_TOKEN: z.string().min(1).optional(),
+  /** Upper bound on inference threads. */
+  EDGELOOP_THREADS: number(availableParallelism(), z.number().int().min(1).max(1024)),
+  /** Disk budget of telemetry that waits for its acknowledgement; beyond it windows are merged, then dropped. */
+  EDGELOOP_BUFFER_MB: number(64, z.number().min(0.1).max(1_000_000)),
+  /** Disk budget of captured samples; beyond it the oldest are dropped. */
+  EDGELOOP_CAPTURE_MB: number(256, z.number().min(0).max(1_000_000)),
+  EDGELOOP_WINDOW_SECONDS: seconds(60),
+  /** How long a new version is watched before it counts as good. */
+  EDGELOOP_PROBATION_SECONDS: seconds(30),
+  /** Bounds of the process in which a candidate is loaded and run first. */
+  EDGELOOP_PROVE_TIMEOUT_SECONDS: seconds(60),
+  EDGELOOP_PROVE_MEMORY_MB: number(2048, z.number().min(128).max(1_000_000)),
+  /** How often, with jitter, what is desired is read again although nothing seems to have changed. */
+  EDGELOOP_REREAD_SECONDS: seconds(180),
+  /** How long a stopping agent waits for requests in flight. */
+  EDGELOOP_DRAIN_SECONDS: seconds(10),
+  EDGELOOP_LOG_LEVEL: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']).default('info'),
+});
+
+export type Config = ReturnType<typeof readConfig>;
+
+/**
+ * Reads the environment; empty variables count as unset.
+ * @throws AppError `invalid_request` naming every variable that is wrong
+ */
+export function readConfig(environment: NodeJS.ProcessEnv) {
+  const set = Object.fromEntries(Object.entries(environment).filter(([, value]) => value !== ''));
+  const result = Environment.safeParse(set);
+  if (!result.success) {
+    const errors = fieldErrors(result.error, '');
+    const detail = errors.map((error) => `${error.field}: ${error.message}`).join('; ');
+    throw new AppError('invalid_request', `the environment is invalid: ${detail}`, { errors, cause: result.error });
+  }
+  const env = result.data;
+  return Object.freeze({
+    dataDir: resolve(env.EDGELOOP_AGENT_DATA_DIR),
+    joinToken: env.EDGELOOP_JOIN,
+    deviceId: env.EDGELOOP_DEVICE_ID ?? deviceIdOf(hostname()),
+    labels: env.EDGELOOP_LABELS,
+    host: env.EDGELOOP_AGENT_HOST,
+    port: env.EDGELOOP_AGENT_PORT,
+    socketPath: env.EDGELOOP_AGENT_SOCKET,
+    token: env.EDGELOOP_AGENT_TOKEN,
+    threads: env.EDGELOOP_THREADS,
+    bufferBytes: Math.round(env.EDGELOOP_BUFFER_MB * megabyte),
+    captureBytes: Math.round(env.EDGELOOP_CAPTURE_MB * megabyte),
+    windowMs: env.EDGELOOP_WINDOW_SECONDS * 1000,
+    probationMs: env.EDGELOOP_PROBATION_SECONDS * 1000,
+    prove: Object.freeze({
+      timeoutMs: env.EDGELOOP_PROVE_TIMEOUT_SECONDS * 1000,
+      maxRssBytes: env.EDGELOOP_PROVE_MEMORY_MB * megabyte,
+    }),
+    rereadMs: env.EDGELOOP_REREAD_SECONDS * 1000,
+    drainMs: env.EDGELOOP_DRAIN_SECONDS * 1000,
+    logLevel: env.EDGELOOP_LOG_LEVEL,
+  });
+}
+
+function toNumber(text: unknown): number {
+  return typeof text === 'string' && /^-?\d+(\.\d+)?$/.test(text.trim()) ? Number(text) : Number.NaN;
+}
+
+function toLabels(text: string, context: z.RefinementCtx): Record<string, string> {
+  const labels: Record<string, string> = {};
+  for (const part of text.split(',').map((each) => each.trim())) {
+    if (part === '') continue;
+    const [key = '', value, ...rest] = part.split('=');
+    if (value === undefined || rest.length > 0)
+      context.addIssue({ code: 'custom', message: `"${part}" must have the form key=value` });
+    else labels[key.trim()] = value.trim();
+  }
+  return labels;
+}
+
+/** A host name may hold what an identifier may not. */
+function deviceIdOf(name: string): string {
+  const id = name
+    .replace(/[^A-Za-z0-9._-]/g, '-')
+    .replace(/^[^A-Za-z0-9]+/, '')
+    .slice(0, 63);
+  return id === '' ? 'device' : id;
+}

@@ -1,0 +1,20 @@
+// Steps of the device's schema in their order; `user_version` counts the steps done. A step is never changed, only added.
+export const migrations: readonly string[] = [
+  `
+  CREATE TABLE facts (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+  CREATE TABLE model_states (name TEXT PRIMARY KEY, state TEXT NOT NULL);
+  CREATE TABLE outbox (
+    sequence INTEGER PRIMARY KEY, kind TEXT NOT NULL, bytes INTEGER NOT NULL, item TEXT NOT NULL
+  );
+  CREATE TABLE predictions (
+    ordinal INTEGER PRIMARY KEY AUTOINCREMENT, inference_id TEXT NOT NULL UNIQUE, model TEXT NOT NULL,
+    version INTEGER NOT NULL, predicted TEXT, at INTEGER NOT NULL, label TEXT
+  );
+  CREATE TABLE samples (
+    ordinal INTEGER PRIMARY KEY AUTOINCREMENT, inference_id TEXT NOT NULL UNIQUE, model TEXT NOT NULL,
+    version INTEGER NOT NULL, at INTEGER NOT NULL, reason TEXT NOT NULL, features BLOB NOT NULL, predicted TEXT,
+    score REAL, label TEXT, bytes INTEGER NOT NULL
+  );
+  CREATE INDEX samples_by_reason ON samples (reason, ordinal);
+  `,
+];

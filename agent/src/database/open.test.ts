@@ -1,0 +1,57 @@
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { AppError } from '@edgeloop/shared/errors';
+import Database from 'better-sqlite3';
+import pino from 'pino';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { readFact, writeFact } from './facts.ts';
+import { lockDataDir } from './lock.ts';
+import { openDatabase } from './open.ts';
+
+const lines: string[] = [];
+const log = pino({ level: 'info' }, { write: (line: string) => void lines.push(line) });
+let folder = '';
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'agent-database-'));
+  lines.length = 0;
+});
+afterEach(() => rmSync(folder, { recursive: true }));
+
+describe('the database of a device', () => {
+  it('keeps its facts over a reopening', () => {
+    const path = join(folder, 'agent.db');
+    const first = openDatabase(path, log);
+    writeFact(first, 'desired', 'x');
+    first.$client.close();
+    const second = openDatabase(path, log);
+    expect(readFact(second, 'desired')).toBe('x');
+    second.$client.close();
+  });
+
+  it('is moved aside with a word in the log when the file is corrupt', () => {
+    const path = join(folder, 'agent.db');
+    writeFileSync(path, Buffer.alloc(8192, 0x61));
+    const database = openDatabase(path, log);
+    expect(readFact(database, 'desired')).toBeUndefined();
+    database.$client.close();
+    expect(readdirSync(folder).some((name) => name.startsWith('agent.db.corrupt-'))).toBe(true);
+    expect(lines.join()).toContain('the database is corrupt and was moved aside');
+  });
+
+  it('of a newer agent is refused and left as it is', () => {
+    const path = join(folder, 'agent.db');
+    const client = new Database(path);
+    client.pragma('user_version = 99');
+    client.close();
+    expect(() => openDatabase(path, log)).toThrow(AppError);
+    expect(readdirSync(folder)).toEqual(['agent.db']);
+  });
+
+  it('is fenced by a lock that only one holds', () => {
+    const held = lockDataDir(folder);
+    expect(() => lockDataDir(folder)).toThrow(/another agent uses/);
+    held.release();
+    lockDataDir(folder).release();
+  });
+});

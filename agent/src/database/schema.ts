@@ -1,0 +1,46 @@
+// The device's tables. JSON columns are parsed by their owners, because an older agent may have written them.
+import { blob, index, integer, real, sqliteTable, text } from 'drizzle-orm/sqlite-core';
+
+/** Single values: epoch of the outbox, counters, what is desired. */
+export const facts = sqliteTable('facts', { key: text().primaryKey(), value: text().notNull() });
+
+/** One row per model: its activation state, as `models/reconcile.ts` defines it. */
+export const modelStates = sqliteTable('model_states', { name: text().primaryKey(), state: text().notNull() });
+
+/** Telemetry that waits for its acknowledgement. */
+export const outbox = sqliteTable('outbox', {
+  sequence: integer().primaryKey(),
+  kind: text({ enum: ['window', 'labels', 'loss'] }).notNull(),
+  bytes: integer().notNull(),
+  item: text().notNull(),
+});
+
+/** Recent answers by inference id, so that a label can find its prediction. `ordinal` is the age. */
+export const predictions = sqliteTable('predictions', {
+  ordinal: integer().primaryKey({ autoIncrement: true }),
+  inferenceId: text('inference_id').notNull().unique(),
+  model: text().notNull(),
+  version: integer().notNull(),
+  predicted: text(),
+  at: integer().notNull(),
+  label: text(),
+});
+
+/** Inputs kept for training. `waiting` rows are uploaded only if their label comes. `features` are float32, little endian. */
+export const samples = sqliteTable(
+  'samples',
+  {
+    ordinal: integer().primaryKey({ autoIncrement: true }),
+    inferenceId: text('inference_id').notNull().unique(),
+    model: text().notNull(),
+    version: integer().notNull(),
+    at: integer().notNull(),
+    reason: text({ enum: ['rate', 'low_confidence', 'labelled', 'waiting'] }).notNull(),
+    features: blob({ mode: 'buffer' }).notNull(),
+    predicted: text(),
+    score: real(),
+    label: text(),
+    bytes: integer().notNull(),
+  },
+  (table) => [index('samples_by_reason').on(table.reason, table.ordinal)],
+);

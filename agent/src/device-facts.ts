@@ -1,0 +1,19 @@
+// What the control plane is told about the machine.
+import { arch, cpus, hostname, platform, totalmem } from 'node:os';
+import type { DeviceFacts } from '@edgeloop/shared/messages';
+
+export const agentVersion = '0.1.0';
+
+export function deviceFacts(): DeviceFacts {
+  const processors = cpus();
+  return {
+    agentVersion,
+    nodeVersion: process.version,
+    platform: platform(),
+    arch: arch(),
+    cpus: processors.length,
+    cpuModel: processors[0]?.model ?? '',
+    memoryBytes: totalmem(),
+    hostname: hostname(),
+  };
+}

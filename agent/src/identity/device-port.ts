@@ -1,0 +1,154 @@
+// HTTPS to the control plane's device port: several addresses tried in turn, the fleet's CA pinned, a client
+// certificate where there is one. Failures come out as AppErrors that say whether trying again makes sense.
+import { AppError, type ErrorCode, messageOf, Problem } from '@edgeloop/shared/errors';
+import { Agent, type Dispatcher, request } from 'undici';
+
+export interface TlsMaterial {
+  /** PEM of the one CA to trust; unset trusts nobody and checks nothing, only to learn the CA. */
+  ca?: string;
+  cert?: string;
+  key?: string;
+}
+
+interface PortRequest {
+  method: 'GET' | 'POST';
+  path: string;
+  headers?: Record<string, string>;
+  /** Sent as JSON. */
+  json?: unknown;
+  signal: AbortSignal;
+}
+
+export interface DevicePort {
+  /** A 2xx answer; its body must be read or destroyed. @throws AppError for everything else */
+  send(request: PortRequest): Promise<Dispatcher.ResponseData>;
+  /** From now on with this material, for example after a renewal. */
+  useTls(tls: TlsMaterial): void;
+  close(): Promise<void>;
+}
+
+export interface DevicePortOptions {
+  hosts: readonly string[];
+  port: number;
+  tls: TlsMaterial;
+}
+
+const problemBytes = 64 * 1024;
+
+/** A client of `hosts`: the one that answered last is asked first. */
+export function createDevicePort({ hosts, port, tls }: DevicePortOptions): DevicePort {
+  let agent = agentOf(tls);
+  let preferred = 0;
+
+  async function send(asked: PortRequest): Promise<Dispatcher.ResponseData> {
+    const failures: string[] = [];
+    for (let turn = 0; turn < hosts.length; turn += 1) {
+      const index = (preferred + turn) % hosts.length;
+      const host = hosts[index] ?? 'localhost';
+      const response = await ask(agent, `https://${bracketed(host)}:${port}`, asked).catch((error: unknown) => {
+        asked.signal.throwIfAborted();
+        failures.push(`${host}:${port}: ${reasonOf(error)}`);
+        return undefined;
+      });
+      if (response === undefined) continue;
+      preferred = index;
+      if (response.statusCode < 300) return response;
+      throw await refusalOf(response, asked);
+    }
+    throw new AppError('unavailable', `the control plane does not answer (${failures.join('; ')})`);
+  }
+
+  return {
+    send,
+    useTls(next) {
+      const former = agent;
+      agent = agentOf(next);
+      void former.close();
+    },
+    close: () => agent.destroy(),
+  };
+}
+
+function agentOf({ ca, cert, key }: TlsMaterial): Agent {
+  const connect = { ca, cert, key, rejectUnauthorized: ca !== undefined, timeout: 10_000 };
+  return new Agent({ connect, connections: 4, headersTimeout: 30_000, bodyTimeout: 30_000 });
+}
+
+function ask(dispatcher: Agent, origin: string, { method, path, headers, json, signal }: PortRequest) {
+  return request(origin + path, {
+    dispatcher,
+    method,
+    headers: json === undefined ? headers : { ...headers, 'content-type': 'application/json' },
+    body: json === undefined ? undefined : JSON.stringify(json),
+    signal,
+  });
+}
+
+/** The body of an answer as text, up to `maxBytes`. */
+export async function textOf(response: Dispatcher.ResponseData, maxBytes: number): Promise<string> {
+  return (await bytesOf(response, maxBytes)).toString('utf8');
+}
+
+/** @throws AppError `integrity` when the body is larger than `maxBytes` */
+export async function bytesOf(response: Dispatcher.ResponseData, maxBytes: number): Promise<Buffer> {
+  const pieces: Buffer[] = [];
+  let size = 0;
+  for await (const piece of response.body) {
+    size += piece.length;
+    if (size > maxBytes) {
+      response.body.destroy();
+      throw new AppError('integrity', `the control plane's answer is larger than ${maxBytes} bytes`);
+    }
+    pieces.push(piece);
+  }
+  return Buffer.concat(pieces);
+}
+
+async function refusalOf(response: Dispatcher.ResponseData, asked: PortRequest): Promise<AppError> {
+  const text = await textOf(response, problemBytes).catch((error: unknown) => messageOf(error));
+  const what = `${asked.method} ${asked.path} was answered with ${response.statusCode}`;
+  const problem = Problem.safeParse(jsonOf(text));
+  if (problem.success) return new AppError(problem.data.code, `${what}: ${problem.data.detail}`);
+  return new AppError(codeOfStatus(response.statusCode), `${what}${text === '' ? '' : `: ${text.slice(0, 300)}`}`);
+}
+
+function jsonOf(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined; // Not a problem document: something between us and the control plane answered.
+  }
+}
+
+const codes: Record<number, ErrorCode> = {
+  400: 'invalid_request',
+  401: 'unauthorized',
+  403: 'forbidden',
+  404: 'not_found',
+  405: 'method_not_allowed',
+  408: 'timeout',
+  409: 'conflict',
+  413: 'payload_too_large',
+  415: 'unsupported_media_type',
+  422: 'model_rejected',
+  429: 'too_many_requests',
+};
+
+function codeOfStatus(status: number): ErrorCode {
+  return codes[status] ?? (status < 500 ? 'invalid_request' : 'unavailable');
+}
+
+/** Whether the same request may succeed later without anybody changing anything. */
+export function isTransient(error: unknown): boolean {
+  if (!(error instanceof AppError)) return true;
+  return ['unavailable', 'timeout', 'too_many_requests', 'internal'].includes(error.code);
+}
+
+function reasonOf(error: unknown): string {
+  if (error instanceof AggregateError) return error.errors.map(messageOf).join(', ');
+  return messageOf(error);
+}
+
+function bracketed(host: string): string {
+  return host.includes(':') && !host.startsWith('[') ? `[${host}]` : host;
+}

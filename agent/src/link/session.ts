@@ -1,0 +1,210 @@
+// The MQTT session with the control plane: what is desired comes in, what is goes out. Knows topics, not models. It is
+// level-triggered: every message may be lost, repeated or late, and everything is said again on each connect.
+import { randomUUID } from 'node:crypto';
+import { messageOf, parseJson } from '@edgeloop/shared/errors';
+import { Command, type CommandResult, Desired, type Presence, type Reported } from '@edgeloop/shared/messages';
+import { TelemetryAck, type TelemetryBatch } from '@edgeloop/shared/telemetry';
+import { type Channel, maxPayloadBytes, parseTopic, serverToDevice, topicOf } from '@edgeloop/shared/topics';
+import { connect, type IClientOptions, type MqttClient } from 'mqtt';
+import type { Logger } from 'pino';
+import { backoffMs } from '../backoff.ts';
+
+export interface LinkCredentials {
+  deviceId: string;
+  hosts: readonly string[];
+  port: number;
+  ca: string;
+  cert: string;
+  key: string;
+}
+
+export interface LinkOptions {
+  rereadMs: number;
+  log: Logger;
+  /** What is reported, asked for whenever it is sent. */
+  report(): Reported;
+  onConnected(): void;
+  onDesired(desired: Desired): void;
+  onAcknowledged(ack: TelemetryAck): void;
+  onCommand(command: Command): Promise<CommandResult>;
+}
+
+export interface Link {
+  /** Connects, and again with other credentials after a renewal. */
+  connect(credentials: LinkCredentials): void;
+  isConnected(): boolean;
+  /** False when there is no connection; nothing is queued. */
+  publishTelemetry(batch: TelemetryBatch): boolean;
+  /** Reports shortly; changes that come together are reported once. */
+  reportSoon(): void;
+  /** Says goodbye and ends within `deadlineMs`. */
+  close(deadlineMs: number): Promise<void>;
+}
+
+const debounceMs = 100;
+const retry = { firstMs: 500, mostMs: 15_000 };
+const problemsKept = 10;
+
+export function createLink(options: LinkOptions): Link {
+  const { log } = options;
+  let client: MqttClient | undefined;
+  let deviceId = '';
+  let reportTimer: NodeJS.Timeout | undefined;
+  let rereadTimer: NodeJS.Timeout | undefined;
+  let problems: string[] = [];
+  let session = '';
+  let reportedProblems = '';
+
+  function publish(channel: Channel, message: unknown, retain: boolean): boolean {
+    if (client?.connected !== true) return false;
+    const payload = JSON.stringify(message);
+    if (Buffer.byteLength(payload) > maxPayloadBytes) {
+      log.error({ channel, bytes: Buffer.byteLength(payload) }, 'a message is too large and is not sent');
+      return false;
+    }
+    client.publish(topicOf(deviceId, channel), payload, { qos: 1, retain }, (error) => {
+      if (error) log.debug({ channel, reason: messageOf(error) }, 'a message was not taken');
+    });
+    return true;
+  }
+
+  function report(): void {
+    clearTimeout(reportTimer);
+    reportTimer = undefined;
+    const message = options.report();
+    reportedProblems = problems.join();
+    publish('reported', problems.length === 0 ? message : { ...message, problems }, true);
+  }
+
+  function reportSoon(): void {
+    reportTimer ??= setTimeout(report, debounceMs);
+  }
+
+  function subscribe(channelList: readonly Channel[]): void {
+    const topics = channelList.map((channel) => topicOf(deviceId, channel));
+    client?.subscribe(topics, { qos: 1 }, (error, granted) => {
+      const refused = granted?.filter(({ qos }) => qos > 2).map(({ topic }) => topic) ?? [];
+      if (error) log.warn({ reason: messageOf(error) }, 'not subscribed');
+      else if (refused.length > 0) log.error({ refused }, 'the broker refuses a subscription');
+    });
+  }
+
+  /** Subscribing again makes the broker send the retained `desired` again. */
+  function rereadLater(): void {
+    clearTimeout(rereadTimer);
+    rereadTimer = setTimeout(
+      () => {
+        if (client?.connected === true) subscribe(['desired']);
+        report();
+        rereadLater();
+      },
+      options.rereadMs * (0.5 + Math.random()),
+    );
+  }
+
+  function receive(topic: string, payload: Buffer): void {
+    const parsed = parseTopic(topic);
+    if (parsed === undefined || parsed.deviceId !== deviceId) return;
+    try {
+      accept(parsed.channel, payload.toString('utf8'));
+    } catch (error) {
+      // Told to the control plane with the next report: it is the only one who can mend the sender.
+      log.error({ channel: parsed.channel, reason: messageOf(error) }, 'a message is not usable');
+      problems = [...problems, `${parsed.channel}: ${messageOf(error)}`.slice(0, 500)].slice(-problemsKept);
+      if (problems.join() !== reportedProblems) reportSoon();
+    }
+  }
+
+  function accept(channel: Channel, text: string): void {
+    if (channel === 'desired') {
+      // A retained message that was cleared says nothing.
+      if (text !== '') options.onDesired(parseJson(Desired, text, 'desired'));
+    } else if (channel === 'telemetry/ack') options.onAcknowledged(parseJson(TelemetryAck, text, 'telemetry/ack'));
+    else if (channel === 'commands')
+      void options
+        .onCommand(parseJson(Command, text, 'command'))
+        .then((result) => publish('commands/result', result, false))
+        .catch((error: unknown) => log.error({ err: error }, 'a command failed'));
+  }
+
+  function clientOptions(credentials: LinkCredentials): IClientOptions {
+    const { hosts, port, ca, cert, key } = credentials;
+    return {
+      servers: hosts.map((host) => ({ host, port, protocol: 'mqtts' })),
+      protocol: 'mqtts',
+      ca,
+      cert,
+      key,
+      rejectUnauthorized: true,
+      protocolVersion: 4,
+      clientId: credentials.deviceId,
+      clean: true,
+      keepalive: 30,
+      connectTimeout: 10_000,
+      reconnectPeriod: retry.firstMs,
+      resubscribe: false,
+      queueQoSZero: false,
+      will: { topic: topicOf(credentials.deviceId, 'presence'), payload: farewell(), qos: 1, retain: true },
+    };
+  }
+
+  /** A last will of its own for each connection, so that a late one is not mistaken for a word of the present one. */
+  function farewell(): Buffer {
+    session = randomUUID();
+    return Buffer.from(JSON.stringify(presence('offline')));
+  }
+
+  function presence(status: Presence['status']): Presence {
+    return { status, session };
+  }
+
+  function watch(fresh: MqttClient): void {
+    let failures = 0;
+    fresh.on('connect', () => {
+      failures = 0;
+      log.info('connected to the control plane');
+      publish('presence', presence('online'), true);
+      subscribe(serverToDevice);
+      report();
+      rereadLater();
+      options.onConnected();
+    });
+    fresh.on('reconnect', () => {
+      if (fresh.options.will !== undefined) fresh.options.will.payload = farewell();
+    });
+    fresh.on('close', () => {
+      failures += 1;
+      fresh.options.reconnectPeriod = backoffMs(failures, retry);
+      if (failures === 1) log.info('disconnected from the control plane');
+    });
+    fresh.on('error', (error) => log.warn({ reason: messageOf(error) }, 'the session with the control plane failed'));
+    fresh.on('message', receive);
+  }
+
+  return {
+    connect(credentials) {
+      client?.removeAllListeners();
+      client?.on('error', (error) => log.debug({ reason: messageOf(error) }, 'a former session failed'));
+      client?.end(true);
+      deviceId = credentials.deviceId;
+      client = connect(clientOptions(credentials));
+      watch(client);
+    },
+    isConnected: () => client?.connected === true,
+    publishTelemetry: (batch) => publish('telemetry', batch, false),
+    reportSoon,
+    async close(deadlineMs) {
+      clearTimeout(reportTimer);
+      clearTimeout(rereadTimer);
+      const last = client;
+      if (last === undefined) return;
+      if (last.connected) report();
+      publish('presence', presence('offline'), true);
+      await Promise.race([last.endAsync(false), new Promise((resolve) => setTimeout(resolve, deadlineMs).unref())]);
+      last.removeAllListeners();
+      last.on('error', () => undefined);
+      last.end(true);
+      client = undefined;
+    },
+  };
+}

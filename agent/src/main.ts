@@ -1,0 +1,131 @@
+// Command line of the agent: arguments, signals, exit codes (0 done, 64 wrong input, 69 not there, 75 in use: try
+// later, 77 refused by the control plane, 1 everything else).
+import { AppError, type ErrorCode, messageOf } from '@edgeloop/shared/errors';
+import { Command } from 'commander';
+import { type Logger, pino } from 'pino';
+import { type Config, readConfig } from './config.ts';
+import { agentVersion } from './device-facts.ts';
+import { serveFolder } from './serve-folder.ts';
+import { formatStatus, readStatus } from './status.ts';
+import { runSupervisor } from './supervisor.ts';
+
+interface AddressFlags {
+  host?: string;
+  port?: string;
+  json?: boolean;
+}
+
+/** Beyond the drain, for folding telemetry and the goodbye. */
+const extraStopMs = 5000;
+
+const program = new Command('edgeloop-agent')
+  .description('Runs models on this device, alone or as part of a fleet. Settings come from EDGELOOP_… variables.')
+  .version(agentVersion)
+  .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : 64))
+  .showHelpAfterError();
+
+program
+  .command('run')
+  .description('join a fleet (EDGELOOP_JOIN, needed once) and serve the models that it wants here')
+  .option('--host <host>', 'instead of EDGELOOP_AGENT_HOST')
+  .option('--port <port>', 'instead of EDGELOOP_AGENT_PORT')
+  .option('--json', 'failures as JSON on stdout')
+  .action((flags: AddressFlags) =>
+    attempt(flags, async (config) => {
+      const log = logOf(config);
+      await untilSignalled(config, log, (signal) => runSupervisor(config, log, signal));
+    }),
+  );
+
+program
+  .command('serve')
+  .description('serve a folder of models, DIR/NAME/VERSION/model.onnx, without a control plane')
+  .argument('<dir>')
+  .option('--host <host>', 'instead of EDGELOOP_AGENT_HOST')
+  .option('--port <port>', 'instead of EDGELOOP_AGENT_PORT')
+  .option('--json', 'failures as JSON on stdout')
+  .action((dir: string, flags: AddressFlags) =>
+    attempt(flags, async (config) => {
+      const log = logOf(config);
+      await untilSignalled(config, log, (signal) => serveFolder(dir, config, log, signal));
+    }),
+  );
+
+program
+  .command('status')
+  .description('ask the agent that runs on this machine; exit code 0 only when it is ready')
+  .option('--json', 'as JSON')
+  .action((flags: AddressFlags) =>
+    attempt(flags, async (config) => {
+      const status = await readStatus(config);
+      process.stdout.write(`${flags.json === true ? JSON.stringify(status) : formatStatus(status)}\n`);
+      process.exitCode = status.ready ? 0 : 1;
+    }),
+  );
+
+await program.parseAsync();
+// Nothing that is left open may hold up a process that has done its work.
+process.exit();
+
+async function attempt(flags: AddressFlags, work: (config: Config) => Promise<void>): Promise<void> {
+  try {
+    const address = { EDGELOOP_AGENT_HOST: flags.host, EDGELOOP_AGENT_PORT: flags.port };
+    const given = Object.fromEntries(Object.entries(address).filter(([, value]) => value !== undefined));
+    await work(readConfig({ ...process.env, ...given }));
+  } catch (error) {
+    const code = error instanceof AppError ? error.code : 'internal';
+    const failure = { error: { code, message: messageOf(error) } };
+    if (flags.json === true) process.stdout.write(`${JSON.stringify(failure)}\n`);
+    else process.stderr.write(`edgeloop-agent: ${messageOf(error)}\n`);
+    if (code === 'internal' && error instanceof Error) process.stderr.write(`${error.stack}\n`);
+    process.exitCode = exitCodeOf(code);
+  }
+}
+
+/** Runs `work` until SIGTERM or SIGINT; a second one, or the deadline, ends the process at once. */
+async function untilSignalled(
+  config: Config,
+  log: Logger,
+  work: (signal: AbortSignal) => Promise<void>,
+): Promise<void> {
+  const stop = new AbortController();
+  const onSignal = (name: NodeJS.Signals) => {
+    if (stop.signal.aborted) process.exit(1);
+    log.info({ signal: name }, 'stopping');
+    stop.abort();
+    setTimeout(() => {
+      log.error('did not stop in time');
+      process.exit(1);
+    }, config.drainMs + extraStopMs).unref();
+  };
+  process.on('SIGTERM', onSignal);
+  process.on('SIGINT', onSignal);
+  process.on('unhandledRejection', (error) => {
+    log.fatal({ err: error }, 'an unexpected failure');
+    process.exitCode = 1;
+    stop.abort();
+  });
+  await work(stop.signal);
+  log.info('stopped');
+}
+
+function logOf({ logLevel }: Config): Logger {
+  return pino({ level: logLevel, base: { process: 'agent' } }, pino.destination({ dest: 2, sync: true }));
+}
+
+function exitCodeOf(code: ErrorCode): number {
+  switch (code) {
+    case 'invalid_request':
+      return 64;
+    case 'not_found':
+    case 'unavailable':
+      return 69;
+    case 'conflict':
+      return 75;
+    case 'unauthorized':
+    case 'forbidden':
+      return 77;
+    default:
+      return 1;
+  }
+}

@@ -1,0 +1,29 @@
+import { describe, expect, it } from 'vitest';
+import { createTally, isFailing } from './tally.ts';
+
+const counts = (version: number, succeeded: number, failed = 0) => ({ name: 'm', version, succeeded, failed });
+
+describe('the tally of a version in probation', () => {
+  it('goes on over a death of the serving process, whose counts begin at 0', () => {
+    const tally = createTally();
+    tally.update([counts(1, 10, 1)]);
+    tally.restarted();
+    tally.update([counts(1, 3)]);
+    expect(tally.of('m', 1)).toEqual({ succeeded: 13, failed: 1 });
+  });
+
+  it('begins anew for a version that was unloaded and comes back', () => {
+    const tally = createTally();
+    tally.update([counts(1, 100)]);
+    tally.update([counts(2, 1)]);
+    tally.forget('m', 1);
+    tally.update([counts(1, 5)]);
+    expect(tally.of('m', 1)).toEqual({ succeeded: 5, failed: 0 });
+  });
+
+  it('is too bad only with evidence and beyond the share', () => {
+    expect(isFailing({ succeeded: 0, failed: 19 })).toBe(false);
+    expect(isFailing({ succeeded: 19, failed: 1 })).toBe(false);
+    expect(isFailing({ succeeded: 18, failed: 2 })).toBe(true);
+  });
+});

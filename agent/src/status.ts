@@ -1,0 +1,42 @@
+// `edgeloop-agent status`: what the agent on this machine says of itself on its local port.
+import { join } from 'node:path';
+import { AppError, messageOf, parseJson } from '@edgeloop/shared/errors';
+import { request } from 'undici';
+import { z } from 'zod';
+import type { Config } from './config.ts';
+import { readIfPresent } from './durable-files.ts';
+
+const Address = z.object({ pid: z.number(), host: z.string(), port: z.number() });
+const Index = z.array(z.object({ name: z.string(), version: z.string().optional(), state: z.string().optional() }));
+
+export interface AgentStatus {
+  running: boolean;
+  ready: boolean;
+  pid: number;
+  url: string;
+  models: z.infer<typeof Index>;
+}
+
+/** Asks the running agent of the configured data folder. @throws AppError `unavailable` when there is none */
+export async function readStatus(config: Config): Promise<AgentStatus> {
+  const text = readIfPresent(join(config.dataDir, 'agent.json'));
+  if (text === undefined)
+    throw new AppError('unavailable', `no agent runs on ${config.dataDir}; start one with: edgeloop-agent run`);
+  const { pid, host, port } = parseJson(Address, text, 'agent.json', 'integrity');
+  const url = `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
+  const headers = config.token === undefined ? {} : { authorization: `Bearer ${config.token}` };
+  try {
+    const ready = await request(`${url}/readyz`, { headers });
+    await ready.body.dump();
+    const index = await request(`${url}/v2/repository/index`, { method: 'POST', headers });
+    const listed = Index.safeParse(await index.body.json().catch(() => undefined));
+    return { running: true, ready: ready.statusCode === 200, pid, url, models: listed.success ? listed.data : [] };
+  } catch (cause) {
+    throw new AppError('unavailable', `the agent at ${url} does not answer: ${messageOf(cause)}`, { cause });
+  }
+}
+
+export function formatStatus({ ready, pid, url, models }: AgentStatus): string {
+  const lines = models.map(({ name, version = '', state = '' }) => `  ${name} ${version} ${state}`.trimEnd());
+  return [`${url} (pid ${pid}): ${ready ? 'ready' : 'not ready'}`, ...lines].join('\n');
+}

@@ -1,0 +1,212 @@
+// Composition of the supervising process: builds everything, starts it so that what is on disk is served before any
+// network is needed, and stops it in the reverse order.
+import { rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { AppError } from '@edgeloop/shared/errors';
+import type { Command, CommandResult, Desired, Reported } from '@edgeloop/shared/messages';
+import type { Logger } from 'pino';
+import type { Config } from './config.ts';
+import { readCount, readFact, writeFact } from './database/facts.ts';
+import { lockDataDir } from './database/lock.ts';
+import { openDatabase } from './database/open.ts';
+import { agentVersion, deviceFacts } from './device-facts.ts';
+import { writeDurably } from './durable-files.ts';
+import { createDevicePort, type DevicePort, type TlsMaterial } from './identity/device-port.ts';
+import { enrol } from './identity/enrol.ts';
+import { type Identity, readIdentity } from './identity/identity.ts';
+import { deviceKey } from './identity/key.ts';
+import { keepRenewed } from './identity/renewal.ts';
+import type { ServingConfig } from './ipc.ts';
+import { endLeftover } from './leftover.ts';
+import { createLink, type LinkCredentials } from './link/session.ts';
+import { createListener } from './listener.ts';
+import { createActivation } from './models/activation.ts';
+import { proveModel } from './models/prove.ts';
+import { createStateStore } from './models/state-store.ts';
+import { createModelStore } from './models/store.ts';
+import { createServingProcess, servingModulePath } from './serving-process.ts';
+import { createTelemetry } from './telemetry/telemetry.ts';
+
+const linkCloseMs = 2000;
+
+/**
+ * Runs the agent until `signal` aborts, then drains.
+ * @throws AppError `conflict` for a data folder or port in use, `forbidden` when enrolment is refused
+ */
+export async function runSupervisor(config: Config, log: Logger, signal: AbortSignal): Promise<void> {
+  const lock = lockDataDir(config.dataDir);
+  const database = openDatabase(join(config.dataDir, 'agent.db'), log);
+  try {
+    const pidPath = join(config.dataDir, 'serving.pid');
+    await endLeftover(pidPath, [servingModulePath, config.dataDir], log);
+    const cleanStop = readFact(database, 'clean_stop') === 'yes';
+    writeFact(database, 'clean_stop', 'no');
+    const agent = compose(config, log, database, pidPath);
+    try {
+      await agent.run(signal, cleanStop);
+    } finally {
+      await agent.stop();
+    }
+    writeFact(database, 'clean_stop', 'yes');
+  } finally {
+    database.$client.close();
+    lock.release();
+  }
+}
+
+/** How the serving process is started. */
+export function servingEnvironment(config: Config, deviceId: string): NodeJS.ProcessEnv {
+  const { threads, token, logLevel } = config;
+  const serving: ServingConfig = { deviceId, agentVersion, threads, token, logLevel };
+  return { ...process.env, ORT_DISABLE_TELEMETRY: '1', EDGELOOP_SERVING_CONFIG: JSON.stringify(serving) };
+}
+
+function compose(config: Config, log: Logger, database: ReturnType<typeof openDatabase>, pidPath: string) {
+  const identityFolder = join(config.dataDir, 'identity');
+  const addressPath = join(config.dataDir, 'agent.json');
+  const startedAt = Date.now();
+  const facts = deviceFacts();
+  const work = new AbortController();
+  let identity: Identity | undefined = readIdentity(identityFolder);
+  let port: DevicePort | undefined;
+  let renewal: Promise<void> = Promise.resolve();
+
+  const store = createModelStore(join(config.dataDir, 'models'));
+  const telemetry = createTelemetry({
+    ...config,
+    database,
+    log,
+    folderOf: store.folderOf,
+    switchJournal: (path) => serving.journal(path),
+    publish: (batch) => link.publishTelemetry(batch),
+    port: () => port,
+  });
+  const serving = createServingProcess({
+    marker: config.dataDir,
+    pidPath,
+    env: servingEnvironment(config, identity?.deviceId ?? config.deviceId),
+    callTimeoutMs: Math.max(2 * config.prove.timeoutMs, 30_000),
+    log,
+    async restore() {
+      await telemetry.opened();
+      await activation.restore();
+    },
+    async onDied(death) {
+      // Judged first: the next start must not wait for the telemetry of the last.
+      activation.servingDied(death);
+      await telemetry.recover();
+    },
+    onCounts: (counts) => activation.update(counts),
+    onFeedback: telemetry.feedback,
+  });
+  const activation = createActivation({
+    states: createStateStore(database, log),
+    store,
+    serving,
+    source: () =>
+      port === undefined || identity === undefined ? undefined : { port, store, fleetKey: identity.fleetKey },
+    prove: (model, signal) => proveModel(model, config.prove, signal),
+    probationMs: config.probationMs,
+    log,
+    onChange: () => link.reportSoon(),
+  });
+  const link = createLink({
+    rereadMs: config.rereadMs,
+    log,
+    report: (): Reported => ({
+      generation: readCount(database, 'desired'),
+      models: activation.report(),
+      facts,
+      startedAt,
+      reportedAt: Date.now(),
+      outbox: telemetry.status(),
+    }),
+    onConnected: () => telemetry.connected(),
+    onDesired,
+    onAcknowledged: (ack) => telemetry.acknowledged(ack),
+    onCommand,
+  });
+  const listener = createListener({ ...config, onConnection: (socket) => serving.hand(socket) });
+
+  function onDesired(desired: Desired): void {
+    const known = readCount(database, 'desired');
+    if (desired.generation < known) {
+      // A restored control plane: shown as conflicting there, not followed back.
+      log.warn({ generation: desired.generation, known }, 'what is desired is older than what was already seen');
+      return;
+    }
+    if (desired.generation > known) writeFact(database, 'desired', desired.generation);
+    activation.setDesired(desired);
+    link.reportSoon();
+  }
+
+  async function onCommand({ id, name }: Command): Promise<CommandResult> {
+    if (name === 'flush') await telemetry.flush();
+    return { id, ok: true, message: name === 'flush' ? 'the present windows are closed' : `agent ${agentVersion}` };
+  }
+
+  /** Enrols if that was not done yet, then keeps the link up. */
+  async function joinFleet(signal: AbortSignal): Promise<void> {
+    if (identity === undefined) {
+      if (config.joinToken === undefined)
+        throw new AppError(
+          'invalid_request',
+          'this device belongs to no fleet yet: set EDGELOOP_JOIN to a join token (edgeloop join-tokens create)',
+        );
+      const { joinToken, deviceId, labels } = config;
+      identity = await enrol({ folder: identityFolder, joinToken, deviceId, labels, log, signal });
+    }
+    const member = identity;
+    port = createDevicePort({ ...member.device, tls: tlsOf(member) });
+    link.connect(credentialsOf(member));
+    const onRenewed = (renewed: Identity) => {
+      identity = renewed;
+      port?.useTls(tlsOf(renewed));
+      link.connect(credentialsOf(renewed));
+    };
+    renewal = keepRenewed(member, { folder: identityFolder, port, log, onRenewed }, signal);
+  }
+
+  function tlsOf({ caCertificate, certificate }: Identity): Required<TlsMaterial> {
+    return { ca: caCertificate, cert: certificate, key: deviceKey(identityFolder) };
+  }
+
+  function credentialsOf(member: Identity): LinkCredentials {
+    return { deviceId: member.deviceId, ...member.mqtt, ...tlsOf(member) };
+  }
+
+  return {
+    async run(signal: AbortSignal, cleanStop: boolean): Promise<void> {
+      await telemetry.recover();
+      await activation.start(work.signal, cleanStop);
+      const taken = await listener.start();
+      const address = { pid: process.pid, host: config.host, port: taken, socketPath: config.socketPath };
+      serving.start();
+      telemetry.start(work.signal);
+      writeDurably(addressPath, `${JSON.stringify(address)}\n`);
+      log.info(address, 'listening');
+      const stopped = new Promise<void>((resolve) => {
+        if (signal.aborted) resolve();
+        signal.addEventListener('abort', () => resolve(), { once: true });
+      });
+      const joined = joinFleet(AbortSignal.any([signal, work.signal])).then(
+        () => stopped,
+        (error: unknown) => {
+          if (!signal.aborted) throw error;
+        },
+      );
+      await Promise.race([joined, stopped]);
+    },
+    async stop(): Promise<void> {
+      listener.close();
+      work.abort();
+      await activation.close();
+      await serving.stop(config.drainMs);
+      await telemetry.close();
+      await renewal;
+      await link.close(linkCloseMs);
+      await port?.close();
+      rmSync(addressPath, { force: true });
+    },
+  };
+}

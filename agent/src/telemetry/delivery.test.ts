@@ -1,0 +1,63 @@
+import type { TelemetryAck, TelemetryBatch } from '@edgeloop/shared/telemetry';
+import pino from 'pino';
+import { describe, expect, it, vi } from 'vitest';
+import { createDelivery } from './delivery.ts';
+
+const loss = { kind: 'loss' as const, windows: 0, requests: 0, labels: 0 };
+
+/** An outbox that gives two items at a time, and a link that can be down. */
+function setUp(resendMs = 60_000) {
+  const state = { pending: [1, 2, 3, 4, 5], online: true };
+  const published: number[][] = [];
+  const outbox = {
+    take: (): TelemetryBatch | undefined =>
+      state.pending.length === 0
+        ? undefined
+        : { epoch: 7, items: state.pending.slice(0, 2).map((sequence) => ({ sequence, item: loss })) },
+    acknowledge: ({ epoch, sequence }: TelemetryAck) => {
+      if (epoch === 7) state.pending = state.pending.filter((each) => each > sequence);
+      return epoch === 7;
+    },
+  };
+  const publish = (batch: TelemetryBatch) => {
+    if (state.online) published.push(batch.items.map(({ sequence }) => sequence));
+    return state.online;
+  };
+  return { state, published, delivery: createDelivery({ outbox, publish, log: pino({ level: 'silent' }), resendMs }) };
+}
+
+describe('the delivery of telemetry', () => {
+  it('has one batch in flight and goes on when it is acknowledged', () => {
+    const { published, delivery } = setUp();
+    delivery.kick();
+    delivery.kick();
+    expect(published).toEqual([[1, 2]]);
+    delivery.acknowledged({ epoch: 7, sequence: 2 });
+    expect(published).toEqual([
+      [1, 2],
+      [3, 4],
+    ]);
+    delivery.close();
+  });
+
+  it('takes no word of another epoch', () => {
+    const { published, delivery, state } = setUp();
+    delivery.kick();
+    delivery.acknowledged({ epoch: 6, sequence: 5 });
+    expect(published).toEqual([[1, 2]]);
+    expect(state.pending).toHaveLength(5);
+    delivery.close();
+  });
+
+  it('sends again what was in flight, after a while and on a new connection', async () => {
+    const { published, delivery, state } = setUp(20);
+    state.online = false;
+    delivery.kick();
+    state.online = true;
+    delivery.connected();
+    await vi.waitFor(() => expect(published.length).toBeGreaterThan(2));
+    expect(published[0]).toEqual([1, 2]);
+    expect(published[1]).toEqual([1, 2]);
+    delivery.close();
+  });
+});

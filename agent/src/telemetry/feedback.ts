@@ -1,0 +1,105 @@
+// The truth for an earlier prediction: matched here, on disk before its caller is told so, then on its way with the
+// other telemetry. Calls that come together share one fold and one commit.
+import { AppError } from '@edgeloop/shared/errors';
+import type { LabelledPrediction } from '@edgeloop/shared/telemetry';
+import type { Reader } from '../database/facts.ts';
+import type { DeviceDatabase } from '../database/open.ts';
+import type { Journal } from './journal.ts';
+import type { Outbox } from './outbox.ts';
+import type { Predictions } from './predictions.ts';
+import type { Samples } from './samples.ts';
+import type { ManifestOf } from './window.ts';
+
+export interface FeedbackOptions {
+  database: DeviceDatabase;
+  journal: Pick<Journal, 'tail'>;
+  predictions: Predictions;
+  samples: Pick<Samples, 'setLabel'>;
+  outbox: Pick<Outbox, 'addLabels' | 'trim'>;
+  manifestOf: ManifestOf;
+  /** New items are in the outbox. */
+  onAdded(): void;
+}
+
+/** @throws AppError `not_found` for an unknown id, `invalid_request` for an unknown label */
+export type Feedback = (inferenceId: string, label: string) => Promise<void>;
+
+interface Call {
+  inferenceId: string;
+  label: string;
+  resolve(): void;
+  reject(error: unknown): void;
+}
+
+const gatherMs = 4;
+const labelsNamed = 20;
+
+export function createFeedback(options: FeedbackOptions): Feedback {
+  let calls: Call[] = [];
+
+  async function settle(): Promise<void> {
+    const batch = calls;
+    calls = [];
+    try {
+      await options.journal.tail();
+      const outcomes = options.database.transaction((transaction) => record(transaction, batch), {
+        behavior: 'immediate',
+      });
+      options.outbox.trim();
+      for (const [at, call] of batch.entries()) {
+        const refusal = outcomes[at];
+        if (refusal === undefined) call.resolve();
+        else call.reject(refusal);
+      }
+      options.onAdded();
+    } catch (error) {
+      for (const call of batch) call.reject(error);
+    }
+  }
+
+  function record(transaction: Reader, batch: readonly Call[]): (AppError | undefined)[] {
+    const labels: LabelledPrediction[] = [];
+    const outcomes = batch.map(({ inferenceId, label }) => {
+      const result = judge(transaction, inferenceId, label);
+      if (result instanceof AppError) return result;
+      if (result === undefined) return undefined;
+      options.predictions.setLabel(transaction, inferenceId, label);
+      options.samples.setLabel(transaction, inferenceId, label);
+      labels.push(result);
+      return undefined;
+    });
+    if (labels.length > 0) options.outbox.addLabels(transaction, labels);
+    return outcomes;
+  }
+
+  /** What to store, nothing when it is stored already, or why not. */
+  function judge(reader: Reader, inferenceId: string, label: string): LabelledPrediction | AppError | undefined {
+    const known = options.predictions.find(reader, inferenceId);
+    if (known === undefined)
+      return new AppError('not_found', `no prediction with id "${inferenceId}" is known here, or it is too old`);
+    const { model, version, predicted, at } = known;
+    if (predicted === null)
+      return new AppError(
+        'invalid_request',
+        `prediction "${inferenceId}" of ${model} ${version} has no single class to compare a label with`,
+      );
+    const labels = options.manifestOf(model, version)?.outputs.labels;
+    if (labels !== undefined && !labels.includes(label)) {
+      const message = `unknown label "${label}"; ${model} ${version} knows ${namesOf(labels)}`;
+      return new AppError('invalid_request', message, { errors: [{ field: 'label', message }] });
+    }
+    if (known.label === label) return undefined;
+    return { inferenceId, model, version, predictedAt: at, predicted, label, labelledAt: Date.now() };
+  }
+
+  return (inferenceId, label) =>
+    new Promise<void>((resolve, reject) => {
+      calls.push({ inferenceId, label, resolve, reject });
+      if (calls.length === 1) setTimeout(() => void settle(), gatherMs);
+    });
+}
+
+function namesOf(labels: readonly string[]): string {
+  const shown = labels.slice(0, labelsNamed).map((label) => `"${label}"`);
+  return labels.length > labelsNamed ? `${shown.join(', ')} and ${labels.length - labelsNamed} more` : shown.join(', ');
+}

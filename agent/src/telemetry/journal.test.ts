@@ -1,0 +1,250 @@
+import { appendFileSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Manifest } from '@edgeloop/shared/manifest';
+import type { TelemetryItem } from '@edgeloop/shared/telemetry';
+import fc from 'fast-check';
+import pino from 'pino';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { type DeviceDatabase, openDatabase } from '../database/open.ts';
+import { createFeedback } from './feedback.ts';
+import { createJournal } from './journal.ts';
+import { createOutbox } from './outbox.ts';
+import { createPredictions } from './predictions.ts';
+import { encodeRecord, type JournalRecord } from './record.ts';
+import { createSamples } from './samples.ts';
+import { requestsIn } from './shrink.ts';
+
+const log = pino({ level: 'silent' });
+const manifest = Manifest.parse({
+  inputs: { x: { features: ['a', 'b'] } },
+  outputs: { labels: ['cat', 'dog'] },
+  capture: { rate: 1 },
+  monitoring: { reference: { rows: 1, features: { b: { edges: [0, 1], counts: [0, 1, 0, 0] } } } },
+});
+const manifestOf = () => manifest;
+
+let folder = '';
+let database: DeviceDatabase;
+let written = '';
+
+/** The room as after a start of the agent, on the same disk. */
+function boot(budgetBytes = 1e7, captureBytes = 1e6) {
+  database = openDatabase(join(folder, 'agent.db'), log);
+  const outbox = createOutbox(database, budgetBytes, log);
+  const predictions = createPredictions(database, budgetBytes);
+  const samples = createSamples({ database, budgetBytes: captureBytes, waitMs: 0, manifestOf, log });
+  const journal = createJournal({
+    folder: join(folder, 'journal'),
+    database,
+    outbox,
+    manifestOf,
+    keep: (transaction, records) => {
+      predictions.keep(transaction, records);
+      samples.keep(transaction, records);
+    },
+    switchTo: async (path) => {
+      written = path;
+      writeFileSync(path, '');
+    },
+    log,
+  });
+  const feedback = createFeedback({ database, journal, predictions, samples, outbox, manifestOf, onAdded: () => {} });
+  return { outbox, journal, samples, feedback };
+}
+
+function record(id: string, change: Partial<JournalRecord> = {}): JournalRecord {
+  const answer = { model: 'm', version: 1, at: 1000, outcome: 'ok' as const, latencyMs: 2, rows: 1 };
+  return {
+    inferenceId: id,
+    ...answer,
+    predicted: ['cat'],
+    scores: [0.5],
+    features: Float32Array.of(9, 0.5),
+    ...change,
+  };
+}
+
+function append(...records: JournalRecord[]): void {
+  appendFileSync(written, Buffer.concat(records.map(encodeRecord)));
+}
+
+function items({ outbox }: ReturnType<typeof boot>): TelemetryItem[] {
+  return outbox.take()?.items.map(({ item }) => item) ?? [];
+}
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'agent-journal-'));
+});
+afterEach(() => {
+  database.$client.close();
+  rmSync(folder, { recursive: true });
+});
+
+describe('the journal', () => {
+  it('becomes one window per model version, with features in the bins of the reference', async () => {
+    const room = boot();
+    await room.journal.open();
+    append(record('1'), record('2', { at: 1500, features: Float32Array.of(9, 7) }));
+    await room.journal.tail();
+    append(record('3', { outcome: 'invalid' }), record('4', { outcome: 'timeout' }), record('5', { version: 2 }));
+    await room.journal.rotate();
+    const [first, second] = items(room);
+    expect(first).toMatchObject({
+      succeeded: 2,
+      invalid: 1,
+      failed: { timeout: 1 },
+      rows: 2,
+      classes: { cat: 2 },
+      endedAt: 1500,
+    });
+    expect(first).toMatchObject({ features: { b: { counts: [0, 1, 1, 0] } }, latencyMs: { count: 2 } });
+    expect(first).not.toHaveProperty('recovered');
+    expect(second).toMatchObject({ version: 2, succeeded: 1 });
+    expect(readdirSync(join(folder, 'journal'))).toHaveLength(1);
+  });
+
+  it('counts every whole record exactly once wherever it is killed', async () => {
+    const step = fc.constantFrom('append', 'tail', 'rotate', 'kill', 'torn', 'killedBeforeDelete');
+    await fc.assert(
+      fc.asyncProperty(fc.array(step, { maxLength: 25 }), async (steps) => {
+        rmSync(join(folder, 'journal'), { recursive: true, force: true });
+        rmSync(join(folder, 'agent.db'), { force: true });
+        for (const suffix of ['-wal', '-shm']) rmSync(join(folder, `agent.db${suffix}`), { force: true });
+        let room = boot();
+        await room.journal.open();
+        let appended = 0;
+        for (const each of steps) {
+          if (each === 'append') append(record(`r${appended++}`));
+          else if (each === 'tail') await room.journal.tail();
+          else if (each === 'rotate') await room.journal.rotate();
+          else {
+            const before = written;
+            if (each === 'torn') appendFileSync(written, encodeRecord(record('torn')).subarray(0, 20));
+            if (each === 'killedBeforeDelete') {
+              await room.journal.rotate();
+              // As if the files of the last window had not been deleted yet.
+              if (written !== before) writeFileSync(before, Buffer.concat([encodeRecord(record('again'))]));
+            }
+            database.$client.close();
+            room = boot();
+            await room.journal.foldAll(true);
+            await room.journal.open();
+          }
+        }
+        await room.journal.rotate();
+        const counted = items(room).reduce((sum, item) => sum + (item.kind === 'window' ? requestsIn(item) : 0), 0);
+        database.$client.close();
+        expect(counted).toBe(appended);
+      }),
+      { numRuns: 12 },
+    );
+    boot();
+  });
+
+  it('says so when a window was rebuilt after a death', async () => {
+    const room = boot();
+    await room.journal.open();
+    append(record('1'));
+    await room.journal.foldAll(true);
+    expect(items(room)).toMatchObject([{ succeeded: 1, recovered: true }]);
+  });
+});
+
+describe('the outbox', () => {
+  it('gives its numbers once, over restarts, and forgets only what this epoch acknowledges', async () => {
+    let room = boot();
+    await room.journal.open();
+    append(record('1'));
+    await room.journal.rotate();
+    const batch = room.outbox.take();
+    expect(room.outbox.acknowledge({ epoch: 1, sequence: 99 })).toBe(false);
+    expect(room.outbox.take()).toEqual(batch);
+    expect(room.outbox.acknowledge({ epoch: batch?.epoch ?? 0, sequence: 1 })).toBe(true);
+    database.$client.close();
+    room = boot();
+    append(record('2'));
+    await room.journal.foldAll(true);
+    expect(room.outbox.take()).toMatchObject({ epoch: batch?.epoch, items: [{ sequence: 2 }] });
+  });
+
+  it('over its budget says what it dropped', async () => {
+    const room = boot(3000);
+    for (let version = 1; version <= 20; version += 1) {
+      await room.journal.open();
+      append(record(`v${version}`, { version }));
+      await room.journal.foldAll(false);
+    }
+    const all = items(room);
+    const sum = (of: (item: TelemetryItem) => number) => all.reduce((total, item) => total + of(item), 0);
+    const present = sum((item) => (item.kind === 'window' ? requestsIn(item) : 0));
+    expect(present).toBeLessThan(20);
+    expect(present + sum((item) => (item.kind === 'loss' ? item.requests : 0))).toBe(20);
+  });
+});
+
+describe('feedback', () => {
+  it('finds a prediction that was answered a moment ago and is idempotent', async () => {
+    const room = boot();
+    await room.journal.open();
+    append(record('p1'), record('p2'));
+    await Promise.all([room.feedback('p1', 'dog'), room.feedback('p2', 'cat')]);
+    await room.feedback('p1', 'dog');
+    const labels = items(room).flatMap((item) => (item.kind === 'labels' ? item.labels : []));
+    expect(labels).toMatchObject([
+      { inferenceId: 'p1', predicted: 'cat', label: 'dog', model: 'm', version: 1, predictedAt: 1000 },
+      { inferenceId: 'p2', label: 'cat' },
+    ]);
+  });
+
+  it('puts a corrected label behind the former one, and never into an item that was sent', async () => {
+    const room = boot();
+    await room.journal.open();
+    append(record('p1'));
+    await room.feedback('p1', 'dog');
+    const sent = room.outbox.take();
+    await room.feedback('p1', 'cat');
+    expect(room.outbox.take()?.items[0]).toEqual(sent?.items[0]);
+    expect(room.outbox.take()?.items[1]).toMatchObject({ item: { kind: 'labels', labels: [{ label: 'cat' }] } });
+  });
+
+  it('refuses an unknown id and an unknown label, naming those it knows', async () => {
+    const room = boot();
+    await room.journal.open();
+    append(record('p1'));
+    await expect(room.feedback('p9', 'dog')).rejects.toMatchObject({ code: 'not_found' });
+    await expect(room.feedback('p1', 'cow')).rejects.toMatchObject({
+      code: 'invalid_request',
+      message: expect.stringContaining('unknown label "cow"; m 1 knows "cat", "dog"'),
+    });
+    expect(items(room)).toEqual([]);
+  });
+});
+
+describe('captured samples', () => {
+  it('carry the label that came in time, and are deleted only as they were uploaded', async () => {
+    const room = boot();
+    await room.journal.open();
+    append(record('s1'), record('s2', { features: Float32Array.of(Number.NaN, 2) }));
+    await room.feedback('s1', 'dog');
+    const ready = room.samples.ready(Date.now());
+    expect(ready.map(({ sample }) => sample)).toMatchObject([
+      { inferenceId: 's1', label: 'dog', reason: 'rate', features: [9, 0.5], predicted: 'cat', score: 0.5 },
+      { inferenceId: 's2', features: [null, 2] },
+    ]);
+    await room.feedback('s2', 'cat');
+    room.samples.remove(ready);
+    expect(room.samples.ready(Date.now())).toMatchObject([{ sample: { inferenceId: 's2', label: 'cat' } }]);
+  });
+
+  it('stay within their budget, the newest of them', async () => {
+    const room = boot(1e7, 1600);
+    await room.journal.open();
+    append(...Array.from({ length: 500 }, (_, at) => record(`s${at}`)));
+    await room.journal.tail();
+    const left = room.samples.ready(Date.now()).map(({ sample }) => sample.inferenceId);
+    expect(left).toEqual(Array.from({ length: left.length }, (_, at) => `s${500 - left.length + at}`));
+    expect(left.length).toBeGreaterThan(5);
+    expect(left.length).toBeLessThanOrEqual(10);
+  });
+});

@@ -1,0 +1,31 @@
+// Manifests of versions on disk, kept in memory: the fold of a journal asks for them with every record.
+import { join } from 'node:path';
+import { messageOf, parseJson } from '@edgeloop/shared/errors';
+import { Manifest } from '@edgeloop/shared/manifest';
+import type { Logger } from 'pino';
+import { readIfPresent } from '../durable-files.ts';
+import type { ManifestOf } from './window.ts';
+
+const kept = 64;
+
+/** `folderOf` is where `model.json` of a version is. A version's files never change, so they are read once. */
+export function createManifests(folderOf: (name: string, version: number) => string, log: Logger): ManifestOf {
+  const known = new Map<string, Manifest>();
+  return (name, version) => {
+    const key = `${name}@${version}`;
+    const present = known.get(key);
+    if (present !== undefined) return present;
+    try {
+      const text = readIfPresent(join(folderOf(name, version), 'model.json'));
+      if (text === undefined) return undefined;
+      const manifest = parseJson(Manifest, text, `manifest of ${name} ${version}`, 'integrity');
+      const oldest = known.keys().next().value;
+      if (known.size >= kept && oldest !== undefined) known.delete(oldest);
+      known.set(key, manifest);
+      return manifest;
+    } catch (error) {
+      log.warn({ model: name, version, reason: messageOf(error) }, 'a manifest cannot be read');
+      return undefined;
+    }
+  };
+}

@@ -1,0 +1,173 @@
+// Telemetry on disk, numbered, until the control plane says that it stored it. Numbers are given once and never again
+// within an epoch; an item that was sent is never changed, because it may be stored already.
+import { parseJson } from '@edgeloop/shared/errors';
+import {
+  type LabelledPrediction,
+  type TelemetryAck,
+  type TelemetryBatch,
+  TelemetryItem,
+} from '@edgeloop/shared/telemetry';
+import { asc, count, desc, eq, gt, lte, sum } from 'drizzle-orm';
+import type { Logger } from 'pino';
+import { type Reader, readCount, readFact, writeFact } from '../database/facts.ts';
+import type { DeviceDatabase } from '../database/open.ts';
+import { outbox } from '../database/schema.ts';
+import { splitWindow } from './merge.ts';
+import { type OutboxItem, shrink } from './shrink.ts';
+
+/** An item, with its number around it, must fit into a message. */
+const maxItemBytes = 150 * 1024;
+const batchBytes = 200 * 1024;
+const batchItems = 500;
+const labelsPerItem = 200;
+
+export interface Outbox {
+  /** Adds items within the caller's transaction. */
+  add(transaction: Reader, items: readonly TelemetryItem[]): void;
+  addLabels(transaction: Reader, labels: readonly LabelledPrediction[]): void;
+  /** Keeps the budget, in a transaction of its own; cheap when there is room. */
+  trim(): void;
+  /** The oldest items that fit one message, marked as sent; undefined when there are none. */
+  take(): TelemetryBatch | undefined;
+  /** Deletes what is acknowledged; false for an acknowledgement of another epoch. */
+  acknowledge(ack: TelemetryAck): boolean;
+  status(): { pendingItems: number; pendingBytes: number; droppedItems: number };
+}
+
+export function createOutbox(database: DeviceDatabase, budgetBytes: number, log: Logger): Outbox {
+  const epoch = epochOf(database);
+
+  function add(transaction: Reader, items: readonly TelemetryItem[]): void {
+    let sequence = Math.max(1, readCount(transaction, 'outbox_next'));
+    for (const item of items.flatMap(fitting)) {
+      const text = JSON.stringify(item);
+      transaction
+        .insert(outbox)
+        .values({ sequence, kind: item.kind, bytes: Buffer.byteLength(text), item: text })
+        .run();
+      sequence += 1;
+    }
+    writeFact(transaction, 'outbox_next', sequence);
+  }
+
+  function addLabels(transaction: Reader, labels: readonly LabelledPrediction[]): void {
+    const last = transaction.select().from(outbox).orderBy(desc(outbox.sequence)).limit(1).get();
+    const open =
+      last !== undefined && last.sequence > readCount(transaction, 'outbox_sent') ? itemOf(last).item : undefined;
+    if (last === undefined || open?.kind !== 'labels' || open.labels.length + labels.length > labelsPerItem) {
+      for (let at = 0; at < labels.length; at += labelsPerItem)
+        add(transaction, [{ kind: 'labels', labels: labels.slice(at, at + labelsPerItem) }]);
+      return;
+    }
+    const text = JSON.stringify({ kind: 'labels', labels: [...open.labels, ...labels] });
+    const set = { item: text, bytes: Buffer.byteLength(text) };
+    transaction.update(outbox).set(set).where(eq(outbox.sequence, last.sequence)).run();
+  }
+
+  function trim(): void {
+    if (pendingBytes(database) <= budgetBytes) return;
+    database.transaction(
+      (transaction) => {
+        const sent = readCount(transaction, 'outbox_sent');
+        const held = transaction
+          .select({ bytes: sum(outbox.bytes) })
+          .from(outbox)
+          .where(lte(outbox.sequence, sent))
+          .get();
+        const rows = transaction
+          .select()
+          .from(outbox)
+          .where(gt(outbox.sequence, sent))
+          .orderBy(asc(outbox.sequence))
+          .all();
+        // Some room below the budget, so that not every new window makes it necessary again.
+        const room = Math.max(0, budgetBytes * 0.9 - Number(held?.bytes ?? 0));
+        const items = rows.map(itemOf);
+        const { kept, lost } = shrink(items, room, maxItemBytes);
+        replace(transaction, items, kept);
+        const dropped = lost.windows + lost.labels;
+        if (dropped === 0) return;
+        writeFact(transaction, 'outbox_dropped', readCount(transaction, 'outbox_dropped') + dropped);
+        add(transaction, [{ kind: 'loss', ...lost }]);
+        log.error(lost, 'the telemetry buffer is full and the oldest was dropped; raise EDGELOOP_BUFFER_MB');
+      },
+      { behavior: 'immediate' },
+    );
+  }
+
+  function take(): TelemetryBatch | undefined {
+    const rows = database.select().from(outbox).orderBy(asc(outbox.sequence)).limit(batchItems).all();
+    let size = 0;
+    const items = rows
+      .filter((row) => {
+        size += row.bytes + 40;
+        return size <= batchBytes || row === rows[0];
+      })
+      .map(itemOf)
+      .map(({ sequence, item }) => ({ sequence, item }));
+    const last = items.at(-1);
+    if (last === undefined) return undefined;
+    if (last.sequence > readCount(database, 'outbox_sent')) writeFact(database, 'outbox_sent', last.sequence);
+    return { epoch, items };
+  }
+
+  return {
+    add,
+    addLabels,
+    trim,
+    take,
+    acknowledge({ epoch: of, sequence }) {
+      if (of !== epoch) return false;
+      // Nothing that was not sent can have been stored.
+      const through = Math.min(sequence, readCount(database, 'outbox_sent'));
+      database.delete(outbox).where(lte(outbox.sequence, through)).run();
+      return true;
+    },
+    status() {
+      const pendingItems = database.select({ items: count() }).from(outbox).get()?.items ?? 0;
+      const droppedItems = readCount(database, 'outbox_dropped');
+      return { pendingItems, pendingBytes: pendingBytes(database), droppedItems };
+    },
+  };
+}
+
+function fitting(item: TelemetryItem): TelemetryItem[] {
+  return item.kind === 'window' ? splitWindow(item, maxItemBytes) : [item];
+}
+
+function pendingBytes(database: Reader): number {
+  return Number(
+    database
+      .select({ bytes: sum(outbox.bytes) })
+      .from(outbox)
+      .get()?.bytes ?? 0,
+  );
+}
+
+type Row = typeof outbox.$inferSelect;
+
+function replace(transaction: Reader, before: readonly OutboxItem[], kept: readonly OutboxItem[]): void {
+  const after = new Map(kept.map((item) => [item.sequence, item]));
+  for (const former of before) {
+    const present = after.get(former.sequence);
+    if (present === former) continue;
+    if (present === undefined) transaction.delete(outbox).where(eq(outbox.sequence, former.sequence)).run();
+    else {
+      const set = { bytes: present.bytes, item: JSON.stringify(present.item) };
+      transaction.update(outbox).set(set).where(eq(outbox.sequence, former.sequence)).run();
+    }
+  }
+}
+
+function itemOf({ sequence, bytes, item }: Row): OutboxItem {
+  return { sequence, bytes, item: parseJson(TelemetryItem, item, `outbox item ${sequence}`, 'integrity') };
+}
+
+/** The instant this outbox was created: tells the numbers of a lost disk from those of the present one. */
+function epochOf(database: DeviceDatabase): number {
+  const known = readFact(database, 'outbox_epoch');
+  if (known !== undefined) return Number(known);
+  const epoch = Date.now();
+  writeFact(database, 'outbox_epoch', epoch);
+  return epoch;
+}

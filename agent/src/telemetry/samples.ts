@@ -1,0 +1,176 @@
+// Captured samples on disk within their budget: first what waits for a label goes, then the oldest, counted.
+import type { CapturedSample } from '@edgeloop/shared/telemetry';
+import { and, asc, eq, inArray, isNotNull, isNull, lte, ne, or, sum } from 'drizzle-orm';
+import type { Logger } from 'pino';
+import { type Reader, readCount, writeFact } from '../database/facts.ts';
+import type { DeviceDatabase } from '../database/open.ts';
+import { samples } from '../database/schema.ts';
+import { captureReason } from './capture.ts';
+import type { JournalRecord } from './record.ts';
+import type { ManifestOf } from './window.ts';
+
+/** A sample with the row it is deleted by. */
+interface StoredSample {
+  ordinal: number;
+  sample: CapturedSample;
+}
+
+export interface Samples {
+  /** Keeps what the policies of the models ask for, in the caller's transaction. */
+  keep(transaction: Reader, records: readonly JournalRecord[]): void;
+  setLabel(transaction: Reader, inferenceId: string, label: string): void;
+  /** Samples whose time for a label is over or that have one, oldest first. */
+  ready(now: number): StoredSample[];
+  /** Deletes uploaded ones, but for those whose label changed meanwhile. */
+  remove(uploaded: readonly StoredSample[]): void;
+}
+
+const uploadAtMost = 200;
+const uploadBytes = 512 * 1024;
+const rowOverheadBytes = 150;
+const evictedAtOnce = 200;
+
+export interface SamplesOptions {
+  database: DeviceDatabase;
+  budgetBytes: number;
+  /** How long a sample waits for its label before it is uploaded without. */
+  waitMs: number;
+  manifestOf: ManifestOf;
+  log: Logger;
+}
+
+export function createSamples({ database, budgetBytes, waitMs, manifestOf, log }: SamplesOptions): Samples {
+  let total = Number(
+    database
+      .select({ bytes: sum(samples.bytes) })
+      .from(samples)
+      .get()?.bytes ?? 0,
+  );
+
+  function keep(transaction: Reader, records: readonly JournalRecord[]): void {
+    for (const record of records) {
+      const policy = manifestOf(record.model, record.version)?.capture;
+      const reason = policy === undefined ? undefined : captureReason(record, policy);
+      if (reason !== undefined) total += insert(transaction, record, reason);
+    }
+    if (total > budgetBytes) evict(transaction);
+  }
+
+  function evict(transaction: Reader): void {
+    // Some room below the budget, so that not every new sample makes it necessary again.
+    const target = budgetBytes * 0.95;
+    let dropped = 0;
+    while (total > target) {
+      const waiting = oldest(transaction, true, total - target);
+      const victims = waiting.length > 0 ? waiting : oldest(transaction, false, total - target);
+      if (victims.length === 0) break;
+      if (waiting.length === 0) dropped += victims.length;
+      total -= removeRows(transaction, victims);
+    }
+    if (dropped === 0) return;
+    writeFact(transaction, 'samples_dropped', readCount(transaction, 'samples_dropped') + dropped);
+    log.warn({ dropped }, 'captured samples were dropped for want of room; raise EDGELOOP_CAPTURE_MB');
+  }
+
+  return {
+    keep,
+    setLabel(transaction, inferenceId, label) {
+      const of = eq(samples.inferenceId, inferenceId);
+      transaction.update(samples).set({ label }).where(of).run();
+      transaction
+        .update(samples)
+        .set({ reason: 'labelled' })
+        .where(and(of, eq(samples.reason, 'waiting')))
+        .run();
+    },
+    ready(now) {
+      // A sample from the future was taken before the clock jumped back; it has waited long enough.
+      const over = or(lte(samples.at, now - waitMs), isNotNull(samples.label));
+      const rows = database
+        .select()
+        .from(samples)
+        .where(and(ne(samples.reason, 'waiting'), over))
+        .orderBy(asc(samples.ordinal))
+        .limit(uploadAtMost)
+        .all();
+      let size = 0;
+      const fitting = rows.filter(({ bytes }, at) => {
+        size += bytes;
+        return size <= uploadBytes || at === 0;
+      });
+      return fitting.map(sampleOf);
+    },
+    remove(uploaded) {
+      database.transaction((transaction) => {
+        for (const { ordinal, sample } of uploaded) {
+          const label = sample.label === undefined ? isNull(samples.label) : eq(samples.label, sample.label);
+          const gone = transaction
+            .delete(samples)
+            .where(and(eq(samples.ordinal, ordinal), label))
+            .returning({ bytes: samples.bytes })
+            .all();
+          for (const { bytes } of gone) total -= bytes;
+        }
+      });
+    },
+  };
+}
+
+/** Bytes that were added; 0 when the sample was there already. */
+function insert(transaction: Reader, record: JournalRecord, reason: 'rate' | 'low_confidence' | 'waiting'): number {
+  const numbers = record.features ?? new Float32Array();
+  const features = Buffer.from(numbers.buffer, numbers.byteOffset, numbers.byteLength);
+  const bytes = features.length + rowOverheadBytes;
+  const { inferenceId, model, version, at } = record;
+  const [predicted, score] = [record.predicted?.[0], record.scores?.[0]];
+  const { changes } = transaction
+    .insert(samples)
+    .values({ inferenceId, model, version, at, reason, features, predicted, score, bytes })
+    .onConflictDoNothing()
+    .run();
+  return changes > 0 ? bytes : 0;
+}
+
+/** The oldest rows that make up `excessBytes`, or as many as are deleted at once. */
+function oldest(transaction: Reader, waiting: boolean, excessBytes: number): number[] {
+  const rows = transaction
+    .select({ ordinal: samples.ordinal, bytes: samples.bytes })
+    .from(samples)
+    .where(waiting ? eq(samples.reason, 'waiting') : ne(samples.reason, 'waiting'))
+    .orderBy(asc(samples.ordinal))
+    .limit(evictedAtOnce)
+    .all();
+  let freed = 0;
+  const victims = rows.filter(({ bytes }) => {
+    const needed = freed < excessBytes;
+    freed += bytes;
+    return needed;
+  });
+  return victims.map(({ ordinal }) => ordinal);
+}
+
+function removeRows(transaction: Reader, ordinals: number[]): number {
+  const gone = transaction
+    .delete(samples)
+    .where(inArray(samples.ordinal, ordinals))
+    .returning({ bytes: samples.bytes })
+    .all();
+  return gone.reduce((bytes, row) => bytes + row.bytes, 0);
+}
+
+function sampleOf(row: typeof samples.$inferSelect): StoredSample {
+  const { ordinal, inferenceId, model, version, at, predicted, score, label } = row;
+  const numbers = new Float32Array(Uint8Array.from(row.features).buffer);
+  const sample: CapturedSample = {
+    inferenceId,
+    model,
+    version,
+    predictedAt: at,
+    reason: row.reason === 'waiting' ? 'labelled' : row.reason,
+    features: Array.from(numbers, (value) => (Number.isFinite(value) ? value : null)),
+    ...(predicted === null ? {} : { predicted }),
+    ...(score === null || !Number.isFinite(score) ? {} : { score }),
+    ...(label === null ? {} : { label }),
+  };
+  return { ordinal, sample };
+}

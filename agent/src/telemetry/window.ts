@@ -1,0 +1,126 @@
+// Turns journal records into one telemetry window per model version. Pure: the same records give the same windows,
+// so a journal can be folded again after any crash.
+import type { Manifest } from '@edgeloop/shared/manifest';
+import { QuantileSketchBuilder } from '@edgeloop/shared/sketches/ddsketch';
+import { addValue, emptyHistogram, type Histogram } from '@edgeloop/shared/sketches/histogram';
+import type { Window } from '@edgeloop/shared/telemetry';
+import type { JournalRecord } from './record.ts';
+
+/** The manifest of a version, or undefined when its files are gone. */
+export type ManifestOf = (name: string, version: number) => Manifest | undefined;
+
+/** Histograms of the features that have a reference, each with its column among the features. */
+interface FeatureColumn {
+  column: number;
+  edges: readonly number[];
+  histogram: Histogram;
+}
+
+interface OpenWindow {
+  model: string;
+  version: number;
+  startedAt: number;
+  endedAt: number;
+  succeeded: number;
+  invalid: number;
+  rows: number;
+  failed: Record<string, number>;
+  classes: Record<string, number>;
+  latency: QuantileSketchBuilder;
+  width: number;
+  columns: Map<string, FeatureColumn>;
+  confidence: { edges: readonly number[]; histogram: Histogram } | undefined;
+}
+
+export interface WindowSet {
+  add(record: JournalRecord): void;
+  /** Windows in the order of their first record; the set stays as it is. */
+  windows(recovered: boolean): Window[];
+}
+
+export function createWindowSet(manifestOf: ManifestOf): WindowSet {
+  const open = new Map<string, OpenWindow>();
+  return {
+    add(record) {
+      const key = `${record.model}@${record.version}`;
+      const window = open.get(key) ?? openWindow(record, manifestOf(record.model, record.version));
+      open.set(key, window);
+      addRecord(window, record);
+    },
+    windows: (recovered) => [...open.values()].map((window) => closeWindow(window, recovered)),
+  };
+}
+
+function openWindow({ model, version, at }: JournalRecord, manifest: Manifest | undefined): OpenWindow {
+  const reference = manifest?.monitoring.reference;
+  const names = Object.values(manifest?.inputs ?? {}).flatMap((input) => input.features ?? []);
+  const columns = new Map<string, FeatureColumn>();
+  for (const [column, name] of names.entries()) {
+    const edges = reference?.features[name]?.edges;
+    if (edges !== undefined) columns.set(name, { column, edges, histogram: emptyHistogram(edges) });
+  }
+  const edges = reference?.confidence?.edges;
+  return {
+    model,
+    version,
+    startedAt: at,
+    endedAt: at,
+    succeeded: 0,
+    invalid: 0,
+    rows: 0,
+    failed: {},
+    classes: {},
+    latency: new QuantileSketchBuilder(),
+    width: names.length,
+    columns,
+    confidence: edges === undefined ? undefined : { edges, histogram: emptyHistogram(edges) },
+  };
+}
+
+function addRecord(window: OpenWindow, record: JournalRecord): void {
+  // The clock may have jumped: a window spans all its records.
+  window.startedAt = Math.min(window.startedAt, record.at);
+  window.endedAt = Math.max(window.endedAt, record.at);
+  if (record.outcome === 'invalid') {
+    window.invalid += 1;
+    return;
+  }
+  if (record.outcome !== 'ok') {
+    window.failed[record.outcome] = (window.failed[record.outcome] ?? 0) + 1;
+    return;
+  }
+  window.succeeded += 1;
+  window.rows += record.rows;
+  window.latency.add(record.latencyMs);
+  for (const label of record.predicted ?? []) window.classes[label] = (window.classes[label] ?? 0) + 1;
+  const { confidence } = window;
+  if (confidence !== undefined)
+    for (const score of record.scores ?? []) addValue(confidence.histogram, confidence.edges, score);
+  if (record.features !== undefined) addFeatures(window, record.features);
+}
+
+function addFeatures({ width, columns }: OpenWindow, features: Float32Array): void {
+  if (width === 0 || features.length % width !== 0) return;
+  for (let row = 0; row < features.length; row += width)
+    for (const { column, edges, histogram } of columns.values())
+      addValue(histogram, edges, features[row + column] ?? Number.NaN);
+}
+
+function closeWindow(open: OpenWindow, recovered: boolean): Window {
+  return {
+    kind: 'window',
+    model: open.model,
+    version: open.version,
+    startedAt: open.startedAt,
+    endedAt: open.endedAt,
+    succeeded: open.succeeded,
+    failed: open.failed,
+    invalid: open.invalid,
+    rows: open.rows,
+    latencyMs: open.latency.toJSON(),
+    features: Object.fromEntries([...open.columns].map(([name, { histogram }]) => [name, histogram])),
+    confidence: open.confidence?.histogram,
+    classes: open.classes,
+    ...(recovered ? { recovered: true } : {}),
+  };
+}

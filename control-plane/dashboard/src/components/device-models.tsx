@@ -1,0 +1,67 @@
+// What a device should run of each model beside what it runs.
+import type { Device } from '@edgeloop/shared/api/devices';
+import { ActivationBadge } from './badge.tsx';
+import { Card } from './layout.tsx';
+import { Table } from './table.tsx';
+import { Ago, ModelLink, RolloutLink, VersionLink } from './values.tsx';
+
+export function DeviceModels({ device }: { device: Device }) {
+  const names = [...new Set([...device.desired, ...device.models].map((model) => model.name))].sort();
+  const rows = names.map((name) => ({
+    name,
+    desired: device.desired.find((model) => model.name === name),
+    report: device.models.find((model) => model.name === name),
+  }));
+  return (
+    <Card title="Models, desired and reported" flush wide>
+      {rows.length === 0 ? (
+        <p class="muted card-text">No rollout gives this device a model yet.</p>
+      ) : (
+        <Table
+          caption="Models of the device"
+          rows={rows}
+          id={(row) => row.name}
+          columns={[
+            { title: 'Model', cell: (row) => <ModelLink name={row.name} /> },
+            {
+              title: 'Desired',
+              cell: (row) =>
+                row.desired === undefined ? '–' : <VersionLink model={row.name} version={row.desired.version} />,
+            },
+            {
+              title: 'Rollout',
+              cell: (row) => (row.desired === undefined ? '–' : <RolloutLink id={row.desired.rolloutId} />),
+            },
+            {
+              title: 'Active',
+              cell: (row) =>
+                row.report?.active == null ? (
+                  '–'
+                ) : (
+                  <>
+                    <VersionLink model={row.name} version={row.report.active.version} />{' '}
+                    <span class="muted">
+                      since <Ago at={row.report.active.since} />
+                    </span>
+                  </>
+                ),
+            },
+            { title: 'Last good', cell: (row) => (row.report?.lastGood == null ? '–' : `v${row.report.lastGood}`) },
+            { title: 'Candidate', cell: (row) => <Candidate report={row.report} /> },
+          ]}
+        />
+      )}
+    </Card>
+  );
+}
+
+function Candidate({ report }: { report: Device['models'][number] | undefined }) {
+  const candidate = report?.candidate;
+  if (candidate == null) return <span class="muted">none</span>;
+  return (
+    <span>
+      v{candidate.version} <ActivationBadge state={candidate.state} />
+      {candidate.error !== undefined && <span class="text-bad small"> {candidate.error.message}</span>}
+    </span>
+  );
+}

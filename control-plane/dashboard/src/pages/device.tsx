@@ -1,0 +1,150 @@
+// One device: what it is, what it should run, what it runs, and how that goes.
+import { Device } from '@edgeloop/shared/api/devices';
+import { useLocation, useRoute } from 'preact-iso/router';
+import { useQuery } from '../api/queries.ts';
+import { ActionButton } from '../components/action.tsx';
+import { Badge, DeviceDot } from '../components/badge.tsx';
+import { DeviceModels } from '../components/device-models.tsx';
+import { LabelEditor } from '../components/label-editor.tsx';
+import { Card, Facts, Loaded, PageHead } from '../components/layout.tsx';
+import { MetricChart, RangePicker } from '../components/metric-chart.tsx';
+import { Ago } from '../components/values.tsx';
+import { formatBytes } from '../format.ts';
+
+const quiet = 'No telemetry of this device in this time.';
+
+export function DevicePage() {
+  const id = useRoute().params.id ?? '';
+  const { route } = useLocation();
+  const path = `/devices/${encodeURIComponent(id)}`;
+  const device = useQuery(Device, path, ['device', 'rollout']);
+  return (
+    <>
+      <PageHead
+        title={id}
+        parents={[{ title: 'Fleet', path: '/fleet' }]}
+        note={device.data !== undefined && <DeviceDot status={device.data.status} />}
+      >
+        <ActionButton
+          label="Remove device"
+          tone="danger"
+          confirm={`${id} loses its access at once and leaves the fleet. To come back it needs a new join token.`}
+          request={() => ({ method: 'DELETE', path })}
+          done={() => route('/fleet')}
+        />
+      </PageHead>
+      <Loaded query={device}>
+        {(found) => (
+          <div class="grid two">
+            <StateCard device={found} />
+            <FactsCard device={found} />
+            <DeviceModels device={found} />
+          </div>
+        )}
+      </Loaded>
+      <div class="section-head">
+        <h2>Metrics</h2>
+        <RangePicker />
+      </div>
+      <div class="grid three">
+        <MetricChart
+          title="Requests per second"
+          requests={[{ metric: 'throughput', device: id, groupBy: 'model' }]}
+          empty={quiet}
+        />
+        <MetricChart
+          title="Latency"
+          requests={[
+            { metric: 'latency', device: id, quantile: 0.95 },
+            { metric: 'latency', device: id, quantile: 0.5 },
+          ]}
+          empty={quiet}
+        />
+        <MetricChart
+          title="Error rate"
+          requests={[{ metric: 'error_rate', device: id, groupBy: 'model' }]}
+          ceiling={1}
+          empty={quiet}
+        />
+      </div>
+    </>
+  );
+}
+
+function StateCard({ device }: { device: Device }) {
+  const { outbox } = device;
+  return (
+    <Card title="State">
+      <Facts
+        facts={[
+          ['Labels', <LabelEditor key="labels" device={device} />],
+          ['Last seen', <Ago key="seen" at={device.lastSeenAt} />],
+          ['Joined', <Ago key="joined" at={device.enrolledAt} />],
+          ['Desired state', <Generations key="generations" device={device} />],
+          [
+            'Buffer',
+            outbox === null
+              ? '–'
+              : `${outbox.pendingItems} items, ${formatBytes(outbox.pendingBytes)}; ${outbox.droppedItems} dropped`,
+          ],
+          [
+            'Access',
+            device.revokedAt === null ? (
+              'valid'
+            ) : (
+              <span key="revoked">
+                revoked <Ago at={device.revokedAt} />
+              </span>
+            ),
+          ],
+        ]}
+      />
+    </Card>
+  );
+}
+
+function Generations({ device }: { device: Device }) {
+  const { desiredGeneration, reportedGeneration, conflicting } = device;
+  if (conflicting) {
+    return (
+      <span>
+        <Badge tone="bad">conflicting</Badge> the device knows generation {reportedGeneration}, this server only{' '}
+        {desiredGeneration}
+      </span>
+    );
+  }
+  if (reportedGeneration === desiredGeneration) {
+    return (
+      <span>
+        <Badge tone="ok">reached</Badge> generation {desiredGeneration}
+      </span>
+    );
+  }
+  return (
+    <span>
+      <Badge tone="wait">under way</Badge> reported {reportedGeneration ?? 'none'} of {desiredGeneration}
+    </span>
+  );
+}
+
+function FactsCard({ device }: { device: Device }) {
+  const { facts } = device;
+  return (
+    <Card title="Hardware and software">
+      {facts === null ? (
+        <p class="muted">The device has not reported yet.</p>
+      ) : (
+        <Facts
+          facts={[
+            ['Agent', facts.agentVersion],
+            ['Node.js', facts.nodeVersion],
+            ['Platform', `${facts.platform} ${facts.arch}`],
+            ['Processor', `${facts.cpus} × ${facts.cpuModel === '' ? 'unknown' : facts.cpuModel}`],
+            ['Memory', formatBytes(facts.memoryBytes)],
+            ['Host name', facts.hostname === '' ? '–' : facts.hostname],
+          ]}
+        />
+      )}
+    </Card>
+  );
+}

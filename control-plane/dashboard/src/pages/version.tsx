@@ -1,0 +1,110 @@
+// One version of a model: its file, its contract, its reference.
+import { ModelVersionDetail } from '@edgeloop/shared/api/models';
+import type { TensorSpec } from '@edgeloop/shared/tensors';
+import { useRoute } from 'preact-iso/router';
+import { useQuery } from '../api/queries.ts';
+import { Card, Facts, Loaded, PageHead } from '../components/layout.tsx';
+import { type Column, Table } from '../components/table.tsx';
+import { Ago, Digest } from '../components/values.tsx';
+import { LineageText, MetricList } from '../components/versions-table.tsx';
+import { formatBytes, formatShare } from '../format.ts';
+
+const tensorColumns: Column<TensorSpec & { direction: string }>[] = [
+  { title: 'Tensor', cell: (tensor) => <code>{tensor.name}</code> },
+  { title: 'Direction', cell: (tensor) => tensor.direction },
+  { title: 'Type', cell: (tensor) => tensor.datatype },
+  { title: 'Shape', cell: (tensor) => `[${tensor.shape.map((size) => (size === -1 ? 'any' : size)).join(', ')}]` },
+];
+
+export function VersionPage() {
+  const { name = '', version = '' } = useRoute().params;
+  const path = `/models/${encodeURIComponent(name)}/versions/${encodeURIComponent(version)}`;
+  const detail = useQuery(ModelVersionDetail, path, ['model']);
+  return (
+    <>
+      <PageHead
+        title={`${name} v${version}`}
+        parents={[
+          { title: 'Models', path: '/models' },
+          { title: name, path: `/models/${encodeURIComponent(name)}` },
+        ]}
+      />
+      <Loaded query={detail}>
+        {(found) => (
+          <div class="grid two">
+            <FileCard version={found} />
+            <BehaviourCard version={found} />
+            <Card title="Inputs and outputs" flush wide>
+              <Table
+                caption="Tensors"
+                columns={tensorColumns}
+                rows={[
+                  ...found.io.inputs.map((tensor) => ({ ...tensor, direction: 'input' })),
+                  ...found.io.outputs.map((tensor) => ({ ...tensor, direction: 'output' })),
+                ]}
+                id={(tensor) => `${tensor.direction} ${tensor.name}`}
+              />
+            </Card>
+          </div>
+        )}
+      </Loaded>
+    </>
+  );
+}
+
+function FileCard({ version }: { version: ModelVersionDetail }) {
+  return (
+    <Card title="File and origin">
+      <Facts
+        facts={[
+          ['Size', formatBytes(version.sizeBytes)],
+          ['SHA-256', <Digest key="digest" hash={version.digest} />],
+          ['Release', <Digest key="release" hash={version.release} />],
+          [
+            'Signature',
+            <span key="signature" class="digest">
+              {version.signature.slice(0, 12)}
+            </span>,
+          ],
+          ['ONNX opset', version.io.opset ?? '–'],
+          [
+            'Registered',
+            <span key="registered">
+              <Ago at={version.createdAt} /> by {version.createdBy}
+            </span>,
+          ],
+          ['Origin', <LineageText key="lineage" lineage={version.lineage} />],
+          ['Held-out metrics', <MetricList key="metrics" metrics={version.metrics} />],
+        ]}
+      />
+    </Card>
+  );
+}
+
+function BehaviourCard({ version }: { version: ModelVersionDetail }) {
+  const { manifest } = version;
+  const reference = manifest.monitoring.reference;
+  const features = Object.values(manifest.inputs).reduce((sum, input) => sum + (input.features?.length ?? 0), 0);
+  return (
+    <Card title="Manifest">
+      <Facts
+        facts={[
+          ['Task', manifest.task],
+          ['Classes', manifest.outputs.labels?.join(', ') ?? '–'],
+          ['Named features', features],
+          ['Golden samples', version.goldenSamples],
+          ['Batching', `up to ${manifest.batching.maxBatch} rows, ${manifest.batching.maxDelayMs} ms`],
+          ['Isolation', manifest.isolation],
+          ['Capture', `${formatShare(manifest.capture.rate)} of answers`],
+          [
+            'Reference profile',
+            reference === undefined
+              ? 'none: drift is not measured'
+              : `${reference.rows} rows, ${Object.keys(reference.features).length} features`,
+          ],
+          ['Reference accuracy', reference?.accuracy === undefined ? '–' : formatShare(reference.accuracy)],
+        ]}
+      />
+    </Card>
+  );
+}

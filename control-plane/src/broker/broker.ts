@@ -1,0 +1,208 @@
+// The embedded MQTT broker: TLS with client certificates, every device fenced in below its own id. Nothing is queued
+// for a device that is away; what should survive is retained or sent again.
+import type { AddressInfo } from 'node:net';
+import { createServer, type Server, type TLSSocket } from 'node:tls';
+import { AppError, messageOf } from '@edgeloop/shared/errors';
+import {
+  type Channel,
+  deviceToServer,
+  maxPayloadBytes,
+  parseTopic,
+  serverToDevice,
+  topicOfAll,
+} from '@edgeloop/shared/topics';
+import { Aedes, type AedesPublishPacket, type Client } from 'aedes';
+import type { Logger } from 'pino';
+import { createFrameLimit } from './frame-limit.ts';
+
+export interface BrokerDeps {
+  host: string;
+  /** 0 takes a free one. */
+  port: number;
+  caCertificate: string;
+  credentials: { key: string; cert: string };
+  /** The device that a verified connection belongs to; undefined refuses it. */
+  deviceOf: (socket: TLSSocket) => Promise<string | undefined>;
+  log: Logger;
+}
+export type MessageHandler = (message: { deviceId: string; channel: Channel; payload: Buffer }) => Promise<void>;
+export type Broker = ReturnType<typeof createBroker>;
+
+/** Room for a topic and headers beside the payload. */
+const maxPacketBytes = maxPayloadBytes + 1024;
+const slowClientMs = 20_000;
+const retainedFromDevice: readonly Channel[] = ['reported', 'presence'];
+
+export function createBroker(deps: BrokerDeps) {
+  const { log } = deps;
+  const sockets = new WeakMap<object, TLSSocket>();
+  const sessions = new Map<string, Client>();
+  const inHand = new Set<Promise<void>>();
+  let handler: MessageHandler | undefined;
+  let listening = false;
+
+  const aedes = new Aedes({
+    // Unbounded here: a handler that publishes an answer would wait for a slot that it holds itself. What is in
+    // flight is bounded by each connection's own reading.
+    concurrency: 0,
+    drainTimeout: slowClientMs,
+    maxTopicLevels: 10,
+    keepaliveLimit: 600,
+    preConnect: (_client, packet, done) => {
+      packet.clean = true;
+      done(null, true);
+    },
+    authenticate: (client, _user, _password, done) => {
+      authenticate(client).then(
+        (admitted) => done(null, admitted),
+        (error: unknown) => {
+          log.error({ err: error }, 'a device could not be checked');
+          done(null, false);
+        },
+      );
+    },
+    authorizePublish: (client, packet, done) => done(refusal(client, packet) ?? null),
+    authorizeSubscribe: (client, subscription, done) =>
+      done(null, mayUse(client, subscription.topic, serverToDevice) ? subscription : null),
+    authorizeForward: (client, packet) => (mayUse(client, packet.topic, serverToDevice) ? packet : null),
+  });
+  const server = createServer({
+    ...deps.credentials,
+    ca: deps.caCertificate,
+    requestCert: true,
+    rejectUnauthorized: true,
+    minVersion: 'TLSv1.2',
+    handshakeTimeout: 20_000,
+  });
+
+  async function authenticate(client: Client): Promise<boolean> {
+    const socket = sockets.get(client.conn);
+    const deviceId = socket === undefined ? undefined : await deps.deviceOf(socket);
+    if (deviceId !== undefined && deviceId === client.id) return true;
+    log.warn({ clientId: client.id, deviceId }, 'connection refused: no accepted certificate for this client id');
+    return false;
+  }
+
+  function accept(socket: TLSSocket): void {
+    socket.setNoDelay(true);
+    sockets.set(socket, socket);
+    const within = createFrameLimit(maxPacketBytes);
+    aedes.handle(socket);
+    // After `handle`: the broker reads, this only looks on.
+    socket.on('data', (chunk: Buffer) => {
+      if (within(chunk)) return;
+      log.warn({ address: socket.remoteAddress }, `connection closed: a packet above ${maxPacketBytes} bytes`);
+      socket.destroy();
+    });
+  }
+
+  function receive(packet: AedesPublishPacket, done: () => void): void {
+    const topic = parseTopic(packet.topic);
+    const payload = Buffer.isBuffer(packet.payload) ? packet.payload : Buffer.from(packet.payload);
+    // Empty retained messages clear a topic; they say nothing.
+    if (handler === undefined || topic === undefined || payload.length === 0) {
+      done();
+      return;
+    }
+    const handled = handler({ ...topic, payload })
+      .catch((error: unknown) => log.error({ err: error, ...topic }, 'a message could not be handled'))
+      .then(() => {
+        inHand.delete(handled);
+        done();
+      });
+    inHand.add(handled);
+  }
+
+  aedes.on('client', (client) => void sessions.set(client.id, client));
+  aedes.on('clientDisconnect', (client) => {
+    if (sessions.get(client.id) === client) sessions.delete(client.id);
+  });
+  aedes.on('clientError', (client, error) => log.info({ deviceId: client.id, reason: error.message }, 'session ended'));
+  aedes.on('connectionError', (_client, error) => log.info({ reason: error.message }, 'connection ended'));
+  server.on('secureConnection', accept);
+  server.on('tlsClientError', (error) => log.info({ reason: error.message }, 'TLS handshake refused'));
+
+  return {
+    /** Hands a message to the connected subscriber; with `retain` also to later ones. */
+    publish(topic: string, payload: string | Buffer, options: { qos: 0 | 1; retain: boolean }): Promise<void> {
+      if (Buffer.byteLength(payload) > maxPayloadBytes)
+        throw new AppError('payload_too_large', `the message for ${topic} is larger than ${maxPayloadBytes} bytes`);
+      return new Promise((resolve, reject) => {
+        aedes.publish({ cmd: 'publish', dup: false, topic, payload, ...options }, (error) =>
+          error ? reject(new AppError('unavailable', `the broker refused ${topic}: ${messageOf(error)}`)) : resolve(),
+        );
+      });
+    },
+
+    /** The one receiver of what devices publish; a QoS 1 message is acknowledged when it resolves. */
+    onMessage(receiver: MessageHandler): void {
+      handler = receiver;
+    },
+
+    /** Ends a device's session, if there is one. */
+    disconnect(deviceId: string): Promise<void> {
+      const client = sessions.get(deviceId);
+      return client === undefined ? Promise.resolve() : new Promise((resolve) => client.close(resolve));
+    },
+
+    isListening: () => listening,
+    sessions: () => sessions.size,
+    port: () => portOf(server),
+
+    /** Takes a renewed server certificate into use for new connections. */
+    useCredentials: (credentials: { key: string; cert: string }) =>
+      server.setSecureContext({ ...credentials, ca: deps.caCertificate, minVersion: 'TLSv1.2' }),
+
+    /** Starts the broker inside; `open` lets devices in. In between, retained messages can be laid out. */
+    async start(): Promise<void> {
+      await aedes.listen();
+      await Promise.all(
+        deviceToServer.map(
+          (channel) => new Promise<void>((resolve) => aedes.subscribe(topicOfAll(channel), receive, resolve)),
+        ),
+      );
+    },
+
+    async open(): Promise<void> {
+      await new Promise<void>((resolve, reject) => {
+        server.once('error', reject);
+        server.listen(deps.port, deps.host, () => {
+          server.off('error', reject);
+          resolve();
+        });
+      });
+      listening = true;
+    },
+
+    async close(): Promise<void> {
+      listening = false;
+      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+      handler = undefined;
+      await Promise.all(inHand);
+      await new Promise<void>((resolve) => aedes.close(resolve));
+      await closed;
+    },
+  };
+}
+
+/** Why a device may not publish this; its connection is closed then, as MQTT 3.1.1 asks. */
+function refusal(client: Client | null, packet: { topic: string; payload: string | Buffer; retain: boolean }) {
+  if (!mayUse(client, packet.topic, deviceToServer)) return new Error(`publishing to ${packet.topic} is not allowed`);
+  if (Buffer.byteLength(packet.payload) > maxPayloadBytes)
+    return new Error(`a payload on ${packet.topic} is larger than ${maxPayloadBytes} bytes`);
+  const channel = parseTopic(packet.topic)?.channel;
+  if (channel === undefined || !retainedFromDevice.includes(channel)) packet.retain = false;
+  return undefined;
+}
+
+function mayUse(client: Client | null, topic: string, allowed: readonly Channel[]): boolean {
+  const parsed = parseTopic(topic);
+  return parsed !== undefined && parsed.deviceId === client?.id && allowed.includes(parsed.channel);
+}
+
+function portOf(server: Server): number {
+  const address: AddressInfo | string | null = server.address();
+  if (address === null || typeof address === 'string')
+    throw new AppError('unavailable', 'the broker is not listening yet');
+  return address.port;
+}

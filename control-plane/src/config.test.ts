@@ -1,0 +1,29 @@
+import { expect, it } from 'vitest';
+import { readConfig } from './config.ts';
+
+it('works without any variable', () => {
+  const config = readConfig({});
+  expect(config).toMatchObject({ http: { host: '127.0.0.1', port: 7400 }, device: { port: 7443 }, mqttPort: 8883 });
+  expect(config.publicHosts).toContain('localhost');
+  expect(Object.isFrozen(config)).toBe(true);
+});
+
+it('names every variable that is wrong', () => {
+  const read = () =>
+    readConfig({ EDGELOOP_HTTP_PORT: '74OO', EDGELOOP_MQTT_PORT: '70000', EDGELOOP_DATABASE_URL: 'mysql://x' });
+  expect(read).toThrow(/EDGELOOP_HTTP_PORT: must be a TCP port.*EDGELOOP_MQTT_PORT.*EDGELOOP_DATABASE_URL/);
+});
+
+it('refuses what is not built, instead of ignoring it', () => {
+  expect(() => readConfig({ EDGELOOP_MQTT_URL: 'mqtts://broker' })).toThrow('EDGELOOP_MQTT_URL');
+  expect(() => readConfig({ EDGELOOP_BLOBS_URL: 's3://bucket' })).toThrow('EDGELOOP_BLOBS_URL');
+});
+
+it('takes an empty variable as unset, and host names separated by commas', () => {
+  const config = readConfig({
+    EDGELOOP_HTTP_PORT: '',
+    EDGELOOP_PUBLIC_HOST: 'loop.example.com, 10.0.0.7,loop.example.com',
+  });
+  expect(config.http.port).toBe(7400);
+  expect(config.publicHosts).toEqual(['loop.example.com', '10.0.0.7']);
+});

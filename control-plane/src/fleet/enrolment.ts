@@ -1,0 +1,166 @@
+// How devices come in, stay and go: enrolment with a join token, renewal of certificates, removal. Who is let in is
+// decided here for both ports.
+import type { ChangeEvent } from '@edgeloop/shared/api/events';
+import { AppError } from '@edgeloop/shared/errors';
+import type { EnrolRequest, EnrolResponse, RenewResponse } from '@edgeloop/shared/messages';
+import type { Logger } from 'pino';
+import type { z } from 'zod';
+import { recordAudit } from '../access/audit.ts';
+import type { Authority, IssuedCertificate } from '../access/authority.ts';
+import type { JoinTokens } from '../access/join-tokens.ts';
+import type { Database, Transaction } from '../database/open.ts';
+import type { DevicePeer } from '../http/device-router.ts';
+import { current } from './fleet.ts';
+import { createFleetStore, type DeviceRow } from './store.ts';
+
+export interface EnrolmentDeps {
+  database: Database;
+  authority: Authority;
+  joinTokens: JoinTokens;
+  /** Where devices reach the broker; known once its port is open. */
+  mqtt: () => { hosts: string[]; port: number };
+  /** Called after a device came in, so that it finds its desired state. */
+  joined: (deviceId: string) => Promise<void>;
+  /** Called after a device was removed: ends its session and forgets its messages. */
+  removed: (deviceId: string) => Promise<void>;
+  now: () => number;
+  notify: (event: Omit<ChangeEvent, 'at'>) => void;
+  log: Logger;
+}
+export type Enrolment = ReturnType<typeof createEnrolment>;
+
+export function createEnrolment(deps: EnrolmentDeps) {
+  const { database, authority, joinTokens, now, notify, log } = deps;
+  const { tables } = database;
+  const store = createFleetStore(tables);
+
+  async function admitDevice(tx: Transaction, request: EnrolRequest, issued: IssuedCertificate): Promise<void> {
+    const before = await store.device(tx, request.deviceId);
+    const again = before !== undefined && before.revokedAt === null;
+    if (again && before.keyDigest !== issued.keyDigest) throw taken(request.deviceId);
+    const token = await joinTokens.use(tx, request.secret, { again });
+    const labels = again ? before.labels : { ...request.labels, ...token.labels };
+    const row = toRow({ request, issued, labels, before, again, at: now() });
+    if (before === undefined) await store.insert(tx, row);
+    else await store.update(tx, row.id, row);
+    await recordAudit(tables, tx, {
+      at: now(),
+      actor: `device:${row.id}`,
+      action: 'device.enrol',
+      subject: `device/${row.id}`,
+      after: { labels, joinToken: token.id, serial: issued.serial },
+    });
+  }
+
+  return {
+    /**
+     * Lets a device in. Asking again with the same key gives a new certificate and costs no use of the token.
+     * @throws AppError `unauthorized` or `forbidden` by the token, `conflict` when the id belongs to another key
+     */
+    async enrol(request: EnrolRequest): Promise<EnrolResponse> {
+      await joinTokens.check(request.secret);
+      const issued = await authority.issue(request.deviceId, request.csr);
+      await database.transact((tx) => admitDevice(tx, request, issued));
+      await deps.joined(request.deviceId);
+      notify({ type: 'device', id: request.deviceId, state: 'enrolled' });
+      log.info({ deviceId: request.deviceId }, 'device enrolled');
+      return {
+        deviceId: request.deviceId,
+        certificate: issued.certificate,
+        caCertificate: authority.caCertificate,
+        fleetKey: authority.fleetPublicKey,
+        mqtt: deps.mqtt(),
+      };
+    },
+
+    /** A new certificate for a device that is let in; the present one is accepted until the new one was used. */
+    async renew(peer: DevicePeer, csr: string): Promise<z.infer<typeof RenewResponse>> {
+      const issued = await authority.issue(peer.deviceId, csr);
+      await database.transact(async (tx) => {
+        await current(store, tx, peer.deviceId);
+        const { serial, keyDigest } = issued;
+        await store.update(tx, peer.deviceId, { certificateSerial: serial, previousSerial: peer.serial, keyDigest });
+        await recordAudit(tables, tx, {
+          at: now(),
+          actor: `device:${peer.deviceId}`,
+          action: 'device.renew',
+          subject: `device/${peer.deviceId}`,
+          after: { serial },
+        });
+      });
+      return { certificate: issued.certificate };
+    },
+
+    /** Whether the holder of this certificate, which our authority signed, may connect now. */
+    async admits(peer: DevicePeer): Promise<boolean> {
+      const row = await store.device(database.read, peer.deviceId);
+      if (row === undefined || row.revokedAt !== null) return false;
+      if (row.certificateSerial !== peer.serial) return row.previousSerial === peer.serial;
+      if (row.previousSerial !== null)
+        await database.transact((tx) => store.update(tx, peer.deviceId, { previousSerial: null }));
+      return true;
+    },
+
+    /** Takes a device's access away and forgets what it should run. It can join again with a new token. */
+    async remove(actor: string, deviceId: string): Promise<void> {
+      await database.transact(async (tx) => {
+        const before = await current(store, tx, deviceId);
+        await store.deleteDesired(tx, deviceId);
+        await store.update(tx, deviceId, {
+          revokedAt: now(),
+          status: 'offline',
+          session: null,
+          desiredGeneration: before.desiredGeneration + 1,
+        });
+        await recordAudit(tables, tx, {
+          at: now(),
+          actor,
+          action: 'device.remove',
+          subject: `device/${deviceId}`,
+          before: { labels: before.labels, serial: before.certificateSerial },
+        });
+      });
+      await deps.removed(deviceId);
+      notify({ type: 'device', id: deviceId, state: 'removed' });
+      log.info({ deviceId, actor }, 'device removed');
+    },
+  };
+}
+
+function taken(deviceId: string): AppError {
+  return new AppError(
+    'conflict',
+    `device "${deviceId}" is enrolled already, with another key; choose another EDGELOOP_DEVICE_ID, or remove the old device first: edgeloop devices remove ${deviceId}`,
+  );
+}
+
+interface Admission {
+  request: EnrolRequest;
+  issued: IssuedCertificate;
+  labels: Record<string, string>;
+  before: DeviceRow | undefined;
+  /** The device is in already and lost the answer. */
+  again: boolean;
+  at: number;
+}
+
+function toRow({ request, issued, labels, before, again, at }: Admission) {
+  const present = again ? before : undefined;
+  return {
+    id: request.deviceId,
+    labels,
+    enrolledAt: present?.enrolledAt ?? at,
+    revokedAt: null,
+    certificateSerial: issued.serial,
+    previousSerial: present?.certificateSerial ?? null,
+    keyDigest: issued.keyDigest,
+    status: present?.status ?? 'never_connected',
+    session: present?.session ?? null,
+    lastSeenAt: present?.lastSeenAt ?? null,
+    // Generations only grow, also when an id is used again.
+    desiredGeneration: before?.desiredGeneration ?? 0,
+    reported: present?.reported ?? null,
+    reportedAt: present?.reportedAt ?? null,
+    facts: request.facts,
+  };
+}

@@ -1,0 +1,60 @@
+// Opens a port for an app, and closes it: no new connections, time for those that are being answered, then the end.
+import { createServer, type RequestListener, type Server } from 'node:http';
+import { createServer as createTlsServer, type ServerOptions, type Server as TlsServer } from 'node:https';
+import type { AddressInfo } from 'node:net';
+import { AppError } from '@edgeloop/shared/errors';
+import { getRequestListener } from '@hono/node-server';
+
+type FetchApp = Parameters<typeof getRequestListener>[0];
+
+export interface Listener<S extends Server | TlsServer = Server | TlsServer> {
+  readonly server: S;
+  /** The port that was opened. */
+  readonly port: number;
+  /** Resolves when every connection is gone; `signal` cuts those that are left. */
+  close(signal: AbortSignal): Promise<void>;
+}
+
+interface Address {
+  host: string;
+  /** 0 takes a free one. */
+  port: number;
+}
+
+export function listen(fetch: FetchApp, address: Address): Promise<Listener<Server>> {
+  return open(createServer(requestListener(fetch)), address);
+}
+
+export function listenTls(fetch: FetchApp, address: Address, options: ServerOptions): Promise<Listener<TlsServer>> {
+  return open(createTlsServer(options, requestListener(fetch)), address);
+}
+
+function requestListener(fetch: FetchApp): RequestListener {
+  const listener = getRequestListener(fetch, { overrideGlobalObjects: false });
+  return (request, response) => void listener(request, response);
+}
+
+async function open<S extends Server | TlsServer>(server: S, { host, port }: Address): Promise<Listener<S>> {
+  server.requestTimeout = 600_000;
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', (cause) =>
+      reject(new AppError('unavailable', `port ${port} of ${host} cannot be opened: ${cause.message}`, { cause })),
+    );
+    server.listen(port, host, resolve);
+  });
+  const address: AddressInfo | string | null = server.address();
+  if (address === null || typeof address === 'string') throw new AppError('internal', 'the server has no TCP address');
+  return {
+    server,
+    port: address.port,
+    async close(signal) {
+      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+      server.closeIdleConnections();
+      const cut = () => server.closeAllConnections();
+      signal.addEventListener('abort', cut);
+      if (signal.aborted) cut();
+      await closed;
+      signal.removeEventListener('abort', cut);
+    },
+  };
+}

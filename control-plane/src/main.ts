@@ -1,0 +1,23 @@
+// The program `edgeloop`: the server, and the commands of operators. The server's code is loaded only by the server.
+import { messageOf } from '@edgeloop/shared/errors';
+import { Command } from 'commander';
+import { registerOperatorCommands } from './cli/commands.ts';
+import { registerDemoCommand } from './demo/command.ts';
+
+const program = new Command('edgeloop').description(
+  'MLOps for fleets of edge devices: control plane and operator commands',
+);
+program
+  .command('server')
+  .description('run the control plane')
+  .action(async () => {
+    const { runServer } = await import('./server.ts');
+    process.exitCode = await runServer(process.env);
+  });
+registerDemoCommand(program);
+registerOperatorCommands(program);
+
+program.parseAsync().catch((error: unknown) => {
+  process.stderr.write(`edgeloop: ${messageOf(error)}\n`);
+  process.exitCode = 1;
+});

@@ -1,0 +1,127 @@
+// Routes of models and their versions.
+import { Model, ModelCreate, ModelVersionDetail } from '@edgeloop/shared/api/models';
+import { PageQuery, pageOf } from '@edgeloop/shared/api/paging';
+import { AppError, parseJson } from '@edgeloop/shared/errors';
+import { GoldenSamples } from '@edgeloop/shared/golden';
+import { ModelName, ModelVersion } from '@edgeloop/shared/identifiers';
+import { Manifest } from '@edgeloop/shared/manifest';
+import { createRoute } from '@hono/zod-openapi';
+import { z } from 'zod';
+import type { Blobs } from '../blobs/folder.ts';
+import { receiveForm } from '../http/multipart.ts';
+import { createRouter, describeRoute, jsonBody, type Router } from '../http/router.ts';
+import { blobResponse } from './blob-response.ts';
+import type { Registry } from './registry.ts';
+
+const NameParam = z.object({ name: ModelName });
+const VersionParam = z.object({ name: ModelName, version: z.coerce.number().pipe(ModelVersion) });
+const viewer = { role: 'viewer', tag: 'Models', method: 'get', status: 200 } as const;
+const operator = { role: 'operator', tag: 'Models', method: 'post', status: 201 } as const;
+
+/** Described, not parsed: the form is read as a stream. */
+const uploadBody = {
+  required: true,
+  content: {
+    'multipart/form-data': {
+      schema: {
+        type: 'object' as const,
+        required: ['model'],
+        properties: {
+          model: { type: 'string' as const, format: 'binary', description: 'The ONNX file' },
+          manifest: { type: 'string' as const, description: 'The manifest, JSON' },
+          golden: { type: 'string' as const, description: 'Golden samples, JSON' },
+        },
+      },
+    },
+  },
+};
+
+const artifactPath = '/models/{name}/versions/{version}/artifact';
+const routes = {
+  list: describeRoute(
+    { ...viewer, path: '/models', summary: 'List models', response: pageOf(Model) },
+    { query: PageQuery },
+  ),
+  create: describeRoute(
+    { ...operator, path: '/models', summary: 'Create a model', response: Model },
+    { body: jsonBody(ModelCreate) },
+  ),
+  show: describeRoute(
+    { ...viewer, path: '/models/{name}', summary: 'A model and its versions', response: Model },
+    { params: NameParam },
+  ),
+  push: describeRoute(
+    {
+      ...operator,
+      path: '/models/{name}/versions',
+      summary: 'Push a version; the model is made when it is new',
+      response: ModelVersionDetail,
+    },
+    { params: NameParam, body: uploadBody },
+  ),
+  version: describeRoute(
+    { ...viewer, path: '/models/{name}/versions/{version}', summary: 'A version', response: ModelVersionDetail },
+    { params: VersionParam },
+  ),
+  artifact: createRoute({
+    ...describeRoute(
+      { ...viewer, path: artifactPath, summary: 'The ONNX file; takes Range', response: z.unknown() },
+      { params: VersionParam },
+    ),
+    responses: { 200: { description: 'The ONNX file, `application/octet-stream`; its SHA-256 is the ETag' } },
+  }),
+};
+
+export function registryRoutes({ registry, blobs }: { registry: Registry; blobs: Blobs }): Router {
+  const router = createRouter();
+  router.openapi(routes.list, async (c) => c.json(await registry.models(c.req.valid('query')), 200));
+  router.openapi(routes.create, async (c) =>
+    c.json(await registry.createModel(c.var.actor.name, c.req.valid('json')), 201),
+  );
+  router.openapi(routes.show, async (c) => c.json(await registry.model(c.req.valid('param').name), 200));
+  router.openapi(routes.push, async (c) => {
+    const version = await push(registry, {
+      actor: c.var.actor.name,
+      name: c.req.valid('param').name,
+      request: c.req.raw,
+    });
+    return c.json(version, 201);
+  });
+  router.openapi(routes.version, async (c) => {
+    const { name, version } = c.req.valid('param');
+    return c.json(await registry.version(name, version), 200);
+  });
+  router.openapi(routes.artifact, async (c) => {
+    const { name, version } = c.req.valid('param');
+    const { digest } = await registry.artifact(name, version);
+    c.header('Content-Disposition', `attachment; filename="${name}-${version}.onnx"`);
+    return blobResponse(c, blobs, digest);
+  });
+  return router;
+}
+
+async function push(registry: Registry, upload: { actor: string; name: string; request: Request }) {
+  const { model: largest, manifest, golden } = registry.limits;
+  const form = await receiveForm(upload.request, {
+    scratchDir: registry.scratchDir,
+    files: { model: largest },
+    texts: { manifest, golden },
+  });
+  try {
+    const { model } = form.files;
+    if (model === undefined) {
+      const errors = [{ field: 'model', message: 'is missing' }];
+      throw new AppError('invalid_request', 'model: is missing; send the ONNX file as this part', { errors });
+    }
+    return await registry.register(upload.actor, {
+      model: upload.name,
+      artifact: { path: model.path },
+      manifest: parseJson(Manifest, form.texts.manifest ?? '{}', 'manifest'),
+      golden: form.texts.golden === undefined ? undefined : parseJson(GoldenSamples, form.texts.golden, 'golden'),
+      lineage: { source: 'upload' },
+      createModel: true,
+    });
+  } finally {
+    await form.discard();
+  }
+}

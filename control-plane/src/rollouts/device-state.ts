@@ -1,0 +1,118 @@
+// What one device makes of a rollout, from what it reports and from what was seen of it before.
+import type { RolloutDevice, RolloutPlan } from '@edgeloop/shared/api/rollouts';
+import type { ModelReport } from '@edgeloop/shared/messages';
+
+/** A device that a rollout has given its version to. Instants are by this server's clock. */
+export interface Member {
+  wave: number;
+  assignedAt: number;
+  /** Whether it was online when last looked at, and since when that has been so. */
+  online: boolean;
+  connectionSince: number;
+  /** When it was first seen to serve the version; null before, and when it starts over. */
+  servingSince: number | null;
+}
+
+/** What is known of a device that matches the selector or is a member. */
+export interface DeviceView {
+  id: string;
+  /** Whether its labels match the selector now. */
+  matches: boolean;
+  online: boolean;
+  lastSeenAt: number | null;
+  /** What it says of this model. */
+  report: ModelReport | null;
+  /** What it should run of this model, and by which rollout. */
+  desired: { version: number; rolloutId: string } | null;
+  member: Member | null;
+}
+
+export interface Subject {
+  id: string;
+  model: string;
+  version: number;
+  plan: RolloutPlan;
+}
+
+/** `away`: offline for so long that it need not be waited for. */
+export type DeviceStanding = Pick<RolloutDevice, 'state' | 'detail'> & { away: boolean };
+
+/** How long a device may be offline before it counts as such: after a restart of this server all are, for a moment. */
+export const offlineGraceMs = 60_000;
+
+/** Whether the device should run the version by this rollout's word still. */
+export function isOwned(subject: Subject, device: DeviceView): boolean {
+  return device.member !== null && device.desired?.rolloutId === subject.id;
+}
+
+/** What to remember of a member from now on, from what it reports now. */
+export function observe(subject: Subject, device: DeviceView, member: Member, now: number): Member {
+  const { online } = device;
+  const connectionSince = online === member.online ? member.connectionSince : now;
+  const servingSince = isOwned(subject, device) ? servingFrom(subject, device, member, now) : member.servingSince;
+  return { ...member, online, connectionSince, servingSince };
+}
+
+function servingFrom(subject: Subject, { report }: DeviceView, member: Member, now: number): number | null {
+  if (report?.active?.version === subject.version && isSettling(report)) return member.servingSince ?? now;
+  // It begins anew with the version, as after losing its disk. Any other loss is a failure, which needs the memory.
+  const again = report?.candidate?.version === subject.version && report.candidate.state !== 'failed';
+  return again ? null : member.servingSince;
+}
+
+/** The active version answers requests, and nothing other is on its way. */
+function isSettling({ active, candidate }: ModelReport): boolean {
+  return candidate === null || (candidate.state === 'probation' && candidate.version === active?.version);
+}
+
+/** Whether a member is offline, beyond a short break. */
+export function isAway(member: Member, now: number): boolean {
+  return !member.online && now - member.connectionSince >= offlineGraceMs;
+}
+
+/** Where a member stands. `member` is what `observe` gave. */
+export function standing(subject: Subject, device: DeviceView, member: Member, now: number): DeviceStanding {
+  return { ...placed(subject, device, member, now), away: isAway(member, now) };
+}
+
+type Placed = Pick<RolloutDevice, 'state' | 'detail'>;
+
+function placed(subject: Subject, device: DeviceView, member: Member, now: number): Placed {
+  const failure = failureOf(subject, device.report, member);
+  if (failure !== undefined) return { state: 'failed', detail: failure };
+  if (member.servingSince !== null) return servingStanding(subject, device, member.servingSince, now);
+  if (!device.online) return { state: 'offline', detail: 'gets the version when it returns' };
+  const timeoutMs = subject.plan.deployTimeoutSeconds * 1000;
+  const since = Math.max(member.assignedAt, member.connectionSince);
+  const doing = device.report?.candidate?.version === subject.version ? device.report.candidate.state : 'told to fetch';
+  if (now - since < timeoutMs) return { state: 'deploying', detail: doing };
+  return { state: 'timed_out', detail: `not serving after ${subject.plan.deployTimeoutSeconds} s online (${doing})` };
+}
+
+function servingStanding(subject: Subject, device: DeviceView, since: number, now: number): Placed {
+  const { bakeSeconds } = subject.plan;
+  const seenUntil = device.online ? now : Math.min(now, device.lastSeenAt ?? since);
+  const baked = seenUntil - since >= bakeSeconds * 1000;
+  const probation = device.report?.candidate?.state === 'probation';
+  if (baked && !probation) return { state: 'healthy', detail: `serving version ${subject.version}` };
+  if (!device.online) return { state: 'offline', detail: 'went offline before it had served long enough' };
+  const left = Math.max(0, Math.ceil((since + bakeSeconds * 1000 - now) / 1000));
+  return { state: 'baking', detail: left > 0 ? `serving, ${left} s to go` : 'serving, on probation' };
+}
+
+function failureOf(subject: Subject, report: ModelReport | null, member: Member): string | undefined {
+  const candidate = report?.candidate;
+  if (candidate?.state === 'failed' && candidate.rolloutId === subject.id && candidate.version === subject.version) {
+    return candidate.error === undefined ? 'failed' : `${candidate.error.code}: ${candidate.error.message}`;
+  }
+  const active = report?.active?.version ?? null;
+  if (member.servingSince === null || active === subject.version) return undefined;
+  return active === null ? 'lost the version after serving it' : `fell back to version ${active}`;
+}
+
+/** Whether the device runs what it should after a rollback, or cannot. */
+export function isRestored({ report, desired }: DeviceView): boolean {
+  const active = report?.active?.version ?? null;
+  if (active === (desired?.version ?? null)) return true;
+  return report?.candidate?.state === 'failed' && report.candidate.version === desired?.version;
+}

@@ -1,0 +1,45 @@
+// The history of a rollout in words.
+import type { Rollout, RolloutState } from '@edgeloop/shared/api/rollouts';
+import type { Decision } from './decide.ts';
+
+/** What a decision changed, a line each; steps within a wave are left to the state. */
+export function describeChange({ state: before, plan }: Rollout, decision: Decision): string[] {
+  const { state: after, assign, revert, note } = decision;
+  const lines: string[] = [];
+  if (isNews(before, after)) lines.push(describeState(after, plan.waves.length));
+  if (assign.length > 0) lines.push(`version given to ${named(assign)}`);
+  if (revert.length > 0) lines.push(`former version given back to ${named(revert)}`);
+  if (note !== undefined) lines.push(note);
+  return lines;
+}
+
+export function describeState(state: RolloutState, waves: number): string {
+  switch (state.phase) {
+    case 'awaiting_approval':
+      return 'waits for approval';
+    case 'running':
+      return `wave ${state.wave + 1} of ${waves} begins`;
+    case 'paused':
+      return `paused: ${state.reason}`;
+    case 'completed':
+      return 'completed';
+    case 'cancelled':
+      return `${state.reason}; devices keep what they have`;
+    case 'superseded':
+      return `superseded by the newer rollout ${state.by}`;
+    case 'rolling_back':
+      return `rolling back: ${state.reason}`;
+    case 'rolled_back':
+      return 'rolled back';
+  }
+}
+
+function isNews(before: RolloutState, after: RolloutState): boolean {
+  if (before.phase !== after.phase) return true;
+  return before.phase === 'running' && after.phase === 'running' && before.wave !== after.wave;
+}
+
+function named(ids: readonly string[]): string {
+  const shown = ids.slice(0, 20).join(', ');
+  return ids.length > 20 ? `${ids.length} devices: ${shown}, …` : shown;
+}

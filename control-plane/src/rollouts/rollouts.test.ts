@@ -1,0 +1,356 @@
+import { generateKeyPairSync } from 'node:crypto';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Rollout, RolloutCreate, RolloutDetail } from '@edgeloop/shared/api/rollouts';
+import { Problem } from '@edgeloop/shared/errors';
+import { Desired, type ModelReport } from '@edgeloop/shared/messages';
+import type { Labels } from '@edgeloop/shared/selector';
+import { Hono } from 'hono';
+import pino from 'pino';
+import { afterAll, afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { createFolderBlobs } from '../blobs/folder.ts';
+import { openSqlite } from '../database/open.ts';
+import { createFleet } from '../fleet/fleet.ts';
+import { createFleetStore } from '../fleet/store.ts';
+import { onError } from '../http/problem.ts';
+import type { Env } from '../http/router.ts';
+import { createRegistry } from '../registry/registry.ts';
+import { createRegistryStore } from '../registry/store.ts';
+import { createRollouts } from './rollouts.ts';
+import { rolloutRoutes } from './routes.ts';
+
+const log = pino({ level: 'silent' });
+const root = mkdtempSync(join(tmpdir(), 'rollouts-'));
+afterAll(() => rmSync(root, { recursive: true }));
+const { privateKey } = generateKeyPairSync('ed25519');
+const facts = { agentVersion: '1', nodeVersion: '20', platform: 'linux', arch: 'x64', cpus: 1, memoryBytes: 1 };
+
+let count = 0;
+async function setup() {
+  const dataDir = join(root, String(count++));
+  const database = openSqlite(join(dataDir, 'test.db'));
+  let clock = 1_000_000;
+  const now = () => clock;
+  const notify = () => {};
+  const desired = new Map<string, Desired>();
+  const refusing = new Set<string>();
+  const broken = { broker: false };
+  const fleet = createFleet({
+    database,
+    now,
+    notify,
+    log,
+    publish: async (deviceId, channel, payload, { retain }) => {
+      if (broken.broker) throw new Error('the broker is away');
+      expect([channel, retain]).toEqual(['desired', true]);
+      desired.set(deviceId, Desired.parse(payload));
+    },
+  });
+  const blobs = createFolderBlobs(join(dataDir, 'blobs'));
+  const registry = createRegistry({ database, blobs, fleetKey: privateKey, now, notify, log, dataDir });
+  const evidence = vi.fn(async () => ({ requests: 100, failed: 0 }));
+  const build = () => createRollouts({ database, fleet, registry, evidence, now, notify, log });
+  const world = {
+    database,
+    fleet,
+    evidence,
+    desired,
+    refusing,
+    broken,
+    rollouts: build(),
+    /** As after the end of the process: what was only in memory is gone. */
+    restart: () => {
+      world.rollouts = build();
+    },
+    async enrol(id: string, labels: Labels = {}) {
+      const store = createFleetStore(database.tables);
+      const device = {
+        id,
+        labels,
+        enrolledAt: 0,
+        revokedAt: null,
+        certificateSerial: '1',
+        status: 'online',
+        session: 's',
+      };
+      const unknown = { lastSeenAt: clock, desiredGeneration: 0, reported: null, reportedAt: null, facts: null };
+      const certificate = { keyDigest: null, previousSerial: null };
+      await database.transact((tx) => store.insert(tx, { ...device, ...unknown, ...certificate }));
+    },
+    async report(id: string, model: Omit<ModelReport, 'name'> | null) {
+      await fleet.onReported(id, {
+        generation: desired.get(id)?.generation ?? 0,
+        models: model === null ? [] : [{ name: 'net', ...model }],
+        facts: { ...facts, cpuModel: '', hostname: '' },
+        startedAt: 0,
+        reportedAt: clock,
+        outbox: { pendingItems: 0, pendingBytes: 0, droppedItems: 0 },
+      });
+    },
+    /** Every device does what it was told, but for those that refuse new versions. */
+    async obey() {
+      for (const [id, { models }] of desired) {
+        const wanted = models.find(({ name }) => name === 'net');
+        if (wanted === undefined) await world.report(id, null);
+        else if (refusing.has(id) && wanted.version > 1) {
+          const error = { code: 'integrity', message: 'bad hash' };
+          const candidate = { version: wanted.version, rolloutId: wanted.rolloutId, since: clock, error };
+          const active = { version: 1, since: 0 };
+          await world.report(id, { active, lastGood: 1, candidate: { ...candidate, state: 'failed' } });
+        } else await world.report(id, { active: { version: wanted.version, since: 0 }, lastGood: 1, candidate: null });
+      }
+    },
+    async round(seconds = 2) {
+      clock += seconds * 1000;
+      await world.rollouts.look();
+      await world.obey();
+    },
+    async rounds(times = 12) {
+      for (let i = 0; i < times; i++) await world.round();
+    },
+    running: () => Object.fromEntries([...desired].map(([id, { models }]) => [id, models[0]?.version ?? null]).sort()),
+    async release(version: number, plan: Partial<RolloutCreate> = {}) {
+      const asked = RolloutCreate.parse({ model: 'net', version, bakeSeconds: 3, ...plan });
+      return world.rollouts.create('key:test', asked);
+    },
+    phase: async (id: string) => (await world.rollouts.detail(id)).state.phase,
+    history: async (id: string) => (await world.rollouts.detail(id)).history.map(({ text }) => text),
+  };
+  const store = createRegistryStore(database.tables);
+  await database.transact(async (tx) => {
+    await store.insertModel(tx, { name: 'net', description: '', createdAt: 0 });
+    for (const version of [1, 2, 3]) {
+      const digest = String(version).repeat(64);
+      const io = { inputs: [], outputs: [] };
+      const given = { model: 'net', version, digest, release: digest, signature: `s${version}`, sizeBytes: 1, io };
+      const rest = { manifest: {}, goldenSamples: 0, lineage: { source: 'upload' }, metrics: {} };
+      await store.insertVersion(tx, { ...given, ...rest, createdAt: 0, createdBy: 'key:test' });
+    }
+  });
+  return world;
+}
+let world: Awaited<ReturnType<typeof setup>>;
+beforeEach(async () => {
+  world = await setup();
+});
+afterEach(async () => {
+  await world.rollouts.close();
+  await world.database.close();
+});
+const all = { waves: [{ percent: 100 }] };
+async function enrolThree() {
+  for (const id of ['a', 'b', 'c']) await world.enrol(id);
+}
+
+describe('a rollout', () => {
+  it('reaches every device wave by wave, tells them release and signature, and keeps a history and an audit', async () => {
+    await enrolThree();
+    const { id } = await world.release(2, { waves: [{ percent: 30 }, { percent: 100 }] });
+    await world.round();
+    expect(world.desired.size).toBe(1);
+    await world.rounds();
+    expect(await world.phase(id)).toBe('completed');
+    expect(world.running()).toEqual({ a: 2, b: 2, c: 2 });
+    expect(world.desired.get('a')?.models).toEqual([
+      { name: 'net', version: 2, release: '2'.repeat(64), signature: 's2', rolloutId: id },
+    ]);
+    const detail = await world.rollouts.detail(id);
+    expect(detail.devices.map(({ state }) => state)).toEqual(['healthy', 'healthy', 'healthy']);
+    expect(detail.history.map(({ text }) => text)).toEqual([
+      'created by key:test; 3 devices match now',
+      'wave 1 of 2 begins',
+      expect.stringMatching(/^version given to [abc]$/),
+      'wave 2 of 2 begins',
+      expect.stringMatching(/^version given to [abc], [abc]$/),
+      'completed',
+    ]);
+    const { audit } = world.database.tables;
+    const actions = await world.database.read.select({ action: audit.action, actor: audit.actor }).from(audit);
+    expect(actions).toEqual([
+      { action: 'rollout.create', actor: 'key:test' },
+      { action: 'rollout.completed', actor: 'system' },
+    ]);
+  });
+
+  it('comes to the same end when the server is started anew before every look', async () => {
+    await enrolThree();
+    const { id } = await world.release(2, { waves: [{ percent: 30 }, { percent: 100 }] });
+    for (let i = 0; i < 15; i++) {
+      world.restart();
+      await world.round();
+    }
+    expect(await world.phase(id)).toBe('completed');
+    expect(world.running()).toEqual({ a: 2, b: 2, c: 2 });
+  });
+
+  it('publishes at the next look, or the next start, what the broker did not take', async () => {
+    await world.enrol('a');
+    await world.release(2, all);
+    world.broken.broker = true;
+    await world.round();
+    expect(world.desired.size).toBe(0);
+    world.broken.broker = false;
+    await world.round();
+    expect(world.running()).toEqual({ a: 2 });
+    world.desired.clear();
+    world.restart();
+    await world.rollouts.start();
+    await vi.waitFor(() => expect(world.running()).toEqual({ a: 2 }));
+  });
+
+  it('gives failed devices back what they ran, and takes the model away where there was none', async () => {
+    await world.enrol('a');
+    await world.release(1, { ...all, follow: false });
+    await world.rounds();
+    await world.enrol('b');
+    await world.enrol('c', { lab: '1' });
+    world.refusing.add('a');
+    const second = await world.release(2, { ...all, selector: '!lab' });
+    await world.rounds();
+    expect(await world.phase(second.id)).toBe('rolled_back');
+    expect(world.running()).toEqual({ a: 1, b: null });
+    expect(await world.history(second.id)).toEqual(
+      expect.arrayContaining([expect.stringContaining('a: integrity: bad hash'), 'former version given back to a, b']),
+    );
+  });
+
+  it('takes the model away from devices that had none before', async () => {
+    await world.enrol('a');
+    const first = await world.release(2, all);
+    await world.rounds();
+    await world.rollouts.act('key:test', first.id, 'rollback', 'wrong model');
+    await world.rounds(3);
+    expect(await world.phase(first.id)).toBe('rolled_back');
+    expect(world.running()).toEqual({ a: null });
+  });
+
+  it('stands still when it is paused, also when that is said while a decision is being made', async () => {
+    await enrolThree();
+    const { id } = await world.release(2, { waves: [{ percent: 30 }, { percent: 100 }], bakeSeconds: 0 });
+    await world.round();
+    const before = world.running();
+    world.evidence.mockImplementationOnce(async () => {
+      await world.rollouts.act('key:test', id, 'pause', 'lunch');
+      return { requests: 100, failed: 0 };
+    });
+    await world.rounds();
+    expect(world.running()).toEqual(before);
+    const { state } = await world.rollouts.detail(id);
+    expect(state).toMatchObject({ phase: 'paused', reason: 'paused by key:test: lunch' });
+    await world.rollouts.act('key:test', id, 'resume', '');
+    await world.rounds();
+    expect(await world.phase(id)).toBe('completed');
+  });
+
+  it('waits for approval, and is cancelled without touching devices', async () => {
+    await world.enrol('a');
+    const { id } = await world.release(2, { ...all, approval: true });
+    await world.rounds(3);
+    expect(world.running()).toEqual({});
+    await world.rollouts.act('key:test', id, 'approve', '');
+    await world.round();
+    await world.rollouts.act('key:test', id, 'cancel', 'enough');
+    await world.rounds(3);
+    expect(await world.phase(id)).toBe('cancelled');
+    expect(world.running()).toEqual({ a: 2 });
+  });
+
+  it('ends when a newer one starts on one of its devices, and says so', async () => {
+    await world.enrol('a', { site: 'x' });
+    await world.enrol('b', { site: 'y' });
+    const old = await world.release(2, { waves: [{ percent: 50 }, { percent: 100 }], bakeSeconds: 1000 });
+    const other = await world.release(1, { ...all, selector: 'site=z' });
+    await world.round();
+    const young = await world.release(3, { ...all, selector: 'site=x' });
+    await world.rounds();
+    expect((await world.rollouts.detail(old.id)).state).toMatchObject({ phase: 'superseded', by: young.id });
+    expect(await world.history(old.id)).toContain(`superseded by the newer rollout ${young.id}`);
+    expect(world.running()).toMatchObject({ a: 3 });
+    expect(await world.phase(other.id)).toBe('running');
+  });
+
+  it('is followed by devices that come or whose labels change, unless a newer one has them', async () => {
+    await world.enrol('a', { site: 'x' });
+    await world.enrol('b', { site: 'y' });
+    const first = await world.release(1, { ...all, selector: 'site=x' });
+    await world.release(2, { ...all, selector: 'site=y', follow: false });
+    await world.rounds();
+    expect(world.running()).toEqual({ a: 1, b: 2 });
+    await world.enrol('c', { site: 'x' });
+    await world.enrol('d', { site: 'y' });
+    await world.fleet.relabel('key:test', 'b', { site: 'x' });
+    world.rollouts.wake();
+    await world.rounds(2);
+    expect(world.running()).toEqual({ a: 1, b: 2, c: 1 });
+    expect(await world.history(first.id)).toContain('now matching, and following: c');
+  });
+
+  it('looks by itself once started, and right away when woken', async () => {
+    await world.enrol('a');
+    await world.rollouts.start();
+    await world.release(2, all);
+    await vi.waitFor(() => expect(world.running()).toEqual({ a: 2 }), { timeout: 900, interval: 5 });
+  });
+});
+
+describe('the routes of rollouts', () => {
+  function app() {
+    const hono = new Hono<Env>();
+    hono.use(async (c, next) => {
+      c.set('actor', { name: 'key:test', role: 'operator' });
+      await next();
+    });
+    hono.route('/', rolloutRoutes(world.rollouts));
+    hono.onError(onError(log));
+    return hono;
+  }
+  async function post(path: string, body?: unknown) {
+    const headers = { 'Content-Type': 'application/json' };
+    const init = body === undefined ? { method: 'POST' } : { method: 'POST', body: JSON.stringify(body), headers };
+    return app().request(path, init);
+  }
+
+  it('create, show and list', async () => {
+    await enrolThree();
+    const response = await post('/rollouts', { model: 'net', version: 2 });
+    expect(response.status).toBe(201);
+    const { id } = Rollout.parse(await response.json());
+    const shown = RolloutDetail.parse(await (await app().request(`/rollouts/${id}`)).json());
+    expect(shown.devices.map(({ state, wave }) => [state, wave]).sort()).toEqual([
+      ['waiting', 0],
+      ['waiting', 1],
+      ['waiting', 2],
+    ]);
+    const later = await world.release(3);
+    const page = await world.rollouts.list({ limit: 1 });
+    expect(page.items.map((each) => each.id)).toEqual([later.id]);
+    const rest = await world.rollouts.list({ limit: 1, cursor: page.nextCursor });
+    expect(rest.items.map((each) => each.id)).toEqual([id]);
+    expect((await world.rollouts.list({ limit: 9, phase: 'completed' })).items).toEqual([]);
+  });
+
+  it.each([
+    [{ model: 'net', version: 9 }, 404, 'model "net" has no version 9'],
+    [{ model: 'nix', version: 1 }, 404, 'there is no model "nix"'],
+    [{ model: 'net', version: 1, selector: 'site=par is' }, 400, 'body.selector: '],
+    [{ model: 'net', version: 1, waves: [{ percent: 50 }] }, 400, 'body.waves: '],
+    [{ model: 'net', version: 1, wave: 3 }, 400, 'body: '],
+  ])('refuse %j with %i', async (body, status, detail) => {
+    const response = await post('/rollouts', body);
+    expect(response.status).toBe(status);
+    expect(Problem.parse(await response.json()).detail).toContain(detail);
+  });
+
+  it('refuse what the phase does not allow, naming the phases that do', async () => {
+    const { id } = await world.release(2);
+    expect(Problem.parse(await (await post(`/rollouts/${id}/resume`)).json())).toMatchObject({
+      status: 409,
+      detail: 'resume needs a rollout that is paused; this one is running',
+    });
+    expect((await post('/rollouts/nope/pause')).status).toBe(404);
+    expect((await post(`/rollouts/${id}/explode`)).status).toBe(400);
+    const paused = await post(`/rollouts/${id}/pause`, { reason: 'holiday' });
+    expect(RolloutDetail.parse(await paused.json()).state).toMatchObject({ reason: 'paused by key:test: holiday' });
+  });
+});

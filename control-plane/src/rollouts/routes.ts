@@ -1,0 +1,52 @@
+// Routes of rollouts.
+import { PageQuery, pageOf } from '@edgeloop/shared/api/paging';
+import { Rollout, RolloutCreate, RolloutDetail, RolloutQuery, RolloutReason } from '@edgeloop/shared/api/rollouts';
+import { z } from 'zod';
+import { createRouter, describeRoute, jsonBody, type Router } from '../http/router.ts';
+import { rolloutActions } from './actions.ts';
+import type { Rollouts } from './rollouts.ts';
+
+const Id = z.object({ id: z.string().max(100) });
+const viewer = { role: 'viewer', tag: 'Rollouts', method: 'get', status: 200 } as const;
+const operator = { role: 'operator', tag: 'Rollouts', method: 'post' } as const;
+
+const routes = {
+  list: describeRoute(
+    { ...viewer, path: '/rollouts', summary: 'List rollouts, newest first', response: pageOf(Rollout) },
+    { query: PageQuery.extend(RolloutQuery.shape) },
+  ),
+  create: describeRoute(
+    { ...operator, path: '/rollouts', summary: 'Release a model version in waves', status: 201, response: Rollout },
+    { body: jsonBody(RolloutCreate) },
+  ),
+  show: describeRoute(
+    { ...viewer, path: '/rollouts/{id}', summary: 'A rollout, its devices and gates', response: RolloutDetail },
+    { params: Id },
+  ),
+  act: describeRoute(
+    {
+      ...operator,
+      path: '/rollouts/{id}/{action}',
+      summary: 'Approve, pause, resume, cancel or roll back',
+      status: 200,
+      response: RolloutDetail,
+    },
+    {
+      params: Id.extend({ action: z.enum(rolloutActions) }),
+      body: { content: { 'application/json': { schema: RolloutReason } } },
+    },
+  ),
+};
+
+export function rolloutRoutes(rollouts: Rollouts): Router {
+  const router = createRouter();
+  router.openapi(routes.list, async (c) => c.json(await rollouts.list(c.req.valid('query')), 200));
+  router.openapi(routes.create, async (c) => c.json(await rollouts.create(c.var.actor.name, c.req.valid('json')), 201));
+  router.openapi(routes.show, async (c) => c.json(await rollouts.detail(c.req.valid('param').id), 200));
+  router.openapi(routes.act, async (c) => {
+    const { id, action } = c.req.valid('param');
+    const { reason } = RolloutReason.parse(c.req.valid('json') ?? {});
+    return c.json(await rollouts.act(c.var.actor.name, id, action, reason), 200);
+  });
+  return router;
+}

@@ -1,0 +1,155 @@
+import type { TelemetryItem } from '@edgeloop/shared/telemetry';
+import fc from 'fast-check';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { batchOf, labelOf, openTelemetry, windowOf } from './telemetry-fixture.ts';
+
+let room: ReturnType<typeof openTelemetry>;
+beforeAll(() => {
+  room = openTelemetry();
+});
+afterAll(() => room.close());
+
+const item: fc.Arbitrary<TelemetryItem> = fc.oneof(
+  fc
+    .record({ succeeded: fc.nat(50), failed: fc.nat(5), rows: fc.nat(100) })
+    .map(({ succeeded, failed, rows }) =>
+      windowOf({ model: 'property', succeeded, rows, failed: { timeout: failed } }),
+    ),
+  fc
+    .array(fc.record({ inference: fc.nat(5), label: fc.constantFrom('a', 'b', 'c'), labelledAt: fc.nat(3) }), {
+      minLength: 1,
+      maxLength: 4,
+    })
+    .map((labels) => ({
+      kind: 'labels' as const,
+      labels: labels.map(({ inference, ...rest }) =>
+        labelOf({ model: 'property', inferenceId: `i${inference}`, ...rest }),
+      ),
+    })),
+  fc
+    .record({ windows: fc.nat(3), requests: fc.nat(30), labels: fc.nat(3) })
+    .map((loss) => ({ kind: 'loss' as const, ...loss })),
+);
+
+/** Slices of an outbox as a device may send them: overlapping, repeated, in any order, several at once. */
+const sends = fc
+  .tuple(fc.array(item, { minLength: 1, maxLength: 15 }), fc.array(fc.tuple(fc.nat(14), fc.nat(14)), { maxLength: 12 }))
+  .map(([items, cuts]) => ({
+    items,
+    slices: [...cuts.map(([a, b]) => [Math.min(a, b), Math.max(a, b) + 1] as const), [0, items.length] as const].filter(
+      ([from]) => from < items.length,
+    ),
+  }));
+
+let run = 0;
+
+test('items are stored once, however often, in whatever order and together with what they are sent', async () => {
+  const { telemetry, database } = room;
+  await fc.assert(
+    fc.asyncProperty(fc.array(sends, { minLength: 1, maxLength: 3 }), fc.boolean(), async (outboxes, atOnce) => {
+      run += 1;
+      const ids = outboxes.map((_, i) => `d${run}-${i}`);
+      const work = outboxes.flatMap(({ items, slices }, i) =>
+        slices.map(([from, to]) => async () => {
+          const batch = batchOf(items.slice(from, to), { first: from + 1 });
+          const ack = await telemetry.ingest(ids[i] ?? '', batch);
+          expect(ack).toEqual({ epoch: 1, sequence: Math.min(to, items.length) });
+        }),
+      );
+      if (atOnce) await Promise.all(work.map((send) => send()));
+      else for (const send of work) await send();
+
+      const all = outboxes.flatMap(({ items }) => items);
+      const windows = all.flatMap((each) => (each.kind === 'window' ? [each] : []));
+      const assigned = ids.map((deviceId) => ({ deviceId, since: -1 }));
+      const failed = windows.reduce((sum, each) => sum + (each.failed.timeout ?? 0), 0);
+      expect(await telemetry.evidence({ model: 'property', version: 1, assigned })).toEqual({
+        requests: windows.reduce((sum, each) => sum + each.succeeded, 0) + failed,
+        failed,
+      });
+      const stored = await database.read.select().from(database.tables.labels);
+      expect(
+        stored
+          .filter(({ deviceId }) => ids.includes(deviceId))
+          .map(labelKey)
+          .sort(),
+      ).toEqual(
+        newestLabels(
+          outboxes.map(({ items }) => items),
+          ids,
+        ),
+      );
+      const losses = (await database.read.select().from(database.tables.losses)).filter((l) =>
+        ids.includes(l.deviceId),
+      );
+      expect(losses.length).toBe(all.filter(({ kind }) => kind === 'loss').length);
+    }),
+    { numRuns: 60 },
+  );
+});
+
+function labelKey({ deviceId, inferenceId, label }: { deviceId: string; inferenceId: string; label: string }): string {
+  return `${deviceId} ${inferenceId} ${label}`;
+}
+
+function newestLabels(outboxes: readonly (readonly TelemetryItem[])[], ids: readonly string[]): string[] {
+  const keys = outboxes.flatMap((items, i) => {
+    const labels = items.flatMap((each) => (each.kind === 'labels' ? each.labels : []));
+    labels.sort((a, b) => a.labelledAt - b.labelledAt || (a.label < b.label ? -1 : 1));
+    const newest = new Map(labels.map((label) => [label.inferenceId, label]));
+    return [...newest.values()].map((label) => labelKey({ ...label, deviceId: ids[i] ?? '' }));
+  });
+  return keys.sort();
+}
+
+test('a device that lost its disk counts from 1 again in another epoch', async () => {
+  const { telemetry } = room;
+  const one = [windowOf({ model: 'epochs', succeeded: 3 })];
+  for (const epoch of [10, 11, 10]) await telemetry.ingest('device', batchOf(one, { epoch }));
+  const assigned = [{ deviceId: 'device', since: -1 }];
+  expect(await telemetry.evidence({ model: 'epochs', version: 1, assigned })).toEqual({ requests: 6, failed: 0 });
+});
+
+test('evidence is of the given version and devices, in windows that ended after each device was told', async () => {
+  const { telemetry } = room;
+  const items = [10_000, 20_000, 30_000].flatMap((startedAt) => [
+    windowOf({ model: 'evidence', version: 2, startedAt, succeeded: 10, failed: { timeout: 1 }, invalid: 5 }),
+    windowOf({ model: 'evidence', version: 1, startedAt, succeeded: 100 }),
+  ]);
+  for (const id of ['early', 'late', 'other']) await telemetry.ingest(id, batchOf(items));
+  const assigned = [
+    { deviceId: 'early', since: 20_000 },
+    { deviceId: 'late', since: 35_000 },
+  ];
+  expect(await telemetry.evidence({ model: 'evidence', version: 2, assigned })).toEqual({ requests: 33, failed: 3 });
+});
+
+test('counters tell new items from repetitions, and the change of a model is told at most once a second', async () => {
+  const { telemetry, metrics, events, close } = openTelemetry();
+  const batch = batchOf([windowOf(), windowOf()]);
+  for (let i = 0; i < 3; i++) await telemetry.ingest('device', batch);
+  const text = await metrics.metrics();
+  expect(text).toMatch(/edgeloop_telemetry_items_stored_total 2\b/);
+  expect(text).toMatch(/edgeloop_telemetry_items_duplicate_total 4\b/);
+  expect(events).toEqual(['telemetry m ingested']);
+  await close();
+});
+
+test('when a transaction fails only the batch that cannot be stored is refused', async () => {
+  const { telemetry, database, close } = openTelemetry();
+  const bad = windowOf();
+  // A value that no column takes, as only a fault of ours could bring it here.
+  Object.assign(bad, { startedAt: { toString: () => 'never' } });
+  const results = await Promise.allSettled([
+    telemetry.ingest('good', batchOf([windowOf({ succeeded: 1 })])),
+    telemetry.ingest('bad', batchOf([bad])),
+    telemetry.ingest('good', batchOf([windowOf({ succeeded: 2 })], { first: 2 })),
+  ]);
+  expect(results.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'fulfilled']);
+  const rows = await database.read.select().from(database.tables.windows);
+  expect(rows.map(({ deviceId, succeeded }) => [deviceId, succeeded])).toEqual([
+    ['good', 1],
+    ['good', 2],
+  ]);
+  await close();
+});

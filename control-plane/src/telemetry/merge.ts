@@ -1,0 +1,53 @@
+// Puts windows of one model version together, of any devices and times, without losing counts.
+import { QuantileSketchBuilder } from '@edgeloop/shared/sketches/ddsketch';
+import { type Histogram, mergeHistogram } from '@edgeloop/shared/sketches/histogram';
+import type { Window } from '@edgeloop/shared/telemetry';
+
+export interface WindowMerge {
+  add(window: Window): void;
+  /** Undefined while nothing was added. */
+  result(): Window | undefined;
+}
+
+/** A histogram with other bins than the first of its name is left out: it was made with another reference profile. */
+export function createWindowMerge(): WindowMerge {
+  const latency = new QuantileSketchBuilder();
+  let merged: Window | undefined;
+  return {
+    add(window) {
+      latency.merge(window.latencyMs);
+      if (merged === undefined) merged = copyOf(window);
+      else addTo(merged, window);
+    },
+    result: () => merged && { ...merged, latencyMs: latency.toJSON() },
+  };
+}
+
+function copyOf({ resources: _, recovered: __, ...window }: Window): Window {
+  return structuredClone(window);
+}
+
+function addTo(target: Window, window: Window): void {
+  target.startedAt = Math.min(target.startedAt, window.startedAt);
+  target.endedAt = Math.max(target.endedAt, window.endedAt);
+  target.succeeded += window.succeeded;
+  target.invalid += window.invalid;
+  target.rows += window.rows;
+  addCounts(target.failed, window.failed);
+  addCounts(target.classes, window.classes);
+  for (const [name, histogram] of Object.entries(window.features)) {
+    target.features[name] = sumOf(target.features[name], histogram);
+  }
+  if (window.confidence !== undefined) target.confidence = sumOf(target.confidence, window.confidence);
+}
+
+/** Adds the counts of `other` to `target`, key by key. */
+export function addCounts(target: Record<string, number>, other: Readonly<Record<string, number>>): void {
+  for (const [key, count] of Object.entries(other)) target[key] = (target[key] ?? 0) + count;
+}
+
+function sumOf(target: Histogram | undefined, other: Histogram): Histogram {
+  if (target === undefined) return structuredClone(other);
+  if (target.counts.length === other.counts.length) mergeHistogram(target, other);
+  return target;
+}

@@ -1,0 +1,183 @@
+// What devices saw: taken in once, kept, and answered for dashboards, rollouts and monitoring.
+import type { ChangeEvent } from '@edgeloop/shared/api/events';
+import type { MetricQuery, MetricResult } from '@edgeloop/shared/api/metrics';
+import type { Selector } from '@edgeloop/shared/selector';
+import { type TelemetryAck, type TelemetryBatch, Window } from '@edgeloop/shared/telemetry';
+import type { Registry } from 'prom-client';
+import type { Database } from '../database/open.ts';
+import { createIngestCounters } from './counters.ts';
+import { createIngest } from './ingest.ts';
+import { createWindowMerge, type WindowMerge } from './merge.ts';
+import type { DriftSeries } from './metric-readers.ts';
+import { createMetricQuery } from './query.ts';
+import { createSeriesStore } from './series-store.ts';
+import { createTelemetryStore, type Span, type Stored } from './store.ts';
+import { createThrottle } from './throttle.ts';
+
+export type { DriftSeries, Stored };
+
+export interface TelemetryDeps {
+  database: Database;
+  now: () => number;
+  notify: (event: Omit<ChangeEvent, 'at'>) => void;
+  /** Prometheus metrics of the process. */
+  metrics: Registry;
+  devicesMatching: (selector: Selector) => Promise<ReadonlySet<string>>;
+  driftSeries: DriftSeries;
+}
+
+/** Devices that were told to run a version, each since when. */
+export interface EvidenceQuery {
+  model: string;
+  version: number;
+  assigned: readonly { deviceId: string; since: number }[];
+}
+
+export interface MergeQuery {
+  model: string;
+  version: number;
+  from: number;
+  to: number;
+  devices?: readonly string[] | undefined;
+}
+
+export interface ActivityQuery {
+  model: string;
+  from: number;
+  to: number;
+  stepMs: number | undefined;
+}
+export interface Activity {
+  version: number;
+  at: number;
+  windows: number;
+  requests: number;
+}
+export interface LabelActivity {
+  version: number;
+  at: number;
+  labels: number;
+  correct: number;
+}
+
+export type StoredHandler = (stored: Stored) => void;
+
+/** Least time between two change events of a model. */
+const notifyEveryMs = 1000;
+
+export type Telemetry = ReturnType<typeof createTelemetry>;
+
+export function createTelemetry(deps: TelemetryDeps) {
+  const store = createTelemetryStore(deps.database);
+  const seriesStore = createSeriesStore(deps.database);
+  const handlers: StoredHandler[] = [];
+  const changed = createThrottle(notifyEveryMs, (model) =>
+    deps.notify({ type: 'telemetry', id: model, state: 'ingested' }),
+  );
+  const ingest = createIngest({
+    database: deps.database,
+    store,
+    counters: createIngestCounters(deps.metrics),
+    now: deps.now,
+    onStored,
+  });
+  const query = createMetricQuery({ ...deps, store, seriesStore });
+
+  return {
+    /** Stores each item once by (device, epoch, sequence); resolves when all of the batch is durable. */
+    ingest: async (deviceId: string, batch: TelemetryBatch): Promise<TelemetryAck> => ingest.add(deviceId, batch),
+
+    /** @throws AppError `invalid_request` naming the parameter that is wrong */
+    query: (asked: MetricQuery): Promise<MetricResult> => query(asked),
+
+    evidence,
+
+    /** Everything merged over devices and time, and of how many windows; undefined when there are none. */
+    async merged(asked: MergeQuery): Promise<{ window: Window; windows: number } | undefined> {
+      const merge = createWindowMerge();
+      let windows = 0;
+      for await (const { body } of store.bodies(asked, Window)) {
+        merge.add(body);
+        windows += 1;
+      }
+      const window = merge.result();
+      return window && { window, windows };
+    },
+
+    /** The same for each device by itself, with only these features kept. */
+    async mergedByDevice(asked: MergeQuery, features: ReadonlySet<string>): Promise<Map<string, Window>> {
+      const merges = new Map<string, WindowMerge>();
+      for await (const { deviceId, body } of store.bodies(asked, Window)) {
+        const merge = merges.get(deviceId) ?? createWindowMerge();
+        merges.set(deviceId, merge);
+        merge.add({ ...body, features: pick(body.features, features) });
+      }
+      return new Map([...merges].flatMap(([id, merge]) => [[id, merge.result()] as const]).filter(isPresent));
+    },
+
+    /** Labels of predictions made in this time, and how many of those predictions were right. */
+    labelsBetween: (span: Span): Promise<{ labels: number; correct: number }> => store.countLabels(span),
+
+    /** By version and step (of their start): windows and the requests in them. Without `stepMs` one step, 0. */
+    async activity({ model, from, to, stepMs }: ActivityQuery): Promise<Activity[]> {
+      const rows = await seriesStore.windowSums({ model, from, to }, { stepMs, columns: ['version'] });
+      return rows.map(({ version, bucket, windows, succeeded, failed, invalid }) => ({
+        ...{ version: Number(version), at: bucket, windows },
+        requests: succeeded + failed + invalid,
+      }));
+    },
+
+    /** By version and step (of the prediction): labels and how many were right. */
+    async labelActivity({ model, from, to, stepMs }: ActivityQuery): Promise<LabelActivity[]> {
+      const rows = await seriesStore.labelSums({ model, from, to }, { stepMs, columns: ['version'] });
+      return rows.map(({ version, bucket, labels, correct }) => ({
+        ...{ version: Number(version), at: bucket, labels, correct },
+      }));
+    },
+
+    /** Model versions with windows since then. */
+    versionsSince: (from: number): Promise<{ model: string; version: number }[]> => seriesStore.versionsSince(from),
+
+    /** Calls `handler` after each commit with what was new. */
+    onStored(handler: StoredHandler): void {
+      handlers.push(handler);
+    },
+
+    /** Waits until all that was taken in is stored. */
+    async close(): Promise<void> {
+      await ingest.idle();
+      changed.close();
+    },
+  };
+
+  /** Requests that the model answered or failed (invalid ones left out) in windows that ended after `since`. */
+  async function evidence({ model, version, assigned }: EvidenceQuery): Promise<{ requests: number; failed: number }> {
+    const bySince = new Map<number, string[]>();
+    for (const { deviceId, since } of assigned) {
+      const devices = bySince.get(since) ?? [];
+      devices.push(deviceId);
+      bySince.set(since, devices);
+    }
+    const sums = { requests: 0, failed: 0 };
+    for (const [since, devices] of bySince) {
+      const { succeeded, failed } = await store.countEvidence({ model, version, since, devices });
+      sums.requests += succeeded + failed;
+      sums.failed += failed;
+    }
+    return sums;
+  }
+
+  function onStored(stored: Stored): void {
+    const models = new Set([...stored.windows.map(({ window }) => window.model), ...stored.labels.map((l) => l.model)]);
+    for (const model of models) changed.call(model);
+    for (const handler of handlers) handler(stored);
+  }
+}
+
+function pick<T>(record: Readonly<Record<string, T>>, keys: ReadonlySet<string>): Record<string, T> {
+  return Object.fromEntries(Object.entries(record).filter(([key]) => keys.has(key)));
+}
+
+function isPresent<K, V>(entry: readonly [K, V | undefined]): entry is readonly [K, V] {
+  return entry[1] !== undefined;
+}
