@@ -21,7 +21,11 @@ export interface ListenerOptions {
 export function createListener({ host, port, socketPath, onConnection }: ListenerOptions): Listener {
   const servers: Server[] = [];
   const listen = async (where: { host: string; port: number } | { path: string }): Promise<Server> => {
-    const server = createServer({ pauseOnConnect: true, noDelay: true }, onConnection);
+    const server = createServer({ pauseOnConnect: true, noDelay: true }, (socket) => {
+      // A caller who gives up while waiting is no failure of ours.
+      socket.on('error', () => socket.destroy());
+      onConnection(socket);
+    });
     await new Promise<void>((resolve, reject) => {
       server.once('error', (cause) => {
         const what = 'path' in where ? `EDGELOOP_AGENT_SOCKET ${where.path}` : `EDGELOOP_AGENT_PORT ${where.port}`;

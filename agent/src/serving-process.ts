@@ -51,6 +51,7 @@ type Call = Extract<ToServing, { kind: 'load' | 'activate' | 'unload' | 'journal
 type CallBody = Call extends infer Each ? (Each extends Call ? Omit<Each, 'requestId'> : never) : never;
 
 const waitingAtMost = 1024;
+const handAgainMs = 50;
 const restart = { firstMs: 100, mostMs: 10_000 };
 /** A process that lived this long starts its backoff anew. */
 const stableMs = 10_000;
@@ -76,6 +77,8 @@ export function createServingProcess(options: ServingProcessOptions): ServingPro
   const { log } = options;
   const calls = new Map<number, { resolve(): void; reject(error: Error): void; timer: NodeJS.Timeout }>();
   const waiting: Socket[] = [];
+  /** Sent, and not yet known to have left this process. */
+  const inTransit = new Set<Socket>();
   let child: ChildProcess | undefined;
   let started = false;
   let restored = false;
@@ -167,6 +170,8 @@ export function createServingProcess(options: ServingProcessOptions): ServingPro
     started = false;
     restored = false;
     child = undefined;
+    for (const socket of inTransit) wait(socket);
+    inTransit.clear();
     if (options.pidPath !== undefined) rmSync(options.pidPath, { force: true });
     for (const requestId of [...calls.keys()]) {
       const pending = calls.get(requestId);
@@ -189,7 +194,7 @@ export function createServingProcess(options: ServingProcessOptions): ServingPro
     if (child !== fresh || ending.signal.aborted) return;
     restored = true;
     send({ kind: 'ready' });
-    for (const socket of waiting.splice(0)) hand(socket);
+    handWaiting();
     for (const resolve of upWaiters.splice(0)) resolve();
   }
 
@@ -210,14 +215,29 @@ export function createServingProcess(options: ServingProcessOptions): ServingPro
     const target = child;
     if (socket.destroyed) return;
     if (target === undefined || !restored || ending.signal.aborted) {
-      if (waiting.length >= waitingAtMost || ending.signal.aborted) socket.destroy();
-      else waiting.push(socket);
+      wait(socket);
       return;
     }
     const message: ToServing = { kind: 'connection' };
-    target.send(message, socket, (error) => {
-      if (error !== null) waiting.push(socket);
+    inTransit.add(socket);
+    // Kept open here until it is on its way: what a dying process never took can be handed to the next one.
+    target.send(message, socket, { keepOpen: true }, (error) => {
+      if (!inTransit.delete(socket)) return;
+      if (error === null) socket.destroy();
+      else {
+        wait(socket);
+        if (target.connected) setTimeout(handWaiting, handAgainMs);
+      }
     });
+  }
+
+  function handWaiting(): void {
+    for (const socket of waiting.splice(0)) hand(socket);
+  }
+
+  function wait(socket: Socket): void {
+    if (waiting.length >= waitingAtMost || ending.signal.aborted) socket.destroy();
+    else waiting.push(socket);
   }
 
   async function stop(deadlineMs: number): Promise<void> {

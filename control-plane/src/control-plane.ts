@@ -168,7 +168,7 @@ async function openOperatorsPort(base: Foundation, rooms: Rooms, closing: Closin
       accessRoutes({ database, keys, joinTokens }),
       eventRoutes(events),
     ],
-    keys,
+    authenticate: keys.authenticate,
     database,
     metrics,
     readiness: {

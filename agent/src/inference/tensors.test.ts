@@ -1,7 +1,7 @@
+import { decodeHalf, encodeHalf } from '@edgeloop/shared/float16';
 import { datatypes } from '@edgeloop/shared/tensors';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { decodeHalf, encodeHalf } from './float16.ts';
 import { sizeBytes, tensorFromJson, tensorToJson } from './tensors.ts';
 
 const x = (datatype: (typeof datatypes)[number], data: unknown, shape?: number[]) =>

@@ -165,9 +165,15 @@ export function createBroker(deps: BrokerDeps) {
 
     async open(): Promise<void> {
       await new Promise<void>((resolve, reject) => {
-        server.once('error', reject);
+        const refused = (cause: Error) =>
+          reject(
+            new AppError('unavailable', `MQTT port ${deps.port} of ${deps.host} cannot be opened: ${cause.message}`, {
+              cause,
+            }),
+          );
+        server.once('error', refused);
         server.listen(deps.port, deps.host, () => {
-          server.off('error', reject);
+          server.off('error', refused);
           resolve();
         });
       });

@@ -189,3 +189,10 @@ for (const { name, missing, open } of engines) {
     });
   });
 }
+
+it('says which variable to look at when PostgreSQL cannot be reached', async () => {
+  await expect(openPostgres('postgres://nobody@127.0.0.1:1/none')).rejects.toMatchObject({
+    code: 'unavailable',
+    message: expect.stringMatching(/EDGELOOP_DATABASE_URL.*ECONNREFUSED/),
+  });
+});

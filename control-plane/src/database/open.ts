@@ -3,6 +3,7 @@
 import { mkdirSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { AppError, messageOf } from '@edgeloop/shared/errors';
 import Sqlite from 'better-sqlite3';
 import { sql } from 'drizzle-orm';
 import { type BetterSQLite3Database, drizzle as drizzleSqlite } from 'drizzle-orm/better-sqlite3';
@@ -71,13 +72,20 @@ export function openSqlite(path: string): Database {
   };
 }
 
-/** A PostgreSQL database, `postgres://user:password@host/name`. */
+/** A PostgreSQL database, `postgres://user:password@host/name`. @throws AppError `unavailable` */
 export async function openPostgres(url: string): Promise<Database> {
   const pool = new pg.Pool({ connectionString: url, max: 10 });
   // A connection that broke while nobody used it: the pool drops it, and the next query says if the server is gone.
   pool.on('error', () => undefined);
   const client = drizzlePostgres({ client: pool, casing: 'snake_case' });
-  await migratePostgres(client, { migrationsFolder: `${migrationsFolder}postgres` });
+  try {
+    await migratePostgres(client, { migrationsFolder: `${migrationsFolder}postgres` });
+  } catch (cause) {
+    await pool.end();
+    throw new AppError('unavailable', `EDGELOOP_DATABASE_URL: the database cannot be used: ${reasonOf(cause)}`, {
+      cause,
+    });
+  }
   const asSqlite = client as unknown as Drizzle;
   const queue = createWriterQueue();
   return {
@@ -105,6 +113,11 @@ export async function openPostgres(url: string): Promise<Database> {
 export function openDatabase(config: { databaseUrl: string | undefined; dataDir: string }): Promise<Database> {
   if (config.databaseUrl !== undefined) return openPostgres(config.databaseUrl);
   return Promise.resolve(openSqlite(`${config.dataDir}/control-plane.db`));
+}
+
+/** drizzle wraps what the driver says into the query that failed. */
+function reasonOf(error: unknown): string {
+  return messageOf(error instanceof Error && error.cause !== undefined ? error.cause : error);
 }
 
 function connect(path: string): Sqlite.Database {

@@ -65,7 +65,7 @@ beforeAll(async () => {
   writeFileSync(join(dir, 'secret.txt'), 'secret');
   app = createApp({
     rooms: [things(), accessRoutes({ database, keys, joinTokens })],
-    keys,
+    authenticate: keys.authenticate,
     database,
     metrics: createMetrics(),
     readiness: {

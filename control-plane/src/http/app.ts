@@ -2,7 +2,6 @@
 import { AppError, messageOf } from '@edgeloop/shared/errors';
 import { type Context, Hono, type MiddlewareHandler } from 'hono';
 import type { Logger } from 'pino';
-import type { Keys } from '../access/keys.ts';
 import type { Database } from '../database/open.ts';
 import { limitBody } from './body-limit.ts';
 import { dashboard } from './dashboard.ts';
@@ -10,12 +9,13 @@ import { idempotency } from './idempotency.ts';
 import type { Metrics } from './metrics.ts';
 import { addReference } from './openapi.ts';
 import { onError, onNotFound } from './problem.ts';
-import { createRouter, type Env, type Router } from './router.ts';
+import { type Actor, createRouter, type Env, type Router } from './router.ts';
 
 export interface AppDeps {
   /** The rooms' routes, relative to `/api/v1`. */
   rooms: Router[];
-  keys: Keys;
+  /** Who holds this API key; undefined when nobody does. */
+  authenticate: (secret: string) => Promise<Actor | undefined>;
   database: Database;
   metrics: Metrics;
   /** What has to work before requests are welcome, by name; each throws with the reason. */
@@ -31,7 +31,7 @@ const maxJsonBytes = 1024 * 1024;
 
 export function createApp(deps: AppDeps): Hono<Env> {
   const api = createRouter();
-  api.use(authenticate(deps.keys));
+  api.use(requireKey(deps.authenticate));
   api.use(jsonOnly());
   api.use(idempotency(deps));
   for (const room of deps.rooms) api.route('/', room);
@@ -50,12 +50,12 @@ export function createApp(deps: AppDeps): Hono<Env> {
   return app;
 }
 
-function authenticate(keys: Keys): MiddlewareHandler<Env> {
+function requireKey(authenticate: AppDeps['authenticate']): MiddlewareHandler<Env> {
   return async (c, next) => {
     const secret = /^Bearer +(\S+)$/i.exec(c.req.header('Authorization') ?? '')?.[1];
     if (secret === undefined)
       throw new AppError('unauthorized', 'send an API key: "Authorization: Bearer KEY"; the first one is in admin.key');
-    const actor = await keys.authenticate(secret);
+    const actor = await authenticate(secret);
     if (actor === undefined) throw new AppError('unauthorized', 'this API key is not known or was revoked');
     c.set('actor', actor);
     await next();

@@ -29,7 +29,8 @@ export function dashboard(folder: string): MiddlewareHandler<Env> {
     if (reserved.some((each) => path === each || path.startsWith(`${each}/`))) return next();
     const file = await read(folder, decodePath(path));
     if (file !== undefined) return answer(c, file, path);
-    if (extname(path) !== '') return next();
+    // Ids and model names in client routes may hold dots, so only a missing asset is known to be missing.
+    if (path.startsWith('/assets/')) return next();
     const page = await read(folder, '/index.html');
     return page === undefined ? next() : answer(c, page, '/index.html');
   };

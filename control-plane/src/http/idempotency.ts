@@ -45,8 +45,7 @@ export function idempotency({ database, now }: { database: Database; now: () => 
     const claim = `${actor}\n${key}`;
     const request = await requestHash(c);
     const createdAt = now();
-    await store.forgetBefore(createdAt - keptMs);
-    const present = await store.claim({ ...id, request, status: null, body: null, createdAt });
+    const present = await store.claim({ ...id, request, status: null, body: null, createdAt }, createdAt - keptMs);
     if (present !== undefined) return replay(c, present, request, claim);
     working.add(claim);
     try {

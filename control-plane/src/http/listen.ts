@@ -37,10 +37,13 @@ function requestListener(fetch: FetchApp): RequestListener {
 async function open<S extends Server | TlsServer>(server: S, { host, port }: Address): Promise<Listener<S>> {
   server.requestTimeout = 600_000;
   await new Promise<void>((resolve, reject) => {
-    server.once('error', (cause) =>
-      reject(new AppError('unavailable', `port ${port} of ${host} cannot be opened: ${cause.message}`, { cause })),
-    );
-    server.listen(port, host, resolve);
+    const refused = (cause: Error) =>
+      reject(new AppError('unavailable', `port ${port} of ${host} cannot be opened: ${cause.message}`, { cause }));
+    server.once('error', refused);
+    server.listen(port, host, () => {
+      server.off('error', refused);
+      resolve();
+    });
   });
   const address: AddressInfo | string | null = server.address();
   if (address === null || typeof address === 'string') throw new AppError('internal', 'the server has no TCP address');

@@ -6,6 +6,8 @@ import { AppError } from '@edgeloop/shared/errors';
 import type { Hono } from 'hono';
 import type { Env, Router } from './router.ts';
 
+const require = createRequire(import.meta.url);
+
 const assets: Record<string, string> = {
   'swagger-ui.css': 'text/css; charset=utf-8',
   'swagger-ui-bundle.js': 'text/javascript; charset=utf-8',
@@ -47,7 +49,7 @@ export function addReference(app: Hono<Env>, api: Router, version: string): void
     const name = c.req.param('asset');
     const type = Object.hasOwn(assets, name) ? assets[name] : undefined;
     if (type === undefined) throw new AppError('not_found', `there is no /docs/${name}`);
-    const folder = dirname(createRequire(import.meta.url).resolve('swagger-ui-dist/package.json'));
+    const folder = dirname(require.resolve('swagger-ui-dist/package.json'));
     const bytes = new Uint8Array(await readFile(join(folder, name)));
     return c.body(bytes, 200, { 'Content-Type': type, 'Cache-Control': 'public, max-age=86400' });
   });

@@ -14,9 +14,10 @@ export function createIdempotencyStore(database: Database) {
   const { idempotencyKeys: keys } = database.tables;
   const isKey = ({ actor, key }: IdempotencyId) => and(eq(keys.actor, actor), eq(keys.key, key));
   return {
-    /** Claims the key; gives the earlier claim instead when there is one. */
-    claim: (row: IdempotencyRow): Promise<IdempotencyRow | undefined> =>
+    /** Claims the key; gives the earlier claim instead when there is one made after `since`. */
+    claim: (row: IdempotencyRow, since: number): Promise<IdempotencyRow | undefined> =>
       database.transact(async (tx) => {
+        await tx.delete(keys).where(lt(keys.createdAt, since));
         const [present] = await tx.select().from(keys).where(isKey(row));
         if (present === undefined) await tx.insert(keys).values(row);
         return present;
@@ -30,11 +31,6 @@ export function createIdempotencyStore(database: Database) {
     release: (id: IdempotencyId): Promise<void> =>
       database.transact(async (tx) => {
         await tx.delete(keys).where(isKey(id));
-      }),
-
-    forgetBefore: (at: number): Promise<void> =>
-      database.transact(async (tx) => {
-        await tx.delete(keys).where(lt(keys.createdAt, at));
       }),
   };
 }

@@ -1,0 +1,49 @@
+import { pino } from 'pino';
+import { beforeEach, expect, it } from 'vitest';
+import { createDeviceMessages } from './device-messages.ts';
+
+let happened: string[];
+let stored: boolean;
+beforeEach(() => {
+  happened = [];
+  stored = true;
+});
+
+const handle = createDeviceMessages({
+  onReported: async (id) => void happened.push(`reported ${id}`),
+  onPresence: async (id, { status }) => void happened.push(`${status} ${id}`),
+  ingest: async (_id, batch) => {
+    if (!stored) throw new Error('disk full');
+    happened.push(`stored ${batch.items.length}`);
+    return { epoch: batch.epoch, sequence: batch.items.at(-1)?.sequence ?? 0 };
+  },
+  acknowledge: async (id, ack) => void happened.push(`ack ${id} ${ack.sequence}`),
+  count: (channel, outcome) => void happened.push(`${channel} ${outcome}`),
+  log: pino({ level: 'silent' }),
+});
+
+const batch = {
+  epoch: 1,
+  items: [4, 5].map((sequence) => ({ sequence, item: { kind: 'loss', windows: 0, requests: 0, labels: 0 } })),
+};
+const send = (channel: Parameters<typeof handle>[0]['channel'], body: unknown) =>
+  handle({ deviceId: 'cam', channel, payload: Buffer.from(typeof body === 'string' ? body : JSON.stringify(body)) });
+
+it('acknowledges telemetry after it was stored', async () => {
+  await send('telemetry', batch);
+  expect(happened).toEqual(['stored 2', 'ack cam 5', 'telemetry handled']);
+});
+
+it('acknowledges nothing that could not be stored', async () => {
+  stored = false;
+  await send('telemetry', batch);
+  expect(happened).toEqual(['telemetry failed']);
+});
+
+it('passes on presence, and leaves what it cannot understand', async () => {
+  await send('presence', { status: 'online', session: 's', later: 'unknown key' });
+  await send('presence', { status: 'asleep', session: 's' });
+  await send('reported', 'no json');
+  await send('desired', {});
+  expect(happened).toEqual(['online cam', 'presence handled', 'presence malformed', 'reported malformed']);
+});
