@@ -1,5 +1,5 @@
 // A device port for tests: real HTTPS on a free port with a certificate made on the spot.
-import './reflect-metadata.ts';
+import 'reflect-metadata';
 
 import { createHash, webcrypto, X509Certificate } from 'node:crypto';
 import type { RequestListener } from 'node:http';

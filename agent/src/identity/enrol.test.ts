@@ -1,4 +1,4 @@
-import './reflect-metadata.ts';
+import 'reflect-metadata';
 
 import { mkdtempSync, rmSync, statSync } from 'node:fs';
 import type { RequestListener } from 'node:http';

@@ -19,7 +19,7 @@ export function deviceKey(folder: string): string {
 /** A PKCS#10 request for `deviceId`, PEM. */
 export async function certificateRequest(keyPem: string, deviceId: string): Promise<string> {
   // Loaded when it is needed, once in months: it takes 20 MB.
-  await import('./reflect-metadata.ts');
+  await import('reflect-metadata');
   const { Pkcs10CertificateRequestGenerator } = await import('@peculiar/x509');
   const privateJwk = createPrivateKey(keyPem).export({ format: 'jwk' });
   const { d: _secret, ...publicJwk } = privateJwk;

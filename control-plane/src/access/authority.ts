@@ -1,6 +1,6 @@
 // The fleet's own trust: the certificate authority that devices pin, the server's certificate, and the Ed25519 key that
 // signs releases. All of it lies in the data folder, made at the first start.
-import './reflect-metadata.ts';
+import 'reflect-metadata';
 import { createPrivateKey, createPublicKey, type KeyObject, webcrypto } from 'node:crypto';
 import { join } from 'node:path';
 import { AppError } from '@edgeloop/shared/errors';

@@ -1,5 +1,5 @@
 // Makes X.509 certificates: the authority's own, the server's, and one per device.
-import './reflect-metadata.ts';
+import 'reflect-metadata';
 import { randomBytes, webcrypto } from 'node:crypto';
 import { isIP } from 'node:net';
 import { AppError } from '@edgeloop/shared/errors';

@@ -1,5 +1,5 @@
 // A device as the tests need one: a key of its own, a certificate request, enrolment over HTTPS, an MQTT session.
-import '../access/reflect-metadata.ts';
+import 'reflect-metadata';
 import { createPrivateKey, webcrypto } from 'node:crypto';
 import { request } from 'node:https';
 import { type EnrolRequest, EnrolResponse } from '@edgeloop/shared/messages';
