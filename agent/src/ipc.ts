@@ -9,12 +9,22 @@ import { z } from 'zod';
 const RequestId = z.number().int();
 
 /** A model version on this device's disk. `path` is the ONNX file. */
+/** How a model runs best on this device, measured at activation; what the manifest says wins. */
+export const Tuning = z.object({
+  instances: z.number().int().min(1),
+  /** Threads inside one run of ONNX Runtime. */
+  intraOpThreads: z.number().int().min(1),
+  maxBatch: z.number().int().min(1),
+});
+export type Tuning = z.infer<typeof Tuning>;
+
 export const ModelFiles = z.object({
   name: ModelName,
   version: ModelVersion,
   path: z.string(),
   manifest: Manifest,
   golden: GoldenSamples.optional(),
+  tuning: Tuning.optional(),
 });
 export type ModelFiles = z.infer<typeof ModelFiles>;
 

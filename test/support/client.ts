@@ -1,7 +1,7 @@
 // Device software as tests play it: a steady stream of predictions on one agent's port, counted from outside.
 import { Agent as HttpAgent, request } from 'undici';
 
-export interface ClientCounts {
+interface ClientCounts {
   answered: number;
   /** Answers by model version. */
   versions: Map<string, number>;

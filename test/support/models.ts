@@ -2,7 +2,7 @@
 import { encodeModel } from '@edgeloop/control-plane/onnx/encode';
 import type { ManifestInput } from '@edgeloop/shared/manifest';
 
-export const labels = ['low', 'high'];
+const labels = ['low', 'high'];
 export const manifest: ManifestInput = {
   task: 'classification',
   inputs: { features: { features: ['a', 'b'] } },

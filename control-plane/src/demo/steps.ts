@@ -33,7 +33,7 @@ const pipelineSpec: PipelineSpec = {
   trigger: { onDrift: true, onAccuracy: false, minLabels: 1000, cooldownSeconds: 600 },
   release: {
     selector: '',
-    waves: [{ percent: 34 }, { percent: 67 }, { percent: 100 }],
+    waves: [{ percent: 33 }, { percent: 66 }, { percent: 100 }],
     bakeSeconds: 4,
     deployTimeoutSeconds: 60,
     gates: { maxErrorRate: 0.02, minRequests: 20, maxFailedDevices: 0, evidenceTimeoutSeconds: 60 },

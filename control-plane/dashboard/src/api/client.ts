@@ -27,11 +27,6 @@ export async function send(request: ApiRequest): Promise<unknown> {
   throw failure;
 }
 
-/** Reads and checks an answer: one that is not in the contract's shape is an error, never a blank page. */
-export async function read<S extends z.ZodType>(schema: S, path: string): Promise<z.output<S>> {
-  return checked(schema, await send({ method: 'GET', path }), path);
-}
-
 /** @throws AppError `internal` naming the field of the answer that is wrong */
 export function checked<S extends z.ZodType>(schema: S, answer: unknown, path: string): z.output<S> {
   const result = schema.safeParse(answer);
