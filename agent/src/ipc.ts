@@ -8,7 +8,6 @@ import { z } from 'zod';
 
 const RequestId = z.number().int();
 
-/** A model version on this device's disk. `path` is the ONNX file. */
 /** How a model runs best on this device, measured at activation; what the manifest says wins. */
 export const Tuning = z.object({
   instances: z.number().int().min(1),
@@ -18,6 +17,7 @@ export const Tuning = z.object({
 });
 export type Tuning = z.infer<typeof Tuning>;
 
+/** A model version on this device's disk. `path` is the ONNX file. */
 export const ModelFiles = z.object({
   name: ModelName,
   version: ModelVersion,
