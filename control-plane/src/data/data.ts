@@ -2,16 +2,8 @@
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
-import type {
-  Dataset,
-  DatasetBuild,
-  DatasetImport,
-  DatasetVersion,
-  LabelsCreate,
-  Sample,
-  Split,
-} from '@edgeloop/shared/api/data';
-import { splits } from '@edgeloop/shared/api/data';
+import type { Dataset, DatasetImport, DatasetVersion, LabelsCreate, Sample, Split } from '@edgeloop/shared/api/data';
+import { DatasetBuild, splits } from '@edgeloop/shared/api/data';
 import type { Page } from '@edgeloop/shared/api/paging';
 import { AppError } from '@edgeloop/shared/errors';
 import type { CaptureUpload } from '@edgeloop/shared/telemetry';
@@ -28,7 +20,9 @@ import {
   countBySplit,
   digestOf,
   eachRow,
+  isHeldOut,
   type LabelledRows,
+  pack,
   type RawRow,
   rowsOf,
 } from './rows.ts';
@@ -129,6 +123,20 @@ export function createData(deps: DataDeps) {
     /** Labelled samples of predictions made at or after `from`. */
     labelledSince: (model: string, from: number): Promise<number> =>
       store.countLabelled(database.read, { model, from }),
+
+    /** Field samples of predictions made at or after `from` that no dataset version trains on, oldest first. Labels are empty. */
+    async heldOutField(model: string, from: number): Promise<LabelledRows> {
+      const features = await deps.featuresOf(model);
+      const query = { model, from, to: now(), maxRows: 20_000 };
+      const { split } = DatasetBuild.parse({});
+      const rows = (await store.fieldValues(database.read, query)).filter(
+        (values) => values.length === features.length && isHeldOut(values, split),
+      );
+      return pack(
+        features,
+        rows.map((values) => ({ values, label: '', split: 'test' })),
+      );
+    },
 
     /** @throws AppError `conflict` when the name is taken */
     async createDataset(actor: string, { name, description }: { name: string; description: string }): Promise<Dataset> {

@@ -50,6 +50,11 @@ export function clean(features: string[], raw: Iterable<RawRow>, shares: Shares)
   return { rows: pack(features, kept), dropped };
 }
 
+/** Whether no version with these shares trains on the row. */
+export function isHeldOut(values: Float32Array, shares: Shares): boolean {
+  return splitOf(hashOf(values), shares) !== 'train';
+}
+
 /** The rows of one split, in their order. */
 export function rowsOf(rows: LabelledRows, split: Split): LabelledRows {
   const width = rows.features.length;
@@ -110,7 +115,8 @@ function splitOf(hash: string, shares: Shares): Split {
   return position < shares.train + shares.validation ? 'validation' : 'test';
 }
 
-function pack(features: string[], rows: { values: Float32Array; label: string; split: Split }[]): LabelledRows {
+/** Rows side by side; each has one value for each feature. */
+export function pack(features: string[], rows: { values: Float32Array; label: string; split: Split }[]): LabelledRows {
   const values = new Float32Array(rows.length * features.length);
   for (const [i, row] of rows.entries()) values.set(row.values, i * features.length);
   return { features, values, labels: rows.map((row) => row.label), splits: rows.map((row) => row.split) };

@@ -152,6 +152,17 @@ function sampleQueries({ samples, labels }: Schema) {
       return row?.count ?? 0;
     },
 
+    /** Values of the newest samples in the range, labelled or not, oldest first. */
+    async fieldValues(read: Reader, { model, from, to, maxRows }: FieldQuery): Promise<Float32Array[]> {
+      const rows = await read
+        .select({ features: samples.features })
+        .from(samples)
+        .where(and(eq(samples.model, model), gte(samples.predictedAt, from), lte(samples.predictedAt, to)))
+        .orderBy(desc(samples.predictedAt), desc(samples.inferenceId))
+        .limit(maxRows);
+      return rows.reverse().map((row) => bytesToFloats(row.features));
+    },
+
     /** The newest labelled samples in the range, oldest first. */
     async labelledSamples(
       read: Reader,

@@ -77,5 +77,19 @@ export const ModelProto = protobuf.Root.fromJSON({
 }).lookupType('ModelProto');
 
 /** `TensorProto.DataType` and `AttributeProto.AttributeType` as far as we write them. */
-export const dataTypes = { float: 1, int64: 7, bool: 9 } as const;
+export const dataTypes = {
+  float: 1,
+  uint8: 2,
+  int8: 3,
+  uint16: 4,
+  int16: 5,
+  int32: 6,
+  int64: 7,
+  string: 8,
+  bool: 9,
+  float16: 10,
+  double: 11,
+  uint32: 12,
+  uint64: 13,
+} as const;
 export const attributeTypes = { float: 1, int: 2, tensor: 4, graph: 5 } as const;

@@ -10,7 +10,7 @@ import type { EvaluationLimits } from './evaluate.ts';
 
 export interface TrainingDeps {
   database: Database;
-  data: Pick<Data, 'newest' | 'version' | 'build' | 'files' | 'labelledSince'>;
+  data: Pick<Data, 'newest' | 'version' | 'build' | 'files' | 'labelledSince' | 'heldOutField'>;
   registry: Pick<Registry, 'model' | 'version' | 'register'>;
   blobs: Pick<Blobs, 'path'>;
   /** How many devices should run each version of the model. */

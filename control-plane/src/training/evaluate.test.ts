@@ -73,9 +73,9 @@ const dataset = () => ({
   files: { train: fileOf('train'), validation: fileOf('validation'), test: fileOf('test') },
 });
 
-function run(champion?: Champion) {
+function run(champion?: Champion, recent?: string) {
   const signal = new AbortController().signal;
-  return evaluate({ folder, dataset: dataset(), champion, rule, limits, signal });
+  return evaluate({ folder, dataset: dataset(), recent, champion, rule, limits, signal });
 }
 
 beforeAll(async () => {
@@ -127,11 +127,22 @@ describe('the evaluation of a trained model', () => {
     await expect(run()).rejects.toThrow(/predicted/);
   });
 
+  it('makes the reference of recent field rows when they are given', async () => {
+    await leave(perfect);
+    const recent = fileOf('recent');
+    await writeParquet(recent, rowsOf(320, 9));
+    const { reference, evaluation } = await run(undefined, recent);
+    expect(reference.rows).toBe(320);
+    expect(reference.accuracy).toBe(evaluation.challenger);
+    expect((await run()).reference.rows).toBe(450);
+  });
+
   it('ends with a model that takes too long', async () => {
     const signal = new AbortController().signal;
     const hasty = {
       folder,
       dataset: dataset(),
+      recent: undefined,
       champion: undefined,
       rule,
       limits: { ...limits, timeoutMs: 1 },

@@ -43,6 +43,8 @@ export interface EvaluateInput {
   folder: string;
   /** The dataset as it is stored: what lies in the job folder was in the trainer's hands. */
   dataset: { features: readonly string[]; files: Record<Split, string> };
+  /** Parquet file of recent field rows, when the model answers to a change of the field. */
+  recent: string | undefined;
   champion: Champion | undefined;
   rule: PipelineSpec['evaluation'];
   limits: EvaluationLimits;
@@ -64,6 +66,7 @@ export async function evaluate(input: EvaluateInput): Promise<Evaluated> {
     challenger,
     champion: known === undefined || 'reason' in known ? null : known,
     files,
+    recent: input.recent ?? null,
     predictions: join(folder, jobFiles.predictions),
   });
   requireParity(measurement);

@@ -13,7 +13,7 @@ import { referenceProfile } from './trainers/profile.ts';
 
 const goldenSamples = 8;
 
-async function measure({ challenger, champion, files, predictions }: MeasurementInput): Promise<Measurement> {
+async function measure({ challenger, champion, files, recent, predictions }: MeasurementInput): Promise<Measurement> {
   const validation = await readParquet(files.validation, 'validation');
   const test = await readParquet(files.test, 'test');
   const train = await readParquet(files.train, 'train');
@@ -28,7 +28,11 @@ async function measure({ challenger, champion, files, predictions }: Measurement
       test.labels.map((label) => label === majority),
     ),
     parity: await parityOf(predictions, challenger, scored),
-    reference: await profile({ challenger, validation, test, scored, right }),
+    reference: await profile({
+      challenger,
+      parts: recent === null ? [validation, test] : [await readParquet(recent, 'test')],
+      accuracy: right.filter(Boolean).length / right.length,
+    }),
     golden: golden(challenger, columns(test, challenger), scored),
   };
 }
@@ -87,37 +91,30 @@ async function parityOf(path: string, { labels }: Classifier, scored: Scored): P
   return { maxDifference, sameClass: same / rows.length };
 }
 
-/** Of the validation rows, then the test rows, each in their order. */
+/** Of rows that training did not see, each part in its order. */
 async function profile({
   challenger,
-  validation,
-  test,
-  scored,
-  right,
+  parts,
+  accuracy,
 }: {
   challenger: Classifier;
-  validation: LabelledRows;
-  test: LabelledRows;
-  scored: Scored;
-  right: readonly boolean[];
+  parts: LabelledRows[];
+  accuracy: number;
 }) {
-  const before = columns(validation, challenger);
-  const earlier = await scoreWith(challenger, before);
-  return referenceProfile({
-    features: challenger.features,
-    rows: joined(before, columns(test, challenger)),
-    confidences: joined(earlier.confidences, scored.confidences),
-    predictedClasses: Int32Array.from([...earlier.predicted, ...scored.predicted]),
-    labels: challenger.labels,
-    accuracy: right.filter(Boolean).length / right.length,
-  });
+  const rows = joined(parts.map((part) => columns(part, challenger)));
+  const { confidences, predicted } = await scoreWith(challenger, rows);
+  const { features, labels } = challenger;
+  return referenceProfile({ features, rows, confidences, predictedClasses: predicted, labels, accuracy });
 }
 
-function joined(first: Float32Array, second: Float32Array): Float32Array {
-  const both = new Float32Array(first.length + second.length);
-  both.set(first);
-  both.set(second, first.length);
-  return both;
+function joined(parts: Float32Array[]): Float32Array {
+  const all = new Float32Array(parts.reduce((sum, part) => sum + part.length, 0));
+  let offset = 0;
+  for (const part of parts) {
+    all.set(part, offset);
+    offset += part.length;
+  }
+  return all;
 }
 
 /** A few test rows, evenly spread, with the scores that every device must reproduce. */

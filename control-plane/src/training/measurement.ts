@@ -9,6 +9,8 @@ export const MeasurementInput = z.object({
   champion: Classifier.nullable(),
   /** The Parquet file of each split. */
   files: z.object({ train: z.string(), validation: z.string(), test: z.string() }),
+  /** Parquet file of field rows that the reference is made of; of the validation and test rows without. */
+  recent: z.string().nullable(),
   /** What the trainer says its model predicts for the test rows. */
   predictions: z.string(),
 });

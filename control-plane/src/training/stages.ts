@@ -9,6 +9,7 @@ import type { PipelineSpec } from '@edgeloop/shared/api/training';
 import { AppError } from '@edgeloop/shared/errors';
 import { Sha256 } from '@edgeloop/shared/identifiers';
 import { z } from 'zod';
+import { writeParquet } from '../data/tables.ts';
 import { championOf } from './champion.ts';
 import type { TrainingDeps } from './dependencies.ts';
 import { type Champion, Evaluated, evaluate } from './evaluate.ts';
@@ -38,6 +39,7 @@ export interface StageDeps extends TrainingDeps {
 
 const Trained = z.object({ digest: Sha256 });
 const defaultEvaluationLimits = { timeoutMs: 300_000, maxRssBytes: 2 * 1024 ** 3 };
+const minRecentRows = 300;
 const maxAttempts = 3;
 const retryPauseMs = 2000;
 
@@ -158,6 +160,7 @@ async function evaluateModel(deps: StageDeps, { run, recorder, signal }: StageCo
   const evaluated = await evaluate({
     folder,
     dataset: { features: schema.features, files: await data.files(name, version) },
+    recent: await recentRows(deps, run),
     champion: await findChampion(deps, run),
     rule: run.spec.evaluation,
     limits: deps.evaluationLimits ?? defaultEvaluationLimits,
@@ -172,6 +175,19 @@ async function evaluateModel(deps: StageDeps, { run, recorder, signal }: StageCo
     event: { kind: 'finished', stage: 'evaluation', verdict: evaluation.won ? 'go_on' : 'rejected' },
     change: { evaluation, metrics },
   };
+}
+
+/**
+ * A model that answers to a change of the field is watched against the field as it became: what the alert called a
+ * drift is its normal. Too few rows make no reference; the dataset's do then.
+ */
+async function recentRows({ data, jobs }: StageDeps, { id, model, cause }: StoredRun): Promise<string | undefined> {
+  if (cause.kind !== 'alert') return undefined;
+  const rows = await data.heldOutField(model, cause.since);
+  if (rows.labels.length < minRecentRows) return undefined;
+  const path = join(jobs.folderOf(id), 'recent.parquet');
+  await writeParquet(path, rows);
+  return path;
 }
 
 async function findChampion({ registry, blobs, deployed }: StageDeps, run: StoredRun): Promise<Champion | undefined> {

@@ -201,7 +201,11 @@ describe('an alert', () => {
     expect(run.cause).toEqual({ kind: 'alert', alertId: alert.id });
     expect(run.evaluation).toMatchObject({ won: true, championVersion: 1 });
     expect(run.evaluation?.gain?.low).toBeGreaterThan(0);
-    expect((await workshop.registry.version('sorter', 2)).lineage.parent).toBe(1);
+    const version = await workshop.registry.version('sorter', 2);
+    expect(version.lineage.parent).toBe(1);
+    // The field after the alert, without what any version trains on: 30 % of 5,000 rows, more or less.
+    expect(version.manifest.monitoring.reference?.rows).toBeGreaterThan(1300);
+    expect(version.manifest.monitoring.reference?.rows).toBeLessThan(1700);
   });
 
   it('within the cool-down is skipped, which the audit log says once', async () => {

@@ -21,7 +21,7 @@ export function ModelPage() {
   const devices = useList(Device, { path: '/devices', limit: 1000, on: ['device'] });
   const rollouts = useList(Rollout, { path: '/rollouts', query: { model: name }, limit: 50, on: ['rollout'] });
   const marks = rollouts.data?.flatMap((rollout) =>
-    rollout.state.phase === 'completed' ? [{ at: rollout.state.at, text: `v${rollout.version} out` }] : [],
+    rollout.state.phase === 'completed' ? [{ at: rollout.state.at, text: `v${rollout.version}` }] : [],
   );
   return (
     <>
