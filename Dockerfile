@@ -16,10 +16,8 @@ RUN pnpm run build
 RUN pnpm --filter @edgeloop/agent deploy --legacy --prod /out/agent \
  && pnpm --filter @edgeloop/control-plane deploy --legacy --prod /out/control-plane
 # onnxruntime-node carries the libraries of every platform; keep this one's.
-RUN find /out -type d -path '*onnxruntime-node/bin/napi-v*' -prune -exec sh -c ' \
-      cd "$1" && arch=$(node -p process.arch) && \
-      find . -mindepth 1 -maxdepth 1 ! -name linux -exec rm -r {} + && \
-      find linux -mindepth 1 -maxdepth 1 ! -name "$arch" -exec rm -r {} +' _ {} \;
+RUN find /out -path '*/onnxruntime-node/bin/napi-v*/*/*' -prune -type d \
+      ! -path "*/linux/$(node -p process.arch)" -exec rm -r {} +
 
 FROM node:20-bookworm-slim AS runtime
 ENV NODE_ENV=production ORT_DISABLE_TELEMETRY=1

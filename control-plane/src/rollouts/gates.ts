@@ -57,7 +57,7 @@ export function failedDevicesGate(
       return verdict('failed', `${count.bad} of ${countable(count)} devices of ${where} failed, ${allowed(gates)}`);
     }
   }
-  if (wave.pending > 0) return verdict('waiting', `${wave.pending} devices have not ended yet`);
+  if (wave.pending > 0) return verdict('waiting', `devices still under way: ${wave.pending}`);
   if (wave.healthy > 0 || (last && all.healthy > 0)) {
     return verdict('passed', `${wave.healthy} healthy, ${wave.bad} failed, ${wave.skipped} offline`);
   }
