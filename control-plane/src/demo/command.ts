@@ -10,7 +10,7 @@ export function registerDemoCommand(program: Command): void {
     .action(async (options: { exit?: boolean }) => {
       const interrupt = new AbortController();
       const onSignal = () => interrupt.abort(new Error('interrupted'));
-      process.once('SIGINT', onSignal).once('SIGTERM', onSignal);
+      process.once('SIGINT', onSignal).once('SIGTERM', onSignal).once('SIGHUP', onSignal);
       try {
         const { runDemo } = await import('./demo.ts');
         process.exitCode = await runDemo({ exit: options.exit === true, signal: interrupt.signal });

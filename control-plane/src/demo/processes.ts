@@ -1,9 +1,12 @@
 // The demo's programs as real processes: each with its own folder, log file and ports.
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { createWriteStream, mkdirSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { dirname } from 'node:path';
+import { promisify } from 'node:util';
 import { AppError, messageOf } from '@edgeloop/shared/errors';
+
+const run = promisify(execFile);
 
 export interface Program {
   name: string;
@@ -22,9 +25,17 @@ export interface ProgramStart {
   onDeath: (error: AppError) => void;
 }
 
+/**
+ * Starts it in a process group of its own: Ctrl-C in a terminal reaches the demo alone, which then stops its programs
+ * in order.
+ */
 export function startProgram({ name, args, env, logPath, onDeath }: ProgramStart): Program {
   mkdirSync(dirname(logPath), { recursive: true });
-  const child = spawn(process.execPath, args, { env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn(process.execPath, args, {
+    env: { ...process.env, ...env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+    detached: true,
+  });
   const log = createWriteStream(logPath, { flags: 'a' });
   child.stdout.pipe(log, { end: false });
   child.stderr.pipe(log, { end: false });
@@ -56,6 +67,14 @@ async function endChild(child: ChildProcess, ended: Promise<void>): Promise<void
   const timer = setTimeout(() => child.kill('SIGKILL'), 15_000);
   await ended;
   clearTimeout(timer);
+}
+
+/** Ends what an earlier demo left behind when it was killed: the processes of `pids` that still run our programs. */
+export async function endLeftovers(pids: number[]): Promise<void> {
+  for (const pid of pids) {
+    const { stdout } = await run('ps', ['-p', String(pid), '-o', 'args=']).catch(() => ({ stdout: '' }));
+    if (/edgeloop(-agent)?\.js/.test(stdout)) process.kill(pid, 'SIGKILL');
+  }
 }
 
 /** `wanted` when nobody listens there, else any free port of this machine. */
