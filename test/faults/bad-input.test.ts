@@ -1,9 +1,10 @@
 // Everything that a caller can get wrong is a clear 4xx problem, and nothing stays half-written.
-import { readdir } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { encodeModel } from '@edgeloop/control-plane/onnx/encode';
 import { CreatedJoinToken } from '@edgeloop/shared/api/access';
+import { Device } from '@edgeloop/shared/api/devices';
 import { Model } from '@edgeloop/shared/api/models';
 import { pageOf } from '@edgeloop/shared/api/paging';
 import { Problem } from '@edgeloop/shared/errors';
@@ -19,6 +20,7 @@ import {
   startProgram,
   temporaryFolder,
 } from '../support/programs.ts';
+import { until } from '../support/until.ts';
 
 let folder: Awaited<ReturnType<typeof temporaryFolder>>;
 let plane: ControlPlane;
@@ -28,7 +30,7 @@ let key: string;
 beforeAll(async () => {
   folder = await temporaryFolder();
   plane = await startControlPlane(`${folder.path}/server`);
-  key = (await (await import('node:fs/promises')).readFile(join(plane.folder, 'admin.key'), 'utf8')).trim();
+  key = (await readFile(join(plane.folder, 'admin.key'), 'utf8')).trim();
   agent = await startAgent({ folder: `${folder.path}/agent`, id: 'edge-1', token: await joinToken(plane) });
   const version = await pushVersion(plane, 'sum');
   await rolloutIn(plane, await release(plane, 'sum', version), ['completed']);
@@ -198,12 +200,9 @@ test('a join token that is used up ends the agent with the reason', async () => 
   });
   const program = fileURLToPath(new URL('../../agent/bin/edgeloop-agent.js', import.meta.url));
   const first = startProgram([program, 'run'], env(1));
-  const { until } = await import('../support/until.ts');
-  await until(
-    'the first device being enrolled',
-    async () => (await plane.api.get('/devices/extra-1', (await import('@edgeloop/shared/api/devices')).Device)).id,
-    { context: first.output },
-  );
+  await until('the first device being enrolled', async () => (await plane.api.get('/devices/extra-1', Device)).id, {
+    context: first.output,
+  });
   const second = startProgram([program, 'run'], env(2));
   expect(await second.waitForEnd()).not.toBe(0);
   expect(second.output()).toMatch(/token/);

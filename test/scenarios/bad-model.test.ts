@@ -2,31 +2,13 @@
 
 import { encodeModel } from '@edgeloop/control-plane/onnx/encode';
 import { ModelVersionDetail } from '@edgeloop/shared/api/models';
-import { afterEach, beforeEach, expect, test } from 'vitest';
-import { device, joinToken, predict, pushVersion, release, rolloutIn, serves } from '../support/fleet.ts';
+import { expect, test } from 'vitest';
+import { device, predict, pushVersion, release, rolloutIn, serves } from '../support/fleet.ts';
 import { manifest, versionForm } from '../support/models.ts';
-import { type Agent, type ControlPlane, startAgent, startControlPlane, temporaryFolder } from '../support/programs.ts';
+import { oneAgentFleet } from '../support/one-agent.ts';
 import { until } from '../support/until.ts';
 
-let folder: Awaited<ReturnType<typeof temporaryFolder>>;
-let plane: ControlPlane;
-let agent: Agent;
-
-beforeEach(async () => {
-  folder = await temporaryFolder();
-  plane = await startControlPlane(`${folder.path}/server`);
-  agent = await startAgent({
-    folder: `${folder.path}/agent`,
-    id: 'edge-1',
-    token: await joinToken(plane),
-    env: { EDGELOOP_PROBATION_SECONDS: '20' },
-  });
-});
-afterEach(async () => {
-  await agent?.stop();
-  await plane?.stop();
-  await folder.remove();
-});
+const fleet = oneAgentFleet({ EDGELOOP_PROBATION_SECONDS: '20' });
 
 /**
  * Works for harmless inputs and kills its process for others: INT32_MIN / -1 is a SIGFPE inside ONNX Runtime. The
@@ -65,6 +47,7 @@ function deadlyModel(): Uint8Array {
 test('a model that kills its process on real requests is taken back, and its rollout rolls back', {
   timeout: 180_000,
 }, async () => {
+  const { plane, agent } = fleet();
   const good = await pushVersion(plane, 'sum');
   await rolloutIn(plane, await release(plane, 'sum', good), ['completed']);
   await serves(agent, 'sum', good);

@@ -1,28 +1,16 @@
 // kill -9 of agent and control plane at random instants: what the clients counted is what the metrics say.
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { startClient } from '../support/client.ts';
-import { joinToken, metricTotal, predict, pushVersion, release, rolloutIn, serves } from '../support/fleet.ts';
-import { type Agent, type ControlPlane, startAgent, startControlPlane, temporaryFolder } from '../support/programs.ts';
+import { metricTotal, predict, pushVersion, release, rolloutIn, serves } from '../support/fleet.ts';
+import { oneAgentFleet } from '../support/one-agent.ts';
 import { until } from '../support/until.ts';
 
-let folder: Awaited<ReturnType<typeof temporaryFolder>>;
-let plane: ControlPlane;
-let agent: Agent;
-
-beforeEach(async () => {
-  folder = await temporaryFolder();
-  plane = await startControlPlane(`${folder.path}/server`);
-  agent = await startAgent({ folder: `${folder.path}/agent`, id: 'edge-1', token: await joinToken(plane) });
-});
-afterEach(async () => {
-  await agent?.stop();
-  await plane?.stop();
-  await folder.remove();
-});
+const fleet = oneAgentFleet();
 
 test('after 20 kills the counts differ by no more than the requests in flight at the kills', {
   timeout: 300_000,
 }, async () => {
+  const { plane, agent } = fleet();
   const version = await pushVersion(plane, 'sum');
   await rolloutIn(plane, await release(plane, 'sum', version), ['completed']);
   await serves(agent, 'sum', version);
@@ -56,6 +44,7 @@ test('after 20 kills the counts differ by no more than the requests in flight at
 });
 
 test('an agent that starts without its control plane serves the models it has', { timeout: 120_000 }, async () => {
+  const { plane, agent } = fleet();
   const version = await pushVersion(plane, 'sum');
   await rolloutIn(plane, await release(plane, 'sum', version), ['completed']);
   await serves(agent, 'sum', version);

@@ -1,28 +1,17 @@
 // Device software never sees a deployment happen.
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { Rollout } from '@edgeloop/shared/api/rollouts';
+import { expect, test } from 'vitest';
 import { startClient } from '../support/client.ts';
-import { joinToken, metricTotal, pushVersion, release, rolloutIn, serves } from '../support/fleet.ts';
-import { type Agent, type ControlPlane, startAgent, startControlPlane, temporaryFolder } from '../support/programs.ts';
+import { metricTotal, pushVersion, release, rolloutIn, serves } from '../support/fleet.ts';
+import { oneAgentFleet } from '../support/one-agent.ts';
 import { until } from '../support/until.ts';
 
-let folder: Awaited<ReturnType<typeof temporaryFolder>>;
-let plane: ControlPlane;
-let agent: Agent;
-
-beforeEach(async () => {
-  folder = await temporaryFolder();
-  plane = await startControlPlane(`${folder.path}/server`);
-  agent = await startAgent({ folder: `${folder.path}/agent`, id: 'edge-1', token: await joinToken(plane) });
-});
-afterEach(async () => {
-  await agent?.stop();
-  await plane?.stop();
-  await folder.remove();
-});
+const fleet = oneAgentFleet();
 
 test('200 requests a second through a swap, a rollback and a restart of the control plane: none fails, all are counted', {
   timeout: 180_000,
 }, async () => {
+  const { plane, agent } = fleet();
   const first = await pushVersion(plane, 'sum');
   const second = await pushVersion(plane, 'sum', { bias: 0.5 });
   await rolloutIn(plane, await release(plane, 'sum', first), ['completed']);
@@ -40,12 +29,7 @@ test('200 requests a second through a swap, a rollback and a restart of the cont
   await answeredBy(second);
 
   const beforeRollback = client.counts.versions.get(String(first)) ?? 0;
-  await plane.api.send(
-    'POST',
-    `/rollouts/${rollout}/rollback`,
-    (await import('@edgeloop/shared/api/rollouts')).Rollout,
-    { reason: 'test' },
-  );
+  await plane.api.send('POST', `/rollouts/${rollout}/rollback`, Rollout, { reason: 'test' });
   await until(
     'answers of the first version again',
     async () => (client.counts.versions.get(String(first)) ?? 0) > beforeRollback + 200 || undefined,

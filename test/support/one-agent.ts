@@ -1,0 +1,31 @@
+// A control plane with one agent, fresh for each test of a file.
+import { afterEach, beforeEach } from 'vitest';
+import { joinToken } from './fleet.ts';
+import { type Agent, type ControlPlane, startAgent, startControlPlane, temporaryFolder } from './programs.ts';
+
+export interface OneAgentFleet {
+  plane: ControlPlane;
+  agent: Agent;
+}
+
+/** Call it once in a file; the fleet is there while a test runs. */
+export function oneAgentFleet(agentEnv: Record<string, string> = {}): () => OneAgentFleet {
+  let folder: Awaited<ReturnType<typeof temporaryFolder>>;
+  let plane: ControlPlane | undefined;
+  let agent: Agent | undefined;
+  beforeEach(async () => {
+    folder = await temporaryFolder();
+    plane = await startControlPlane(`${folder.path}/server`);
+    const token = await joinToken(plane);
+    agent = await startAgent({ folder: `${folder.path}/agent`, id: 'edge-1', token, env: agentEnv });
+  });
+  afterEach(async () => {
+    await agent?.stop();
+    await plane?.stop();
+    await folder.remove();
+  });
+  return () => {
+    if (plane === undefined || agent === undefined) throw new Error('the fleet has not started');
+    return { plane, agent };
+  };
+}
