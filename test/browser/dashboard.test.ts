@@ -80,7 +80,17 @@ describe.skipIf(browserProgram.path === undefined)(`the dashboard in Chromium${b
   test('every page fits a phone', { timeout: 60_000 }, async () => {
     const page = await browser.newPage({ viewport: { width: 390, height: 844 }, colorScheme: 'dark' });
     await page.goto(`${plane.url}/#key=${key}`);
-    for (const path of ['/', '/fleet', '/models', '/rollouts', '/alerts', '/runs']) {
+    for (const path of [
+      '/',
+      '/fleet',
+      '/fleet/edge-1',
+      '/models',
+      '/models/sum',
+      '/rollouts',
+      '/monitoring',
+      '/training',
+      '/audit',
+    ]) {
       await page.goto(`${plane.url}${path}`);
       await page.getByRole('heading').first().waitFor();
       const overflow = await page.evaluate(
