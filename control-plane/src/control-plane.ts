@@ -1,11 +1,9 @@
 // The control plane as one process: builds everything, starts it in order, and stops it in the reverse order.
-import { readFileSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { AppError } from '@edgeloop/shared/errors';
 import type { Logger } from 'pino';
-import { z } from 'zod';
 import { accessRoutes } from './access/routes.ts';
 import { createCertificateKeeper } from './access/server-certificate.ts';
 import { createClosing } from './closing.ts';
@@ -28,6 +26,7 @@ import { rolloutRoutes } from './rollouts/routes.ts';
 import { buildRooms, type Rooms } from './rooms.ts';
 import { telemetryRoutes } from './telemetry/routes.ts';
 import { trainingRoutes } from './training/routes.ts';
+import { version } from './version.ts';
 
 export interface ControlPlane {
   /** Address of API and dashboard on this machine. */
@@ -39,9 +38,6 @@ export interface ControlPlane {
 
 const maxImportBytes = 2 * 1024 ** 3;
 const dashboardDir = fileURLToPath(new URL('../dist/dashboard', import.meta.url));
-export const version = z
-  .object({ version: z.string() })
-  .parse(JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'))).version;
 
 /**
  * Starts a control plane; resolves when all its ports are open.

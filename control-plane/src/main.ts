@@ -3,10 +3,11 @@ import { messageOf } from '@edgeloop/shared/errors';
 import { Command } from 'commander';
 import { registerOperatorCommands } from './cli/commands.ts';
 import { registerDemoCommand } from './demo/command.ts';
+import { version } from './version.ts';
 
-const program = new Command('edgeloop').description(
-  'MLOps for fleets of edge devices: control plane and operator commands',
-);
+const program = new Command('edgeloop')
+  .description('MLOps for fleets of edge devices: control plane and operator commands')
+  .version(version);
 program
   .command('server')
   .description('run the control plane')

@@ -8,7 +8,7 @@ import { labelsText, printJson, printLine, printTable, timeText } from './output
 
 interface MetricOptions {
   model?: string;
-  version?: string;
+  modelVersion?: string;
   selector?: string;
   device?: string;
   from?: string;
@@ -23,7 +23,7 @@ export function registerMonitoringCommands(program: Command): void {
     .command('metrics <metric>')
     .description(`query a metric: ${metrics.join(', ')}`)
     .option('--model <name>')
-    .option('--version <n>')
+    .option('--model-version <n>')
     .option('--selector <selector>', 'devices by label')
     .option('--device <id>')
     .option('--from <time>', 'ISO 8601 or milliseconds; an hour ago by default')
@@ -32,8 +32,8 @@ export function registerMonitoringCommands(program: Command): void {
     .option('--group-by <what>', 'model, version, device, class or feature')
     .option('--quantile <q>', 'of latency, 0 to 1')
     .action(
-      action(async ({ api, json }, metric: string, options: MetricOptions) => {
-        const result = await api.get('/metrics/query', MetricResult, { metric, ...options });
+      action(async ({ api, json }, metric: string, { modelVersion: version, ...options }: MetricOptions) => {
+        const result = await api.get('/metrics/query', MetricResult, { metric, version, ...options });
         if (json) return printJson(result);
         const rows = result.series.flatMap((series) =>
           series.points.map((point) => [
