@@ -1,5 +1,5 @@
 // The agent's environment, parsed once into one frozen Config. Every default works unset on one machine.
-import { availableParallelism, hostname } from 'node:os';
+import { availableParallelism, hostname, totalmem } from 'node:os';
 import { resolve } from 'node:path';
 import { AppError, fieldErrors } from '@edgeloop/shared/errors';
 import { DeviceId } from '@edgeloop/shared/identifiers';
@@ -31,6 +31,14 @@ const Environment = z.object({
   EDGELOOP_AGENT_TOKEN: z.string().min(1).optional(),
   /** Upper bound on inference threads. */
   EDGELOOP_THREADS: number(availableParallelism(), z.number().int().min(1).max(1024)),
+  /** Execution providers to try, in their order: `cuda,cpu`. What is not there falls back, and the statistics say so. */
+  EDGELOOP_PROVIDERS: z.string().optional().transform(toList),
+  /** Resident set at which the serving process is killed and started again; 75 % of the memory when unset. */
+  EDGELOOP_MEMORY_MB: number(defaultMemoryMb(), z.number().min(128).max(100_000_000)),
+  /** Silence after which the serving process counts as stuck and is killed; it says something every second. */
+  EDGELOOP_HEARTBEAT_SECONDS: seconds(10, 2),
+  /** Time to measure how a new model runs best on this device, once per model file; 0 measures nothing. */
+  EDGELOOP_TUNE_SECONDS: seconds(3, 0),
   /** Disk budget of telemetry that waits for its acknowledgement; beyond it windows are merged, then dropped. */
   EDGELOOP_BUFFER_MB: number(64, z.number().min(0.1).max(1_000_000)),
   /** Disk budget of captured samples; beyond it the oldest are dropped. */
@@ -73,6 +81,10 @@ export function readConfig(environment: NodeJS.ProcessEnv) {
     socketPath: env.EDGELOOP_AGENT_SOCKET,
     token: env.EDGELOOP_AGENT_TOKEN,
     threads: env.EDGELOOP_THREADS,
+    providers: env.EDGELOOP_PROVIDERS,
+    maxRssBytes: env.EDGELOOP_MEMORY_MB * megabyte,
+    silenceMs: env.EDGELOOP_HEARTBEAT_SECONDS * 1000,
+    tuneMs: env.EDGELOOP_TUNE_SECONDS * 1000,
     bufferBytes: Math.round(env.EDGELOOP_BUFFER_MB * megabyte),
     captureBytes: Math.round(env.EDGELOOP_CAPTURE_MB * megabyte),
     windowMs: env.EDGELOOP_WINDOW_SECONDS * 1000,
@@ -85,6 +97,18 @@ export function readConfig(environment: NodeJS.ProcessEnv) {
     drainMs: env.EDGELOOP_DRAIN_SECONDS * 1000,
     logLevel: env.EDGELOOP_LOG_LEVEL,
   });
+}
+
+/** Of what this process may use: a container's bound counts, too. */
+function defaultMemoryMb(): number {
+  const bound = process.constrainedMemory() || totalmem();
+  return Math.max(512, Math.round((0.75 * Math.min(bound, totalmem())) / megabyte));
+}
+
+function toList(text: string | undefined): string[] | undefined {
+  const words = (text ?? '').split(',').map((word) => word.trim().toLowerCase());
+  const named = words.filter((word) => word !== '');
+  return named.length === 0 ? undefined : named;
 }
 
 function toNumber(text: unknown): number {

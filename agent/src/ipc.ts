@@ -22,11 +22,22 @@ export const ModelFiles = z.object({
   name: ModelName,
   version: ModelVersion,
   path: z.string(),
+  /** SHA-256 of the file, where it is known; what was learnt about a model is kept by it. */
+  digest: z.string().optional(),
   manifest: Manifest,
   golden: GoldenSamples.optional(),
   tuning: Tuning.optional(),
 });
 export type ModelFiles = z.infer<typeof ModelFiles>;
+
+/** A model version that is known here and cannot be asked: it is still being loaded, or will not be, and why. */
+export const KnownModel = z.object({
+  name: ModelName,
+  version: ModelVersion,
+  state: z.enum(['LOADING', 'UNAVAILABLE']),
+  reason: z.string(),
+});
+export type KnownModel = z.infer<typeof KnownModel>;
 
 export const ToServing = z.discriminatedUnion('kind', [
   /** Load in fresh worker threads, run the golden samples, and keep it warm beside what answers now. */
@@ -39,6 +50,8 @@ export const ToServing = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('journal'), requestId: RequestId, path: z.string() }),
   /** Everything that was active before is active again: answer ready. */
   z.object({ kind: z.literal('ready') }),
+  /** Every version that is known and not loaded, for the repository index and for callers who ask for one. */
+  z.object({ kind: z.literal('known'), models: z.array(KnownModel) }),
   /** The supervisor's answer to `feedback`. */
   z.object({
     kind: z.literal('feedback_result'),
@@ -46,6 +59,12 @@ export const ToServing = z.discriminatedUnion('kind', [
     error: z
       .object({ code: z.enum(errorCodes), message: z.string(), errors: z.array(FieldError).optional() })
       .optional(),
+  }),
+  /** The supervisor's answer to `repository`: done, or why not. */
+  z.object({
+    kind: z.literal('repository_result'),
+    requestId: RequestId,
+    error: z.object({ code: z.enum(errorCodes), message: z.string() }).optional(),
   }),
   /** A new caller; comes with the socket. */
   z.object({ kind: z.literal('connection') }),
@@ -73,6 +92,15 @@ export const ToSupervisor = z.discriminatedUnion('kind', [
   }),
   /** A caller's truth for an earlier prediction; the supervisor knows the predictions. */
   z.object({ kind: z.literal('feedback'), requestId: RequestId, inferenceId: z.string(), label: z.string() }),
+  /** A run does not return within its bound: only killing this process ends it. */
+  z.object({ kind: z.literal('stuck'), name: ModelName, version: ModelVersion }),
+  /** A caller asks to load or unload a model; the supervisor owns the store. Answered when it is done. */
+  z.object({
+    kind: z.literal('repository'),
+    requestId: RequestId,
+    action: z.enum(['load', 'unload']),
+    name: ModelName,
+  }),
   /** Every second. */
   z.object({ kind: z.literal('counts'), models: z.array(ServingCounts) }),
 ]);
@@ -84,6 +112,10 @@ export const ServingConfig = z.object({
   agentVersion: z.string().min(1),
   /** Upper bound on the inference threads of one model version; the cores when unset. */
   threads: z.number().int().min(1).max(1024).optional(),
+  /** Execution providers to try, in this order; the processor is always the last. */
+  providers: z.array(z.string().min(1)).optional(),
+  /** Where it is noted which model versions run at this moment, for the supervisor to read after a death. */
+  inflightPath: z.string().optional(),
   /** If set, local callers must send it as a bearer token. */
   token: z.string().min(1).optional(),
   logLevel: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']).default('info'),

@@ -1,10 +1,10 @@
 // The listening sockets of the agent. They belong to the supervising process, so they outlive the serving process.
-import { rmSync } from 'node:fs';
-import { createServer, type Server, type Socket } from 'node:net';
+import { chmodSync, rmSync, statSync } from 'node:fs';
+import { createConnection, createServer, type Server, type Socket } from 'node:net';
 import { AppError, messageOf } from '@edgeloop/shared/errors';
 
 export interface Listener {
-  /** Port that was taken. @throws AppError `conflict` when the address is in use */
+  /** Port that was taken. @throws AppError `conflict` when the port or the socket is in use; neither is taken then */
   start(): Promise<number>;
   /** No new callers from now on. */
   close(): void;
@@ -36,19 +36,40 @@ export function createListener({ host, port, socketPath, onConnection }: Listene
     servers.push(server);
     return server;
   };
+  const listenOnSocket = async (path: string): Promise<void> => {
+    await removeStale(path);
+    await listen({ path });
+    // Like a port of this machine, but for the user and the group only.
+    chmodSync(path, 0o660);
+  };
+  const close = (): void => {
+    for (const server of servers) server.close();
+  };
+  const giveUp = (error: unknown): never => {
+    close();
+    throw error;
+  };
   return {
     async start() {
       const server = await listen({ host, port });
-      if (socketPath !== undefined) {
-        // A killed agent leaves the name behind; the lock on the data folder says that nobody listens there.
-        rmSync(socketPath, { force: true });
-        await listen({ path: socketPath });
-      }
+      if (socketPath !== undefined) await listenOnSocket(socketPath).catch(giveUp);
       const address = server.address();
       return typeof address === 'object' && address !== null ? address.port : port;
     },
-    close() {
-      for (const server of servers) server.close();
-    },
+    close,
   };
+}
+
+/** A killed agent leaves its name behind, which nobody else could listen on. Anything but a dead socket stays. */
+async function removeStale(path: string): Promise<void> {
+  if (statSync(path, { throwIfNoEntry: false })?.isSocket() !== true) return;
+  const answers = await new Promise<boolean>((resolve) => {
+    const socket = createConnection({ path });
+    socket.once('error', () => resolve(false));
+    socket.once('connect', () => {
+      socket.destroy();
+      resolve(true);
+    });
+  });
+  if (!answers) rmSync(path, { force: true });
 }

@@ -1,101 +1,144 @@
 // `edgeloop-agent serve DIR`: a stand-alone inference server on a folder of models, with the same serving process and
 // no control plane; telemetry windows are not kept.
-import { readdir } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
-import { AppError, messageOf, parseJson } from '@edgeloop/shared/errors';
-import { GoldenSamples } from '@edgeloop/shared/golden';
+import { mkdirSync, mkdtempSync, rmSync, watch } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve, sep } from 'node:path';
+import { AppError, messageOf } from '@edgeloop/shared/errors';
 import { ModelName } from '@edgeloop/shared/identifiers';
-import { Manifest } from '@edgeloop/shared/manifest';
 import type { Logger } from 'pino';
+import { pause } from './backoff.ts';
 import type { Config } from './config.ts';
-import { readIfPresent } from './durable-files.ts';
-import type { ModelFiles } from './ipc.ts';
+import { type DeviceDatabase, openDatabase } from './database/open.ts';
+import { deviceFacts } from './device-facts.ts';
 import { createListener } from './listener.ts';
-import { createServingProcess, ServingGone } from './serving-process.ts';
-import { servingEnvironment } from './supervisor.ts';
+import { createFolderModels } from './models/folder.ts';
+import { createProofs } from './models/proofs.ts';
+import { proveModel } from './models/prove.ts';
+import { createQuarantine } from './models/quarantine.ts';
+import { createTuner } from './models/tuning.ts';
+import { servingEnvironment } from './serving-environment.ts';
+import { createServingProcess } from './serving-process.ts';
+
+/** A change shows itself within this even where the system tells nothing of it. */
+const lookEveryMs = 2000;
+/** A file that looks the same after this is taken for whole. */
+const settleMs = 400;
 
 /**
- * Serves the highest version of every model in `folder` until `signal` aborts, then drains.
- * @throws AppError `not_found` when the folder holds no model
+ * Serves the models in `folder`, and follows its changes, until `signal` aborts, then drains.
+ * @throws AppError `not_found` when there is no such folder
  */
 export async function serveFolder(folder: string, config: Config, log: Logger, signal: AbortSignal): Promise<void> {
-  const models = await modelsIn(resolve(folder), log);
-  if (models.length === 0)
-    throw new AppError('not_found', `${folder} holds no model; put one at ${join(folder, 'NAME', '1', 'model.onnx')}`);
+  const scratch = mkdtempSync(join(tmpdir(), 'edgeloop-serve-'));
+  const database = openLearnt(config, scratch, log);
+  try {
+    await serve({ folder: resolve(folder), config, scratch, database, log }, signal);
+  } finally {
+    database.$client.close();
+    rmSync(scratch, { recursive: true, force: true });
+  }
+}
+
+/** What was learnt about model files: of use to the next start, not needed by it. */
+function openLearnt({ dataDir }: Config, scratch: string, log: Logger): DeviceDatabase {
+  try {
+    mkdirSync(dataDir, { recursive: true, mode: 0o700 });
+    return openDatabase(join(dataDir, 'serve.db'), log);
+  } catch (error) {
+    log.warn({ dataDir, reason: messageOf(error) }, 'what is learnt about the models is forgotten at the end');
+    return openDatabase(join(scratch, 'serve.db'), log);
+  }
+}
+
+interface Parts {
+  folder: string;
+  config: Config;
+  /** A folder of this process alone. */
+  scratch: string;
+  database: DeviceDatabase;
+  log: Logger;
+}
+
+async function serve({ folder, config, scratch, database, log }: Parts, signal: AbortSignal): Promise<void> {
+  const stop = new AbortController();
+  const tuner = createTuner({ ...config, bounds: config.prove, database, cpuModel: deviceFacts().cpuModel, log });
+  const proofs = createProofs(database);
   const serving = createServingProcess({
-    marker: resolve(folder),
-    env: servingEnvironment(config, config.deviceId),
+    marker: folder,
+    ...servingEnvironment(config, config.deviceId, scratch),
     callTimeoutMs: Math.max(2 * config.prove.timeoutMs, 30_000),
+    silenceMs: config.silenceMs,
+    maxRssBytes: config.maxRssBytes,
     log,
-    restore: () => loadAll(serving, models, log),
-    onDied: async () => undefined,
-    onCounts: () => undefined,
+    restore: () => models.restore(),
+    settled: () => models.settled(),
+    onDied: async (death) => models.servingDied(death),
+    onCounts: (counts) => models.update(counts),
     onFeedback: async () => {
       throw new AppError('unsupported', 'feedback needs a control plane; this server was started with "serve"');
     },
+    onRepository: (action, name) => models.control(action, name),
+  });
+  const rounds = createRounds(() => models.look(), log);
+  const models = createFolderModels({
+    folder,
+    serving,
+    prove: (model) => proofs.once(model, () => proveModel(model, config.prove, stop.signal)),
+    async tuned(model, replaces) {
+      if (replaces) await tuner.tune(model, stop.signal);
+      const tuning = tuner.tuningOf(model.digest ?? '');
+      return tuning === undefined ? model : { ...model, tuning };
+    },
+    quarantine: createQuarantine(database, Date.now),
+    log,
+    lookSoon: rounds.soon,
   });
   const listener = createListener({ ...config, onConnection: (socket) => serving.hand(socket) });
   const port = await listener.start();
-  serving.start();
   log.info({ host: config.host, port, socketPath: config.socketPath }, 'listening');
-  await new Promise<void>((done) => {
-    if (signal.aborted) done();
-    signal.addEventListener('abort', () => done(), { once: true });
-  });
-  listener.close();
-  await serving.stop(config.drainMs);
-}
-
-async function loadAll(
-  serving: Pick<ReturnType<typeof createServingProcess>, 'load' | 'activate'>,
-  models: readonly ModelFiles[],
-  log: Logger,
-): Promise<void> {
-  for (const model of models) {
-    const { name, version } = model;
-    try {
-      await serving.load(model);
-      await serving.activate(name, version);
-      log.info({ model: name, version }, 'serves');
-    } catch (error) {
-      if (error instanceof ServingGone) throw error;
-      log.error({ model: name, version, reason: messageOf(error) }, 'cannot be served');
-    }
+  serving.start();
+  try {
+    await models.look();
+    await rounds.run(folder, signal);
+  } finally {
+    stop.abort();
+    listener.close();
+    await serving.stop(config.drainMs);
   }
 }
 
-/** The highest version of each model; one that cannot be read is named in the log and left out. */
-async function modelsIn(folder: string, log: Logger): Promise<ModelFiles[]> {
-  const models: ModelFiles[] = [];
-  for (const name of (await readdir(folder)).sort()) {
-    if (!ModelName.safeParse(name).success) continue;
-    try {
-      const model = await modelIn(folder, name);
-      if (model !== undefined) models.push(model);
-    } catch (error) {
-      log.error({ model: name, reason: messageOf(error) }, 'cannot be served');
-    }
-  }
-  return models;
-}
-
-async function modelIn(folder: string, name: string): Promise<ModelFiles | undefined> {
-  const entries = await readdir(join(folder, name), { withFileTypes: true }).catch(() => []);
-  const versions: number[] = [];
-  for (const entry of entries) {
-    if (!entry.isDirectory() || !/^[1-9]\d{0,9}$/.test(entry.name)) continue;
-    if ((await readdir(join(folder, name, entry.name))).includes('model.onnx')) versions.push(Number(entry.name));
-  }
-  if (versions.length === 0) return undefined;
-  const version = Math.max(...versions);
-  const own = join(folder, name, String(version));
-  const text = readIfPresent(join(own, 'model.json')) ?? readIfPresent(join(folder, name, 'model.json')) ?? '{}';
-  const golden = readIfPresent(join(own, 'golden.json'));
+/** Looks when the system tells of a change, when asked to, and now and then. */
+function createRounds(look: () => Promise<void>, log: Logger) {
+  let wake = new AbortController();
+  const soon = () => void setTimeout(() => wake.abort(), settleMs).unref();
   return {
-    name,
-    version,
-    path: join(own, 'model.onnx'),
-    manifest: parseJson(Manifest, text, `${name}/model.json`),
-    ...(golden === undefined ? {} : { golden: parseJson(GoldenSamples, golden, `${name}/${version}/golden.json`) }),
+    soon,
+    async run(folder: string, signal: AbortSignal): Promise<void> {
+      const watcher = watchFolder(folder, soon, log);
+      while (!signal.aborted) {
+        await pause(lookEveryMs, AbortSignal.any([signal, wake.signal]));
+        wake = new AbortController();
+        if (signal.aborted) break;
+        await look().catch((error: unknown) =>
+          log.error({ reason: messageOf(error) }, 'the folder is looked at later'),
+        );
+      }
+      watcher?.close();
+    },
   };
+}
+
+/** Not every file system tells of changes; then the rounds do. */
+function watchFolder(folder: string, onChange: () => void, log: Logger) {
+  const silent = (error: unknown) => log.debug({ reason: messageOf(error) }, 'changes are found by looking');
+  const changed = (_event: string, path: string | null) => {
+    // Beside the models there may be files of others; the agent's own data folder, for one.
+    if (path === null || ModelName.safeParse(path.split(sep)[0]).success) onChange();
+  };
+  try {
+    return watch(folder, { recursive: true }, changed).on('error', silent);
+  } catch (error) {
+    silent(error);
+    return undefined;
+  }
 }

@@ -1,5 +1,5 @@
-// Starts the serving process, watches it and starts it again; carries requests to it and sockets with callers on them.
-// While it is down callers wait in a bounded queue instead of being refused.
+// Starts the serving process, watches it and starts it again; what happens to callers and calls meanwhile is decided in
+// `waiting-callers.ts` and `serving-calls.ts`.
 import { type ChildProcess, fork } from 'node:child_process';
 import { rmSync } from 'node:fs';
 import type { Socket } from 'node:net';
@@ -10,12 +10,23 @@ import { AppError, messageOf } from '@edgeloop/shared/errors';
 import type { Logger } from 'pino';
 import { backoffMs, pause } from './backoff.ts';
 import { writeDurably } from './durable-files.ts';
-import { type ModelFiles, type ServingCounts, type ToServing, ToSupervisor } from './ipc.ts';
+import { type KnownModel, type ModelFiles, type ServingCounts, type ToServing, ToSupervisor } from './ipc.ts';
+import { createServingCalls, ServingGone } from './serving-calls.ts';
+import { type ServingWatch, watchServing } from './serving-watch.ts';
+import { createWaitingCallers } from './waiting-callers.ts';
+
+/** A model version that may have brought a death about. */
+export interface Suspect {
+  name: string;
+  version: number;
+}
 
 export interface Death {
-  /** By a fault of its own (a crash signal, an exit code), not by being killed from outside. */
+  /** By a fault of its own (a crash signal, an exit code, a bound), not by being killed from outside. */
   crashed: boolean;
   detail: string;
+  /** What ran or was being loaded; empty when the death was no model's doing or nothing is known. */
+  suspects: Suspect[];
 }
 
 export interface ServingProcessOptions {
@@ -25,13 +36,23 @@ export interface ServingProcessOptions {
   pidPath?: string;
   env: NodeJS.ProcessEnv;
   callTimeoutMs: number;
+  /** Silence after which it is killed. */
+  silenceMs: number;
+  maxRssBytes: number;
   log: Logger;
-  /** Puts a fresh process into the state that callers expect; called at every start. */
+  /** What was running when it died. */
+  inFlight(): Suspect[];
+  /** Puts a fresh process into the state that callers expect; called at every start, after `onDied` has ended. */
   restore(): Promise<void>;
+  /** Callers are let in before this resolves, but told that the server is not ready. */
+  settled(): Promise<void>;
+  /** Nothing is asked of the next process before this ends. */
   onDied(death: Death): Promise<void>;
   onCounts(counts: ServingCounts[]): void;
   /** @throws AppError that the caller is told */
   onFeedback(inferenceId: string, label: string): Promise<void>;
+  /** A caller of the port asks for a model to be loaded or unloaded. @throws AppError that the caller is told */
+  onRepository(action: 'load' | 'unload', name: string): Promise<void>;
 }
 
 export interface ServingProcess {
@@ -42,19 +63,23 @@ export interface ServingProcess {
   activate(name: string, version: number): Promise<void>;
   unload(name: string, version: number): Promise<void>;
   journal(path: string): Promise<void>;
+  /** Tells what is known and not loaded. */
+  tell(known: readonly KnownModel[]): void;
   hand(socket: Socket): void;
   /** Lets it finish what is in flight; kills it at the deadline. */
   stop(deadlineMs: number): Promise<void>;
 }
 
-type Call = Extract<ToServing, { kind: 'load' | 'activate' | 'unload' | 'journal' }>;
-type CallBody = Call extends infer Each ? (Each extends Call ? Omit<Each, 'requestId'> : never) : never;
+interface Fault {
+  detail: string;
+  /** Undefined: whatever was in flight. */
+  suspects?: Suspect[];
+}
 
-const waitingAtMost = 1024;
-const handAgainMs = 50;
 const restart = { firstMs: 100, mostMs: 10_000 };
 /** A process that lived this long starts its backoff anew. */
 const stableMs = 10_000;
+const startMs = 60_000;
 const crashSignals: readonly (NodeJS.Signals | null)[] = [
   'SIGFPE',
   'SIGSEGV',
@@ -65,26 +90,27 @@ const crashSignals: readonly (NodeJS.Signals | null)[] = [
 ];
 const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
 export const servingModulePath = fileURLToPath(new URL(`./serving.${extension}`, import.meta.url));
-
-/** What calls fail with while the process is not there; the same call may succeed after `up`. */
-export class ServingGone extends AppError {
-  constructor(detail: string) {
-    super('unavailable', `the serving process is not there: ${detail}`);
-  }
-}
+/** Its heap holds requests on their way, tensors are outside: small generations keep the resident set small. */
+const heapOptions = ['--max-semi-space-size=4'];
 
 export function createServingProcess(options: ServingProcessOptions): ServingProcess {
   const { log } = options;
-  const calls = new Map<number, { resolve(): void; reject(error: Error): void; timer: NodeJS.Timeout }>();
-  const waiting: Socket[] = [];
-  /** Sent, and not yet known to have left this process. */
-  const inTransit = new Set<Socket>();
+  const callers = createWaitingCallers();
+  const calls = createServingCalls({
+    timeoutMs: options.callTimeoutMs,
+    send,
+    onTimeout(body) {
+      const suspects = body.kind === 'load' ? [body.model] : [];
+      kill({ detail: `it did not answer "${body.kind}" within ${options.callTimeoutMs / 1000} s`, suspects });
+    },
+  });
   let child: ChildProcess | undefined;
+  let watch: ServingWatch | undefined;
   let started = false;
   let restored = false;
   const ending = new AbortController();
-  let fault: string | undefined;
-  let lastRequestId = 0;
+  let fault: Fault | undefined;
+  let handled: Promise<void> = Promise.resolve();
   const upWaiters: (() => void)[] = [];
   let running: Promise<void> = Promise.resolve();
 
@@ -94,95 +120,113 @@ export function createServingProcess(options: ServingProcessOptions): ServingPro
     });
   }
 
-  function call(body: CallBody): Promise<void> {
-    const target = child;
-    if (target === undefined || !started) return Promise.reject(new ServingGone('it is being started'));
-    lastRequestId += 1;
-    const requestId = lastRequestId;
-    return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => {
-        fault = `it did not answer "${body.kind}" within ${options.callTimeoutMs / 1000} s`;
-        target.kill('SIGKILL');
-      }, options.callTimeoutMs);
-      calls.set(requestId, { resolve, reject, timer });
-      send({ ...body, requestId });
-    });
+  function call(body: Parameters<typeof calls.call>[0]): Promise<void> {
+    if (child === undefined || !started) return Promise.reject(new ServingGone('it is being started'));
+    return calls.call(body);
+  }
+
+  function kill(why: Fault): void {
+    fault ??= why;
+    child?.kill('SIGKILL');
   }
 
   function receive(message: unknown, from: ChildProcess): void {
+    if (from !== child) return; // Said before it died and read after.
+    watch?.heard();
     const parsed = ToSupervisor.safeParse(message);
     if (!parsed.success) {
       log.error({ reason: parsed.error.message }, 'the serving process sent an unknown message');
       return;
     }
-    switch (parsed.data.kind) {
+    const said = parsed.data;
+    switch (said.kind) {
       case 'started':
-        started = true;
         void bringUp(from);
         break;
       case 'reply':
-        settle(parsed.data.requestId, parsed.data.error);
+        calls.settle(said);
         break;
       case 'counts':
-        options.onCounts(parsed.data.models);
+        options.onCounts(said.models);
         break;
+      case 'stuck': {
+        const { name, version } = said;
+        kill({ detail: `a run of model "${name}" version ${version} did not return`, suspects: [{ name, version }] });
+        break;
+      }
       case 'feedback':
-        void answerFeedback(parsed.data.requestId, parsed.data.inferenceId, parsed.data.label);
+        void answerFeedback(said.requestId, said.inferenceId, said.label);
+        break;
+      case 'repository':
+        void answerRepository(said.requestId, said.action, said.name);
     }
-  }
-
-  function settle(requestId: number, error: { code: AppError['code']; message: string } | undefined): void {
-    const pending = calls.get(requestId);
-    calls.delete(requestId);
-    clearTimeout(pending?.timer);
-    if (error === undefined) pending?.resolve();
-    else pending?.reject(new AppError(error.code, error.message));
   }
 
   async function answerFeedback(requestId: number, inferenceId: string, label: string): Promise<void> {
-    try {
-      await options.onFeedback(inferenceId, label);
-      send({ kind: 'feedback_result', requestId });
-    } catch (error) {
-      if (!(error instanceof AppError)) log.error({ err: error }, 'feedback failed');
-      const { code, errors } = error instanceof AppError ? error : { code: 'internal' as const, errors: [] };
-      send({ kind: 'feedback_result', requestId, error: { code, message: messageOf(error), errors } });
-    }
+    const error = await errorOf(options.onFeedback(inferenceId, label), log);
+    send({ kind: 'feedback_result', requestId, ...(error === undefined ? {} : { error }) });
+  }
+
+  async function answerRepository(requestId: number, action: 'load' | 'unload', name: string): Promise<void> {
+    const error = await errorOf(options.onRepository(action, name), log);
+    send({ kind: 'repository_result', requestId, ...(error === undefined ? {} : { error }) });
   }
 
   /** One life of the process, from its start to its end. */
   async function live(): Promise<Death> {
     const process_ = fork(servingModulePath, [options.marker], {
       env: options.env,
-      execArgv: sourceExecArgv(import.meta.url),
+      execArgv: [...sourceExecArgv(import.meta.url), ...heapOptions],
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
     });
     child = process_;
     fault = undefined;
     if (options.pidPath !== undefined && process_.pid !== undefined)
       writeDurably(options.pidPath, String(process_.pid));
-    const ended = new Promise<Death>((resolve) => {
-      process_.once('exit', (code, signal) => resolve(deathOf(code, signal, fault)));
-      process_.once('error', (error) => resolve({ crashed: true, detail: messageOf(error) }));
+    const ended = new Promise<{ code: number | null; signal: NodeJS.Signals | null; error?: Error }>((resolve) => {
+      process_.once('exit', (code, signal) => resolve({ code, signal }));
+      process_.once('error', (error) => resolve({ code: null, signal: null, error }));
     });
     process_.on('message', (message) => receive(message, process_));
-    const death = await ended;
+    watch = watchServing({ ...options, startMs, pid: process_.pid ?? 0, onFault });
+    const end = await ended;
+    watch.end();
+    const death = deathOf(end);
     started = false;
     restored = false;
     child = undefined;
-    for (const socket of inTransit) wait(socket);
-    inTransit.clear();
+    callers.gone();
     if (options.pidPath !== undefined) rmSync(options.pidPath, { force: true });
-    for (const requestId of [...calls.keys()]) {
-      const pending = calls.get(requestId);
-      calls.delete(requestId);
-      clearTimeout(pending?.timer);
-      pending?.reject(new ServingGone(death.detail));
-    }
+    calls.rejectAll(death.detail);
     return death;
   }
 
+  /** Silence is the HTTP thread's own doing; memory may be that of whatever runs. */
+  function onFault(reason: 'silence' | 'memory', detail: string): void {
+    kill(reason === 'silence' ? { detail, suspects: [] } : { detail });
+  }
+
+  function deathOf({
+    code,
+    signal,
+    error,
+  }: {
+    code: number | null;
+    signal: NodeJS.Signals | null;
+    error?: Error;
+  }): Death {
+    const crashed = fault !== undefined || error !== undefined || crashSignals.includes(signal) || (code ?? 0) !== 0;
+    const ended = signal === null ? `it ended with exit code ${code}` : `it was ended by ${signal}`;
+    const detail = fault?.detail ?? error?.message ?? ended;
+    if (!crashed) return { crashed, detail, suspects: [] };
+    const suspects = fault?.suspects ?? [...options.inFlight(), ...calls.loading()];
+    return { crashed, detail, suspects: distinct(suspects) };
+  }
+
   async function bringUp(fresh: ChildProcess): Promise<void> {
+    await handled;
+    if (child !== fresh) return;
+    started = true;
     try {
       await options.restore();
     } catch (error) {
@@ -193,9 +237,10 @@ export function createServingProcess(options: ServingProcessOptions): ServingPro
     }
     if (child !== fresh || ending.signal.aborted) return;
     restored = true;
-    send({ kind: 'ready' });
-    handWaiting();
+    callers.open(fresh);
     for (const resolve of upWaiters.splice(0)) resolve();
+    await options.settled();
+    if (child === fresh) send({ kind: 'ready' });
   }
 
   async function keepAlive(): Promise<void> {
@@ -203,46 +248,21 @@ export function createServingProcess(options: ServingProcessOptions): ServingPro
     while (!ending.signal.aborted) {
       const since = performance.now();
       const death = await live();
-      if (ending.signal.aborted) return;
+      if (ending.signal.aborted) break;
       failures = performance.now() - since > stableMs ? 1 : failures + 1;
-      log.error({ detail: death.detail, crashed: death.crashed }, 'the serving process died');
-      await options.onDied(death).catch((error: unknown) => log.error({ err: error }, 'a death was not handled whole'));
+      log.error({ ...death, suspects: death.suspects.map(({ name, version }) => `${name} ${version}`) }, diedMessage);
+      // The next process starts meanwhile; it is asked for nothing before this is done.
+      handled = options
+        .onDied(death)
+        .catch((error: unknown) => log.error({ err: error }, 'a death was not handled whole'));
       if (failures > 1) await pause(backoffMs(failures - 1, restart), ending.signal);
     }
-  }
-
-  function hand(socket: Socket): void {
-    const target = child;
-    if (socket.destroyed) return;
-    if (target === undefined || !restored || ending.signal.aborted) {
-      wait(socket);
-      return;
-    }
-    const message: ToServing = { kind: 'connection' };
-    inTransit.add(socket);
-    // Kept open here until it is on its way: what a dying process never took can be handed to the next one.
-    target.send(message, socket, { keepOpen: true }, (error) => {
-      if (!inTransit.delete(socket)) return;
-      if (error === null) socket.destroy();
-      else {
-        wait(socket);
-        if (target.connected) setTimeout(handWaiting, handAgainMs);
-      }
-    });
-  }
-
-  function handWaiting(): void {
-    for (const socket of waiting.splice(0)) hand(socket);
-  }
-
-  function wait(socket: Socket): void {
-    if (waiting.length >= waitingAtMost || ending.signal.aborted) socket.destroy();
-    else waiting.push(socket);
+    await handled;
   }
 
   async function stop(deadlineMs: number): Promise<void> {
     ending.abort();
-    for (const socket of waiting.splice(0)) socket.destroy();
+    callers.close();
     const target = child;
     send({ kind: 'stop' });
     const timer = setTimeout(() => {
@@ -273,13 +293,26 @@ export function createServingProcess(options: ServingProcessOptions): ServingPro
     activate: (name, version) => call({ kind: 'activate', name, version }),
     unload: (name, version) => call({ kind: 'unload', name, version }),
     journal: (path) => call({ kind: 'journal', path }),
-    hand,
+    tell: (known) => send({ kind: 'known', models: [...known] }),
+    hand: callers.hand,
     stop,
   };
 }
 
-function deathOf(code: number | null, signal: NodeJS.Signals | null, fault: string | undefined): Death {
-  if (fault !== undefined) return { crashed: true, detail: fault };
-  if (signal !== null) return { crashed: crashSignals.includes(signal), detail: `it was ended by ${signal}` };
-  return { crashed: code !== 0, detail: `it ended with exit code ${code}` };
+/** What a caller is told of a failure. */
+async function errorOf(work: Promise<void>, log: Logger) {
+  try {
+    await work;
+    return undefined;
+  } catch (error) {
+    if (!(error instanceof AppError)) log.error({ err: error }, 'a wish of a caller failed');
+    const { code, errors } = error instanceof AppError ? error : { code: 'internal' as const, errors: [] };
+    return { code, message: messageOf(error), errors };
+  }
+}
+
+const diedMessage = 'the serving process died';
+
+function distinct(suspects: readonly Suspect[]): Suspect[] {
+  return [...new Map(suspects.map(({ name, version }) => [`${name}@${version}`, { name, version }])).values()];
 }

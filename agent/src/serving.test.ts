@@ -114,7 +114,7 @@ describe('the serving process', () => {
     const { records } = decodeRecords(readFileSync(journal));
     const succeeded = records.filter(({ version, outcome }) => version === 2 && outcome === 'ok').length;
     const bad = await post(`${serving.url}/predict/sides`, { features: { a: 'x', b: 0 } });
-    expect(await bad.json()).toEqual({ error: 'feature "a" must be a number' });
+    expect(await bad.json()).toEqual({ error: 'feature "a" must be a number, not "x"' });
     expect(decodeRecords(readFileSync(next)).records).toMatchObject([{ outcome: 'invalid', rows: 0 }]);
     serving.said.length = 0;
     await vi.waitUntil(() => serving.said.some(({ kind }) => kind === 'counts'), { timeout: 3000 });
@@ -159,9 +159,12 @@ describe('the serving process', () => {
   });
 
   it('finishes what is in flight on stop, exits with 0 and leaves a whole journal', async () => {
-    const answers = Array.from({ length: 20 }, (_, i) =>
-      post(`${serving.url}/predict/sides`, { id: `last${i}`, features: { a: 1, b: i } }).then(
-        (answer) => answer.status,
+    // Callers that were not heard yet may be reset; they must not count as errors nobody looked at.
+    const answers = Promise.allSettled(
+      Array.from({ length: 20 }, (_, i) =>
+        post(`${serving.url}/predict/sides`, { id: `last${i}`, features: { a: 1, b: i } }).then(
+          (answer) => answer.status,
+        ),
       ),
     );
     const path = join(folder, 'journal-2');
@@ -171,9 +174,7 @@ describe('the serving process', () => {
     serving.tell({ kind: 'stop' });
     const [code] = await once(serving.child, 'exit');
     expect(code).toBe(0);
-    const statuses = (await Promise.allSettled(answers)).flatMap((answer) =>
-      answer.status === 'fulfilled' ? [answer.value] : [],
-    );
+    const statuses = (await answers).flatMap((answer) => (answer.status === 'fulfilled' ? [answer.value] : []));
     expect(statuses.length).toBeGreaterThan(0);
     expect(new Set(statuses)).toEqual(new Set([200]));
     const bytes = readFileSync(path);

@@ -2,20 +2,29 @@
 // models, and is told of what it needs to know; a model that kills the process takes nothing else with it.
 import { Socket } from 'node:net';
 import { AppError, messageOf, parse, parseJson } from '@edgeloop/shared/errors';
+import { getRequestListener } from '@hono/node-server';
 import { type Logger, pino } from 'pino';
 import { createEngine, type Engine } from './inference/engine.ts';
 import { ServingConfig, ToServing, type ToSupervisor } from './ipc.ts';
-import { createApp } from './server/app.ts';
+import { createKnownModels, type KnownModels } from './known-models.ts';
+import { createTokenCheck } from './server/access.ts';
+import { type AppDeps, createApp } from './server/app.ts';
 import { createFeedbackChannel, type FeedbackChannel } from './server/feedback.ts';
+import { createInferRoute } from './server/infer/route.ts';
+import type { InferenceFigures } from './server/inference-metrics.ts';
 import { createListener, type Listener } from './server/listener.ts';
 import { createMetrics } from './server/metrics.ts';
 import { createObserver, type Observer } from './server/observation.ts';
+import { createRepositoryChannel, type RepositoryChannel } from './server/repository.ts';
+import { createRequestLog } from './server/request-log.ts';
 import { createRecordWriter, type RecordWriter } from './telemetry/record-writer.ts';
 
 interface Serving {
   engine: Engine;
+  known: KnownModels;
   journal: RecordWriter;
   feedback: FeedbackChannel;
+  repository: RepositoryChannel;
   listener: Listener;
   observer: Observer;
   log: Logger;
@@ -33,43 +42,57 @@ function compose(config: ServingConfig): Serving {
   const log = pino({ level: config.logLevel, base: { process: 'serving' } }, pino.destination({ dest: 2, sync: true }));
   const engine = createEngine({
     threads: config.threads,
+    providers: config.providers,
+    inflightPath: config.inflightPath,
+    onStuck: (model) => send({ kind: 'stuck', ...model }),
     onCrash: (model, error) => log.error({ ...model, err: error }, 'a worker thread died'),
   });
   const journal = createRecordWriter({
     nowMs,
     onFailure: (error) => log.error({ err: error }, 'the telemetry journal cannot be written; answers go on'),
   });
-  const metrics = createMetrics({
-    queueDepths: () =>
-      engine.list().map(({ name, version, model }) => ({ model: name, version, depth: model.batcher.depth() })),
-    journal: journal.status,
-  });
+  const metrics = createMetrics({ figures: () => figuresOf(engine, observer), journal: journal.status });
   const observer = createObserver({ append: journal.append, metrics, now: Date.now, nowMs });
   const feedback = createFeedbackChannel(send);
+  const repository = createRepositoryChannel(send);
+  const known = createKnownModels(engine);
   let ready = false;
-  const app = createApp({
-    engine,
+  const listener = createHttp({
+    engine: known.engine,
+    notLoaded: known.list,
     observer,
     metrics,
     feedback,
+    repository,
     nowMs,
     isReady: () => ready && allActive(engine),
     agentVersion: config.agentVersion,
     token: config.token,
+    logLevel: config.logLevel,
+    log: createRequestLog(log),
     onUnexpected: (error) => log.error({ err: error }, 'a request failed'),
   });
   const setReady = (): void => {
     ready = true;
   };
-  return {
-    engine,
-    journal,
-    feedback,
-    observer,
-    log,
-    setReady,
-    listener: createListener((request) => app.fetch(request)),
-  };
+  return { engine, known, journal, feedback, repository, observer, log, setReady, listener };
+}
+
+/** Inference requests are answered by Node's server itself, everything else by hono. */
+function createHttp(deps: AppDeps): Listener {
+  const app = createApp(deps);
+  const others = getRequestListener((request) => app.fetch(request));
+  return createListener(createInferRoute({ ...deps, checkToken: createTokenCheck(deps.token) }, others));
+}
+
+function figuresOf(engine: Engine, observer: Observer): InferenceFigures[] {
+  return engine.list().map(({ name, version, model }) => ({
+    model: name,
+    version,
+    tally: observer.tally(model),
+    runs: model.batcher.runs(),
+    depth: model.batcher.depth(),
+  }));
 }
 
 /** A version may be warm beside the active one, but every model must have an active one. */
@@ -95,8 +118,12 @@ async function handle(serving: Serving, message: ToServing, socket: unknown): Pr
       return replyTo(message.requestId, serving.log, () => journal.switchTo(message.path));
     case 'ready':
       return serving.setReady();
+    case 'known':
+      return serving.known.set(message.models);
     case 'feedback_result':
       return serving.feedback.settle(message);
+    case 'repository_result':
+      return serving.repository.settle(message);
     case 'stop':
       return stop(serving);
   }

@@ -16,14 +16,16 @@ import { enrol } from './identity/enrol.ts';
 import { type Identity, readIdentity } from './identity/identity.ts';
 import { deviceKey } from './identity/key.ts';
 import { keepRenewed } from './identity/renewal.ts';
-import type { ServingConfig } from './ipc.ts';
 import { endLeftover } from './leftover.ts';
 import { createLink, type LinkCredentials } from './link/session.ts';
 import { createListener } from './listener.ts';
 import { createActivation } from './models/activation.ts';
 import { proveModel } from './models/prove.ts';
+import { createQuarantine } from './models/quarantine.ts';
 import { createStateStore } from './models/state-store.ts';
 import { createModelStore } from './models/store.ts';
+import { createTuner } from './models/tuning.ts';
+import { servingEnvironment } from './serving-environment.ts';
 import { createServingProcess, servingModulePath } from './serving-process.ts';
 import { createTelemetry } from './telemetry/telemetry.ts';
 
@@ -54,13 +56,6 @@ export async function runSupervisor(config: Config, log: Logger, signal: AbortSi
   }
 }
 
-/** How the serving process is started. */
-export function servingEnvironment(config: Config, deviceId: string): NodeJS.ProcessEnv {
-  const { threads, token, logLevel } = config;
-  const serving: ServingConfig = { deviceId, agentVersion, threads, token, logLevel };
-  return { ...process.env, ORT_DISABLE_TELEMETRY: '1', EDGELOOP_SERVING_CONFIG: JSON.stringify(serving) };
-}
-
 function compose(config: Config, log: Logger, database: ReturnType<typeof openDatabase>, pidPath: string) {
   const identityFolder = join(config.dataDir, 'identity');
   const addressPath = join(config.dataDir, 'agent.json');
@@ -84,13 +79,16 @@ function compose(config: Config, log: Logger, database: ReturnType<typeof openDa
   const serving = createServingProcess({
     marker: config.dataDir,
     pidPath,
-    env: servingEnvironment(config, identity?.deviceId ?? config.deviceId),
+    ...servingEnvironment(config, identity?.deviceId ?? config.deviceId, config.dataDir),
     callTimeoutMs: Math.max(2 * config.prove.timeoutMs, 30_000),
+    silenceMs: config.silenceMs,
+    maxRssBytes: config.maxRssBytes,
     log,
     async restore() {
       await telemetry.opened();
       await activation.restore();
     },
+    settled: async () => undefined,
     async onDied(death) {
       // Judged first: the next start must not wait for the telemetry of the last.
       activation.servingDied(death);
@@ -98,7 +96,14 @@ function compose(config: Config, log: Logger, database: ReturnType<typeof openDa
     },
     onCounts: (counts) => activation.update(counts),
     onFeedback: telemetry.feedback,
+    async onRepository() {
+      throw new AppError(
+        'unsupported',
+        'this agent belongs to a fleet: its control plane decides which models run here',
+      );
+    },
   });
+  const tuner = createTuner({ ...config, bounds: config.prove, database, cpuModel: facts.cpuModel, log });
   const activation = createActivation({
     states: createStateStore(database, log),
     store,
@@ -106,6 +111,9 @@ function compose(config: Config, log: Logger, database: ReturnType<typeof openDa
     source: () =>
       port === undefined || identity === undefined ? undefined : { port, store, fleetKey: identity.fleetKey },
     prove: (model, signal) => proveModel(model, config.prove, signal),
+    tuningOf: tuner.tuningOf,
+    tune: tuner.tune,
+    quarantine: createQuarantine(database, Date.now),
     probationMs: config.probationMs,
     log,
     onChange: () => link.reportSoon(),

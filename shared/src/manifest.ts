@@ -1,9 +1,11 @@
 // `model.json`: what people say about a model that its ONNX file does not. Everything is optional.
 import { z } from 'zod';
+import { ModelVersion } from './identifiers.ts';
 import { ReferenceProfile } from './profile.ts';
 
 export const tasks = ['classification', 'regression', 'detection', 'anomaly', 'generic'] as const;
 
+/** A picture becomes `(pixel * scale - mean) / std` per channel; a UINT8 input takes the pixels as they are. */
 export const ImageInput = z.strictObject({
   width: z.number().int().min(1).max(16384),
   height: z.number().int().min(1).max(16384),
@@ -17,18 +19,59 @@ export const ImageInput = z.strictObject({
     .max(4)
     .default([]),
 });
+export type ImageInput = z.infer<typeof ImageInput>;
+
+/** Mono samples from -1 to 1 along the last dimension. */
+export const AudioInput = z.strictObject({
+  /** Samples a second; recordings of another rate are refused. */
+  sampleRate: z.number().int().min(1).max(768_000),
+  /** How many samples the model takes at once, where its tensor leaves that free. */
+  samples: z.number().int().min(1).max(100_000_000).optional(),
+});
+export type AudioInput = z.infer<typeof AudioInput>;
+
+const Constant = z.union([z.number(), z.boolean(), z.string().max(1000)]);
 
 export const InputManifest = z.strictObject({
   /** Names of the values along the last dimension. */
   features: z.array(z.string().min(1).max(200)).min(1).max(65536).optional(),
   image: ImageInput.optional(),
+  audio: AudioInput.optional(),
+  /** What the input gets from `/predict` when its caller says nothing: one value for all elements, or a flat list. */
+  value: z.union([Constant, z.array(Constant).min(1).max(1_048_576)]).optional(),
 });
+export type InputManifest = z.infer<typeof InputManifest>;
+
+/** How the outputs of a detector become boxes. */
+export const DetectionOutputs = z.strictObject({
+  /** Output with four numbers a box. */
+  boxes: z.string(),
+  /** Output with a score per class for each box, or one score a box. */
+  scores: z.string(),
+  /** Output with the class of each box, for models that give one score a box. */
+  classes: z.string().optional(),
+  format: z.enum(['xyxy', 'cxcywh', 'yxyx']).default('xyxy'),
+  /** Coordinates from 0 to 1 rather than in pixels of the model's input. */
+  normalised: z.boolean().default(true),
+  scoreThreshold: z.number().min(0).max(1).default(0.5),
+  /** Of two boxes of one class that overlap more than this, the one with the lower score is left out. */
+  iouThreshold: z.number().min(0).max(1).default(0.45),
+  maxDetections: z.number().int().min(1).max(1000).default(100),
+  /** Place of the class that means "nothing here". */
+  background: z.number().int().min(0).optional(),
+});
+export type DetectionOutputs = z.infer<typeof DetectionOutputs>;
 
 export const OutputsManifest = z.strictObject({
-  /** Class names, in the order of the scores. */
+  /** Class names, in the order of the scores; names of the values of a regression. */
   labels: z.array(z.string().min(1).max(200)).min(1).max(65536).optional(),
   /** The output tensor that holds a score per class; found by shape when unset. */
   scores: z.string().optional(),
+  /** What makes probabilities of the scores, where the model itself does not. */
+  activation: z.enum(['softmax', 'sigmoid']).optional(),
+  detection: DetectionOutputs.optional(),
+  /** Anomaly scores from this one on are anomalous. */
+  threshold: z.number().optional(),
 });
 
 export const CapturePolicy = z.strictObject({
@@ -52,8 +95,20 @@ export const Manifest = z.strictObject({
       maxDelayMs: z.number().min(0).max(1000).default(0),
     })
     .prefault({}),
+  /** Stand-alone serving only: which versions in the folder are served; the highest one when unset. */
+  versions: z
+    .union([
+      z.literal('all'),
+      z.strictObject({ latest: z.number().int().min(1).max(1000) }),
+      z.array(ModelVersion).min(1).max(1000),
+    ])
+    .optional(),
   /** Parallel copies of the model; as many as fit the device when unset. */
   instances: z.number().int().min(1).max(64).optional(),
+  /** ONNX Runtime's execution providers to try in this order before the CPU, for example `cuda` or `coreml`. */
+  providers: z.array(z.string().min(1).max(50)).max(8).optional(),
+  /** Longest time of one run in milliseconds; a model that exceeds it is ended with its process. */
+  maxRunMs: z.number().int().min(10).max(3_600_000).default(30_000),
   isolation: z.enum(['shared', 'process']).default('shared'),
   capture: CapturePolicy.prefault({}),
   monitoring: z.strictObject({ reference: ReferenceProfile.optional() }).prefault({}),

@@ -170,7 +170,7 @@ async function endBy(program: Program, signal: NodeJS.Signals): Promise<void> {
 }
 
 /** Free ports of this machine; none is given twice. */
-async function freePorts(count: number): Promise<number[]> {
+export async function freePorts(count: number): Promise<number[]> {
   const servers = await Promise.all(Array.from({ length: count }, listenAnywhere));
   return Promise.all(servers.map(async ({ port, close }) => close().then(() => port)));
 }

@@ -17,4 +17,15 @@ export const migrations: readonly string[] = [
   );
   CREATE INDEX samples_by_reason ON samples (reason, ordinal);
   `,
+  `
+  CREATE TABLE deaths (
+    digest TEXT PRIMARY KEY, word TEXT NOT NULL, name TEXT NOT NULL, version INTEGER NOT NULL, count INTEGER NOT NULL,
+    at INTEGER NOT NULL, detail TEXT NOT NULL, quarantined INTEGER NOT NULL
+  );
+  CREATE TABLE tunings (
+    digest TEXT NOT NULL, hardware TEXT NOT NULL, tuning TEXT NOT NULL, at INTEGER NOT NULL,
+    PRIMARY KEY (digest, hardware)
+  );
+  CREATE TABLE proofs (digest TEXT PRIMARY KEY, at INTEGER NOT NULL) WITHOUT ROWID;
+  `,
 ];

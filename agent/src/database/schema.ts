@@ -1,5 +1,5 @@
 // The device's tables. JSON columns are parsed by their owners, because an older agent may have written them.
-import { blob, index, integer, real, sqliteTable, text } from 'drizzle-orm/sqlite-core';
+import { blob, index, integer, primaryKey, real, sqliteTable, text } from 'drizzle-orm/sqlite-core';
 
 /** Single values: epoch of the outbox, counters, what is desired. */
 export const facts = sqliteTable('facts', { key: text().primaryKey(), value: text().notNull() });
@@ -44,3 +44,31 @@ export const samples = sqliteTable(
   },
   (table) => [index('samples_by_reason').on(table.reason, table.ordinal)],
 );
+
+/** Deaths of the serving process while a model file ran, by the file's SHA-256, and on whose word it was there. */
+export const deaths = sqliteTable('deaths', {
+  digest: text().primaryKey(),
+  /** The rollout in a fleet, empty in a folder: another word is another chance. */
+  word: text().notNull(),
+  name: text().notNull(),
+  version: integer().notNull(),
+  count: integer().notNull(),
+  at: integer().notNull(),
+  detail: text().notNull(),
+  quarantined: integer({ mode: 'boolean' }).notNull(),
+});
+
+/** How a model file runs best on this hardware, as measured. */
+export const tunings = sqliteTable(
+  'tunings',
+  {
+    digest: text().notNull(),
+    hardware: text().notNull(),
+    tuning: text().notNull(),
+    at: integer().notNull(),
+  },
+  (table) => [primaryKey({ columns: [table.digest, table.hardware] })],
+);
+
+/** Model files by SHA-256 whose proof held on this device. */
+export const proofs = sqliteTable('proofs', { digest: text().primaryKey(), at: integer().notNull() });

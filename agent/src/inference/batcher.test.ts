@@ -1,104 +1,222 @@
 import { describe, expect, it, vi } from 'vitest';
-import { type BatcherOptions, createBatcher } from './batcher.ts';
-import type { RunResult } from './pool.ts';
+import { type BatcherOptions, createBatcher, type Dispatchable } from './batcher.ts';
+import { createDispatcher } from './dispatcher.ts';
+import type { Lane } from './lane.ts';
 import type { NamedTensor } from './tensors.ts';
+import type { Job } from './worker-thread.ts';
 
 const row = (value: number, rows = 1): NamedTensor[] => [
   { name: 'x', datatype: 'FP32', shape: [rows, 1], data: new Float32Array(rows).fill(value) },
 ];
 
-/** Runs that end when the test says so. */
-function heldRuns() {
-  const runs: { rows: number; finish(): void; fail(): void }[] = [];
-  const run = (inputs: readonly NamedTensor[]) =>
-    new Promise<RunResult>((resolve, reject) =>
-      runs.push({
-        rows: inputs[0]?.shape[0] ?? 0,
-        finish: () => resolve({ outputs: [...inputs], runMs: 1 }),
-        fail: () => reject(new Error('boom')),
-      }),
-    );
-  return { runs, run };
+/** A thread with room for so many jobs, which end when the test says so. */
+function heldLane(room = 1): { lane: Lane; jobs: Job[]; finish(count?: number, runMs?: number): void } {
+  const jobs: Job[] = [];
+  const cancelled = new Set<Job>();
+  const lane: Lane = {
+    plannedMs: 0,
+    opening: false,
+    late: false,
+    full: false,
+    thread: {
+      submit: (job) => (jobs.length < room ? jobs.push(job) - 1 : undefined),
+      cancel: (handle) => {
+        const job = jobs[handle];
+        if (!job || handle === 0) return false;
+        cancelled.add(job);
+        return true;
+      },
+      depth: () => jobs.length,
+      open: () => Promise.reject(new Error('not here')),
+      close: () => Promise.resolve(),
+      end: () => Promise.resolve(),
+      wake: () => undefined,
+      drain: () => undefined,
+      takeBack: () => undefined,
+      runs: () => 0,
+      running: () => 0,
+    },
+  };
+  const finish = (count = 1, runMs = 1): void => {
+    lane.full = false;
+    for (const job of jobs.splice(0, count)) {
+      if (cancelled.has(job)) continue;
+      const outcome = { startedAtMs: 0, inputMs: 0, runMs, outputMs: 0, runRows: Math.max(job.rows, 1) };
+      job.settle({ kind: 'done', outputs: [...job.inputs], outcome });
+    }
+  };
+  return { lane, jobs, finish };
 }
 
-const options = (run: BatcherOptions['run'], more: Partial<BatcherOptions> = {}): BatcherOptions => ({
-  run,
-  instances: 1,
-  policy: { maxBatch: 4, maxDelayMs: 0 },
-  batchable: true,
-  maxQueued: 100,
-  maxQueuedBytes: 1000,
-  ...more,
-});
+const signature = {
+  inputs: [{ name: 'x', datatype: 'FP32' as const, shape: [-1, 1] }],
+  outputs: [{ name: 'y', datatype: 'FP32' as const, shape: [-1, 1] }],
+};
+
+function served(lanes: Lane[], more: Partial<BatcherOptions> = {}) {
+  const dispatcher = createDispatcher();
+  const model = addModel(dispatcher, lanes, more);
+  return { dispatcher, model, submit: model.batcher.submit };
+}
+
+function addModel(
+  dispatcher: ReturnType<typeof createDispatcher>,
+  lanes: Lane[],
+  more: Partial<BatcherOptions> = {},
+): Dispatchable {
+  const model = createBatcher({
+    id: 1,
+    signature,
+    batchable: true,
+    policy: { maxBatch: 4, maxDelayMs: 0 },
+    maxQueued: 100,
+    bytesFree: () => 1000 - dispatcher.waitingBytes(),
+    pump: dispatcher.pump,
+    ...more,
+  });
+  model.setLanes(lanes);
+  dispatcher.add(model);
+  return model;
+}
+
+const firstValue = (job: Job | undefined): unknown => job?.inputs[0]?.data[0];
 
 describe('the batcher', () => {
-  it('runs a lone request at once, and those that came meanwhile together', async () => {
-    const { runs, run } = heldRuns();
-    const batcher = createBatcher(options(run));
-    const answers = [1, 2, 3, 4].map((value) => batcher.submit(row(value)));
-    expect(runs.map(({ rows }) => rows)).toEqual([1]);
-    expect(batcher.depth()).toBe(3);
-    runs[0]?.finish();
-    await vi.waitUntil(() => runs.length === 2);
-    expect(runs[1]?.rows).toBe(3);
-    runs[1]?.finish();
-    const values = (await Promise.all(answers)).map(({ outputs }) => outputs[0]?.data);
-    expect(values).toEqual([1, 2, 3, 4].map((value) => Float32Array.of(value)));
-    expect([...batcher.runs()]).toEqual([
-      [1, 1],
-      [3, 1],
-    ]);
+  it('hands a lone request over at once, and answers each with its own', async () => {
+    const { lane, jobs, finish } = heldLane(8);
+    const { submit, model } = served([lane]);
+    const first = submit(row(1));
+    await vi.waitUntil(() => jobs.length === 1);
+    expect(model.batcher.depth()).toBe(0);
+    finish();
+    await expect(first).resolves.toMatchObject({ outputs: row(1), runMs: 1 });
+    expect(model.batcher.statistics()).toMatchObject({ inferenceCount: 1, executionCount: 1, success: { count: 1 } });
   });
 
-  it('runs each alone when a run of several fails, so that one does not spoil the others', async () => {
-    const { runs, run } = heldRuns();
-    const batcher = createBatcher(options(run));
-    const settled = Promise.allSettled([1, 2, 3].map((value) => batcher.submit(row(value))));
-    runs[0]?.finish();
-    await vi.waitUntil(() => runs.length === 2);
-    runs[1]?.fail();
-    await vi.waitUntil(() => runs.length === 3);
-    runs[2]?.fail();
-    await vi.waitUntil(() => runs.length === 4);
-    runs[3]?.finish();
-    expect((await settled).map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'fulfilled']);
+  it('keeps what is beyond the next run, so that priorities, deadlines and other models get their say', async () => {
+    const { lane, jobs, finish } = heldLane(256);
+    const { submit, model, dispatcher } = served([lane]);
+    const answers = [5, 4, 3, 2, 1, 0].map((priority) => submit(row(priority), { priority }));
+    const before = jobs.length;
+    expect(before).toBeLessThan(6);
+    expect(model.batcher.depth()).toBe(6 - before);
+    finish(before);
+    dispatcher.pump();
+    expect(firstValue(jobs[0])).toBe(0);
+    while (jobs.length > 0) {
+      finish(jobs.length);
+      dispatcher.pump();
+    }
+    await Promise.all(answers);
   });
 
-  it('stops sharing runs when the model gives no row for each row', async () => {
-    const rowsRun: number[] = [];
-    const run = async (inputs: readonly NamedTensor[]) => {
-      rowsRun.push(inputs[0]?.shape[0] ?? 0);
-      await new Promise(setImmediate);
-      return { outputs: row(7), runMs: 1 };
-    };
-    const batcher = createBatcher(options(run));
-    const submitThree = () => Promise.all([1, 2, 3].map((value) => batcher.submit(row(value))));
-    for (const { outputs } of await submitThree()) expect(outputs).toEqual(row(7));
-    expect(rowsRun).toEqual([1, 2, 1, 1]);
-    await submitThree();
-    expect(rowsRun).toEqual([1, 2, 1, 1, 1, 1, 1]);
+  it('drops what its caller left or its deadline passed, waiting or handed over, and never what runs', async () => {
+    const { lane, jobs, finish } = heldLane(2);
+    const { submit, model, dispatcher } = served([lane], { policy: { maxBatch: 1, maxDelayMs: 0 } });
+    const leaving = new AbortController();
+    const deadline = performance.now() + 20;
+    const running = submit(row(1), { signal: leaving.signal });
+    const handedOver = submit(row(2), { signal: leaving.signal });
+    const waiting = submit(row(3), { signal: leaving.signal });
+    const late = submit(row(4), { deadline });
+    const patient = submit(row(5));
+    expect(jobs).toHaveLength(2);
+    leaving.abort();
+    await expect(handedOver).rejects.toMatchObject({ code: 'unavailable' });
+    await expect(waiting).rejects.toMatchObject({ code: 'unavailable' });
+    await expect(late).rejects.toMatchObject({ code: 'timeout' });
+    finish(2);
+    dispatcher.pump();
+    finish();
+    await expect(running).resolves.toMatchObject({ outputs: row(1) });
+    await expect(patient).resolves.toMatchObject({ outputs: row(5) });
+    expect(model.batcher.statistics()).toMatchObject({ cancelled: 2, expired: 1, success: { count: 2 } });
+    await expect(submit(row(6), { deadline: performance.now() - 1 })).rejects.toMatchObject({ code: 'timeout' });
+    await expect(submit(row(6), { signal: AbortSignal.abort() })).rejects.toMatchObject({ code: 'unavailable' });
+    expect(jobs).toHaveLength(0);
   });
 
   it('refuses with a time to come back when its queue is full, by count and by bytes', async () => {
-    const byCount = createBatcher(options(heldRuns().run, { maxQueued: 2 }));
+    const byCount = served([heldLane(1).lane], { maxQueued: 2 });
     for (const value of [1, 2, 3]) void byCount.submit(row(value));
     await expect(byCount.submit(row(4))).rejects.toMatchObject({ code: 'unavailable', retryAfterSeconds: 1 });
-    const byBytes = createBatcher(options(heldRuns().run, { maxQueuedBytes: 100 }));
-    void byBytes.submit(row(1, 1000));
-    void byBytes.submit(row(1, 20));
-    await expect(byBytes.submit(row(4, 20))).rejects.toMatchObject({ code: 'unavailable' });
+    const byBytes = served([heldLane(1).lane]);
+    for (const rows of [1, 200, 20]) void byBytes.submit(row(1, rows));
+    await expect(byBytes.submit(row(4, 40))).rejects.toMatchObject({ code: 'unavailable' });
+    expect(byBytes.model.batcher.statistics().rejected).toBe(1);
   });
 
   it('waits for company when told to, and not for ever', async () => {
-    const { runs, run } = heldRuns();
-    const batcher = createBatcher(options(run, { policy: { maxBatch: 2, maxDelayMs: 20 } }));
-    void batcher.submit(row(1));
-    expect(runs).toHaveLength(0);
-    void batcher.submit(row(2));
-    expect(runs.map(({ rows }) => rows)).toEqual([2]);
-    runs[0]?.finish();
-    void batcher.submit(row(3));
-    await vi.waitUntil(() => runs.length === 2);
-    expect(runs[1]?.rows).toBe(1);
+    const { lane, jobs, finish } = heldLane(8);
+    const { submit, model } = served([lane], { policy: { maxBatch: 1, maxDelayMs: 0 } });
+    void submit(row(0));
+    finish();
+    const patient = served([lane], { policy: { maxBatch: 2, maxDelayMs: 20 } });
+    // The first sizes are tried one after the other, so the cap is 1 at first.
+    for (let i = 0; i < 5; i++) {
+      const answer = patient.submit(row(i));
+      await vi.waitUntil(() => jobs.length === 1);
+      finish();
+      await answer;
+    }
+    void patient.submit(row(1));
+    expect(jobs).toHaveLength(0);
+    await vi.waitUntil(() => jobs.length === 1);
+    void patient.submit(row(2));
+    void patient.submit(row(3));
+    expect(jobs).toHaveLength(3);
+    expect(model.batcher.depth()).toBe(0);
+  });
+
+  it('refuses data that does not fill its shape, and strings that would be cut', async () => {
+    const { submit } = served([heldLane().lane]);
+    const short: NamedTensor = { name: 'x', datatype: 'FP32', shape: [3, 1], data: new Float32Array(2) };
+    await expect(submit([short])).rejects.toMatchObject({ code: 'invalid_request' });
+    const cut: NamedTensor = { name: 'x', datatype: 'BYTES', shape: [1, 1], data: ['a\0b'] };
+    await expect(submit([cut])).rejects.toThrow('NUL');
+  });
+
+  it('runs elsewhere what a thread that died had not begun', async () => {
+    const dead = heldLane(4);
+    const { submit, model } = served([dead.lane]);
+    const answer = submit(row(7));
+    const other = heldLane(4);
+    model.setLanes([other.lane]);
+    dead.jobs[0]?.settle({ kind: 'lost' });
+    expect(firstValue(other.jobs[0])).toBe(7);
+    other.finish();
+    await expect(answer).resolves.toMatchObject({ outputs: row(7) });
+  });
+});
+
+describe('the dispatcher', () => {
+  it('gives models that share a thread the same time, whatever they ask for', async () => {
+    const { lane, jobs, finish } = heldLane(1);
+    const dispatcher = createDispatcher();
+    const models = [1, 2].map((id) =>
+      addModel(dispatcher, [lane], {
+        id,
+        maxQueued: 1000,
+        bytesFree: () => 1e9,
+        policy: { maxBatch: 1, maxDelayMs: 0 },
+      }),
+    );
+    const [greedy, modest] = models;
+    for (let i = 0; i < 400; i++) void greedy?.batcher.submit(row(i));
+    for (let i = 0; i < 50; i++) void modest?.batcher.submit(row(i));
+    const given = new Map([
+      [1, 0],
+      [2, 0],
+    ]);
+    // The greedy one takes three times as long a run.
+    for (let i = 0; i < 100; i++) {
+      const id = jobs[0]?.model ?? 0;
+      const runMs = id === 1 ? 3 : 1;
+      given.set(id, (given.get(id) ?? 0) + runMs);
+      finish(1, runMs);
+      dispatcher.pump();
+    }
+    expect(modest?.batcher.depth()).toBe(0);
+    expect(given.get(2)).toBe(50);
   });
 });

@@ -1,19 +1,35 @@
-// Hands requests of one model version to its free workers: at once while one is free, else from a bounded queue.
+// The requests of one model version: takes them in, hands them to worker threads when the dispatcher says so, and
+// answers them. Requests that wait while the threads are busy are run together by the thread that takes them.
 import { AppError } from '@edgeloop/shared/errors';
-import { type BatchPolicy, batchKey, joinInputs, planBatch, splitOutputs, type Waiting } from './batching.ts';
-import type { RunResult } from './pool.ts';
-import { type NamedTensor, sizeBytes } from './tensors.ts';
+import type { ModelSignature } from '@edgeloop/shared/tensors';
+import { createBatchSize } from './batch-size.ts';
+import { createEstimates } from './estimates.ts';
+import type { Lane } from './lane.ts';
+import { createRequestQueue, type Queued } from './request-queue.ts';
+import { toSharedMs } from './shared-clock.ts';
+import { createStatistics, type ModelStatistics } from './statistics.ts';
+import { checkData, type NamedTensor, sizeBytes } from './tensors.ts';
+import type { Ending } from './worker-thread.ts';
 
 export interface BatcherOptions {
-  /** Runs on a worker; at most `instances` at once. */
-  run(inputs: readonly NamedTensor[]): Promise<RunResult>;
-  instances: number;
-  policy: BatchPolicy;
+  /** What the rings call the model. */
+  id: number;
+  signature: ModelSignature;
   /** Whether requests may share a run at all. */
   batchable: boolean;
-  /** Bounds of what waits while all workers are busy. */
+  policy: BatchPolicy;
   maxQueued: number;
-  maxQueuedBytes: number;
+  /** Room for so many more bytes of waiting inputs; shared by all models. */
+  bytesFree(): number;
+  /** Something waits: hand it to a thread. */
+  pump(): void;
+}
+
+interface BatchPolicy {
+  /** Most rows in one run; a request with more rows runs alone. */
+  maxBatch: number;
+  /** How long the first request may wait for company while a worker is free. */
+  maxDelayMs: number;
 }
 
 export interface InferenceResult {
@@ -24,120 +40,252 @@ export interface InferenceResult {
   runMs: number;
 }
 
+export interface RunOptions {
+  /** The caller is gone: a request that has not begun to run is dropped. */
+  signal?: AbortSignal | undefined;
+  /** Milliseconds of `performance.now()`. Work that has not begun by then is dropped with `timeout`. */
+  deadline?: number | undefined;
+  /** Among waiting requests of one model the lowest number runs first; 0 (the default) is the highest priority. */
+  priority?: number | undefined;
+}
+
 export interface Batcher {
-  /** Inputs must have been checked. Throws `unavailable` when the queue is full, and what the run throws. */
-  submit(inputs: readonly NamedTensor[]): Promise<InferenceResult>;
+  /**
+   * Inputs must be in the order of the signature and fit it. Throws `unavailable` when the queue is full or the caller
+   * has left, `timeout` when the deadline passed before it ran, and what the run throws.
+   */
+  submit(inputs: readonly NamedTensor[], options?: RunOptions): Promise<InferenceResult>;
   /** Requests waiting for a worker. */
   depth(): number;
   /** Runs of the model so far, by rows in them. */
   runs(): ReadonlyMap<number, number>;
+  statistics(): ModelStatistics;
+  /** Most rows of a run, as found so far; 1 when requests can't share a run. */
+  maxBatch(): number;
 }
 
-interface Request extends Waiting {
-  inputs: readonly NamedTensor[];
-  bytes: number;
-  resolve(result: InferenceResult): void;
-  reject(error: unknown): void;
+/** What the dispatcher needs of a batcher. */
+export interface Dispatchable {
+  batcher: Batcher;
+  lanes: readonly Lane[];
+  /** Threads that hold the model from now on. */
+  setLanes(lanes: readonly Lane[]): void;
+  /** Milliseconds until the waiting may be handed over: 0 now, undefined when nothing waits. */
+  dueInMs(): number | undefined;
+  /** Hands as many requests to the thread as make one run. The estimated time of them; 0 when it took none. */
+  dispatch(lane: Lane): number;
+  stopBatching(): void;
+  waitingBytes(): number;
 }
+
+interface Request extends Queued {
+  inputs: readonly NamedTensor[];
+  deadline: number | undefined;
+  resolve(result: InferenceResult): void;
+  reject(error: AppError): void;
+  /** Set while it is in a thread's ring. */
+  flight: { lane: Lane; handle: number; costMs: number } | undefined;
+  /** Takes back timers and listeners. */
+  tidy(): void;
+}
+
+/** Timers beyond fire at once. */
+const longestTimerMs = 2 ** 31 - 1;
 
 /** A batcher with nothing in it; it owns no threads and needs no end. */
-export function createBatcher(options: BatcherOptions): Batcher {
-  const { instances, policy } = options;
+export function createBatcher(options: BatcherOptions): Dispatchable {
+  const { id, policy, signature, maxQueued } = options;
+  const queue = createRequestQueue<Request>();
+  const statistics = createStatistics(Date.now);
+  const batchSize = createBatchSize(policy.maxBatch);
   let batchable = options.batchable && policy.maxBatch > 1;
-  const queue: Request[] = [];
-  const runs = new Map<number, number>();
-  let queuedBytes = 0;
-  let running = 0;
-  let timer: NodeJS.Timeout | undefined;
+  let lanes: readonly Lane[] = [];
+  const estimates = createEstimates(signature, batchable);
 
-  const pump = (): void => {
-    while (running < instances) {
-      const plan = planBatch(queue, policy, performance.now());
-      if (plan.kind === 'wait' && timer === undefined) timer = setTimeout(onTimer, Math.ceil(plan.waitMs));
-      if (plan.kind !== 'run') return;
-      void runBatch(take(plan.places));
+  const cap = (): number => (batchable ? batchSize.cap() : 1);
+
+  const rowsOf = (inputs: readonly NamedTensor[]): number => {
+    const rows = batchable ? (inputs[0]?.shape[0] ?? 0) : 0;
+    return inputs.every(({ shape }) => shape[0] === rows) ? rows : 0;
+  };
+
+  const drop = (request: Request, kind: 'expired' | 'cancelled'): void => {
+    const { flight } = request;
+    if (flight === undefined ? !queue.remove(request) : !flight.lane.thread.cancel(flight.handle)) return;
+    if (flight) flight.lane.plannedMs -= flight.costMs;
+    statistics.dropped(kind);
+    finish(
+      request,
+      kind === 'expired' ? expired() : new AppError('unavailable', 'the caller left before the request ran'),
+    );
+  };
+
+  const finish = (request: Request, error: AppError): void => {
+    request.tidy();
+    statistics.failed(performance.now() - request.enqueuedAtMs);
+    request.reject(error);
+  };
+
+  /** The ways to drop a request early; each costs something, so only those that were asked for. */
+  const watch = (request: Request, { signal, deadline }: RunOptions): void => {
+    const leave = (): void => drop(request, 'cancelled');
+    signal?.addEventListener('abort', leave, { once: true });
+    const waitMs = deadline === undefined ? longestTimerMs : deadline - performance.now();
+    const timer = waitMs < longestTimerMs ? setTimeout(() => drop(request, 'expired'), waitMs) : undefined;
+    request.tidy = () => {
+      signal?.removeEventListener('abort', leave);
+      clearTimeout(timer);
+    };
+  };
+
+  const settle = (request: Request, ending: Ending): void => {
+    const { flight } = request;
+    if (flight) flight.lane.plannedMs = Math.max(0, flight.lane.plannedMs - flight.costMs);
+    request.flight = undefined;
+    switch (ending.kind) {
+      case 'failed':
+        finish(request, ending.error);
+        break;
+      case 'expired':
+        statistics.dropped('expired');
+        finish(request, expired());
+        break;
+      case 'lost':
+        queue.add(request);
+        options.pump();
+        break;
+      case 'done':
+        succeed(request, ending);
     }
   };
 
-  const onTimer = (): void => {
-    timer = undefined;
-    pump();
+  const succeed = (request: Request, { outputs, outcome }: Extract<Ending, { kind: 'done' }>): void => {
+    const { inputMs, runMs, outputMs, runRows, startedAtMs } = outcome;
+    const rows = Math.max(request.rows, 1);
+    if (runRows > 0) estimates.learnTime(runRows, runMs);
+    if (runRows > 0 && batchable) batchSize.observe(runRows, runMs);
+    estimates.learnOutputs(rows, outputs);
+    request.tidy();
+    const queueMs = Math.max(0, startedAtMs - toSharedMs(request.enqueuedAtMs));
+    const totalMs = performance.now() - request.enqueuedAtMs;
+    statistics.succeeded(rowsServed(request), totalMs, { queueMs, inputMs, runMs, outputMs, runRows });
+    request.resolve({ outputs, queueMs, runMs });
   };
 
-  const take = (places: readonly number[]): Request[] => {
-    const taken = places.flatMap((place) => queue[place] ?? []);
-    for (const place of places.toReversed()) queue.splice(place, 1);
-    for (const request of taken) queuedBytes -= request.bytes;
-    return taken;
+  const hand = (lane: Lane, request: Request): number | undefined => {
+    const rows = Math.max(request.rows, 1);
+    const costMs = estimates.runMs(rows);
+    const handle = lane.thread.submit({
+      model: id,
+      inputs: request.inputs,
+      rows: batchable ? request.rows : 0,
+      maxRows: cap(),
+      deadline: request.deadline,
+      outputs: signature.outputs,
+      outputBytes: estimates.outputBytes(rows),
+      settle: (ending) => settle(request, ending),
+    });
+    if (handle === undefined) return undefined;
+    request.flight = { lane, handle, costMs };
+    lane.plannedMs += costMs;
+    return costMs;
   };
 
-  const runCounted = async (inputs: readonly NamedTensor[], rows: number): Promise<RunResult> => {
-    const result = await options.run(inputs);
-    runs.set(rows, (runs.get(rows) ?? 0) + 1);
-    return result;
+  const batcher: Batcher = {
+    async submit(inputs, run = {}) {
+      for (const input of inputs) checkData(input);
+      const refusal = refuse(run);
+      if (refusal) throw refusal;
+      return await new Promise<InferenceResult>((resolve, reject) => {
+        const request: Request = {
+          inputs,
+          rows: rowsOf(inputs),
+          bytes: inputs.reduce((sum, input) => sum + sizeBytes(input), 0),
+          priority: run.priority ?? 0,
+          deadline: run.deadline,
+          enqueuedAtMs: performance.now(),
+          flight: undefined,
+          resolve,
+          reject,
+          tidy: () => undefined,
+        };
+        if (queue.length() > 0 && request.bytes > options.bytesFree()) {
+          statistics.dropped('rejected');
+          return reject(busy());
+        }
+        if (run.signal || run.deadline !== undefined) watch(request, run);
+        queue.add(request);
+        options.pump();
+      });
+    },
+    depth: () => queue.length(),
+    runs: statistics.runs,
+    statistics: statistics.snapshot,
+    maxBatch: cap,
   };
 
-  const runBatch = async (requests: readonly Request[]): Promise<void> => {
-    running++;
-    const startedMs = performance.now();
-    try {
-      if (requests.length === 1 || !(await runTogether(requests, startedMs))) await runEach(requests, startedMs);
-    } finally {
-      running--;
-      pump();
+  const refuse = ({ signal, deadline }: RunOptions): AppError | undefined => {
+    if (signal?.aborted) {
+      statistics.dropped('cancelled');
+      return new AppError('unavailable', 'the caller left before the request ran');
     }
+    if (deadline !== undefined && deadline <= performance.now()) {
+      statistics.dropped('expired');
+      return expired();
+    }
+    if (queue.length() < maxQueued) return undefined;
+    statistics.dropped('rejected');
+    return busy();
   };
 
-  /** False when the requests must run each on its own: the run failed, or gave no row for each row. */
-  const runTogether = async (requests: readonly Request[], startedMs: number): Promise<boolean> => {
-    const rows = requests.map((request) => request.rows);
-    const joined = joinInputs(requests.map(({ inputs }) => inputs));
-    let result: RunResult;
-    try {
-      result = await runCounted(joined, joined[0]?.shape[0] ?? 0);
-    } catch {
-      // One bad request must not fail its neighbours; alone, each gets its own outcome and error.
-      return false;
-    }
-    const parts = splitOutputs(result.outputs, rows);
-    if (!parts) {
-      batchable = false;
-      return false;
-    }
-    for (const [i, request] of requests.entries()) {
-      request.resolve({ outputs: parts[i] ?? [], queueMs: startedMs - request.enqueuedAtMs, runMs: result.runMs });
-    }
-    return true;
-  };
-
-  const runEach = async (requests: readonly Request[], startedMs: number): Promise<void> => {
-    for (const { inputs, rows, enqueuedAtMs, resolve, reject } of requests) {
-      try {
-        const { outputs, runMs } = await runCounted(inputs, rows);
-        resolve({ outputs, queueMs: startedMs - enqueuedAtMs, runMs });
-      } catch (error) {
-        reject(error);
-      }
-    }
+  const busy = (): AppError => {
+    const waitMs = estimates.runMs(queue.rows()) / Math.max(lanes.length, 1);
+    const message = `the model is busy and its queue is full (${queue.length()} requests); try again`;
+    const retryAfterSeconds = Math.min(30, Math.max(1, Math.ceil(waitMs / 1000)));
+    return new AppError('unavailable', message, { retryAfterSeconds });
   };
 
   return {
-    submit(inputs) {
-      const bytes = inputs.reduce((sum, input) => sum + sizeBytes(input), 0);
-      const full = queue.length >= options.maxQueued || queuedBytes + bytes > options.maxQueuedBytes;
-      if (running >= instances && full) {
-        const message = `the model is busy and its queue is full (${queue.length} requests); try again`;
-        return Promise.reject(new AppError('unavailable', message, { retryAfterSeconds: 1 }));
-      }
-      return new Promise((resolve, reject) => {
-        const key = batchable ? batchKey(inputs) : undefined;
-        const rows = inputs[0]?.shape[0] ?? 1;
-        queue.push({ key, rows, enqueuedAtMs: performance.now(), inputs, bytes, resolve, reject });
-        queuedBytes += bytes;
-        pump();
-      });
+    batcher,
+    get lanes() {
+      return lanes;
     },
-    depth: () => queue.length,
-    runs: () => runs,
+    setLanes(next) {
+      lanes = next;
+    },
+    dueInMs() {
+      if (queue.length() === 0) return undefined;
+      if (policy.maxDelayMs === 0 || !batchable || queue.rows() >= cap()) return 0;
+      return Math.max(0, (queue.oldestMs() ?? 0) + policy.maxDelayMs - performance.now());
+    },
+    dispatch(lane) {
+      let planned = 0;
+      let rows = 0;
+      for (let request = queue.first(); request; request = queue.first()) {
+        if (rows > 0 && rows + Math.max(request.rows, 1) > cap()) break;
+        const costMs = hand(lane, request);
+        if (costMs === undefined) {
+          lane.full = true;
+          break;
+        }
+        queue.shift();
+        planned += costMs;
+        rows += Math.max(request.rows, 1);
+      }
+      return planned;
+    },
+    stopBatching() {
+      batchable = false;
+    },
+    waitingBytes: queue.bytes,
   };
+}
+
+function expired(): AppError {
+  return new AppError('timeout', 'the deadline passed before the request ran; allow more time or send fewer requests');
+}
+
+/** Rows that an answer counts for: the first dimension, whether requests can share runs or not. */
+function rowsServed({ inputs }: Request): number {
+  return inputs[0]?.shape[0] ?? 1;
 }

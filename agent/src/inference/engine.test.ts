@@ -2,10 +2,11 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { datatypes } from '@edgeloop/shared/tensors';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { ModelFiles } from '../ipc.ts';
 import { createEngine, type Engine } from './engine.ts';
-import { identityModel, softmaxModel } from './onnx-fixture.ts';
+import { readInflight } from './inflight.ts';
+import { encodeOnnx, identityModel, softmaxModel } from './onnx-fixture.ts';
 import { tensorFromJson, tensorToJson } from './tensors.ts';
 
 describe('the engine', () => {
@@ -138,4 +139,154 @@ describe('the engine', () => {
       await engine.unload(`identity-${datatype}`, 1);
     },
   );
+
+  it('says how a version runs, counts what it did, and says why it runs on another provider than was asked for', async () => {
+    await engine.load(
+      files('counted', 1, softmax, {
+        manifest: { providers: ['qnn'] },
+        tuning: { instances: 1, intraOpThreads: 2, maxBatch: 8 },
+      }),
+    );
+    const { run, release } = engine.lease('counted', 1);
+    await run([row(1, 0)]);
+    await expect(run([{ ...row(1, 0), shape: [1, 3] }])).rejects.toMatchObject({ code: 'invalid_request' });
+    await expect(run([row(1, 0)], { deadline: 0 })).rejects.toMatchObject({ code: 'timeout' });
+    release();
+    expect(engine.statistics('counted', 1)).toMatchObject({
+      instances: 1,
+      intraOpThreads: 2,
+      batchable: true,
+      providers: { used: ['cpu'], fallback: '"qnn" is not part of ONNX Runtime on this machine' },
+      success: { count: 1 },
+      inferenceCount: 1,
+      executionCount: 1,
+      batches: [{ size: 1, infer: { count: 1 } }],
+      expired: 1,
+    });
+    await engine.unload('counted', 1);
+    expect(() => engine.statistics('counted', 1)).toThrow('unknown model "counted" version 1');
+  });
+
+  it('runs what does not fit the shared memory, and answers in order with what does', async () => {
+    await engine.load(files('echo', 1, identityModel('float', ['a', 'b']), { manifest: { instances: 1 } }));
+    const { run, release } = engine.lease('echo', 1);
+    const filled = (rows: number, width: number, value: number) => [
+      { name: 'x', datatype: 'FP32' as const, shape: [rows, width], data: new Float32Array(rows * width).fill(value) },
+    ];
+    // 8 MB is more than a request may take of the ring; small and empty ones travel through it.
+    const sizes = [
+      [2, 3],
+      [1024, 2048],
+      [1, 1],
+      [0, 5],
+      [2000, 1000],
+      [3, 2],
+    ];
+    const answers = await Promise.all(sizes.map(([rows = 0, width = 0], i) => run(filled(rows, width, i))));
+    for (const [i, { outputs }] of answers.entries()) {
+      const [rows = 0, width = 0] = sizes[i] ?? [];
+      expect(outputs.map(({ name, datatype, shape }) => ({ name, datatype, shape }))).toEqual([
+        { name: 'y', datatype: 'FP32', shape: [rows, width] },
+      ]);
+      // Not by toEqual, which takes seconds over millions of values.
+      expect(outputs[0]?.data.length).toBe(rows * width);
+      const data = outputs[0]?.data;
+      expect(data instanceof Float32Array && data.every((value) => value === i)).toBe(true);
+    }
+    release();
+    await engine.unload('echo', 1);
+  });
+
+  it('gives each request its own rows when runs are shared, and each its own error', async () => {
+    const instances = { manifest: { instances: 1 } };
+    await engine.load(files('shared', 1, softmax, instances));
+    const { run, release } = engine.lease('shared', 1);
+    const rows = (count: number, value: number) =>
+      tensorFromJson({ name: 'features', datatype: 'FP32', shape: [count, 2], data: Array(count).fill([value, 0]) });
+    const requests = Array.from({ length: 300 }, (_, i) =>
+      i % 50 === 7 ? { ...rows(2, 0), shape: [1, 4] } : rows((i % 4) + 1, i / 100),
+    );
+    const outcomes = await Promise.allSettled(requests.map((request) => run([request])));
+    for (const [i, outcome] of outcomes.entries()) {
+      if (i % 50 === 7) {
+        expect(outcome).toMatchObject({ status: 'rejected', reason: { code: 'invalid_request' } });
+        continue;
+      }
+      const output = outcome.status === 'fulfilled' ? outcome.value.outputs[0] : undefined;
+      expect(output?.shape).toEqual([(i % 4) + 1, 2]);
+      expect(output?.data[0]).toBeCloseTo(1 / (1 + Math.exp(-i / 100)), 5);
+      expect(output?.data.at(-2)).toBe(output?.data[0]);
+    }
+    expect(engine.statistics('shared', 1).executionCount).toBeLessThan(294);
+    release();
+    await engine.unload('shared', 1);
+  });
+
+  it('serves on when shared threads are renewed after many versions came and went', async () => {
+    const v = (version: number) => files('renewed', version, softmax);
+    await engine.load(v(1));
+    engine.activate('renewed', 1);
+    let over = false;
+    const traffic = (async () => {
+      let answered = 0;
+      while (!over) {
+        const lease = engine.lease('renewed');
+        const { outputs } = await lease.run([row(0, 0)]);
+        lease.release();
+        expect(outputs[0]?.data[0]).toBe(0.5);
+        answered++;
+      }
+      return answered;
+    })();
+    for (let version = 2; version <= 30; version++) {
+      await engine.load(v(version));
+      engine.activate('renewed', version);
+      await engine.unload('renewed', version - 1);
+    }
+    over = true;
+    expect(await traffic).toBeGreaterThan(29);
+    await engine.unload('renewed', 30);
+  });
+
+  it('takes an initializer that the graph lists as an input for optional', async () => {
+    const bytes = encodeOnnx({
+      inputs: [
+        { name: 'x', shape: ['n'] },
+        { name: 'w', shape: [1] },
+      ],
+      outputs: [{ name: 'y', shape: ['n'] }],
+      floats: [{ name: 'w', shape: [1], data: [3] }],
+      nodes: [{ op: 'Mul', inputs: ['x', 'w'], outputs: ['y'] }],
+    });
+    await engine.load(files('optional', 1, bytes));
+    const { run, model, release } = engine.lease('optional', 1);
+    expect(model.signature.inputs.map(({ name }) => name)).toEqual(['x']);
+    const { outputs } = await run([{ name: 'x', datatype: 'FP32', shape: [2], data: Float32Array.of(1, 2) }]);
+    expect(outputs[0]?.data).toEqual(Float32Array.of(3, 6));
+    release();
+    await engine.unload('optional', 1);
+  });
+
+  it('names the version that a killed process was running', async () => {
+    const path = join(folder, 'inflight');
+    const journalled = createEngine({
+      threads: 1,
+      inflightPath: path,
+      onCrash: (_, error) => expect.unreachable(error.message),
+    });
+    await journalled.load(files('noted', 3, identityModel('float', ['a', 'b'])));
+    const { run, release } = journalled.lease('noted', 3);
+    const data = new Float32Array(4_000_000);
+    let over = false;
+    const runs = (async () => {
+      while (!over) await run([{ name: 'x', datatype: 'FP32', shape: [2000, 2000], data }]);
+    })();
+    await vi.waitUntil(() => readInflight(path).length > 0, { timeout: 10_000, interval: 0 });
+    expect(readInflight(path)).toEqual([{ name: 'noted', version: 3 }]);
+    over = true;
+    await runs;
+    release();
+    expect(readInflight(path)).toEqual([]);
+    await journalled.close();
+  });
 });

@@ -1,52 +1,126 @@
-// The models of this process: loads versions into worker threads of their own, swaps them, and runs requests on them.
+// The models of this process: loads versions into worker threads, swaps them, and runs requests on them.
 import { availableParallelism } from 'node:os';
+import { AppError } from '@edgeloop/shared/errors';
 import type { ModelSignature } from '@edgeloop/shared/tensors';
 import type { ModelFiles } from '../ipc.ts';
 import { createActiveModels, type Lease } from './active.ts';
-import { type Batcher, createBatcher } from './batcher.ts';
+import { type Batcher, createBatcher, type Dispatchable, type InferenceResult, type RunOptions } from './batcher.ts';
+import { createDispatcher } from './dispatcher.ts';
+import { clearInflight } from './inflight.ts';
 import { type Interpretation, interpret } from './interpretation.ts';
-import { createPool, type Pool } from './pool.ts';
+import { createPlacement } from './placement.ts';
+import type { ProvidersUsed } from './session.ts';
+import type { ModelStatistics } from './statistics.ts';
+import type { NamedTensor } from './tensors.ts';
+import { createWatchdog } from './watchdog.ts';
 
 export interface LoadedModel {
   files: ModelFiles;
   signature: ModelSignature;
   interpretation: Interpretation;
   batcher: Batcher;
+  runtime: ModelRuntime;
+}
+
+/** How a version runs here. */
+interface ModelRuntime {
+  /** Worker threads that hold it. */
+  instances: number;
+  intraOpThreads: number;
+  /** Whether requests can share a run. */
+  batchable: boolean;
+  providers: ProvidersUsed;
 }
 
 export interface EngineOptions {
   /** Upper bound on worker threads of one model version; the cores when unset. */
   threads?: number | undefined;
-  /** A worker thread died; another one takes its place. */
+  /** Execution providers to try where a manifest names none. */
+  providers?: readonly string[] | undefined;
+  /** Where it is noted what runs at this moment; see inflight.ts. */
+  inflightPath?: string | undefined;
+  /** A worker thread died, or could not be replaced. */
   onCrash(model: { name: string; version: number }, error: Error): void;
+  /** A run exceeds its bound and will block its thread until the process is ended. */
+  onStuck?(model: { name: string; version: number }): void;
 }
 
-export type ModelLease = Lease<LoadedModel>;
+export interface ModelLease extends Lease<LoadedModel> {
+  /** Runs the version. Inputs must have been ordered by its signature. Throws what `Batcher.submit` throws. */
+  run(inputs: readonly NamedTensor[], options?: RunOptions): Promise<InferenceResult>;
+}
+
+interface VersionStatistics extends ModelStatistics, ModelRuntime {
+  /** Most rows of a run, as found so far. */
+  maxBatch: number;
+  /** Requests that wait. */
+  depth: number;
+}
 
 export interface Engine {
   /** Warms a version beside what answers now; nothing to do when it is loaded. Throws `model_rejected`. */
   load(files: ModelFiles): Promise<void>;
   /** Swaps atomically. Throws `not_found` when the version isn't loaded. */
   activate(name: string, version: number): void;
-  /** Ends once the requests in flight on the version are done and its threads are gone. */
+  /** Ends once the requests in flight on the version are done and its memory is on its way back. */
   unload(name: string, version: number): Promise<void>;
   /** Throws `not_found` for unknown models, `unavailable` when none is active. */
   lease(name: string, version?: number): ModelLease;
   list(): { name: string; version: number; active: boolean; model: LoadedModel }[];
+  /** Since the version was loaded. Throws `not_found` when it isn't. */
+  statistics(name: string, version: number): VersionStatistics;
   /** Unloads everything. */
   close(): Promise<void>;
 }
 
-/** Waiting requests of one model version. Beyond, callers are told to come back. */
-const queueBounds = { maxQueued: 1024, maxQueuedBytes: 128 * 1024 * 1024 };
-/** More copies of a model seldom pay on devices, and each costs a thread of some 35 MB. */
+/** Waiting requests of one model version, and bytes of all. Beyond, callers are told to come back. */
+const maxQueued = 1024;
+const maxQueuedBytes = 64 * 1024 * 1024;
+/** More copies of a model seldom pay on devices. */
 const defaultInstances = 2;
+const watchEveryMs = 100;
+/** Others do not wait longer than this for a run that shares their thread. */
+const lateMs = 200;
+/** A version that is just being loaded has no bound of its own here: whoever asked for it has one. */
+const loadingMs = 600_000;
+
+interface Served extends LoadedModel {
+  id: number;
+  queue: Dispatchable;
+}
 
 /** An engine without models. */
 export function createEngine(options: EngineOptions): Engine {
   const threads = options.threads ?? availableParallelism();
-  const active = createActiveModels<LoadedModel & { pool: Pool }>();
+  const active = createActiveModels<Served>();
+  const byId = new Map<number, Served>();
   const pending = new Map<string, Promise<unknown>>();
+  const dispatcher = createDispatcher();
+  let lastId = 0;
+
+  if (options.inflightPath !== undefined) clearInflight(options.inflightPath);
+  const placement = createPlacement({
+    threads,
+    inflightPath: options.inflightPath,
+    onEnded: dispatcher.pump,
+    onUnbatchable: (id) => byId.get(id)?.queue.stopBatching(),
+    onCrash: (models, error) => {
+      for (const { name, version } of models) options.onCrash({ name, version }, error);
+    },
+  });
+  const look = createWatchdog({
+    lanes: placement.lanes,
+    lateMs,
+    onLate: (lane, id) => void placement.isolate(lane, id),
+    maxRunMs: (id) => byId.get(id)?.files.manifest.maxRunMs ?? loadingMs,
+    onStuck: (id) => {
+      const files = byId.get(id)?.files;
+      if (files) options.onStuck?.({ name: files.name, version: files.version });
+    },
+    nowMs: () => performance.now(),
+  });
+  const watching = setInterval(look, watchEveryMs);
+  watching.unref();
 
   /** Loading and unloading the same version take turns. */
   const inTurn = <R>(name: string, version: number, work: () => Promise<R>): Promise<R> => {
@@ -61,39 +135,72 @@ export function createEngine(options: EngineOptions): Engine {
   };
 
   const load = async (files: ModelFiles): Promise<void> => {
-    const { name, version, manifest } = files;
+    const { name, version, manifest, tuning, path, golden } = files;
     if (active.has(name, version)) return;
-    const pool = createPool({
-      path: files.path,
-      instances: Math.max(1, Math.min(manifest.instances ?? defaultInstances, threads)),
-      onCrash: (error) => options.onCrash({ name, version }, error),
-    });
+    lastId++;
+    const id = lastId;
+    const intraOpThreads = Math.min(tuning?.intraOpThreads ?? 1, threads);
+    const providers = manifest.providers ?? options.providers ?? [];
+    const wanted = Math.min(manifest.instances ?? tuning?.instances ?? defaultInstances, threads);
+    let queue: Dispatchable | undefined;
+    const { opened, instances } = await placement.place(
+      { id, name, version, path, golden, intraOpThreads, providers },
+      Math.max(1, wanted),
+      (lanes) => queue?.setLanes(lanes),
+    );
+    const { signature, batchable } = opened;
     try {
-      const { signature, batchable } = await pool.warm(files.golden);
       const interpretation = interpret(manifest, signature);
-      const { run, instances } = pool;
-      const batcher = createBatcher({ run, instances, batchable, policy: manifest.batching, ...queueBounds });
-      active.add(name, version, { files, signature, interpretation, batcher, pool });
+      const maxBatch = Math.min(manifest.batching.maxBatch, tuning?.maxBatch ?? manifest.batching.maxBatch);
+      queue = createBatcher({
+        id,
+        signature,
+        batchable,
+        policy: { ...manifest.batching, maxBatch },
+        maxQueued,
+        bytesFree: () => maxQueuedBytes - dispatcher.waitingBytes(),
+        pump: dispatcher.pump,
+      });
+      queue.setLanes(placement.lanesOf(id));
+      const runtime = { instances, intraOpThreads, batchable, providers: opened.providers };
+      const served = { id, files, signature, interpretation, batcher: queue.batcher, runtime, queue };
+      byId.set(id, served);
+      dispatcher.add(queue);
+      active.add(name, version, served);
     } catch (error) {
-      await pool.close();
+      await placement.displace(id);
       throw error;
     }
   };
 
   const unload = async (name: string, version: number): Promise<void> => {
     const model = await active.remove(name, version);
-    await model?.pool.close();
+    if (!model) return;
+    dispatcher.remove(model.queue);
+    await placement.displace(model.id);
+    byId.delete(model.id);
   };
 
   return {
     load: (files) => inTurn(files.name, files.version, () => load(files)),
     activate: active.activate,
     unload: (name, version) => inTurn(name, version, () => unload(name, version)),
-    lease: active.lease,
+    lease(name, version) {
+      const lease = active.lease(name, version);
+      return { ...lease, run: lease.model.batcher.submit };
+    },
     list: active.list,
+    statistics(name, version) {
+      const found = active.list().find((loaded) => loaded.name === name && loaded.version === version);
+      if (!found) throw new AppError('not_found', `unknown model "${name}" version ${version}`);
+      const { batcher, runtime } = found.model;
+      return { ...batcher.statistics(), ...runtime, maxBatch: batcher.maxBatch(), depth: batcher.depth() };
+    },
     async close() {
+      clearInterval(watching);
       await Promise.allSettled(pending.values());
       await Promise.all(active.list().map(({ name, version }) => unload(name, version)));
+      await placement.close();
     },
   };
 }

@@ -1,7 +1,9 @@
 // What a model's tensors mean, by its manifest: which inputs carry named features, which output holds class scores.
-import { AppError } from '@edgeloop/shared/errors';
-import type { Manifest } from '@edgeloop/shared/manifest';
+import type { DetectionOutputs, Manifest } from '@edgeloop/shared/manifest';
 import type { ModelSignature, TensorSpec } from '@edgeloop/shared/tensors';
+import { tensorOf } from './constants.ts';
+import { checkOneMeaning, type PictureInput, pictureInput, type SoundInput, soundInput } from './media-inputs.ts';
+import { listed, reject } from './rejection.ts';
 import { elementCount, type NamedTensor, numbersOf } from './tensors.ts';
 
 export interface FeatureInput {
@@ -14,8 +16,20 @@ export interface Interpretation {
   featureInputs: readonly FeatureInput[];
   /** The names of all of them, in order. */
   featureNames: ReadonlySet<string>;
+  pictures: readonly PictureInput[];
+  sounds: readonly SoundInput[];
+  /** What inputs hold that nobody need send, by name. */
+  constants: ReadonlyMap<string, NamedTensor>;
   /** Set for classifiers. Without labels, a class is named by its place. */
-  scores: { output: string; labels: readonly string[] | undefined } | undefined;
+  scores: ClassScores | undefined;
+  /** Set for detectors. */
+  detection: DetectionOutputs | undefined;
+}
+
+interface ClassScores {
+  output: string;
+  labels: readonly string[] | undefined;
+  activation?: 'softmax' | 'sigmoid' | undefined;
 }
 
 /** Per row of a classifier: the class with the highest score, and that score. */
@@ -26,51 +40,80 @@ export interface Predictions {
 
 /** Reads a manifest against the signature. Throws `model_rejected` naming the field that contradicts it. */
 export function interpret(manifest: Manifest, signature: ModelSignature): Interpretation {
-  const featureInputs = Object.entries(manifest.inputs).flatMap(([name, { features }]) => {
-    const spec = signature.inputs.find((input) => input.name === name);
-    if (!spec) throw reject(`inputs.${name}`, `the model has no such input; it takes ${names(signature.inputs)}`);
-    if (!features) return [];
-    const width = spec.shape.at(-1);
-    if (width !== undefined && width !== -1 && width !== features.length) {
-      throw reject(`inputs.${name}.features`, `${features.length} names for a last dimension of ${width}`);
-    }
-    return [{ spec, features }];
-  });
+  const featureInputs: FeatureInput[] = [];
+  const pictures: PictureInput[] = [];
+  const sounds: SoundInput[] = [];
+  const constants = new Map<string, NamedTensor>();
+  for (const [name, input] of Object.entries(manifest.inputs)) {
+    const spec = signature.inputs.find((each) => each.name === name);
+    if (!spec) throw reject(`inputs.${name}`, `the model has no such input; it takes ${listed(signature.inputs)}`);
+    checkOneMeaning(name, input);
+    if (input.features) featureInputs.push(featureInput(spec, input.features));
+    if (input.image) pictures.push(pictureInput(spec, input.image));
+    if (input.audio) sounds.push(soundInput(spec, input.audio));
+    if (input.value !== undefined) constants.set(name, constant(spec, input.value));
+  }
+  const scores = manifest.task === 'classification' ? scoresOutput(manifest, signature) : undefined;
+  const detection = detectionOutputs(manifest, signature, pictures);
+  const featureNames = uniqueNames(featureInputs);
+  return { featureInputs, featureNames, pictures, sounds, constants, scores, detection };
+}
+
+function featureInput(spec: TensorSpec, features: readonly string[]): FeatureInput {
+  const width = spec.shape.at(-1);
+  if (width !== undefined && width !== -1 && width !== features.length) {
+    throw reject(`inputs.${spec.name}.features`, `${features.length} names for a last dimension of ${width}`);
+  }
+  return { spec, features };
+}
+
+function uniqueNames(featureInputs: readonly FeatureInput[]): Set<string> {
   const featureNames = new Set<string>();
   for (const name of featureInputs.flatMap(({ features }) => features)) {
     if (featureNames.has(name)) throw reject('inputs', `the feature name "${name}" is given twice`);
     featureNames.add(name);
   }
-  const scores = manifest.task === 'classification' ? scoresOutput(manifest, signature) : undefined;
-  return { featureInputs, featureNames, scores };
+  return featureNames;
+}
+
+function constant(spec: TensorSpec, value: unknown): NamedTensor {
+  const tensor = tensorOf(spec, value);
+  if (typeof tensor === 'string') throw reject(`inputs.${spec.name}.value`, tensor);
+  return tensor;
+}
+
+function detectionOutputs(
+  { outputs: { detection } }: Manifest,
+  { outputs }: ModelSignature,
+  pictures: readonly PictureInput[],
+): DetectionOutputs | undefined {
+  if (!detection) return undefined;
+  const { boxes, scores, classes } = detection;
+  for (const [field, name] of Object.entries({ boxes, scores, classes })) {
+    if (name === undefined || outputs.some((output) => output.name === name)) continue;
+    throw reject(`outputs.detection.${field}`, `the model has no output "${name}"; it has ${listed(outputs)}`);
+  }
+  if (pictures.length === 0) throw reject('outputs.detection', 'needs an input with "image"');
+  return detection;
 }
 
 function scoresOutput({ outputs }: Manifest, signature: ModelSignature): Interpretation['scores'] {
-  const { labels, scores } = outputs;
+  const { labels, scores, activation } = outputs;
   const fitsLabels = ({ shape }: TensorSpec): boolean =>
     !labels || shape.length === 0 || shape.at(-1) === -1 || shape.at(-1) === labels.length;
   if (scores !== undefined) {
     const spec = signature.outputs.find((output) => output.name === scores);
     if (!spec)
-      throw reject('outputs.scores', `the model has no output "${scores}"; it has ${names(signature.outputs)}`);
+      throw reject('outputs.scores', `the model has no output "${scores}"; it has ${listed(signature.outputs)}`);
     if (!fitsLabels(spec)) throw reject('outputs.labels', `${labels?.length} labels for scores of [${spec.shape}]`);
-    return { output: scores, labels };
+    return { output: scores, labels, activation };
   }
   const floats = signature.outputs.filter(({ datatype }) => /^FP/.test(datatype));
   const exact = floats.find(({ shape }) => shape.length > 0 && shape.at(-1) === labels?.length);
   const spec = exact ?? floats.find(fitsLabels);
   if (!spec)
-    throw reject('outputs.scores', `no output holds a score for each class; it has ${names(signature.outputs)}`);
-  return { output: spec.name, labels };
-}
-
-function reject(field: string, reason: string): AppError {
-  const message = `manifest.${field}: ${reason}`;
-  return new AppError('model_rejected', message, { errors: [{ field: `manifest.${field}`, message: reason }] });
-}
-
-function names(specs: readonly TensorSpec[]): string {
-  return specs.map(({ name, shape }) => `"${name}" [${shape}]`).join(', ');
+    throw reject('outputs.scores', `no output holds a score for each class; it has ${listed(signature.outputs)}`);
+  return { output: spec.name, labels, activation };
 }
 
 /** Scores of each row, or undefined when the model is no classifier or its scores don't fit the labels. */
@@ -80,8 +123,20 @@ export function scoreRows(scores: Interpretation['scores'], outputs: readonly Na
   const width = output?.shape.at(-1) ?? 0;
   if (!values || width === 0 || (scores?.labels && scores.labels.length !== width)) return undefined;
   return Array.from({ length: values.length / width }, (_, row) =>
-    Array.from({ length: width }, (_, column) => values[row * width + column] ?? Number.NaN),
+    activated(
+      Array.from({ length: width }, (_, column) => values[row * width + column] ?? Number.NaN),
+      scores?.activation,
+    ),
   );
+}
+
+function activated(row: number[], activation: ClassScores['activation']): number[] {
+  if (activation === 'sigmoid') return row.map((value) => 1 / (1 + Math.exp(-value)));
+  if (activation !== 'softmax') return row;
+  const highest = row.reduce((top, value) => Math.max(top, value), Number.NEGATIVE_INFINITY);
+  const powers = row.map((value) => Math.exp(value - highest));
+  const sum = powers.reduce((total, power) => total + power, 0);
+  return powers.map((power) => power / sum);
 }
 
 /** The class of each row, for the journal and for answers. */

@@ -2,54 +2,109 @@
 // for processes of their own, never for the thread that answers HTTP.
 import { AppError, messageOf } from '@edgeloop/shared/errors';
 import type { Datatype, ModelSignature, TensorSpec } from '@edgeloop/shared/tensors';
-import { InferenceSession, Tensor as OrtTensor } from 'onnxruntime-node';
+import { InferenceSession, listSupportedBackends, Tensor as OrtTensor } from 'onnxruntime-node';
 import type { NamedTensor, Tensor, TensorData } from './tensors.ts';
+
+export interface SessionOptions {
+  /** Threads inside one run; 1 when unset, since copies of the model run beside each other. */
+  intraOpThreads?: number | undefined;
+  /** Execution providers to try in this order before the CPU. */
+  providers?: readonly string[] | undefined;
+}
+
+/** Where a session computes. */
+export interface ProvidersUsed {
+  used: string[];
+  /** Why it is not what was asked for; undefined when it is. */
+  fallback: string | undefined;
+}
 
 export interface Session {
   signature: ModelSignature;
   /** Whether the first dimension is the same free one on all inputs and outputs, so that requests can share a run. */
   batchable: boolean;
+  providers: ProvidersUsed;
   /** Outputs in the order of the signature. Throws `invalid_request` for what ONNX Runtime refuses, else `internal`. */
   run(inputs: readonly NamedTensor[]): Promise<NamedTensor[]>;
+  /** The same on tensors of ONNX Runtime; `fetches` are outputs with room already allocated. */
+  runTensors(feeds: OrtTensors, fetches?: OrtTensors): Promise<OrtTensors>;
+  release(): Promise<void>;
 }
 
-/** Threads stay one a session (copies of the model run beside each other), and idle ones must not spin. */
-const sessionOptions: InferenceSession.SessionOptions = {
-  intraOpNumThreads: 1,
-  interOpNumThreads: 1,
-  executionMode: 'sequential',
-  logSeverityLevel: 3,
-  extra: { session: { intra_op: { allow_spinning: '0' } } },
-};
+export type OrtTensors = Record<string, OrtTensor>;
 
 /** Loads an ONNX file. Throws `model_rejected` with ONNX Runtime's reason. */
-export async function openSession(path: string): Promise<Session> {
-  let session: InferenceSession;
+export async function openSession(path: string, options: SessionOptions = {}): Promise<Session> {
+  const { session, providers } = await createWithProviders(path, options);
+  const signature = { inputs: session.inputMetadata.map(tensorSpec), outputs: session.outputMetadata.map(tensorSpec) };
+  const runTensors = (feeds: OrtTensors, fetches?: OrtTensors): Promise<OrtTensors> =>
+    runSession(session, feeds, fetches);
+  const run = async (inputs: readonly NamedTensor[]): Promise<NamedTensor[]> => {
+    const results = await runTensors(Object.fromEntries(inputs.map((input) => [input.name, toOrt(input)])));
+    return signature.outputs.map((spec) => fromOrt(spec, results[spec.name]));
+  };
+  const release = (): Promise<void> => session.release();
+  return { signature, batchable: isBatchable(session), providers, run, runTensors, release };
+}
+
+async function createWithProviders(
+  path: string,
+  options: SessionOptions,
+): Promise<{ session: InferenceSession; providers: ProvidersUsed }> {
+  const wanted = (options.providers ?? []).map((name) => name.toLowerCase()).filter((name) => name !== 'cpu');
+  const here = new Set(listSupportedBackends().map(({ name }) => name));
+  const tried = wanted.filter((name) => here.has(name));
+  const reasons = wanted
+    .filter((name) => !here.has(name))
+    .map((name) => `"${name}" is not part of ONNX Runtime on this machine`);
+  if (tried.length > 0) {
+    try {
+      const session = await createSession(path, options, [...tried, 'cpu']);
+      return { session, providers: { used: [...tried, 'cpu'], fallback: reasons.join('; ') || undefined } };
+    } catch (error) {
+      reasons.push(`${tried.join(', ')}: ${oneLine(error)}`);
+    }
+  }
   try {
-    session = await InferenceSession.create(path, sessionOptions);
+    const session = await createSession(path, options, ['cpu']);
+    return { session, providers: { used: ['cpu'], fallback: reasons.join('; ') || undefined } };
   } catch (cause) {
     throw new AppError('model_rejected', `ONNX Runtime can't load the model: ${messageOf(cause)}`, { cause });
   }
-  const signature = { inputs: session.inputMetadata.map(tensorSpec), outputs: session.outputMetadata.map(tensorSpec) };
-  const run = async (inputs: readonly NamedTensor[]): Promise<NamedTensor[]> => {
-    const feeds = Object.fromEntries(inputs.map((input) => [input.name, toOrt(input)]));
-    const results = await runSession(session, feeds);
-    return signature.outputs.map((spec) => fromOrt(spec, results[spec.name]));
-  };
-  return { signature, batchable: isBatchable(session), run };
+}
+
+/** Idle threads must not spin: they take the processor from the other copies of the model. */
+function createSession(
+  path: string,
+  { intraOpThreads = 1 }: SessionOptions,
+  executionProviders: string[],
+): Promise<InferenceSession> {
+  return InferenceSession.create(path, {
+    executionProviders,
+    intraOpNumThreads: intraOpThreads,
+    interOpNumThreads: 1,
+    executionMode: 'sequential',
+    logSeverityLevel: 3,
+    extra: { session: { intra_op: { allow_spinning: '0' } } },
+  });
 }
 
 async function runSession(
   session: InferenceSession,
-  feeds: Record<string, OrtTensor>,
-): Promise<InferenceSession.ReturnType> {
+  feeds: OrtTensors,
+  fetches: OrtTensors | undefined,
+): Promise<OrtTensors> {
   try {
-    return await session.run(feeds);
+    return fetches === undefined ? await session.run(feeds) : await session.run(feeds, fetches);
   } catch (cause) {
-    const message = messageOf(cause).replaceAll(/\s+/g, ' ').trim();
+    const message = oneLine(cause);
     const refused = /invalid dimensions|invalid rank|unexpected input data type|is missing in 'feeds'/i.test(message);
     throw new AppError(refused ? 'invalid_request' : 'internal', `the model failed to run: ${message}`, { cause });
   }
+}
+
+function oneLine(error: unknown): string {
+  return messageOf(error).replaceAll(/\s+/g, ' ').trim();
 }
 
 const datatypesOfOrt = new Map<OrtTensor.Type, Datatype>([
@@ -85,7 +140,8 @@ function isBatchable(session: InferenceSession): boolean {
   return session.inputMetadata.length > 0 && first.every((dim) => typeof dim === 'string') && names.size <= 1;
 }
 
-function toOrt({ datatype, shape, data }: Tensor): OrtTensor {
+/** The data is not copied: ONNX Runtime computes on it. */
+export function toOrt({ datatype, shape, data }: Tensor): OrtTensor {
   if (data instanceof Float32Array) return new OrtTensor('float32', data, shape);
   if (Array.isArray(data)) return new OrtTensor('string', data, shape);
   if (data instanceof Uint8Array) {
@@ -101,7 +157,8 @@ function toOrt({ datatype, shape, data }: Tensor): OrtTensor {
   return new OrtTensor('uint32', data, shape);
 }
 
-function fromOrt({ name, datatype }: TensorSpec, value: OrtTensor | undefined): NamedTensor {
+/** Throws `internal` when the model gave no such output. */
+export function fromOrt({ name, datatype }: TensorSpec, value: OrtTensor | undefined): NamedTensor {
   if (value === undefined) throw new AppError('internal', `the model gave no output "${name}"`);
   let data: TensorData = value.data;
   // From Node 24 on, halves come as Float16Array.

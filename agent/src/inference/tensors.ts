@@ -216,3 +216,16 @@ export function numbersOf({ datatype, data }: Tensor): ArrayLike<number> | undef
 export function sizeBytes({ data }: Tensor): number {
   return Array.isArray(data) ? data.reduce((sum, text) => sum + 16 + text.length * 2, 0) : data.byteLength;
 }
+
+/** Throws `invalid_request` when the data does not fill the shape, or holds strings that ONNX Runtime would cut. */
+export function checkData({ name, shape, data }: NamedTensor): void {
+  if (data.length !== elementCount(shape)) {
+    throw new AppError(
+      'invalid_request',
+      `input "${name}": data has ${data.length} elements, but shape [${shape}] needs ${elementCount(shape)}`,
+    );
+  }
+  if (Array.isArray(data) && data.some((text) => text.includes('\0'))) {
+    throw new AppError('invalid_request', `input "${name}": strings must not hold NUL characters`);
+  }
+}

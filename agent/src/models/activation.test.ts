@@ -13,6 +13,7 @@ import { type DeviceDatabase, openDatabase } from '../database/open.ts';
 import { createDevicePort } from '../identity/device-port.ts';
 import type { ModelFiles } from '../ipc.ts';
 import { type Activation, createActivation } from './activation.ts';
+import { createQuarantine } from './quarantine.ts';
 import { createStateStore } from './state-store.ts';
 import { createModelStore } from './store.ts';
 
@@ -39,6 +40,7 @@ const serving = {
   },
   activate: async (_name: string, version: number) => void asked.push(`activate ${version}`),
   unload: async (_name: string, version: number) => void asked.push(`unload ${version}`),
+  tell: () => undefined,
 };
 
 function release(version: number, rolloutId = `r${version}`): DesiredModel {
@@ -74,6 +76,9 @@ async function boot(cleanStop: boolean, probationMs = 150): Promise<Activation> 
     serving,
     source: () => ({ port, store, fleetKey: fleet.publicKeyPem }),
     prove: async () => undefined,
+    tuningOf: () => undefined,
+    tune: async () => undefined,
+    quarantine: createQuarantine(database, Date.now),
     probationMs,
     log,
     onChange: () => {},
@@ -159,11 +164,33 @@ describe('bringing a model to what is desired', () => {
     activation = await boot(true, 60_000);
     activation.setDesired({ generation: 2, models: [release(2)] });
     await vi.waitFor(() => expect(modelOf(activation)?.candidate?.state).toBe('probation'));
-    activation.servingDied({ crashed: true, detail: 'it was ended by SIGFPE' });
+    activation.servingDied({ crashed: true, detail: 'it was ended by SIGFPE', suspects: [] });
     expect(modelOf(activation)).toMatchObject({ active: { version: 1 }, candidate: { state: 'failed' } });
     asked.length = 0;
     await activation.restore();
     expect(asked).toEqual(['load 1', 'activate 1']);
+  });
+
+  it('quarantines a version that ends the process twice long after its probation, and leaves others alone', async () => {
+    const activation = await boot(true);
+    activation.setDesired({ generation: 1, models: [release(1)] });
+    await settled(activation, 1);
+    activation.setDesired({ generation: 2, models: [release(2)] });
+    await settled(activation, 2);
+    const death = (name: string) =>
+      activation.servingDied({ crashed: true, detail: 'SIGFPE', suspects: [{ name, version: 2 }] });
+    death('other');
+    await activation.restore();
+    death('m');
+    expect(modelOf(activation)).toMatchObject({ active: { version: 2 }, candidate: null });
+    asked.length = 0;
+    await activation.restore();
+    await vi.waitFor(() => expect(asked).toEqual(['load 2', 'activate 2']));
+    death('m');
+    expect(modelOf(activation)).toMatchObject({
+      active: { version: 1 },
+      candidate: { version: 2, state: 'failed', error: { message: expect.stringMatching(/^quarantined: /) } },
+    });
   });
 
   it('serves what was active after a kill without asking anybody, and counts the attempt', async () => {

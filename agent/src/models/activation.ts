@@ -5,10 +5,11 @@ import { AppError, type ErrorCode, messageOf } from '@edgeloop/shared/errors';
 import type { Desired, ModelReport } from '@edgeloop/shared/messages';
 import type { Logger } from 'pino';
 import { backoffMs, pause } from '../backoff.ts';
-import type { ModelFiles, ServingCounts } from '../ipc.ts';
-import type { Death } from '../serving-process.ts';
+import type { KnownModel, ModelFiles, ServingCounts, Tuning } from '../ipc.ts';
+import type { Death, Suspect } from '../serving-process.ts';
 import { type FetchSource, fetchModel, verifyModel } from './fetch.ts';
 import { createHeldVersions, isAboutModel, type Serving } from './held-versions.ts';
+import type { Accused, Quarantine } from './quarantine.ts';
 import {
   type Failure,
   type ModelEvent,
@@ -33,6 +34,11 @@ export interface ActivationOptions {
   /** Where releases come from; undefined before the device is enrolled. */
   source(): FetchSource | undefined;
   prove(model: ModelFiles, signal: AbortSignal): Promise<Failure | undefined>;
+  /** How a model file is known to run best here. */
+  tuningOf(digest: string): Tuning | undefined;
+  /** Measures that, once per file. */
+  tune(model: ModelFiles, signal: AbortSignal): Promise<void>;
+  quarantine: Quarantine;
   probationMs: number;
   log: Logger;
   /** Something that is reported has changed. */
@@ -62,10 +68,12 @@ export function createActivation(options: ActivationOptions): Activation {
   const states = new Map<string, ModelState>();
   const attempts = new Map<string, AbortController>();
   const drivers = new Map<string, Promise<void>>();
-  const held = createHeldVersions(serving, store, log);
+  const held = createHeldVersions({ serving, filesOf, log });
   const tally = createTally();
   let stop = AbortSignal.abort();
   let proving: Promise<unknown> = Promise.resolve();
+  /** Models that may have ended the last serving process: the next one gets them after all others. */
+  let suspected = new Set<string>();
 
   const stateOf = (name: string) => states.get(name) ?? newModelState(name);
 
@@ -80,6 +88,7 @@ export function createActivation(options: ActivationOptions): Activation {
     if (JSON.stringify(reportOf(before)) !== JSON.stringify(reportOf(after))) {
       log.info({ event: event.kind, ...reportOf(after) }, 'model state');
       options.onChange();
+      tellKnown();
     }
     if (versionsToHold(before).join() !== versionsToHold(after).join()) void align(name);
     if (event.kind === 'activated') tally.forget(name, after.active?.version ?? 0);
@@ -87,14 +96,37 @@ export function createActivation(options: ActivationOptions): Activation {
     drive(name);
   }
 
+  function tellKnown(): void {
+    serving.tell([...states.values()].flatMap(knownOf));
+  }
+
+  async function filesOf(name: string, version: number): Promise<ModelFiles> {
+    const files = await store.modelFiles(name, version);
+    const tuning = files.digest === undefined ? undefined : options.tuningOf(files.digest);
+    return tuning === undefined ? files : { ...files, tuning };
+  }
+
+  function lost(name: string, error: unknown): void {
+    if (stop.aborted) return; // The database is about to be closed, the next start looks again.
+    log.error({ model: name, reason: messageOf(error) }, 'the active version cannot be loaded');
+    apply(name, { kind: 'lost', error: failureOf(error) });
+  }
+
   async function align(name: string): Promise<void> {
     try {
       await held.align(name, () => stateOf(name));
     } catch (error) {
-      if (!isAboutModel(error)) return; // The process is being started again, which aligns all.
-      log.error({ model: name, reason: messageOf(error) }, 'the active version cannot be loaded');
-      apply(name, { kind: 'lost', error: failureOf(error) });
+      if (isAboutModel(error)) lost(name, error);
+      // Otherwise the process is being started again, which aligns all.
     }
+  }
+
+  function accusedOf({ name, version }: Suspect): Accused[] {
+    const digest = held.digestOf(name, version);
+    if (digest === undefined) return [];
+    const { candidate, desired } = stateOf(name);
+    const target = [candidate?.target, desired].find((each) => each?.version === version);
+    return [{ name, version, digest, word: target?.rolloutId ?? '', succeeded: tally.of(name, version).succeeded }];
   }
 
   async function tidy(name: string): Promise<void> {
@@ -214,7 +246,11 @@ export function createActivation(options: ActivationOptions): Activation {
 
   async function proveStep(name: string, version: number, signal: AbortSignal): Promise<ModelEvent> {
     const files = await store.modelFiles(name, version);
-    const proof = proving.then(() => options.prove(files, signal));
+    const proof = proving.then(async () => {
+      const failure = await options.prove(files, signal);
+      if (failure === undefined) await options.tune(files, signal);
+      return failure;
+    });
     proving = proof.catch(() => undefined);
     const failure = await proof;
     return failure === undefined ? { kind: 'proved' } : { kind: 'failed', error: failure };
@@ -255,20 +291,30 @@ export function createActivation(options: ActivationOptions): Activation {
     },
     async restore() {
       held.reset();
-      for (const name of [...states.keys()]) {
-        await held
-          .align(name, () => stateOf(name))
-          .catch((error: unknown) => {
-            if (!isAboutModel(error)) throw error;
-            log.error({ model: name, reason: messageOf(error) }, 'the active version cannot be loaded');
-            apply(name, { kind: 'lost', error: failureOf(error) });
-          });
-      }
+      tellKnown();
+      const late = [...suspected];
+      const first = [...states.keys()].filter((name) => !suspected.has(name));
+      suspected = new Set();
+      await held.alignAll(first, stateOf, lost);
+      // Nobody waits for what may end this process, too.
+      for (const name of late) void align(name);
     },
-    servingDied({ crashed, detail }) {
+    servingDied({ crashed, detail, suspects }) {
+      const accused = suspects.flatMap(accusedOf);
       held.reset();
       tally.restarted();
-      for (const { name, active } of [...states.values()]) {
+      suspected = new Set(suspects.map(({ name }) => name));
+      const guilty = options.quarantine.blame(accused, detail);
+      if (guilty !== undefined) {
+        const { name, version, error } = guilty;
+        log.error({ model: name, version, reason: error.message }, 'a model version is quarantined');
+        suspected.delete(name);
+        apply(name, { kind: 'quarantined', version, error });
+      }
+      for (const { name, active, candidate } of [...states.values()]) {
+        const here = [active?.version, candidate?.target.version];
+        const mayBe = suspects.some((each) => each.name === name && here.includes(each.version));
+        if (suspects.length > 0 && !mayBe) continue;
         const served = active !== null && tally.of(name, active.version).succeeded > 0;
         apply(name, { kind: 'died', crashed, served, detail });
       }
@@ -280,6 +326,16 @@ export function createActivation(options: ActivationOptions): Activation {
       await Promise.all(drivers.values());
     },
   };
+}
+
+/** What is known of a model beside what the serving process holds; it leaves out what it has loaded. */
+function knownOf({ name, active, candidate }: ModelState): KnownModel[] {
+  const coming = { name, state: 'LOADING' as const, reason: 'it is being loaded' };
+  const answering = active === null ? [] : [{ ...coming, version: active.version }];
+  if (candidate === null || candidate.target.version === active?.version) return answering;
+  const { version } = candidate.target;
+  if (candidate.state !== 'failed') return [...answering, { ...coming, version, reason: `it is ${candidate.state}` }];
+  return [...answering, { name, version, state: 'UNAVAILABLE', reason: candidate.error.message }];
 }
 
 function failingMessage(failed: number, total: number): string {

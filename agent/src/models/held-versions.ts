@@ -1,24 +1,42 @@
 // Which versions the serving process holds and which of them answers; brings both in line with the models' states. One
-// change at a time: loading two models at once would take the memory of both.
+// change at a time: loading two models at once would take the memory of both. Only after a restart, when all are
+// wanted back quickly and their memory is known to suffice, are models loaded beside each other.
+import { availableParallelism } from 'node:os';
 import { messageOf } from '@edgeloop/shared/errors';
 import type { Logger } from 'pino';
-import { ServingGone, type ServingProcess } from '../serving-process.ts';
+import type { ModelFiles } from '../ipc.ts';
+import { ServingGone } from '../serving-calls.ts';
+import type { ServingProcess } from '../serving-process.ts';
 import { type ModelState, versionsToHold } from './reconcile.ts';
-import type { ModelStore } from './store.ts';
 
-export type Serving = Pick<ServingProcess, 'load' | 'activate' | 'unload' | 'up'>;
+export type Serving = Pick<ServingProcess, 'load' | 'activate' | 'unload' | 'up' | 'tell'>;
 
 export interface HeldVersions {
   /** Loads, activates and unloads until the serving process does what `state()` says. @throws AppError when a load fails */
   align(name: string, state: () => ModelState): Promise<void>;
+  /** The same for many models at once; `failed` is told of those that cannot be loaded. */
+  alignAll(names: readonly string[], state: (name: string) => ModelState, failed: Failed): Promise<void>;
   /** Loads a candidate beside what answers, then lets it answer unless `signal` aborted meanwhile. */
   admit(name: string, version: number, signal: AbortSignal): Promise<void>;
+  /** SHA-256 of what is loaded as this version, or was in the process that just died. */
+  digestOf(name: string, version: number): string | undefined;
   /** The serving process is a fresh one. */
   reset(): void;
 }
 
-export function createHeldVersions(serving: Serving, store: ModelStore, log: Logger): HeldVersions {
+type Failed = (name: string, error: unknown) => void;
+
+export interface HeldVersionsOptions {
+  serving: Serving;
+  filesOf(name: string, version: number): Promise<ModelFiles>;
+  log: Logger;
+}
+
+const besideEachOther = Math.max(2, availableParallelism());
+
+export function createHeldVersions({ serving, filesOf, log }: HeldVersionsOptions): HeldVersions {
   const loaded = new Map<string, Set<number>>();
+  const digests = new Map<string, string>();
   const answering = new Map<string, number>();
   let turn: Promise<unknown> = Promise.resolve();
   /** Counts the serving processes: work that was begun for a former one ends. */
@@ -44,8 +62,9 @@ export function createHeldVersions(serving: Serving, store: ModelStore, log: Log
   async function load(name: string, version: number, mine: number): Promise<void> {
     requireLife(mine);
     if (heldOf(name).has(version)) return;
-    const files = await store.modelFiles(name, version);
+    const files = await filesOf(name, version);
     requireLife(mine);
+    if (files.digest !== undefined) digests.set(`${name}@${version}`, files.digest);
     await serving.load(files);
     requireLife(mine);
     heldOf(name).add(version);
@@ -84,8 +103,28 @@ export function createHeldVersions(serving: Serving, store: ModelStore, log: Log
     for (const version of [...heldOf(name)]) if (!hold.includes(version)) await unload(name, version, mine);
   }
 
+  async function alignAll(
+    names: readonly string[],
+    state: (name: string) => ModelState,
+    { mine, failed }: { mine: number; failed: Failed },
+  ): Promise<void> {
+    const left = [...names];
+    const lane = async () => {
+      for (let name = left.shift(); name !== undefined; name = left.shift()) {
+        const current = name;
+        await align(current, () => state(current), mine).catch((error: unknown) => {
+          if (!isAboutModel(error)) throw error;
+          failed(current, error);
+        });
+      }
+    };
+    await Promise.all(Array.from({ length: besideEachOther }, lane));
+  }
+
   return {
     align: (name, state) => inTurn((mine) => align(name, state, mine)),
+    alignAll: (names, state, failed) => inTurn((mine) => alignAll(names, state, { mine, failed })),
+    digestOf: (name, version) => digests.get(`${name}@${version}`),
     admit: (name, version, signal) =>
       inTurn(async (mine) => {
         signal.throwIfAborted();

@@ -92,6 +92,32 @@ describe('the state of a model on a device', () => {
     });
   });
 
+  it('goes back to the former good version when one is quarantined long after its probation', () => {
+    const quarantined: ModelEvent = { kind: 'quarantined', version: 2, error };
+    const second = after(...good, 2, ...bring, { kind: 'endured' });
+    expect(versionsToKeep(second)).toEqual([2, 1]);
+    const state = next(second, quarantined, 99);
+    expect(state).toMatchObject({
+      active: { version: 1, since: 99 },
+      lastGood: 1,
+      candidate: { state: 'failed', target: { version: 2 }, error },
+    });
+    // The same word changes nothing, another rollout does.
+    expect(stepOf(next(state, { kind: 'desired', model: wanted(2) }, 100))).toBe('rest');
+    expect(stepOf(next(state, { kind: 'desired', model: wanted(2, 'again') }, 100))).toBe('fetch');
+  });
+
+  it('serves nothing rather than a quarantined version that has no predecessor', () => {
+    const state = after(...good, { kind: 'quarantined', version: 1, error });
+    expect(state).toMatchObject({ active: null, lastGood: null, candidate: { state: 'failed' } });
+  });
+
+  it('goes on with a newer version while the active one is quarantined', () => {
+    const state = after(...good, 2, { kind: 'quarantined', version: 1, error });
+    expect(state).toMatchObject({ active: null, candidate: { state: 'fetching', target: { version: 2 } } });
+    expect(stepOf(state)).toBe('fetch');
+  });
+
   it('forgets a model that is no longer desired', () => {
     expect(after(...good, { kind: 'desired', model: null })).toEqual(newModelState('m'));
   });
@@ -110,6 +136,8 @@ const anyEvent: fc.Arbitrary<ModelEvent> = fc.oneof(
     { kind: 'failed', error },
     { kind: 'lost', error },
     { kind: 'delayed', error },
+    { kind: 'quarantined', version: 1, error },
+    { kind: 'quarantined', version: 2, error },
   ),
 );
 
@@ -136,7 +164,12 @@ describe('whatever happens in whatever order', () => {
           if (active !== null) expect(versionsToKeep(state)).toContain(active.version);
           if (lastGood !== null) expect(versionsToKeep(state)).toContain(lastGood);
           // An answering version is only ever exchanged, never taken away, as long as a good one is known.
-          if (before.active !== null && before.lastGood !== null && event.kind !== 'lost')
+          if (
+            before.active !== null &&
+            before.lastGood !== null &&
+            event.kind !== 'lost' &&
+            event.kind !== 'quarantined'
+          )
             expect(active).not.toBeNull();
         }
       }),

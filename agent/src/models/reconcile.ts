@@ -29,6 +29,8 @@ export const ModelState = z.object({
   active: z.object({ version: ModelVersion, since: Instant }).nullable(),
   /** The version that last passed probation: what a failing one is replaced by. */
   lastGood: ModelVersion.nullable(),
+  /** What was that before: what takes over when the last good version turns out to be none. */
+  previousGood: ModelVersion.nullable().default(null),
   candidate: Candidate.nullable(),
   /** Not tried again on the same rollout's word. */
   refused: z.array(z.object({ version: ModelVersion, rolloutId: z.string(), error: Failure })),
@@ -47,6 +49,8 @@ export type ModelEvent =
   | { kind: 'failed'; error: Failure }
   /** The serving process died. `crashed`: by a fault of its own, not by being killed; `served`: after answers of the candidate. */
   | { kind: 'died'; crashed: boolean; served: boolean; detail: string }
+  /** A version ended the serving process too often, in its probation or long after it. */
+  | { kind: 'quarantined'; version: number; error: Failure }
   /** The agent started again after an end that was no orderly stop. */
   | { kind: 'rebooted' }
   /** Probation is over. */
@@ -62,7 +66,7 @@ const bootsAllowed = 2;
 const refusedKept = 20;
 
 export function newModelState(name: string): ModelState {
-  return { name, desired: null, active: null, lastGood: null, candidate: null, refused: [] };
+  return { name, desired: null, active: null, lastGood: null, previousGood: null, candidate: null, refused: [] };
 }
 
 export function stepOf({ candidate }: ModelState): Step {
@@ -103,12 +107,12 @@ export function next(state: ModelState, event: ModelEvent, now: number): ModelSt
       return fail(state, event.error, now);
     case 'died':
       return survive(state, event, now);
+    case 'quarantined':
+      return quarantine(state, event, now);
     case 'rebooted':
       return reboot(state, now);
     case 'endured':
-      return candidate?.state === 'probation'
-        ? { ...state, lastGood: candidate.target.version, candidate: null }
-        : state;
+      return candidate?.state === 'probation' ? endure(state, candidate.target.version) : state;
     case 'lost':
       return lose(state, event.error, now);
   }
@@ -137,11 +141,39 @@ function activate(state: ModelState, candidate: Extract<Candidate, { state: 'war
 function fail(state: ModelState, error: Failure, now: number): ModelState {
   const { candidate } = state;
   if (candidate === null || candidate.state === 'failed') return state;
-  const { target } = candidate;
+  return refuse(candidate.state === 'probation' ? fallBack(state, now) : state, candidate.target, { error, now });
+}
+
+function refuse(state: ModelState, target: DesiredModel, { error, now }: { error: Failure; now: number }): ModelState {
   const others = state.refused.filter((each) => !isSame(each, target)).slice(-(refusedKept - 1));
   const refused = [...others, { version: target.version, rolloutId: target.rolloutId, error }];
-  const failed: Candidate = { target, since: now, state: 'failed', error };
-  return { ...(candidate.state === 'probation' ? fallBack(state, now) : state), candidate: failed, refused };
+  return { ...state, candidate: { target, since: now, state: 'failed', error }, refused };
+}
+
+function endure(state: ModelState, version: number): ModelState {
+  const previousGood = state.lastGood === version ? state.previousGood : state.lastGood;
+  return { ...state, lastGood: version, previousGood, candidate: null };
+}
+
+/** Probation may be long over: the last good version other than this one takes its place. */
+function quarantine(
+  state: ModelState,
+  { version, error }: Extract<ModelEvent, { kind: 'quarantined' }>,
+  now: number,
+): ModelState {
+  const { candidate, active, desired, lastGood, previousGood } = state;
+  const tried = candidate?.state === 'warming' || candidate?.state === 'probation';
+  if (tried && candidate.target.version === version) return fail(state, error, now);
+  if (active?.version !== version) return state;
+  const good = lastGood === version ? previousGood : lastGood;
+  const fallen = {
+    ...state,
+    active: good === null ? null : { version: good, since: now },
+    lastGood: good,
+    previousGood: good === previousGood ? null : previousGood,
+  };
+  // A newer version that is on its way goes on.
+  return desired?.version === version && candidate === null ? refuse(fallen, desired, { error, now }) : fallen;
 }
 
 function fallBack(state: ModelState, now: number): ModelState {
@@ -215,7 +247,8 @@ export function versionsToHold({ active, lastGood, candidate }: ModelState): num
 /** Versions whose files must stay on disk. */
 export function versionsToKeep(state: ModelState): number[] {
   const coming = state.candidate === null || state.candidate.state === 'failed' ? [] : [state.candidate.target.version];
-  return [...new Set([...versionsToHold(state), ...(state.lastGood === null ? [] : [state.lastGood]), ...coming])];
+  const good = [state.lastGood, state.previousGood].filter((version) => version !== null);
+  return [...new Set([...versionsToHold(state), ...good, ...coming])];
 }
 
 export function reportOf({ name, active, lastGood, candidate }: ModelState): ModelReport {

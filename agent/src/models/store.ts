@@ -58,13 +58,13 @@ export function createModelStore(folder: string): ModelStore {
     },
     async modelFiles(name, version) {
       const document = (await store.readRelease(name, version)) ?? Buffer.alloc(0);
-      const { manifest, golden } = parseJson(
+      const { manifest, golden, artifact } = parseJson(
         Release,
         document.toString('utf8'),
         `release of ${name} ${version}`,
         'integrity',
       );
-      return { name, version, path: file(name, version, 'model.onnx'), manifest, golden };
+      return { name, version, path: file(name, version, 'model.onnx'), digest: artifact.digest, manifest, golden };
     },
     remove: (name, version) => rm(folderOf(name, version), { recursive: true, force: true }),
     removeModel: (name) => rm(join(folder, name), { recursive: true, force: true }),

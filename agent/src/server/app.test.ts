@@ -11,7 +11,8 @@ import type { JournalRecord } from '../telemetry/record.ts';
 import { createApp } from './app.ts';
 import { createFeedbackChannel } from './feedback.ts';
 import { createMetrics } from './metrics.ts';
-import { createObserver } from './observation.ts';
+import { createObserver, type Observer } from './observation.ts';
+import { createRepositoryChannel, type RepositoryChannel } from './repository.ts';
 
 const classifier = {
   task: 'classification',
@@ -28,15 +29,35 @@ describe('the local HTTP', () => {
   const folder = mkdtempSync(join(tmpdir(), 'app-'));
   const engine: Engine = createEngine({ threads: 1, onCrash: (_, error) => expect.unreachable(error.message) });
   const records: JournalRecord[] = [];
+  const repository: RepositoryChannel = createRepositoryChannel((message) => {
+    if (message.kind !== 'repository') return;
+    const { requestId, action, name } = message;
+    asked.push(`${action} ${name}`);
+    const error = name === 'nobody' ? { code: 'not_found' as const, message: 'unknown model "nobody"' } : undefined;
+    setImmediate(() => repository.settle({ kind: 'repository_result', requestId, ...(error ? { error } : {}) }));
+  });
+  const asked: string[] = [];
   let app: Hono;
 
   function build(token?: string): Hono {
     const metrics = createMetrics({
-      queueDepths: () => [{ model: 'sides', version: 1, depth: 0 }],
+      figures: () =>
+        engine.list().map(({ name, version, model }) => ({
+          model: name,
+          version,
+          tally: observer.tally(model),
+          runs: model.batcher.runs(),
+          depth: model.batcher.depth(),
+        })),
       journal: () => ({ failedWrites: 0, lostRecords: 0 }),
     });
     const nowMs = () => performance.now();
-    const observer = createObserver({ append: (record) => records.push(record), metrics, now: Date.now, nowMs });
+    const observer: Observer = createObserver({
+      append: (record) => records.push(record),
+      metrics,
+      now: Date.now,
+      nowMs,
+    });
     const feedback = createFeedbackChannel(() => undefined, 10);
     const onUnexpected = (error: unknown) => expect.unreachable(String(error));
     return createApp({
@@ -44,6 +65,10 @@ describe('the local HTTP', () => {
       observer,
       metrics,
       feedback,
+      repository,
+      notLoaded: () => [{ name: 'gone', version: 7, state: 'UNAVAILABLE', reason: 'unloaded' }],
+      log: () => undefined,
+      logLevel: 'info',
       nowMs,
       token,
       onUnexpected,
@@ -124,7 +149,11 @@ describe('the local HTTP', () => {
     [{ inputs: [input([1, 2, 3], [1, 3])] }, 400, 'has shape [1,3], the model takes [-1,2]'],
     [{ inputs: [{ ...input([1, 2], [1, 2]), datatype: 'BF16' }] }, 400, 'request.inputs.0.datatype'],
     [{ inputs: [input([1, 2], [1, 2])], outputs: [{ name: 'x' }] }, 400, 'unknown output "x"'],
-    [{ inputs: [{ ...input([1], [1, 2]), parameters: { binary_data_size: 8 } }] }, 501, 'binary tensor extension'],
+    [
+      { inputs: [{ ...input([1, 2], [1, 2]), parameters: { binary_data_size: 8 } }] },
+      400,
+      'has both data and binary_data_size',
+    ],
     [{ id: 'x'.repeat(201), inputs: [] }, 400, 'request.id'],
   ])('answers what is wrong with %j', async (body, status, reason) => {
     const answer = await post('/v2/models/sides/infer', body);
@@ -168,7 +197,7 @@ describe('the local HTTP', () => {
   it('refuses images and encoded bodies with the reason', async () => {
     const image = await post('/predict/sides', 'JFIF', { 'content-type': 'image/jpeg' });
     expect(image).toMatchObject({ status: 415, body: { error: expect.stringContaining('declares no image input') } });
-    expect(await post('/predict/sides', '', { 'content-encoding': 'gzip' })).toMatchObject({ status: 415 });
+    expect(await post('/predict/sides', '', { 'content-encoding': 'br' })).toMatchObject({ status: 415 });
   });
 
   it.each([
@@ -195,7 +224,12 @@ describe('the local HTTP', () => {
       outputs: [{ name: 'scores', datatype: 'FP32', shape: [-1, 2] }],
     });
     expect(await get('/v2/models/sides/versions/1/ready')).toEqual({ name: 'sides', ready: true });
-    expect((await post('/v2/repository/index', '')).body).toMatchObject([{ name: 'double' }, { name: 'sides' }]);
+    expect((await post('/v2/repository/index', '')).body).toMatchObject([
+      { name: 'double', state: 'READY' },
+      { name: 'sides', version: '1', state: 'READY', reason: '' },
+      { name: 'gone', version: '7', state: 'UNAVAILABLE', reason: 'unloaded' },
+    ]);
+    expect((await post('/v2/repository/index', { ready: true })).body).toHaveLength(2);
     const stats = await get('/v2/models/sides/stats');
     expect(stats).toMatchObject({
       model_stats: [{ name: 'sides', version: '1', inference_count: expect.any(Number) }],
@@ -206,7 +240,44 @@ describe('the local HTTP', () => {
     const wrong = await app.request('/v2/models/sides/infer');
     expect([wrong.status, wrong.headers.get('allow')]).toEqual([405, 'POST']);
     expect(await post('/nothing', {})).toMatchObject({ status: 404, body: { error: 'nothing is at POST /nothing' } });
-    expect(await post('/v2/repository/models/sides/load', '')).toMatchObject({ status: 501 });
+  });
+
+  it('passes the wish to load or unload on, and says what came of it', async () => {
+    const change = (path: string, body = '') =>
+      app.request(`/v2/repository/models/${path}`, { method: 'POST', ...(body ? { body } : {}) });
+    const loaded = await change('sides/load', '{"parameters": {"unload_dependents": false}}');
+    expect([loaded.status, await loaded.text(), asked]).toEqual([200, '', ['load sides']]);
+    expect((await change('nobody/unload')).status).toBe(404);
+    expect(asked).toEqual(['load sides', 'unload nobody']);
+    expect((await change('..%2Fescape/load')).status).toBe(404);
+    expect((await change('sides/load', '{"parameters": {"config": "{}"}}')).status).toBe(501);
+    expect(asked).toHaveLength(2);
+  });
+
+  it('tells its configuration, and of settings that they are fixed', async () => {
+    const get = async (path: string) => (await app.request(path)).json();
+    expect(await get('/v2/models/sides/config')).toMatchObject({
+      name: 'sides',
+      platform: 'onnxruntime_onnx',
+      max_batch_size: expect.any(Number),
+      input: [{ name: 'features', data_type: 'TYPE_FP32', dims: [2] }],
+    });
+    expect(await get('/v2/trace/setting')).toMatchObject({ trace_level: ['OFF'] });
+    expect(await get('/v2/models/sides/trace/setting')).toMatchObject({ trace_level: ['OFF'] });
+    expect((await app.request('/v2/models/nobody/trace/setting')).status).toBe(404);
+    expect(await post('/v2/trace/setting', { trace_level: ['OFF'], trace_rate: null })).toMatchObject({ status: 200 });
+    expect(await post('/v2/trace/setting', { trace_level: ['TIMESTAMPS'] })).toMatchObject({ status: 501 });
+    expect(await get('/v2/logging')).toMatchObject({ log_info: true, log_verbose_level: 0 });
+    expect(await post('/v2/logging', { log_verbose_level: 1 })).toMatchObject({ status: 501 });
+    expect(await post('/v2/logging', { toString: 1 })).toMatchObject({ status: 400 });
+  });
+
+  it('passes trace context through and ignores what is none', async () => {
+    const traceparent = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01';
+    const back = async (header: string) =>
+      (await app.request('/v2/health/live', { headers: { traceparent: header } })).headers.get('traceparent');
+    expect(await back(traceparent)).toBe(traceparent);
+    expect(await back('00-0-0-01')).toBeNull();
   });
 
   it('bounds bodies that do not say their length', async () => {
@@ -223,6 +294,12 @@ describe('the local HTTP', () => {
     expect(text).toContain('edgeloop_agent_request_duration_seconds_bucket');
     expect(text).toContain('edgeloop_agent_queue_depth{model="sides",version="1"} 0');
     expect(text).toContain('edgeloop_agent_journal_lost_records 0');
+    expect(text).toMatch(/edgeloop_inference_request_success_total\{model="sides",version="1"\} [1-9]/);
+    expect(text).toMatch(
+      /edgeloop_inference_request_failure_total\{model="sides",version="1",reason="INVALID"\} [1-9]/,
+    );
+    expect(text).toMatch(/edgeloop_inference_batch_size_count\{model="sides",version="1"\} [1-9]/);
+    expect(text).toContain('edgeloop_inference_pending_request_count{model="sides",version="1"} 0');
     expect(text).toContain('process_resident_memory_bytes');
   });
 

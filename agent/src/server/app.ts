@@ -1,22 +1,32 @@
 // The agent's local HTTP: which path goes to whom.
 import { AppError } from '@edgeloop/shared/errors';
-import { type Context, Hono } from 'hono';
-import { requireToken } from './access.ts';
-import type { CallDeps } from './call.ts';
-import { answerError } from './errors.ts';
+import { type Context, Hono, type MiddlewareHandler } from 'hono';
+import { createTokenCheck, requireToken } from './access.ts';
+import { askedOf, type CallDeps } from './call.ts';
+import { errorReply, responseOf } from './errors.ts';
 import { type FeedbackChannel, handleFeedback } from './feedback.ts';
-import { handleInfer } from './infer.ts';
+import { infer } from './infer/infer.ts';
 import type { ServingMetrics } from './metrics.ts';
-import { handleModel, handleModelReady, handleRepositoryIndex, handleStats } from './models.ts';
+import { handleConfig, handleModel, handleModelReady } from './models.ts';
+import { handlePage, pagePaths } from './page/page.ts';
+import { handleDescription, handleModels } from './predict/describe.ts';
 import { handlePredict } from './predict.ts';
+import { handleChange, handleIndex, type RepositoryChannel, type RepositoryIndex } from './repository.ts';
+import type { RequestLog } from './request-log.ts';
+import { handleLogging, handleTrace } from './settings.ts';
+import { handleStats } from './statistics.ts';
+import { traceparentOf } from './trace-context.ts';
 
-export interface AppDeps extends CallDeps {
+export interface AppDeps extends CallDeps, RepositoryIndex {
   metrics: ServingMetrics;
   feedback: FeedbackChannel;
+  repository: RepositoryChannel;
   /** Everything that was active before is active again. */
   isReady(): boolean;
   agentVersion: string;
   token: string | undefined;
+  logLevel: string;
+  log: RequestLog;
   /** An error that is no caller's doing. */
   onUnexpected(error: unknown): void;
 }
@@ -26,18 +36,46 @@ type Route = [method: 'GET' | 'POST', path: string, handle: (c: Context) => Resp
 /** The whole app; feed it with requests through `fetch`. */
 export function createApp(deps: AppDeps): Hono {
   const app = new Hono();
-  if (deps.token !== undefined) app.use(requireToken(deps.token));
+  app.use(traced(deps));
+  app.use(requireToken(createTokenCheck(deps.token)));
   const routes = [...probes(deps), ...protocol(deps), ...own(deps)];
   for (const [method, path, handle] of routes) app.on(method, path, handle);
-  for (const [method, path] of routes) {
+  for (const [path, methods] of methodsOf(routes)) {
     app.all(path, (c) => {
-      c.header('Allow', method);
-      throw new AppError('method_not_allowed', `${c.req.method} is not allowed on ${c.req.path}; use ${method}`);
+      c.header('Allow', methods.join(', '));
+      const message = `${c.req.method} is not allowed on ${c.req.path}; use ${methods.join(' or ')}`;
+      throw new AppError('method_not_allowed', message);
     });
   }
   app.notFound((c) => c.json({ error: `nothing is at ${c.req.method} ${c.req.path}` }, 404));
-  app.onError((error, c) => answerError(c, error, deps.onUnexpected));
+  app.onError((error, c) => {
+    const { status, headers, body } = errorReply(error, deps.onUnexpected);
+    // Headers that were set on the way, such as Allow, stay.
+    const response = responseOf({ status, headers, body });
+    c.res.headers.forEach((value, name) => {
+      if (!response.headers.has(name)) response.headers.set(name, value);
+    });
+    return response;
+  });
   return app;
+}
+
+/** Paths in the order of the routes, which is the order in which they match. */
+function methodsOf(routes: readonly Route[]): Map<string, string[]> {
+  const methods = new Map<string, string[]>();
+  for (const [method, path] of routes) methods.set(path, [...(methods.get(path) ?? []), method]);
+  return methods;
+}
+
+/** Passes the caller's trace context through, and writes the request down. */
+function traced({ log, nowMs }: AppDeps): MiddlewareHandler {
+  return async (c, next) => {
+    const startedMs = nowMs();
+    const traceparent = traceparentOf(c.req.header('traceparent'));
+    await next();
+    if (traceparent !== undefined) c.header('traceparent', traceparent);
+    log({ method: c.req.method, path: c.req.path, status: c.res.status, ms: nowMs() - startedMs, traceparent });
+  };
 }
 
 function probes(deps: AppDeps): Route[] {
@@ -58,30 +96,61 @@ function probes(deps: AppDeps): Route[] {
   ];
 }
 
+/** Named as in Triton's protocol extensions. */
+const extensions = [
+  'classification',
+  'model_repository',
+  'schedule_policy',
+  'model_configuration',
+  'binary_tensor_data',
+  'parameters',
+  'statistics',
+];
+
 function protocol(deps: AppDeps): Route[] {
-  const extensions = ['model_repository(index)', 'statistics'];
-  const unsupported = (c: Context): Response => {
-    throw new AppError('unsupported', `${c.req.path} is not supported; models come from the fleet or the model folder`);
-  };
-  const ofModel = ['/v2/models/:model', '/v2/models/:model/versions/:version'].flatMap((path): Route[] => [
-    ['GET', path, (c) => handleModel(c, deps)],
-    ['GET', `${path}/ready`, (c) => handleModelReady(c, deps)],
-    ['GET', `${path}/stats`, (c) => handleStats(c, deps)],
-    ['POST', `${path}/infer`, (c) => handleInfer(c, deps)],
-  ]);
+  const { engine, repository } = deps;
+  const trace = (c: Context): Promise<Response> => handleTrace(c, engine);
+  const logging = (c: Context): Promise<Response> => handleLogging(c, deps.logLevel);
   return [
     ['GET', '/v2', (c) => c.json({ name: 'edgeloop-agent', version: deps.agentVersion, extensions })],
     ['GET', '/v2/models/stats', (c) => handleStats(c, deps)],
-    ...ofModel,
-    ['POST', '/v2/repository/index', (c) => handleRepositoryIndex(c, deps)],
-    ['POST', '/v2/repository/models/:model/load', unsupported],
-    ['POST', '/v2/repository/models/:model/unload', unsupported],
+    ...ofModel(deps),
+    ['POST', '/v2/repository/index', (c) => handleIndex(c, deps)],
+    ['POST', '/v2/repository/models/:model/load', (c) => handleChange(c, 'load', repository)],
+    ['POST', '/v2/repository/models/:model/unload', (c) => handleChange(c, 'unload', repository)],
+    ['GET', '/v2/trace/setting', trace],
+    ['POST', '/v2/trace/setting', trace],
+    ['GET', '/v2/models/:model/trace/setting', trace],
+    ['POST', '/v2/models/:model/trace/setting', trace],
+    ['GET', '/v2/logging', logging],
+    ['POST', '/v2/logging', logging],
   ];
 }
 
+function ofModel(deps: AppDeps): Route[] {
+  const { engine } = deps;
+  return ['/v2/models/:model', '/v2/models/:model/versions/:version'].flatMap((path): Route[] => [
+    ['GET', path, (c) => handleModel(c, engine)],
+    ['GET', `${path}/ready`, (c) => handleModelReady(c, engine)],
+    ['GET', `${path}/config`, (c) => handleConfig(c, engine)],
+    ['GET', `${path}/stats`, (c) => handleStats(c, deps)],
+    ['POST', `${path}/infer`, async (c) => responseOf(await infer(deps, await askedOf(c, deps), headersOf(c)))],
+  ]);
+}
+
+function headersOf(c: Context): (name: string) => string | undefined {
+  return (name) => c.req.header(name);
+}
+
 function own(deps: AppDeps): Route[] {
+  const ofModel = ['/predict/:model', '/predict/:model/versions/:version'].flatMap((path): Route[] => [
+    ['POST', path, (c) => handlePredict(c, deps)],
+    ['GET', path, (c) => handleDescription(c, deps)],
+  ]);
   return [
-    ['POST', '/predict/:model', (c) => handlePredict(c, deps)],
+    ['GET', '/predict', (c) => handleModels(c, deps)],
+    ...ofModel,
+    ...pagePaths.map((path): Route => ['GET', path, handlePage]),
     ['POST', '/feedback/:id', (c) => handleFeedback(c, deps.feedback)],
   ];
 }

@@ -1,38 +1,133 @@
-// Request bodies as text, bounded, whether they say their length or not.
+// Request bodies, bounded each and together, whether they say their length or not.
+import type { IncomingMessage } from 'node:http';
 import { AppError, messageOf } from '@edgeloop/shared/errors';
 import type { HonoRequest } from 'hono';
+import { decoded } from './compression.ts';
 
-/** Largest body that is read. */
+/** Largest body that is read, as sent and as inflated. */
 const maxBodyBytes = 64 * 1024 * 1024;
 
-/** The whole body. Throws `payload_too_large`, `unsupported_media_type` for encoded bodies, `invalid_request` when it breaks off. */
-export async function readBody(request: HonoRequest, limitBytes = maxBodyBytes): Promise<string> {
-  const encoding = request.header('content-encoding');
-  if (encoding !== undefined && encoding !== 'identity') {
-    throw new AppError(
-      'unsupported_media_type',
-      `bodies with content-encoding "${encoding}" are not read; send it plain`,
-    );
-  }
-  const declared = request.header('content-length');
-  if (declared !== undefined && Number(declared) > limitBytes) throw tooLarge(limitBytes);
-  try {
-    return declared === undefined ? await readStream(request.raw.body, limitBytes) : await request.text();
-  } catch (cause) {
-    if (cause instanceof AppError) throw cause;
-    throw new AppError('invalid_request', `the body could not be read: ${messageOf(cause)}`, { cause });
-  }
+/** Bytes of the bodies of all requests that are being read or answered. */
+export interface BodyBudget {
+  /** Throws `unavailable` when there is no room. */
+  take(bytes: number): void;
+  give(bytes: number): void;
 }
 
-async function readStream(stream: ReadableStream<Uint8Array> | null, limitBytes: number): Promise<string> {
+/** A budget of so many bytes. */
+export function createBodyBudget(totalBytes: number): BodyBudget {
+  let held = 0;
+  return {
+    take(bytes) {
+      if (held + bytes > totalBytes) {
+        throw new AppError('unavailable', 'too many large requests at once; try again', { retryAfterSeconds: 1 });
+      }
+      held += bytes;
+    },
+    give(bytes) {
+      held -= bytes;
+    },
+  };
+}
+
+/** Room for two bodies of the largest kind; each is held twice for a moment, in pieces and whole. */
+export const defaultBudgetBytes = 2 * maxBodyBytes;
+
+/**
+ * The whole body as text. Throws `payload_too_large`, `unsupported_media_type` for unknown encodings, `invalid_request`
+ * when it breaks off.
+ */
+export async function readBody(request: HonoRequest, limitBytes = maxBodyBytes): Promise<string> {
+  return (await readBytes(request, limitBytes)).toString('utf8');
+}
+
+/** The whole body as bytes, with the same errors. `onBytes` hears of each piece of memory and may throw. */
+export async function readBytes(
+  request: HonoRequest,
+  limitBytes = maxBodyBytes,
+  onBytes: (bytes: number) => void = () => undefined,
+): Promise<Buffer> {
+  const counted = (): ((bytes: number) => void) => {
+    const count = countUpTo(limitBytes);
+    return (bytes) => {
+      count(bytes);
+      onBytes(bytes);
+    };
+  };
+  const count = counted();
+  refuseDeclared(request.header('content-length'), limitBytes);
   const chunks: Uint8Array[] = [];
-  let length = 0;
-  for await (const chunk of stream ?? []) {
-    length += chunk.length;
-    if (length > limitBytes) throw tooLarge(limitBytes);
-    chunks.push(chunk);
+  try {
+    for await (const chunk of request.raw.body ?? []) {
+      count(chunk.length);
+      chunks.push(chunk);
+    }
+  } catch (cause) {
+    throw brokenOff(cause);
   }
-  return Buffer.concat(chunks).toString('utf8');
+  return decoded(Buffer.concat(chunks), request.header('content-encoding'), counted());
+}
+
+/** The whole body of a request of Node's server; the bytes that it took of the budget are reported to `onTaken`. */
+export async function readIncoming(
+  request: IncomingMessage,
+  budget: BodyBudget,
+  onTaken: (bytes: number) => void,
+): Promise<Buffer> {
+  const { headers } = request;
+  refuseDeclared(headers['content-length'], maxBodyBytes);
+  const take = (bytes: number): void => {
+    budget.take(bytes);
+    onTaken(bytes);
+  };
+  const body = await collect(request, take);
+  const encoding = headers['content-encoding'];
+  if (encoding === undefined) return body;
+  const count = countUpTo(maxBodyBytes);
+  return decoded(body, encoding, (bytes) => {
+    count(bytes);
+    take(bytes);
+  });
+}
+
+function collect(request: IncomingMessage, take: (bytes: number) => void): Promise<Buffer> {
+  const count = countUpTo(maxBodyBytes);
+  const chunks: Buffer[] = [];
+  return new Promise((resolve, reject) => {
+    const onData = (chunk: Buffer): void => {
+      try {
+        count(chunk.length);
+        take(chunk.length);
+        chunks.push(chunk);
+      } catch (error) {
+        // What still comes is not looked at; the answer closes the connection.
+        request.off('data', onData);
+        request.pause();
+        reject(error);
+      }
+    };
+    // Node tells so as well when the caller hangs up before the body is whole.
+    request.once('error', (cause) => reject(brokenOff(cause)));
+    request.once('end', () => resolve(chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks)));
+    request.on('data', onData);
+  });
+}
+
+function refuseDeclared(length: string | undefined, limitBytes: number): void {
+  if (length !== undefined && Number(length) > limitBytes) throw tooLarge(limitBytes);
+}
+
+function countUpTo(limitBytes: number): (bytes: number) => void {
+  let length = 0;
+  return (bytes) => {
+    length += bytes;
+    if (length > limitBytes) throw tooLarge(limitBytes);
+  };
+}
+
+function brokenOff(cause: unknown): AppError {
+  if (cause instanceof AppError) return cause;
+  return new AppError('invalid_request', `the body could not be read: ${messageOf(cause)}`, { cause });
 }
 
 function tooLarge(limitBytes: number): AppError {

@@ -3,11 +3,11 @@
 import { AppError } from '@edgeloop/shared/errors';
 import type { Context } from 'hono';
 import { v7 as uuidv7 } from 'uuid';
-import type { InferenceResult } from '../inference/batcher.ts';
+import type { RunOptions } from '../inference/batcher.ts';
 import { orderInputs } from '../inference/batching.ts';
 import type { Engine, ModelLease } from '../inference/engine.ts';
 import type { NamedTensor } from '../inference/tensors.ts';
-import { readBody } from './body.ts';
+import { readBytes } from './body.ts';
 import type { Observer } from './observation.ts';
 
 export interface CallDeps {
@@ -18,47 +18,88 @@ export interface CallDeps {
 }
 
 /** A request as far as it is understood. */
-export interface Call {
+export interface Call<Answer = object> {
   /** The caller's id for it; one is made when there is none. */
   id: string | undefined;
   inputs: NamedTensor[];
-  /** The JSON body of the answer. */
-  answer(id: string, outputs: readonly NamedTensor[]): object;
+  options?: RunOptions;
+  /** The answer, for example the JSON body of it. */
+  answer(id: string, outputs: readonly NamedTensor[]): Answer;
 }
 
-/** Answers an inference request. `understand` throws `invalid_request` for bodies that make no sense to it. */
-export async function handleCall(
-  c: Context,
+/** Which model a request is for, and what came with it. */
+export interface Asked {
+  /** As in the path, percent-decoded. */
+  model: string;
+  version: string | undefined;
+  /** An error counts against the model, if there is one. */
+  body: Buffer | AppError;
+  /** By `nowMs`, when the body was whole. */
+  startedMs: number;
+  /** The caller is gone. */
+  signal: AbortSignal | undefined;
+}
+
+/** Answers what `understand` makes of the body; it throws `invalid_request` for what makes no sense to it. */
+export async function runCall<Answer>(
   { engine, observer, nowMs }: CallDeps,
-  understand: (body: string, lease: ModelLease) => Call,
-): Promise<Response> {
-  // The version is chosen when the body is whole, so that a slow upload does not keep an old version alive.
-  const body = await bodyOrError(c);
-  const startedMs = nowMs();
-  const lease = leaseOf(c, engine);
+  { model, version, body, startedMs, signal }: Asked,
+  understand: (body: Buffer, lease: ModelLease) => Call<Answer> | Promise<Call<Answer>>,
+): Promise<Answer> {
+  const lease = leaseNamed(engine, model, version);
   let inferenceId: string | undefined;
-  const observe = (outcome: { inputs: readonly NamedTensor[]; result: InferenceResult } | { error: unknown }): void =>
-    observer.observe({ lease, inferenceId: inferenceId ?? uuidv7(), latencyMs: nowMs() - startedMs, outcome });
+  let deadline: number | undefined;
   try {
     if (body instanceof AppError) throw body;
-    const call = understand(body, lease);
+    const understood = understand(body, lease);
+    const call = understood instanceof Promise ? await understood : understood;
     inferenceId = call.id ?? uuidv7();
+    deadline = call.options?.deadline;
     const inputs = orderInputs(lease.model.signature, call.inputs);
-    const result = await lease.model.batcher.submit(inputs);
-    const answer = c.json(call.answer(inferenceId, result.outputs));
-    observe({ inputs, result });
+    const submittedMs = nowMs();
+    const result = await lease.run(inputs, { ...call.options, signal });
+    const ranMs = nowMs();
+    const answer = call.answer(inferenceId, result.outputs);
+    const endedMs = nowMs();
+    const spans = { inputMs: submittedMs - startedMs, outputMs: endedMs - ranMs };
+    observer.observe({ lease, inferenceId, latencyMs: endedMs - startedMs, spans, outcome: { inputs, result } });
     return answer;
   } catch (error) {
-    observe({ error });
+    const endedMs = nowMs();
+    const expired = isExpired(error, deadline, endedMs) ? 'expired' : undefined;
+    observer.observe({
+      lease,
+      inferenceId: inferenceId ?? uuidv7(),
+      latencyMs: endedMs - startedMs,
+      outcome: { error, byCaller: signal?.aborted === true ? 'cancelled' : expired },
+    });
     throw error;
   } finally {
     lease.release();
   }
 }
 
-async function bodyOrError(c: Context): Promise<string | AppError> {
+/** Whether the caller's own deadline ended the request, which says nothing against the model. */
+function isExpired(error: unknown, deadline: number | undefined, nowMs: number): boolean {
+  return error instanceof AppError && error.code === 'timeout' && deadline !== undefined && nowMs >= deadline;
+}
+
+/** The request in `c` with its whole body; `onBytes` hears of the memory that it takes, and may throw. */
+export async function askedOf(c: Context, { nowMs }: CallDeps, onBytes?: (bytes: number) => void): Promise<Asked> {
+  // The version is chosen when the body is whole, so that a slow upload does not keep an old version alive.
+  const body = await bodyOrError(c, onBytes);
+  return {
+    model: c.req.param('model') ?? '',
+    version: c.req.param('version'),
+    body,
+    startedMs: nowMs(),
+    signal: c.req.raw.signal,
+  };
+}
+
+async function bodyOrError(c: Context, onBytes?: (bytes: number) => void): Promise<Buffer | AppError> {
   try {
-    return await readBody(c.req);
+    return await readBytes(c.req, undefined, onBytes);
   } catch (error) {
     // Whether it counts against a model is known only once the model is.
     if (error instanceof AppError) return error;
@@ -66,11 +107,13 @@ async function bodyOrError(c: Context): Promise<string | AppError> {
   }
 }
 
-/** The lease that the path asks for: `:model` and perhaps `:version`. Throws `not_found` or `unavailable`. */
+/** The lease that the path of `c` asks for: `:model` and perhaps `:version`. Throws `not_found` or `unavailable`. */
 export function leaseOf(c: Context, engine: Engine): ModelLease {
-  const name = c.req.param('model') ?? '';
-  const version = c.req.param('version');
-  if (version === undefined) return engine.lease(name);
-  if (!/^[0-9]{1,10}$/.test(version)) throw new AppError('not_found', `unknown model "${name}" version "${version}"`);
-  return engine.lease(name, Number(version));
+  return leaseNamed(engine, c.req.param('model') ?? '', c.req.param('version'));
+}
+
+function leaseNamed(engine: Engine, model: string, version: string | undefined): ModelLease {
+  if (version === undefined) return engine.lease(model);
+  if (!/^[0-9]{1,10}$/.test(version)) throw new AppError('not_found', `unknown model "${model}" version "${version}"`);
+  return engine.lease(model, Number(version));
 }

@@ -1,9 +1,14 @@
 // The one place where errors become HTTP answers: the protocol's form, `{"error": "…"}`.
 import { AppError, type ErrorCode } from '@edgeloop/shared/errors';
-import type { Context } from 'hono';
-import type { ContentfulStatusCode } from 'hono/utils/http-status';
 
-const statuses: Record<ErrorCode, ContentfulStatusCode> = {
+/** An answer, whoever sends it: hono, or Node's server where that is quicker. */
+export interface Reply {
+  status: number;
+  headers: Record<string, string>;
+  body: string | Buffer;
+}
+
+const statuses: Record<ErrorCode, number> = {
   invalid_request: 400,
   unauthorized: 401,
   forbidden: 403,
@@ -29,13 +34,23 @@ export function outcomeOf(error: unknown): 'invalid' | ErrorCode {
 }
 
 /** Answers an error. One that is none of ours says nothing of itself to the caller; `onUnexpected` hears of it. */
-export function answerError(c: Context, error: unknown, onUnexpected: (error: unknown) => void): Response {
+export function errorReply(error: unknown, onUnexpected: (error: unknown) => void): Reply {
+  const headers: Reply['headers'] = { 'Content-Type': 'application/json' };
   if (!(error instanceof AppError)) {
     onUnexpected(error);
-    return c.json({ error: 'internal error; the log of the agent has the reason' }, 500);
+    return { status: 500, headers, body: errorBody('internal error; the log of the agent has the reason') };
   }
   if (error.code === 'internal') onUnexpected(error);
-  if (error.code === 'unauthorized') c.header('WWW-Authenticate', 'Bearer');
-  if (error.retryAfterSeconds !== undefined) c.header('Retry-After', String(error.retryAfterSeconds));
-  return c.json({ error: error.message }, statuses[error.code]);
+  if (error.code === 'unauthorized') headers['WWW-Authenticate'] = 'Bearer';
+  if (error.retryAfterSeconds !== undefined) headers['Retry-After'] = String(error.retryAfterSeconds);
+  return { status: statuses[error.code], headers, body: errorBody(error.message) };
+}
+
+function errorBody(message: string): string {
+  return JSON.stringify({ error: message });
+}
+
+/** The reply as hono sends it. */
+export function responseOf({ status, headers, body }: Reply): Response {
+  return new Response(typeof body === 'string' ? body : new Uint8Array(body), { status, headers });
 }

@@ -1,8 +1,7 @@
 // HTTP over sockets that somebody else accepted: the supervisor owns the listening socket, so that callers wait
 // instead of being refused while this process restarts.
-import { createServer, type ServerResponse } from 'node:http';
+import { createServer, type RequestListener, type ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
-import { getRequestListener } from '@hono/node-server';
 
 export interface Listener {
   accept(socket: Socket): void;
@@ -10,9 +9,17 @@ export interface Listener {
   drain(): Promise<void>;
 }
 
+/** How long callers may take: for the head of a request, for all of it, and between two requests. */
+const patience = {
+  headersTimeout: 15_000,
+  requestTimeout: 60_000,
+  keepAliveTimeout: 75_000,
+  connectionsCheckingInterval: 5000,
+};
+
 /** A server that never listens itself. */
-export function createListener(fetch: (request: Request) => Response | Promise<Response>): Listener {
-  const server = createServer(getRequestListener(fetch));
+export function createListener(answer: RequestListener): Listener {
+  const server = createServer(patience, answer);
   const inFlight = new Set<ServerResponse>();
   let onDrained: (() => void) | undefined;
 

@@ -1,5 +1,6 @@
 // What Prometheus reads from one agent.
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import { batchSizesText, type InferenceFigures, registerInferenceMetrics } from './inference-metrics.ts';
 
 export interface ServingMetrics {
   requestEnded(request: { model: string; version: number; outcome: string; latencyMs: number }): void;
@@ -10,7 +11,7 @@ export interface ServingMetrics {
 
 /** Figures that are read when someone asks. */
 export interface MetricSources {
-  queueDepths(): { model: string; version: number; depth: number }[];
+  figures(): InferenceFigures[];
   journal(): { failedWrites: number; lostRecords: number };
 }
 
@@ -41,11 +42,13 @@ export function createMetrics(sources: MetricSources): ServingMetrics {
     registers,
     collect() {
       this.reset();
-      for (const { model, version, depth } of sources.queueDepths()) this.set({ model, version }, depth);
+      for (const { model, version, depth } of sources.figures()) this.set({ model, version }, depth);
     },
   });
   journalGauge('edgeloop_agent_journal_failed_writes', 'Writes to the telemetry journal that failed.', 'failedWrites');
   journalGauge('edgeloop_agent_journal_lost_records', 'Requests missing in telemetry for lack of disk.', 'lostRecords');
+
+  registerInferenceMetrics(registry, sources.figures);
 
   function journalGauge(name: string, help: string, field: 'failedWrites' | 'lostRecords'): void {
     new Gauge({
@@ -63,7 +66,10 @@ export function createMetrics(sources: MetricSources): ServingMetrics {
       requests.inc({ model, version, outcome });
       if (outcome === 'ok') durations.observe({ model, version }, latencyMs / 1000);
     },
-    expose: async () => ({ text: await registry.metrics(), contentType: registry.contentType }),
+    async expose() {
+      const text = `${await registry.metrics()}${batchSizesText(sources.figures())}`;
+      return { text, contentType: registry.contentType };
+    },
     close: () => registry.clear(),
   };
 }

@@ -1,19 +1,11 @@
-// What the Open Inference Protocol tells of the server and its models.
-import { parseJson } from '@edgeloop/shared/errors';
+// What the Open Inference Protocol tells of the models: metadata, readiness, configuration.
+import type { Datatype, TensorSpec } from '@edgeloop/shared/tensors';
 import type { Context } from 'hono';
-import { z } from 'zod';
-import type { Engine } from '../inference/engine.ts';
-import { readBody } from './body.ts';
+import type { Engine, LoadedModel } from '../inference/engine.ts';
 import { leaseOf } from './call.ts';
-import type { Observer, Tally } from './observation.ts';
-
-export interface ModelsDeps {
-  engine: Engine;
-  observer: Observer;
-}
 
 /** `{name, versions, platform, inputs, outputs}`. */
-export function handleModel(c: Context, { engine }: ModelsDeps): Response {
+export function handleModel(c: Context, engine: Engine): Response {
   const { name, model, release } = leaseOf(c, engine);
   const versions = engine.list().filter((loaded) => loaded.name === name);
   const answer = c.json({
@@ -28,51 +20,48 @@ export function handleModel(c: Context, { engine }: ModelsDeps): Response {
 }
 
 /** 200 when the version can be asked. */
-export function handleModelReady(c: Context, { engine }: ModelsDeps): Response {
+export function handleModelReady(c: Context, engine: Engine): Response {
   const { name, release } = leaseOf(c, engine);
   release();
   return c.json({ name, ready: true });
 }
 
-/** Statistics of one model (all its loaded versions, or the one named), or of all models, in Triton's shape. */
-export function handleStats(c: Context, { engine, observer }: ModelsDeps): Response {
-  const name = c.req.param('model');
-  const version = c.req.param('version');
-  if (name !== undefined) leaseOf(c, engine).release();
-  const wanted = engine
-    .list()
-    .filter((loaded) => name === undefined || loaded.name === name)
-    .filter((loaded) => version === undefined || loaded.version === Number(version));
-  return c.json({
-    model_stats: wanted.map((loaded) => statsOf(loaded, observer.tally(loaded.model))),
-  });
+/** Triton's model configuration, as far as it means something here. */
+export function handleConfig(c: Context, engine: Engine): Response {
+  const { name, version, model, release } = leaseOf(c, engine);
+  const answer = c.json(configOf(name, version, model));
+  release();
+  return answer;
 }
 
-function statsOf(loaded: ReturnType<Engine['list']>[number], tally: Readonly<Tally>): object {
-  const runs = [...loaded.model.batcher.runs()].sort(([a], [b]) => a - b);
-  const duration = (count: number, ms: number): object => ({ count, ns: Math.round(ms * 1e6) });
+function configOf(name: string, version: number, { signature, files, runtime }: LoadedModel): object {
+  const batched = runtime.batchable;
+  const { maxDelayMs } = files.manifest.batching;
   return {
-    name: loaded.name,
-    version: String(loaded.version),
-    last_inference: tally.lastAtMs,
-    inference_count: tally.rows,
-    execution_count: runs.reduce((sum, [, count]) => sum + count, 0),
-    inference_stats: {
-      success: duration(tally.succeeded, tally.succeededMs),
-      fail: duration(tally.failed, tally.failedMs),
-      queue: duration(tally.succeeded, tally.queueMs),
-      compute_infer: duration(tally.succeeded, tally.runMs),
-    },
-    batch_stats: runs.map(([size, count]) => ({ batch_size: size, execution_count: count })),
+    name,
+    platform: 'onnxruntime_onnx',
+    backend: 'onnxruntime',
+    version_policy: { specific: { versions: [version] } },
+    // Triton's clients read from this whether the first dimension is a batch.
+    max_batch_size: batched ? (files.tuning?.maxBatch ?? files.manifest.batching.maxBatch) : 0,
+    input: signature.inputs.map((spec) => tensorConfig(spec, batched)),
+    output: signature.outputs.map((spec) => ({
+      ...tensorConfig(spec, batched),
+      label_filename: '',
+    })),
+    instance_group: [{ name, kind: 'KIND_CPU', count: runtime.instances, gpus: [], profile: [] }],
+    default_model_filename: 'model.onnx',
+    ...(batched
+      ? { dynamic_batching: { preferred_batch_size: [], max_queue_delay_microseconds: Math.round(maxDelayMs * 1000) } }
+      : {}),
+    parameters: {},
   };
 }
 
-const IndexRequest = z.object({ ready: z.boolean().default(false) });
+function tensorConfig({ name, datatype, shape }: TensorSpec, batched: boolean): object {
+  return { name, data_type: `TYPE_${tritonType(datatype)}`, dims: batched ? shape.slice(1) : shape };
+}
 
-/** Every loaded version: `READY` when it answers or can be asked by its number. `{"ready": true}` leaves out others. */
-export async function handleRepositoryIndex(c: Context, { engine }: ModelsDeps): Promise<Response> {
-  const body = await readBody(c.req);
-  if (body.trim() !== '') parseJson(IndexRequest, body, 'request');
-  const loaded = engine.list();
-  return c.json(loaded.map(({ name, version }) => ({ name, version: String(version), state: 'READY', reason: '' })));
+function tritonType(datatype: Datatype): string {
+  return datatype === 'BYTES' ? 'STRING' : datatype;
 }

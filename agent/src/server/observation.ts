@@ -13,8 +13,12 @@ interface Observation {
   inferenceId: string;
   /** From the whole request read to the answer ready. */
   latencyMs: number;
-  /** What was answered with a result, or why not. */
-  outcome: { inputs: readonly NamedTensor[]; result: InferenceResult } | { error: unknown };
+  /** How long it took to read the tensors, and to write the answer. */
+  spans?: { inputMs: number; outputMs: number };
+  /** What was answered with a result, or why not. `byCaller`: it hung up, or its own deadline passed. */
+  outcome:
+    | { inputs: readonly NamedTensor[]; result: InferenceResult }
+    | { error: unknown; byCaller?: 'cancelled' | 'expired' | undefined };
 }
 
 /** Sums of one model version since it was loaded. */
@@ -23,11 +27,20 @@ export interface Tally {
   /** By the agent or the model; what callers did wrong is `invalid`. */
   failed: number;
   invalid: number;
+  /** The caller hung up. */
+  cancelled: number;
+  /** The caller's own deadline passed. */
+  expired: number;
+  /** Of the failed ones: turned away, since too much was waiting. */
+  rejected: number;
   rows: number;
   succeededMs: number;
   failedMs: number;
   queueMs: number;
   runMs: number;
+  /** Reading tensors out of requests, and writing answers. */
+  inputMs: number;
+  outputMs: number;
   lastAtMs: number;
 }
 
@@ -76,11 +89,16 @@ function emptyTally(): Tally {
     succeeded: 0,
     failed: 0,
     invalid: 0,
+    cancelled: 0,
+    expired: 0,
+    rejected: 0,
     rows: 0,
     succeededMs: 0,
     failedMs: 0,
     queueMs: 0,
     runMs: 0,
+    inputMs: 0,
+    outputMs: 0,
     lastAtMs: 0,
   };
 }
@@ -91,7 +109,10 @@ function recordOf(
   budget?: FeatureBudget,
 ): JournalRecord {
   const request = { inferenceId, model: lease.name, version: lease.version, at, latencyMs };
-  if ('error' in outcome) return { ...request, outcome: outcomeOf(outcome.error), rows: 0 };
+  if ('error' in outcome) {
+    const kind = outcome.byCaller === 'cancelled' ? 'invalid' : outcomeOf(outcome.error);
+    return { ...request, outcome: kind, rows: 0 };
+  }
   const { featureInputs, scores } = lease.model.interpretation;
   const predictions = predictionsOf(scores, outcome.result.outputs);
   const rows = predictions?.predicted.length ?? rowsOf(featureInputs, outcome.inputs);
@@ -106,7 +127,7 @@ function recordOf(
   };
 }
 
-function count(tally: Tally, { latencyMs, outcome }: Observation, record: JournalRecord): void {
+function count(tally: Tally, { latencyMs, spans, outcome }: Observation, record: JournalRecord): void {
   tally.lastAtMs = record.at;
   if ('result' in outcome) {
     tally.succeeded++;
@@ -114,10 +135,15 @@ function count(tally: Tally, { latencyMs, outcome }: Observation, record: Journa
     tally.succeededMs += latencyMs;
     tally.queueMs += outcome.result.queueMs;
     tally.runMs += outcome.result.runMs;
+    tally.inputMs += spans?.inputMs ?? 0;
+    tally.outputMs += spans?.outputMs ?? 0;
+  } else if (outcome.byCaller !== undefined) {
+    tally[outcome.byCaller]++;
   } else if (record.outcome === 'invalid') {
     tally.invalid++;
   } else {
     tally.failed++;
+    if (record.outcome === 'unavailable') tally.rejected++;
     tally.failedMs += latencyMs;
   }
 }

@@ -1,0 +1,108 @@
+// The body of an inference answer, as bytes: JSON, and blobs of the outputs that were asked for in binary.
+import { AppError } from '@edgeloop/shared/errors';
+import { decodeHalf } from '@edgeloop/shared/float16';
+import type { NamedTensor } from '../../inference/tensors.ts';
+import { encodeBlob } from './binary.ts';
+import { classify } from './classification.ts';
+import { singleText } from './float-text.ts';
+import type { InferRequest, Parameters, RequestedOutput } from './request.ts';
+
+export interface AnswerBody {
+  body: string | Buffer;
+  /** Length of the JSON part when something behind it is binary. */
+  jsonBytes: number | undefined;
+}
+
+export interface Answered {
+  name: string;
+  version: number;
+  id: string;
+  request: InferRequest;
+  outputs: readonly NamedTensor[];
+  /** Class names of the output that holds scores. */
+  scores: { output: string; labels: readonly string[] | undefined } | undefined;
+}
+
+/** Throws `invalid_request` when an output was asked for in a form that it hasn't. */
+export function writeAnswer({ name, version, id, request, outputs, scores }: Answered): AnswerBody {
+  const blobs: Buffer[] = [];
+  const allBinary = request.parameters.binary_data_output === true;
+  const texts = selected(outputs, request.outputs).map(({ output, asked }) => {
+    const k = asked?.classification ?? 0;
+    const labels = scores?.output === output.name ? scores.labels : undefined;
+    const tensor = k > 0 ? classify(output, k, labels) : output;
+    const head = `{"name":${JSON.stringify(tensor.name)},"datatype":"${tensor.datatype}","shape":[${tensor.shape}],`;
+    if (!(asked?.binary_data ?? allBinary)) return `${head}"data":[${elementsText(tensor)}]}`;
+    const blob = encodeBlob(tensor);
+    blobs.push(blob);
+    return `${head}"parameters":{"binary_data_size":${blob.length}}}`;
+  });
+  const echoed = echoedParameters(request.parameters);
+  const parameters = echoed === undefined ? '' : `"parameters":${echoed},`;
+  const start = `{"model_name":${JSON.stringify(name)},"model_version":"${version}","id":${JSON.stringify(id)},`;
+  const json = `${start}${parameters}"outputs":[${texts.join(',')}]}`;
+  if (blobs.length === 0) return { body: json, jsonBytes: undefined };
+  const jsonPart = Buffer.from(json);
+  return { body: Buffer.concat([jsonPart, ...blobs]), jsonBytes: jsonPart.length };
+}
+
+/** Throws `invalid_request` for outputs that the model hasn't. */
+export function checkOutputs(asked: readonly RequestedOutput[], known: readonly { name: string }[]): void {
+  const unknown = asked.find(({ name }) => !known.some((output) => output.name === name));
+  if (!unknown) return;
+  const names = known.map(({ name }) => name).join(', ');
+  throw new AppError('invalid_request', `unknown output "${unknown.name}"; the model has ${names}`);
+}
+
+/** What was asked for, in that order; everything when nothing was. */
+function selected(
+  outputs: readonly NamedTensor[],
+  asked: readonly RequestedOutput[],
+): { output: NamedTensor; asked?: RequestedOutput['parameters'] }[] {
+  if (asked.length === 0) return outputs.map((output) => ({ output }));
+  return asked.flatMap(({ name, parameters }) => {
+    const output = outputs.find((candidate) => candidate.name === name);
+    return output ? [{ output, asked: parameters }] : [];
+  });
+}
+
+const reserved = new Set([
+  'sequence_id',
+  'sequence_start',
+  'sequence_end',
+  'priority',
+  'timeout',
+  'headers',
+  'binary_data_output',
+]);
+
+/** The caller's own parameters come back; those that steer the server don't. */
+function echoedParameters(parameters: Parameters): string | undefined {
+  const own = Object.entries(parameters).filter(([name]) => !reserved.has(name) && !name.startsWith('triton_'));
+  return own.length === 0 ? undefined : JSON.stringify(Object.fromEntries(own));
+}
+
+function elementsText({ datatype, data }: NamedTensor): string {
+  if (Array.isArray(data)) return data.map((text) => JSON.stringify(text)).join(',');
+  // 64-bit integers keep all their digits: a JSON number has no bound.
+  if (data instanceof BigInt64Array || data instanceof BigUint64Array) return data.join(',');
+  if (data instanceof Float32Array) return joined(data, singleText);
+  if (data instanceof Float64Array) return joined(data, floatText);
+  if (datatype === 'BOOL') return joined(data, (value) => (value === 0 ? 'false' : 'true'));
+  if (datatype === 'FP16' && data instanceof Uint16Array) return joined(data, (bits) => singleText(decodeHalf(bits)));
+  return data.join(',');
+}
+
+function joined(data: ArrayLike<number>, write: (value: number) => string): string {
+  let text = '';
+  for (let i = 0; i < data.length; i++) {
+    const value = data[i];
+    if (value !== undefined) text += i === 0 ? write(value) : `,${write(value)}`;
+  }
+  return text;
+}
+
+function floatText(value: number): string {
+  if (value === 0) return Object.is(value, -0) ? '-0.0' : '0';
+  return Number.isFinite(value) ? String(value) : `"${value}"`;
+}

@@ -1,0 +1,41 @@
+// What a request says about when it is to run: priority and deadline, as parameters of Triton's or as a header.
+import { AppError } from '@edgeloop/shared/errors';
+import type { RunOptions } from '../../inference/batcher.ts';
+import type { Parameters } from './request.ts';
+
+/** Header with the milliseconds that a caller waits for its answer. */
+export const timeoutHeader = 'x-request-timeout-ms';
+
+/**
+ * Triton's `timeout` is in microseconds, its `priority` counts from 1 (the highest), and 0 is the default of both. The
+ * earlier of the two deadlines holds. Throws `invalid_request`.
+ */
+export function runOptions(parameters: Parameters, timeoutMs: string | undefined, startedMs: number): RunOptions {
+  refuseReserved(parameters);
+  const timeout = wholeNumber(parameters, 'timeout', 'microseconds') / 1000;
+  const limits = [timeout, millisecondsOf(timeoutMs)].filter((limit) => limit > 0);
+  const priority = Math.max(0, wholeNumber(parameters, 'priority', 'a priority from 1, the highest') - 1);
+  return { priority, ...(limits.length > 0 ? { deadline: startedMs + Math.min(...limits) } : {}) };
+}
+
+function wholeNumber(parameters: Parameters, name: string, what: string): number {
+  const value = Object.hasOwn(parameters, name) ? parameters[name] : undefined;
+  if (value === undefined || value === null) return 0;
+  if (typeof value === 'number' && Number.isInteger(value) && value >= 0) return value;
+  throw new AppError('invalid_request', `request.parameters.${name} must be a whole number of ${what}`);
+}
+
+function millisecondsOf(header: string | undefined): number {
+  if (header === undefined) return 0;
+  if (/^\d{1,9}(\.\d{1,3})?$/.test(header)) return Number(header);
+  throw new AppError('invalid_request', `header ${timeoutHeader} must be a number of milliseconds`);
+}
+
+/** Triton keeps these for itself; one of them is what its clients send on every streaming request. */
+function refuseReserved(parameters: Parameters): void {
+  const name = Object.keys(parameters).find(
+    (key) => key.startsWith('triton_') && key !== 'triton_enable_empty_final_response',
+  );
+  if (name === undefined) return;
+  throw new AppError('invalid_request', `request.parameters.${name}: names that begin with "triton_" are reserved`);
+}

@@ -1,0 +1,283 @@
+import { once } from 'node:events';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer, request as httpRequest, type IncomingHttpHeaders, type Server } from 'node:http';
+import { connect } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { deflateSync, gunzipSync, gzipSync, inflateSync } from 'node:zlib';
+import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
+import { createEngine, type Engine } from '../../inference/engine.ts';
+import { identityModel, softmaxModel } from '../../inference/onnx-fixture.ts';
+import { ModelFiles } from '../../ipc.ts';
+import type { JournalRecord } from '../../telemetry/record.ts';
+import { createTokenCheck } from '../access.ts';
+import { createMetrics } from '../metrics.ts';
+import { createObserver, type Observer } from '../observation.ts';
+import { createInferRoute } from './route.ts';
+
+const labels = ['left', 'right', 'up'];
+const weights = [
+  [5, 0, 0],
+  [0, 5, 0],
+];
+
+describe('the infer route of the server', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'route-'));
+  const engine: Engine = createEngine({ threads: 1, onCrash: (_, error) => expect.unreachable(error.message) });
+  const records: JournalRecord[] = [];
+  const logged: object[] = [];
+  const nowMs = () => performance.now();
+  const metrics = createMetrics({ figures: () => [], journal: () => ({ failedWrites: 0, lostRecords: 0 }) });
+  const observer: Observer = createObserver({
+    append: (record) => records.push(record),
+    metrics,
+    now: Date.now,
+    nowMs,
+  });
+  let server: Server;
+  let port = 0;
+
+  async function load(name: string, bytes: Buffer, manifest: object = {}): Promise<void> {
+    const path = join(folder, `${name}.onnx`);
+    writeFileSync(path, bytes);
+    await engine.load(ModelFiles.parse({ name, version: 1, path, manifest }));
+    engine.activate(name, 1);
+  }
+
+  beforeAll(async () => {
+    await load('sides', softmaxModel(weights, [0, 0, 0]), { task: 'classification', outputs: { labels } });
+    await load('half', identityModel('float16', ['n']));
+    await load('long', identityModel('int64', ['n']));
+    await load('text', identityModel('string', ['n']));
+    await load('double', identityModel('double', ['n', 'm']));
+    const route = createInferRoute(
+      {
+        engine,
+        observer,
+        nowMs,
+        checkToken: createTokenCheck(undefined),
+        log: (request) => logged.push(request),
+        onUnexpected: (error) => expect.unreachable(String(error)),
+      },
+      (_, response) => response.writeHead(418).end(),
+    );
+    server = createServer(route);
+    await once(server.listen(0, '127.0.0.1'), 'listening');
+    const address = server.address();
+    port = typeof address === 'object' ? (address?.port ?? 0) : 0;
+  });
+  beforeEach(() => {
+    records.length = 0;
+  });
+  afterAll(async () => {
+    server.closeAllConnections();
+    server.close();
+    await engine.close();
+    rmSync(folder, { recursive: true });
+  });
+
+  async function post(
+    path: string,
+    body: string | Buffer | object,
+    headers: Record<string, string> = {},
+  ): Promise<{ status: number; headers: IncomingHttpHeaders; body: Buffer; json(): unknown }> {
+    const bytes = Buffer.isBuffer(body) || typeof body === 'string' ? body : JSON.stringify(body);
+    const request = httpRequest({ host: '127.0.0.1', port, path, method: 'POST', headers });
+    request.end(bytes);
+    const [response] = await once(request, 'response');
+    const chunks: Buffer[] = [];
+    for await (const chunk of response) chunks.push(chunk);
+    const whole = Buffer.concat(chunks);
+    return {
+      status: response.statusCode,
+      headers: response.headers,
+      body: whole,
+      json: () => JSON.parse(whole.toString()),
+    };
+  }
+  const tensor = (datatype: string, shape: number[], data: unknown, name = 'x') => ({ name, datatype, shape, data });
+  const tallyOf = (name: string) => {
+    const { model, release } = engine.lease(name);
+    release();
+    return observer.tally(model);
+  };
+  const rows = (data: unknown) => tensor('FP32', [2, 2], data, 'features');
+
+  it('answers JSON exactly, whatever the datatype', async () => {
+    const infer = async (model: string, input: string) => {
+      const answer = await post(`/v2/models/${model}/infer`, `{"id":"a","inputs":[${input}]}`);
+      expect(answer.headers['content-type']).toBe('application/json');
+      return answer.body.toString();
+    };
+    const long = '{"name":"x","datatype":"INT64","shape":[3],"data":[9223372036854775807,-9007199254740993,5]}';
+    expect(await infer('long', long)).toContain('"data":[9223372036854775807,-9007199254740993,5]');
+    const half = '{"name":"x","datatype":"FP16","shape":[5],"data":[1.5,65504,"NaN","-Infinity",-0.0]}';
+    expect(await infer('half', half)).toContain('"data":[1.5,65504,"NaN","-Infinity",-0.0]');
+    const text = '{"name":"x","datatype":"BYTES","shape":[2],"data":["é\\n","__proto__"]}';
+    expect(await infer('text', text)).toContain('"data":["é\\n","__proto__"]');
+    const none = '{"name":"x","datatype":"FP64","shape":[0,3],"data":[]}';
+    expect(await infer('double', none)).toContain('"shape":[0,3],"data":[]');
+    const double = '{"name":"x","datatype":"FP64","shape":[1,2],"data":[[0.1,1e300]]}';
+    expect(await infer('double', double)).toContain('"data":[0.1,1e+300]');
+  });
+
+  it('takes and gives binary tensors, and says how long the JSON is', async () => {
+    const blob = Buffer.from(Float32Array.of(1, 0, 0, 1).buffer);
+    const json = JSON.stringify({
+      parameters: { binary_data_output: true, mine: 'kept', timeout: 0 },
+      inputs: [{ ...rows(undefined), parameters: { binary_data_size: blob.length } }],
+    });
+    const body = Buffer.concat([Buffer.from(json), blob]);
+    const answer = await post('/v2/models/sides/versions/1/infer', body, {
+      'Inference-Header-Content-Length': String(json.length),
+    });
+    expect(answer.status).toBe(200);
+    expect(answer.headers['content-type']).toBe('application/octet-stream');
+    expect(Number(answer.headers['content-length'])).toBe(answer.body.length);
+    const split = Number(answer.headers['inference-header-content-length']);
+    expect(JSON.parse(answer.body.toString('utf8', 0, split))).toMatchObject({
+      model_version: '1',
+      parameters: { mine: 'kept' },
+      outputs: [{ name: 'scores', shape: [2, 3], parameters: { binary_data_size: 24 } }],
+    });
+    expect(answer.body.readFloatLE(split)).toBeCloseTo(0.9867, 3);
+    const mixed = JSON.parse(json);
+    mixed.outputs = [{ name: 'scores', parameters: { binary_data: false } }];
+    const text = JSON.stringify(mixed);
+    const plain = await post('/v2/models/sides/infer', Buffer.concat([Buffer.from(text), blob]), {
+      'Inference-Header-Content-Length': String(text.length),
+    });
+    expect(plain.headers['inference-header-content-length']).toBeUndefined();
+    expect(plain.json()).toMatchObject({ outputs: [{ data: expect.any(Array) }] });
+  });
+
+  it('takes a raw body as the only input', async () => {
+    const blob = Buffer.from(BigInt64Array.of(7n, 8n).buffer);
+    const answer = await post('/v2/models/long/infer', blob, { 'Inference-Header-Content-Length': '0' });
+    expect(answer.status).toBe(200);
+    expect(answer.body.subarray(Number(answer.headers['inference-header-content-length']))).toEqual(blob);
+  });
+
+  it('classifies outputs by the labels of the manifest', async () => {
+    const answer = await post('/v2/models/sides/infer', {
+      inputs: [rows([1, 0, 0, 1])],
+      outputs: [{ name: 'scores', parameters: { classification: 2 } }],
+    });
+    expect(answer.json()).toMatchObject({
+      outputs: [
+        {
+          datatype: 'BYTES',
+          shape: [2, 2],
+          data: [
+            expect.stringMatching(/^0\.98\d{4}:0:left$/),
+            expect.any(String),
+            expect.stringMatching(/:1:right$/),
+            expect.any(String),
+          ],
+        },
+      ],
+    });
+  });
+
+  it('inflates bodies and compresses answers for those who ask', async () => {
+    const body = JSON.stringify({ inputs: [rows([1, 0, 0, 1])] });
+    for (const [coding, pack, unpack] of [
+      ['gzip', gzipSync, gunzipSync],
+      ['deflate', deflateSync, inflateSync],
+    ] as const) {
+      const answer = await post('/v2/models/sides/infer', pack(body), {
+        'Content-Encoding': coding,
+        'Accept-Encoding': coding,
+      });
+      expect(answer.headers['content-encoding']).toBe(coding);
+      expect(JSON.parse(unpack(answer.body).toString())).toMatchObject({ model_name: 'sides' });
+    }
+    const usual = await post('/v2/models/sides/infer', body, { 'Accept-Encoding': 'gzip, deflate, br' });
+    expect(usual.headers['content-encoding']).toBeUndefined();
+  });
+
+  it('refuses bombs, broken and unknown codings', async () => {
+    const bomb = gzipSync(Buffer.alloc(80 * 1024 * 1024));
+    const before = process.memoryUsage().rss;
+    expect((await post('/v2/models/sides/infer', bomb, { 'Content-Encoding': 'gzip' })).status).toBe(413);
+    expect(process.memoryUsage().rss - before).toBeLessThan(200 * 1024 * 1024);
+    const status = async (body: Buffer, coding: string) =>
+      (await post('/v2/models/sides/infer', body, { 'Content-Encoding': coding })).status;
+    expect(await status(Buffer.from('{}'), 'gzip')).toBe(400);
+    expect(await status(gzipSync('{"inputs":[]}').subarray(0, 20), 'gzip')).toBe(400);
+    expect(await status(Buffer.from('{}'), 'br')).toBe(415);
+    expect(records).toMatchObject([
+      { outcome: 'invalid' },
+      { outcome: 'invalid' },
+      { outcome: 'invalid' },
+      { outcome: 'invalid' },
+    ]);
+  });
+
+  it.each([
+    ['/v2/models/__proto__/infer', 404, 'unknown model "__proto__"'],
+    ['/v2/models/a%2Fb/infer', 404, 'unknown model "a/b"'],
+    ['/v2/models/sides/versions/9/infer', 404, 'unknown model "sides" version 9'],
+    ['/v2/models/sides/versions/latest/infer', 404, 'unknown model "sides" version "latest"'],
+    ['/v2/models/sides/infer', 400, 'input "features" is missing'],
+  ])('answers %s with %i', async (path, status, reason) => {
+    const answer = await post(path, '{"inputs":[]}');
+    expect(answer).toMatchObject({ status });
+    expect(answer.json()).toEqual({ error: expect.stringContaining(reason) });
+    expect(answer.headers['content-type']).toBe('application/json');
+  });
+
+  it('answers a claim of a gigabyte at once and closes the connection', async () => {
+    const socket = connect(port, '127.0.0.1');
+    socket.write('POST /v2/models/sides/infer HTTP/1.1\r\nHost: a\r\nContent-Length: 1073741824\r\n\r\n{"inputs');
+    const [head] = await once(socket, 'data');
+    expect(String(head)).toMatch(/^HTTP\/1.1 413 [\s\S]*Connection: close/);
+    await once(socket, 'close');
+  });
+
+  it.each([
+    [{ timeout: -1 }, 'parameters.timeout'],
+    [{ timeout: '1' }, 'parameters.timeout'],
+    [{ priority: 1.5 }, 'parameters.priority'],
+    [{ triton_x: 1 }, 'reserved'],
+  ])('refuses the parameters %j', async (parameters, reason) => {
+    const answer = await post('/v2/models/sides/infer', { parameters, inputs: [rows([1, 0, 0, 1])] });
+    expect(answer.status).toBe(400);
+    expect(answer.json()).toEqual({ error: expect.stringContaining(reason) });
+  });
+
+  it('drops what its deadline has passed for, and does not hold it against the model', async () => {
+    const request = { parameters: { timeout: 1 }, inputs: [rows([1, 0, 0, 1])] };
+    expect((await post('/v2/models/sides/infer', request)).status).toBe(504);
+    const late = await post(
+      '/v2/models/sides/infer',
+      { inputs: [rows([1, 0, 0, 1])] },
+      { 'x-request-timeout-ms': '0.001' },
+    );
+    expect(late.status).toBe(504);
+    expect(tallyOf('sides')).toMatchObject({ expired: 2, failed: 0 });
+  });
+
+  it('counts a caller who hangs up as gone, not as a failure', async () => {
+    const socket = connect(port, '127.0.0.1');
+    socket.write('POST /v2/models/sides/infer HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n{"inputs');
+    await once(socket, 'connect');
+    await new Promise((resolve) => setImmediate(resolve));
+    socket.destroy();
+    await vi.waitUntil(() => records.length > 0);
+    expect(records).toMatchObject([{ outcome: 'invalid' }]);
+    expect(tallyOf('sides')).toMatchObject({ cancelled: 1, failed: 0 });
+  });
+
+  it('hands the trace context back and writes it down', async () => {
+    const traceparent = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01';
+    const answer = await post('/v2/models/sides/infer', { inputs: [rows([1, 0, 0, 1])] }, { traceparent });
+    expect(answer.headers.traceparent).toBe(traceparent);
+    expect(logged.at(-1)).toMatchObject({ status: 200, traceparent });
+  });
+
+  it('leaves every other request alone', async () => {
+    expect((await post('/v2/models/sides', '')).status).toBe(418);
+    expect((await post('/v2/models/%zz/infer', '')).status).toBe(418);
+  });
+});

@@ -1,0 +1,107 @@
+// Prometheus metrics of inference in Triton's spirit, per model and version. They are the sums that are kept anyway, read
+// when someone asks, so that a request pays nothing for them.
+import { Counter, Gauge, type Registry } from 'prom-client';
+import type { Tally } from './observation.ts';
+
+/** One loaded version as it is at this moment. */
+export interface InferenceFigures {
+  model: string;
+  version: number;
+  tally: Readonly<Tally>;
+  /** Runs of the model by the rows in them. */
+  runs: ReadonlyMap<number, number>;
+  /** Requests waiting for a worker. */
+  depth: number;
+}
+
+const labelNames = ['model', 'version'];
+const prefix = 'edgeloop_inference_';
+
+const counters: [name: string, help: string, read: (figures: InferenceFigures) => number][] = [
+  ['request_success_total', 'Requests answered with a result.', ({ tally }) => tally.succeeded],
+  ['count_total', 'Rows inferred.', ({ tally }) => tally.rows],
+  ['exec_count_total', 'Runs of the model; a batch is one.', ({ runs }) => sum(runs.values())],
+  [
+    'request_duration_seconds_total',
+    'From the whole request read to the answer ready, of successful requests.',
+    ({ tally }) => tally.succeededMs / 1000,
+  ],
+  ['queue_duration_seconds_total', 'Waiting for a worker.', ({ tally }) => tally.queueMs / 1000],
+  ['compute_input_duration_seconds_total', 'Reading tensors out of requests.', ({ tally }) => tally.inputMs / 1000],
+  ['compute_infer_duration_seconds_total', 'Running the model.', ({ tally }) => tally.runMs / 1000],
+  ['compute_output_duration_seconds_total', 'Writing answers.', ({ tally }) => tally.outputMs / 1000],
+];
+
+/** Registers the metrics; `figures` is asked at every scrape. */
+export function registerInferenceMetrics(registry: Registry, figures: () => readonly InferenceFigures[]): void {
+  const registers = [registry];
+  for (const [name, help, read] of counters) {
+    new Counter({
+      name: prefix + name,
+      help,
+      labelNames,
+      registers,
+      collect() {
+        this.reset();
+        for (const each of figures()) this.inc({ model: each.model, version: each.version }, read(each));
+      },
+    });
+  }
+  new Counter({
+    name: `${prefix}request_failure_total`,
+    help: 'Requests without a result, by reason: REJECTED (too busy), CANCELED (by the caller), TIMEOUT, INVALID, BACKEND.',
+    labelNames: [...labelNames, 'reason'],
+    registers,
+    collect() {
+      this.reset();
+      for (const { model, version, tally } of figures()) {
+        for (const [reason, count] of failuresOf(tally)) this.inc({ model, version, reason }, count);
+      }
+    },
+  });
+  new Gauge({
+    name: `${prefix}pending_request_count`,
+    help: 'Requests waiting for a worker.',
+    labelNames,
+    registers,
+    collect() {
+      this.reset();
+      for (const { model, version, depth } of figures()) this.set({ model, version }, depth);
+    },
+  });
+}
+
+function failuresOf(tally: Readonly<Tally>): [reason: string, count: number][] {
+  return [
+    ['REJECTED', tally.rejected],
+    ['CANCELED', tally.cancelled],
+    ['TIMEOUT', tally.expired],
+    ['INVALID', tally.invalid],
+    ['BACKEND', tally.failed - tally.rejected],
+  ];
+}
+
+const batchSizes = [1, 2, 4, 8, 16, 32, 64, 128, 256];
+
+/** The histogram of batch sizes as text: the client library could only be fed run by run. */
+export function batchSizesText(figures: readonly InferenceFigures[]): string {
+  const name = `${prefix}batch_size`;
+  const lines = figures.flatMap(({ model, version, runs }) => {
+    const labels = `model="${model}",version="${version}"`;
+    const upTo = (bound: number): number => sum([...runs].map(([size, count]) => (size <= bound ? count : 0)));
+    const rows = sum([...runs].map(([size, count]) => size * count));
+    return [
+      ...batchSizes.map((bound) => `${name}_bucket{le="${bound}",${labels}} ${upTo(bound)}`),
+      `${name}_bucket{le="+Inf",${labels}} ${sum(runs.values())}`,
+      `${name}_sum{${labels}} ${rows}`,
+      `${name}_count{${labels}} ${sum(runs.values())}`,
+    ];
+  });
+  return [`# HELP ${name} Rows in a run of the model.`, `# TYPE ${name} histogram`, ...lines, ''].join('\n');
+}
+
+function sum(values: Iterable<number>): number {
+  let total = 0;
+  for (const value of values) total += value;
+  return total;
+}

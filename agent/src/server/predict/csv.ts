@@ -1,0 +1,62 @@
+// Rows of features from CSV: the header names the features.
+import { AppError, messageOf } from '@edgeloop/shared/errors';
+import { CsvError, parse } from 'csv-parse/sync';
+import type { LoadedModel } from '../../inference/engine.ts';
+import type { FeatureRow } from './features.ts';
+import { unknownFeature } from './features.ts';
+
+/** Parsing holds up other requests for as long as it takes; this much takes about half a second. */
+const maxCsvBytes = 8 * 1024 * 1024;
+const numeral = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;
+
+/** Rows in the order of the manifest. Commas, semicolons or tabs, as the header has them. Throws `invalid_request`. */
+export function csvRows(body: Buffer, { interpretation }: LoadedModel): FeatureRow[] {
+  if (body.length > maxCsvBytes) throw new AppError('payload_too_large', `CSV is read up to ${maxCsvBytes} bytes`);
+  const [header, ...records] = parsed(body.toString('utf8'));
+  if (!header || records.length === 0) {
+    throw new AppError('invalid_request', 'CSV needs a header row with the names of the features, and rows below it');
+  }
+  const places = columns(header, interpretation.featureNames);
+  const texts = new Set(
+    interpretation.featureInputs.flatMap(({ spec, features }) => (spec.datatype === 'BYTES' ? features : [])),
+  );
+  const whole = new Set(
+    interpretation.featureInputs.flatMap(({ spec, features }) => (/INT64$/.test(spec.datatype) ? features : [])),
+  );
+  return records.map((record) =>
+    places.map(({ name, at }) => {
+      const cell = record[at] ?? '';
+      return texts.has(name) ? cell : cellValue(cell.trim(), whole.has(name));
+    }),
+  );
+}
+
+/** A number, the digits of a large integer, or the cell itself, which is then refused by the name of its feature. */
+function cellValue(cell: string, whole: boolean): unknown {
+  if (!numeral.test(cell)) return cell === '' ? null : cell;
+  const value = Number(cell);
+  return whole && !Number.isSafeInteger(value) ? cell : value;
+}
+
+function parsed(text: string): string[][] {
+  const delimiter = [',', ';', '\t'].find((each) => text.slice(0, text.search(/[\r\n]|$/)).includes(each)) ?? ',';
+  try {
+    return parse(text, { bom: true, delimiter, skip_empty_lines: true });
+  } catch (cause) {
+    if (cause instanceof CsvError) throw new AppError('invalid_request', `CSV: ${messageOf(cause)}`, { cause });
+    throw cause;
+  }
+}
+
+function columns(header: readonly string[], names: ReadonlySet<string>): { name: string; at: number }[] {
+  const titles = header.map((title) => title.trim());
+  const unknown = titles.find((title) => !names.has(title));
+  if (unknown !== undefined) throw new AppError('invalid_request', `CSV header: ${unknownFeature(unknown, names)}`);
+  const twice = titles.find((title, at) => titles.indexOf(title) !== at);
+  if (twice !== undefined) throw new AppError('invalid_request', `CSV header: feature "${twice}" is given twice`);
+  return Array.from(names, (name) => {
+    const at = titles.indexOf(name);
+    if (at < 0) throw new AppError('invalid_request', `CSV header: feature "${name}" is missing`);
+    return { name, at };
+  });
+}

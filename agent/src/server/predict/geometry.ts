@@ -1,0 +1,59 @@
+// How a picture of any size becomes one of the model's size, and where a point of that lies in the picture. Pure.
+import type { ImageInput } from '@edgeloop/shared/manifest';
+import type { Box } from '../../inference/detection.ts';
+
+export interface Size {
+  width: number;
+  height: number;
+}
+
+interface Area extends Size {
+  left: number;
+  top: number;
+}
+
+/** Integer pixels: `source` of the picture is scaled onto `target` of the model's input; around it is black. */
+export interface Placement {
+  picture: Size;
+  source: Area;
+  target: Area;
+}
+
+/** `center` cuts the sides off, `pad` leaves black margins, `stretch` keeps all and distorts. */
+export function placementOf(picture: Size, { width, height, crop }: ImageInput): Placement {
+  const whole = { left: 0, top: 0, ...picture };
+  const full = { left: 0, top: 0, width, height };
+  if (crop === 'center') return { picture, source: centred(fitted({ width, height }, picture), picture), target: full };
+  if (crop === 'pad') return { picture, source: whole, target: centred(fitted(picture, { width, height }), full) };
+  return { picture, source: whole, target: full };
+}
+
+/** The largest size of the shape of `shape` that fits into `into`. */
+function fitted(shape: Size, into: Size): Size {
+  const scale = Math.min(into.width / shape.width, into.height / shape.height);
+  const bounded = (length: number, most: number): number => Math.min(most, Math.max(1, Math.round(length * scale)));
+  return { width: bounded(shape.width, into.width), height: bounded(shape.height, into.height) };
+}
+
+function centred(size: Size, within: Size): Area {
+  const left = Math.floor((within.width - size.width) / 2);
+  const top = Math.floor((within.height - size.height) / 2);
+  return { left, top, ...size };
+}
+
+/** A box in the model's input as one in the picture, cut at its edges; undefined when nothing of it is inside. */
+export function boxInPicture(
+  { left, top, right, bottom }: Box,
+  { picture, source, target }: Placement,
+): Area | undefined {
+  const x = (at: number): number =>
+    clamp(source.left + ((at - target.left) * source.width) / target.width, picture.width);
+  const y = (at: number): number =>
+    clamp(source.top + ((at - target.top) * source.height) / target.height, picture.height);
+  const box = { left: x(left), top: y(top), width: x(right) - x(left), height: y(bottom) - y(top) };
+  return box.width > 0 && box.height > 0 ? box : undefined;
+}
+
+function clamp(value: number, most: number): number {
+  return Math.min(most, Math.max(0, value));
+}

@@ -1,0 +1,99 @@
+// A request for people -> the tensors of the model.
+import { AppError } from '@edgeloop/shared/errors';
+import { tensorOf } from '../../inference/constants.ts';
+import type { LoadedModel } from '../../inference/engine.ts';
+import type { SoundInput } from '../../inference/media-inputs.ts';
+import { encodeElements, isBadElement, type NamedTensor } from '../../inference/tensors.ts';
+import { featureTensors } from './features.ts';
+import type { Placement, Size } from './geometry.ts';
+import { suggestion } from './names.ts';
+import type { Payload } from './payload.ts';
+import { pixelTensor } from './pixels.ts';
+import { decodeWav } from './wav.ts';
+
+export interface Inputs {
+  tensors: NamedTensor[];
+  rows: number;
+  /** How the picture came into the tensor, if there is one. */
+  placement: Placement | undefined;
+  /** Of the picture as the model sees it. */
+  size: Size | undefined;
+}
+
+/** Throws `invalid_request` naming the feature or the input that is wrong. */
+export async function inputsOf(payload: Payload, model: LoadedModel): Promise<Inputs> {
+  const { interpretation, files } = model;
+  const { featureInputs, pictures, sounds } = interpretation;
+  if (featureInputs.length > 0 && !payload.rows) throw missing('features');
+  if (pictures.length + sounds.length > 0 && !payload.file) throw missing('a file');
+  if (featureInputs.length === 0 && payload.rows) throw noFeatures(files.name);
+  const tensors = featureTensors(payload.rows ?? [], model, payload.single);
+  let placement: Placement | undefined;
+  for (const picture of pictures) {
+    // The decoder is 20 MB and a tenth of a second of every start, so it comes with the first picture.
+    const { fitPicture } = await import('./picture.ts');
+    const fitted = await fitPicture(payload.file?.bytes ?? Buffer.alloc(0), picture.image);
+    tensors.push(pixelTensor(fitted.rgb, picture));
+    placement ??= fitted.placement;
+  }
+  for (const sound of sounds) tensors.push(soundTensor(payload.file?.bytes ?? Buffer.alloc(0), sound));
+  const rest = otherInputs(payload, model, new Set(tensors.map(({ name }) => name)));
+  return { tensors: [...tensors, ...rest], rows: payload.rows?.length ?? 1, placement, size: pictures[0]?.image };
+}
+
+function missing(what: string): AppError {
+  return new AppError('invalid_request', `the model takes ${what}, the request has none`);
+}
+
+function noFeatures(model: string): AppError {
+  const message = `the manifest of model "${model}" names no features; use POST /v2/models/${model}/infer`;
+  return new AppError('invalid_request', message);
+}
+
+/** What the caller gives whole, or else the constants of the manifest. */
+function otherInputs(
+  { inputs }: Payload,
+  { interpretation, signature, files }: LoadedModel,
+  given: Set<string>,
+): NamedTensor[] {
+  const open = signature.inputs.filter(({ name }) => !given.has(name));
+  const names = open.map(({ name }) => name);
+  const unknown = Object.keys(inputs).find((name) => !names.includes(name));
+  if (unknown !== undefined) {
+    throw new AppError('invalid_request', `unknown input "${unknown}"${suggestion(unknown, names)}`);
+  }
+  return open.map((spec) => {
+    if (!Object.hasOwn(inputs, spec.name)) {
+      const constant = interpretation.constants.get(spec.name);
+      if (constant) return constant;
+      if (given.size === 0 && interpretation.constants.size === 0) throw noFeatures(files.name);
+      const hint = 'send it in "inputs", or give it a "value" in the manifest';
+      throw new AppError('invalid_request', `input "${spec.name}" [${spec.shape}] is missing: ${hint}`);
+    }
+    const tensor = tensorOf(spec, inputs[spec.name]);
+    if (typeof tensor === 'string') throw new AppError('invalid_request', `inputs.${spec.name}: ${tensor}`);
+    return tensor;
+  });
+}
+
+function soundTensor(bytes: Buffer, { spec, sampleRate, samples: wanted }: SoundInput): NamedTensor {
+  const recording = decodeWav(bytes);
+  if (recording.sampleRate !== sampleRate) {
+    const reason = `the recording has ${recording.sampleRate} samples a second, the model takes ${sampleRate}`;
+    throw new AppError('invalid_request', `${reason}; resample it first, for example with ffmpeg -ar ${sampleRate}`);
+  }
+  const { samples } = recording;
+  if (samples.length === 0 || (wanted !== undefined && wanted !== samples.length)) {
+    const takes = wanted === undefined ? 'at least one' : `${wanted} (${wanted / sampleRate} s)`;
+    throw new AppError('invalid_request', `the recording has ${samples.length} samples, the model takes ${takes}`);
+  }
+  const data = spec.datatype === 'FP32' ? samples : encodeElements(spec.datatype, Array.from(samples));
+  if (isBadElement(data)) throw new AppError('invalid_request', `sample ${data.at} must be ${data.expected}`);
+  const shape = spec.shape.length === 0 ? [1, samples.length] : spec.shape.slice(0, -1).map(() => 1);
+  return {
+    name: spec.name,
+    datatype: spec.datatype,
+    shape: spec.shape.length === 0 ? shape : [...shape, samples.length],
+    data,
+  };
+}

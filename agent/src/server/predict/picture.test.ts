@@ -1,0 +1,208 @@
+import type { ManifestInput } from '@edgeloop/shared/manifest';
+import sharp, { type Sharp } from 'sharp';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { encodeOnnx, identityModel } from '../../inference/onnx-fixture.ts';
+import { servePredict } from './served-fixture.ts';
+
+const served = servePredict();
+
+type Image = NonNullable<NonNullable<ManifestInput['inputs']>[string]['image']>;
+const takes = (image: Partial<Image>): ManifestInput => ({
+  inputs: { x: { image: { width: 2, height: 2, ...image } } },
+});
+
+/** Its four quarters as boxes, each scored with its brightness. */
+const quarters = encodeOnnx({
+  inputs: [{ name: 'x', shape: [1, 1, 2, 2] }],
+  outputs: [
+    { name: 'scores', shape: [1, 4] },
+    { name: 'boxes', shape: [1, 4, 4] },
+  ],
+  floats: [{ name: 'corners', shape: [1, 4, 4], data: [0, 0, 1, 1, 1, 0, 2, 1, 0, 1, 1, 2, 1, 1, 2, 2] }],
+  nodes: [
+    { op: 'Flatten', inputs: ['x'], outputs: ['scores'], attributes: { axis: 1 } },
+    { op: 'Identity', inputs: ['corners'], outputs: ['boxes'] },
+  ],
+});
+const bright = (crop: Image['crop']): ManifestInput => ({
+  task: 'detection',
+  inputs: { x: { image: { width: 2, height: 2, color: 'gray', scale: 1 / 255, crop } } },
+  outputs: { detection: { boxes: 'boxes', scores: 'scores', normalised: false } },
+});
+
+beforeAll(async () => {
+  await served.load('planar', identityModel('float', [1, 3, 2, 2]), takes({ mean: [10, 20, 30], std: [2] }));
+  await served.load('packed', identityModel('float', [1, 2, 2, 3]), takes({ layout: 'nhwc', color: 'bgr' }));
+  await served.load('gray', identityModel('float', ['n', 1, 2, 2]), takes({ color: 'gray' }));
+  await served.load('bytes', identityModel('uint8', [2, 2, 3]), takes({ layout: 'nhwc' }));
+  await served.load('half', identityModel('float16', [1, 3, 2, 2]), takes({ scale: 1 / 255 }));
+  await served.load('wide', identityModel('uint8', [2, 4, 3]), takes({ width: 4, layout: 'nhwc', crop: 'pad' }));
+  await served.load('middle', identityModel('uint8', [2, 2, 3]), takes({ layout: 'nhwc', crop: 'center' }));
+  for (const crop of ['stretch', 'center', 'pad'] as const) await served.load(`bright-${crop}`, quarters, bright(crop));
+});
+afterAll(() => served.close());
+
+/** Rows of pixels, `[r, g, b]` each. */
+function picture(rows: number[][][]): Sharp {
+  const [height, width] = [rows.length, rows[0]?.length ?? 0];
+  return sharp(Uint8Array.from(rows.flat(2)), { raw: { width, height, channels: 3 } });
+}
+const [red, green, blue, dark] = [
+  [200, 0, 0],
+  [0, 100, 0],
+  [0, 0, 50],
+  [1, 2, 3],
+];
+// A sharp object changes with each call on it.
+const four = () =>
+  picture([
+    [red, green],
+    [blue, dark],
+  ]);
+
+async function seen(model: string, body: Buffer, type = 'image/png'): Promise<number[]> {
+  const { status, body: answer } = await served.post(`/predict/${model}`, body, type);
+  expect(status, JSON.stringify(answer)).toBe(200);
+  expect(answer).toMatchObject({ outputs: [{ data: expect.anything() }] });
+  return JSON.parse(JSON.stringify(answer)).outputs[0].data;
+}
+
+describe('pixels', () => {
+  it('are laid out, scaled and normalised as the manifest says', async () => {
+    const png = await four().png().toBuffer();
+    expect(await seen('planar', png)).toEqual([95, -5, -5, -4.5, -10, 40, -10, -9, -15, -15, 10, -13.5]);
+    expect(await seen('packed', png)).toEqual([0, 0, 200, 0, 100, 0, 50, 0, 0, 3, 2, 1]);
+    expect(await seen('bytes', png)).toEqual([red, green, blue, dark].flat());
+    expect((await seen('half', png))[0]).toBeCloseTo(200 / 255, 3);
+    expect(await seen('gray', png)).toEqual([60, 59, 6, 2]);
+  });
+
+  it('are the same from WebP without loss, from gray and from 16 bits, and nearly from JPEG', async () => {
+    const exact = [red, green, blue, dark].flat();
+    expect(await seen('bytes', await four().webp({ lossless: true }).toBuffer(), 'image/webp')).toEqual(exact);
+    expect(await seen('bytes', await four().ensureAlpha(0.5).png().toBuffer())).toEqual(exact);
+    expect(await seen('bytes', await four().toColourspace('rgb16').png().toBuffer())).toEqual(exact);
+    const gray = await sharp(Uint8Array.of(1, 2, 3, 4), { raw: { width: 2, height: 2, channels: 1 } })
+      .png()
+      .toBuffer();
+    expect(await seen('bytes', gray)).toEqual([1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4]);
+    const even = await sharp({ create: { width: 40, height: 40, channels: 3, background: '#c86432' } })
+      .jpeg()
+      .toBuffer();
+    for (const [at, value] of (await seen('bytes', even, 'image/jpeg')).entries()) {
+      expect(Math.abs(value - ([200, 100, 50][at % 3] ?? 0))).toBeLessThanOrEqual(3);
+    }
+  });
+
+  it('stand upright, whatever way the camera was held', async () => {
+    const turned = await four().withMetadata({ orientation: 6 }).png().toBuffer();
+    expect(await seen('bytes', turned)).toEqual([blue, red, dark, green].flat());
+  });
+
+  it('are padded with black or cut to the middle', async () => {
+    const png = await four().png().toBuffer();
+    const black = [0, 0, 0];
+    expect(await seen('wide', png)).toEqual([black, red, green, black, black, blue, dark, black].flat());
+    const row = picture([
+      [dark, red, green, dark],
+      [dark, blue, dark, dark],
+    ]);
+    expect(await seen('middle', await row.png().toBuffer())).toEqual([red, green, blue, dark].flat());
+  });
+
+  it('come from a form or a body without a type as well', async () => {
+    const png = await four().png().toBuffer();
+    expect(await seen('bytes', png, 'application/octet-stream')).toEqual([red, green, blue, dark].flat());
+    const form = new FormData();
+    form.set('photo', new Blob([new Uint8Array(png)]), 'a.png');
+    expect((await served.post('/predict/bytes', form)).body).toMatchObject({ outputs: [{ shape: [2, 2, 3] }] });
+  });
+});
+
+describe('boxes', () => {
+  const white = { create: { width: 40, height: 40, channels: 3 as const, background: '#fff' } };
+  async function boxes(
+    model: string,
+    size: { width: number; height: number },
+    at: { left: number; top: number },
+    orientation = 1,
+  ) {
+    const base = sharp({ create: { ...size, channels: 3, background: '#000' } }).composite([{ input: white, ...at }]);
+    const body = await base.withMetadata({ orientation }).png().toBuffer();
+    return (await served.post(`/predict/${model}`, body, 'image/png')).body;
+  }
+
+  it('are in pixels of the picture', async () => {
+    expect(await boxes('bright-stretch', { width: 80, height: 80 }, { left: 40, top: 40 })).toMatchObject({
+      image: { width: 80, height: 80 },
+      detections: [{ label: '0', score: expect.any(Number), box: { x: 40, y: 40, width: 40, height: 40 } }],
+    });
+  });
+
+  it('follow the cut, the margins and the orientation', async () => {
+    expect(await boxes('bright-center', { width: 180, height: 80 }, { left: 50, top: 0 })).toMatchObject({
+      detections: [{ label: '0', box: { x: 50, y: 0, width: 40, height: 40 } }],
+    });
+    expect(await boxes('bright-pad', { width: 80, height: 40 }, { left: 40, top: 0 })).toMatchObject({
+      image: { width: 80, height: 40 },
+      detections: [{ box: { x: 40, y: 0, width: 40, height: 40 } }],
+    });
+    expect(await boxes('bright-stretch', { width: 80, height: 80 }, { left: 0, top: 0 }, 6)).toMatchObject({
+      detections: [{ label: '0', box: { x: 40, y: 0 } }],
+    });
+  });
+});
+
+describe('pictures that are none', () => {
+  const error = (reason: string) => ({ error: expect.stringContaining(reason) });
+
+  it('are refused when they are broken, of another format, or empty', async () => {
+    const jpeg = await sharp({ create: { width: 300, height: 300, channels: 3, background: '#c86432' } })
+      .jpeg()
+      .toBuffer();
+    const half = await served.post('/predict/bytes', jpeg.subarray(0, jpeg.length / 2), 'image/jpeg');
+    expect(half).toEqual({ status: 400, body: error("the picture can't be decoded") });
+    const svg = Buffer.from('<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>');
+    expect(await served.post('/predict/bytes', svg, 'image/png')).toEqual({
+      status: 400,
+      body: error('no JPEG, PNG or WebP'),
+    });
+    const gif = await four().gif().toBuffer();
+    expect(await served.post('/predict/bytes', gif, 'image/jpeg')).toMatchObject({ status: 400 });
+    expect(await served.post('/predict/bytes', gif, 'image/gif')).toEqual({
+      status: 415,
+      body: error('it takes image/jpeg, image/png, image/webp, multipart/form-data'),
+    });
+    expect(await served.post('/predict/bytes', Buffer.alloc(0), 'image/png')).toMatchObject({ status: 400 });
+  });
+
+  it('are refused before they are decoded when they claim to be huge', async () => {
+    const bomb = Buffer.from(
+      await sharp({ create: { width: 8, height: 8, channels: 3, background: '#000' } })
+        .jpeg()
+        .toBuffer(),
+    );
+    const frame = bomb.indexOf(Buffer.from([0xff, 0xc0]));
+    bomb.writeUInt16BE(60_000, frame + 5);
+    bomb.writeUInt16BE(60_000, frame + 7);
+    expect(await served.post('/predict/bytes', bomb, 'image/jpeg')).toEqual({ status: 413, body: error('pixels') });
+  });
+});
+
+describe('manifests that contradict the model', () => {
+  const load = (type: 'float' | 'uint8' | 'int64', shape: number[], manifest: ManifestInput) =>
+    served.load('wrong', identityModel(type, shape), manifest);
+
+  it('are refused at load with the field', async () => {
+    await expect(load('float', [1, 3, 4, 4], takes({}))).rejects.toThrow('inputs.x.image: [1,3,2,2] does not fit');
+    await expect(load('uint8', [1, 3, 2, 2], takes({ scale: 2 }))).rejects.toThrow('takes the pixels as they are');
+    await expect(load('int64', [1, 3, 2, 2], takes({}))).rejects.toThrow('FP32, FP16 and UINT8');
+    await expect(load('float', [1, 3, 2, 2], takes({ mean: [1, 2] }))).rejects.toThrow('2 values for 3 channels');
+    const both = { inputs: { x: { image: { width: 2, height: 2 }, value: 1 } } };
+    await expect(load('float', [1, 3, 2, 2], both)).rejects.toThrow('one of image and value');
+    const nowhere: ManifestInput = { ...takes({}), outputs: { detection: { boxes: 'b', scores: 'y' } } };
+    await expect(load('float', [1, 3, 2, 2], nowhere)).rejects.toThrow('no output "b"');
+    await expect(load('float', [2, 9], { inputs: { x: { audio: { sampleRate: 1 } } } })).rejects.toThrow('one channel');
+    await expect(load('float', [2, 2], { inputs: { x: { value: [1, 2] } } })).rejects.toThrow('2 values for [2,2]');
+  });
+});

@@ -1,0 +1,96 @@
+// The model repository extension: which versions there are, and callers' wish to load or unload a model. The supervisor
+// owns the store, so it decides.
+import { AppError, parseJson } from '@edgeloop/shared/errors';
+import { ModelName } from '@edgeloop/shared/identifiers';
+import type { Context } from 'hono';
+import { z } from 'zod';
+import type { Engine } from '../inference/engine.ts';
+import type { KnownModel, ToServing, ToSupervisor } from '../ipc.ts';
+import { readBody } from './body.ts';
+
+export type RepositoryAction = 'load' | 'unload';
+
+export interface RepositoryChannel {
+  /** Resolves when the supervisor has done it; throws what it says, or `unavailable` when it says nothing. */
+  change(action: RepositoryAction, name: string): Promise<void>;
+  /** The supervisor's answer. */
+  settle(result: Extract<ToServing, { kind: 'repository_result' }>): void;
+}
+
+/** Proving and warming a large model takes its time. */
+const answerWithinMs = 10 * 60 * 1000;
+/** Changes that wait for the supervisor; they are people's doing, so few. */
+const maxWaiting = 100;
+
+/** Asks through `send` and matches the answers. */
+export function createRepositoryChannel(
+  send: (message: ToSupervisor) => void,
+  timeoutMs = answerWithinMs,
+): RepositoryChannel {
+  const waiting = new Map<number, { resolve(): void; reject(error: Error): void }>();
+  let nextRequestId = 1;
+  return {
+    change(action, name) {
+      if (waiting.size >= maxWaiting) return Promise.reject(noAnswer());
+      const requestId = nextRequestId++;
+      return new Promise<void>((resolve, reject) => {
+        const timer = setTimeout(() => settled(() => reject(noAnswer())), timeoutMs);
+        timer.unref();
+        const settled = (end: () => void): void => {
+          clearTimeout(timer);
+          waiting.delete(requestId);
+          end();
+        };
+        waiting.set(requestId, { resolve: () => settled(resolve), reject: (error) => settled(() => reject(error)) });
+        send({ kind: 'repository', requestId, action, name });
+      });
+    },
+    settle({ requestId, error }) {
+      const asked = waiting.get(requestId);
+      if (error) asked?.reject(new AppError(error.code, error.message));
+      else asked?.resolve();
+    },
+  };
+}
+
+function noAnswer(): AppError {
+  return new AppError('unavailable', 'the agent is not changing its models now; try again', { retryAfterSeconds: 1 });
+}
+
+const IndexRequest = z.object({ ready: z.boolean().default(false) });
+
+/** What there is: versions that are loaded, and those that the supervisor knows besides. */
+export interface RepositoryIndex {
+  engine: Engine;
+  notLoaded(): readonly KnownModel[];
+}
+
+/** Every version that is known, with its state and why. `{"ready": true}` leaves out those that do not answer. */
+export async function handleIndex(c: Context, { engine, notLoaded }: RepositoryIndex): Promise<Response> {
+  const body = await readBody(c.req);
+  const { ready } = body.trim() === '' ? { ready: false } : parseJson(IndexRequest, body, 'request');
+  const loaded = engine.list().map((model) => ({ ...model, state: 'READY', reason: '' }));
+  const listed = ready ? loaded : [...loaded, ...notLoaded()];
+  return c.json(listed.map(({ name, version, state, reason }) => ({ name, version: String(version), state, reason })));
+}
+
+const ChangeRequest = z.object({ parameters: z.record(z.string(), z.unknown()).nullish() });
+
+/** 200 with an empty body once it is done. */
+export async function handleChange(
+  c: Context,
+  action: RepositoryAction,
+  channel: RepositoryChannel,
+): Promise<Response> {
+  const body = await readBody(c.req);
+  const { parameters } = body.trim() === '' ? {} : parseJson(ChangeRequest, body, 'request');
+  const given = Object.keys(parameters ?? {}).find((name) => name === 'config' || name.startsWith('file:'));
+  if (given !== undefined) {
+    const message = `parameter "${given}" is not supported: models come from the fleet or the model folder, not with the request`;
+    throw new AppError('unsupported', message);
+  }
+  const name = ModelName.safeParse(c.req.param('model'));
+  if (!name.success) throw new AppError('not_found', `unknown model "${c.req.param('model')}"`);
+  await channel.change(action, name.data);
+  return c.body(null, 200);
+}

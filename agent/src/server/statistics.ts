@@ -1,0 +1,64 @@
+// Statistics of models in Triton's shape: counts, and how long requests spent where.
+import type { Context } from 'hono';
+import type { Engine } from '../inference/engine.ts';
+import { leaseOf } from './call.ts';
+import type { Observer, Tally } from './observation.ts';
+
+/** Of one model (all its loaded versions, or the one named), or of all models. */
+export function handleStats(c: Context, { engine, observer }: { engine: Engine; observer: Observer }): Response {
+  const name = c.req.param('model');
+  const version = c.req.param('version');
+  if (name !== undefined) leaseOf(c, engine).release();
+  const wanted = engine
+    .list()
+    .filter((loaded) => name === undefined || loaded.name === name)
+    .filter((loaded) => version === undefined || loaded.version === Number(version));
+  return c.json({ model_stats: wanted.map((loaded) => statsOf(loaded, observer.tally(loaded.model))) });
+}
+
+function statsOf({ name, version, model }: ReturnType<Engine['list']>[number], tally: Readonly<Tally>): object {
+  const { batches, ...engine } = model.batcher.statistics();
+  const failed = tally.failed + tally.cancelled + tally.expired;
+  const { files, runtime } = model;
+  return {
+    name,
+    version: String(version),
+    last_inference: tally.lastAtMs,
+    inference_count: tally.rows,
+    execution_count: engine.executionCount,
+    inference_stats: {
+      success: duration(tally.succeeded, tally.succeededMs),
+      fail: duration(failed, tally.failedMs),
+      queue: engine.queue,
+      // Reading the tensors out of the request, then copying them to the run; and the way back.
+      compute_input: plus(engine.computeInput, tally.inputMs),
+      compute_infer: engine.computeInfer,
+      compute_output: plus(engine.computeOutput, tally.outputMs),
+      cache_hit: duration(0, 0),
+      cache_miss: duration(0, 0),
+    },
+    batch_stats: batches.map(({ size, input, infer, output }) => ({
+      batch_size: size,
+      compute_input: input,
+      compute_infer: infer,
+      compute_output: output,
+    })),
+    memory_usage: [],
+    response_stats: {},
+    // Ours: how the version runs here.
+    runtime: { ...runtime, max_batch: model.batcher.maxBatch(), ...(files.tuning ? { tuning: files.tuning } : {}) },
+  };
+}
+
+interface Duration {
+  count: number;
+  ns: number;
+}
+
+function duration(count: number, ms: number): Duration {
+  return { count, ns: Math.round(ms * 1e6) };
+}
+
+function plus({ count, ns }: Duration, ms: number): Duration {
+  return { count, ns: ns + Math.round(ms * 1e6) };
+}

@@ -1,0 +1,28 @@
+// How the serving process is started: the one place that turns the agent's configuration into that of its child.
+import { rmSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Config } from './config.ts';
+import { agentVersion } from './device-facts.ts';
+import { readInflight } from './inference/inflight.ts';
+import type { ServingConfig } from './ipc.ts';
+
+/** Environment of the serving process and what it noted as running; that is kept in `stateDir`, which must exist. */
+export function servingEnvironment(config: Config, deviceId: string, stateDir: string) {
+  const { threads, providers, token, logLevel } = config;
+  const inflightPath = join(stateDir, 'inflight');
+  const serving: ServingConfig = { deviceId, agentVersion, threads, providers, token, logLevel, inflightPath };
+  const env: NodeJS.ProcessEnv = {
+    ...process.env,
+    ORT_DISABLE_TELEMETRY: '1',
+    // Each arena of glibc keeps what was freed in it; two are enough for threads that seldom allocate.
+    MALLOC_ARENA_MAX: process.env.MALLOC_ARENA_MAX ?? '2',
+    EDGELOOP_SERVING_CONFIG: JSON.stringify(serving),
+  };
+  /** Read once: what one process noted says nothing about the death of the next. */
+  const inFlight = () => {
+    const running = readInflight(inflightPath);
+    rmSync(inflightPath, { force: true });
+    return running;
+  };
+  return { env, inFlight };
+}

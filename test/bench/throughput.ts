@@ -1,0 +1,116 @@
+// Requests a second and latencies of all contestants, in interleaved rounds.
+import { join } from 'node:path';
+import type { FolderServer } from '../support/serving.ts';
+import { startField, startRaw } from './contestants.ts';
+import { type LoadGenerator, median, quantile } from './load.ts';
+import type { BenchModel } from './models.ts';
+import { printTable, spread } from './report.ts';
+
+export interface Cell {
+  model: string;
+  contestant: string;
+  /** 0 for raw runs. */
+  callers: number;
+  /** One entry a round. */
+  perSecond: number[];
+  p50Ms: number[];
+  p99Ms: number[];
+  failures: number;
+}
+
+export interface Rounds {
+  rounds: number;
+  durationMs: number;
+  callers: readonly number[];
+}
+
+export interface Throughput {
+  cells: Cell[];
+  /** Agent's resident bytes after all of it, four models loaded. */
+  rssBytes: number;
+}
+
+/** Measures all models with all contestants. */
+export async function measureThroughput(
+  folder: string,
+  models: readonly BenchModel[],
+  load: LoadGenerator,
+  rounds: Rounds,
+): Promise<Throughput> {
+  const cells = new Map<string, Cell>();
+  const raw = await startRaw(join(folder, 'models'), models);
+  const field = await startField(folder, models);
+  const { durationMs } = rounds;
+  try {
+    for (let round = 0; round < rounds.rounds; round++) {
+      for (const model of models) {
+        for (const workers of [1, 2] as const) {
+          const tookMs = await raw.run(model.name, workers, durationMs);
+          note(cells, [model.name, `raw ${workers}`, 0], { tookMs, seconds: durationMs / 1000, failures: {} });
+        }
+        for (const callers of rounds.callers) {
+          for (const { name, target, request } of field.contestants) {
+            const bytes = request(model);
+            if (bytes === undefined) continue;
+            const result = await load.run({ target, callers, durationMs, request: bytes });
+            note(cells, [model.name, name, callers], result);
+          }
+        }
+      }
+    }
+    return { cells: [...cells.values()], rssBytes: await rssOf(field.agent) };
+  } finally {
+    raw.stop();
+    await field.stop();
+  }
+}
+
+const rssOf = (agent: FolderServer): Promise<number> => agent.rssBytes();
+
+function note(
+  cells: Map<string, Cell>,
+  [model, contestant, callers]: [string, string, number],
+  { tookMs, seconds, failures }: { tookMs: number[]; seconds: number; failures: Record<string, number> },
+): void {
+  const key = `${model} ${contestant} ${callers}`;
+  const cell = cells.get(key) ?? { model, contestant, callers, perSecond: [], p50Ms: [], p99Ms: [], failures: 0 };
+  cells.set(key, cell);
+  cell.perSecond.push(tookMs.length / seconds);
+  cell.p50Ms.push(median(tookMs));
+  cell.p99Ms.push(quantile(tookMs, 0.99));
+  for (const [what, times] of Object.entries(failures)) {
+    cell.failures += times;
+    console.error(`${key}: ${times} times ${what}`);
+  }
+}
+
+/** Ratio of two cells round by round. */
+export function ratios(above: Cell | undefined, below: Cell | undefined): number[] {
+  return (above?.perSecond ?? []).map((value, i) => value / (below?.perSecond[i] ?? Number.NaN));
+}
+
+export function cellOf(cells: readonly Cell[], model: string, contestant: string, callers: number): Cell | undefined {
+  return cells.find((cell) => cell.model === model && cell.contestant === contestant && cell.callers === callers);
+}
+
+export function printThroughput(
+  cells: readonly Cell[],
+  models: readonly BenchModel[],
+  callers: readonly number[],
+): void {
+  const contestants = ['JSON', 'binary', 'socket', '/predict', 'naive'];
+  for (const { name } of models) {
+    const raw = (workers: number) => spread(cellOf(cells, name, `raw ${workers}`, 0)?.perSecond ?? [], 0);
+    console.log(`${name}: requests/s (p50, p99 ms); raw ONNX Runtime ${raw(1)} runs/s in one thread, ${raw(2)} in two`);
+    const rows = callers.map((count) => [
+      `${count} callers`,
+      ...contestants.map((contestant) => {
+        const cell = cellOf(cells, name, contestant, count);
+        if (cell === undefined) return '-';
+        const { perSecond, p50Ms, p99Ms } = cell;
+        return `${spread(perSecond, 0)} (${median(p50Ms).toFixed(2)}, ${median(p99Ms).toFixed(2)})`;
+      }),
+    ]);
+    printTable(['', ...contestants], rows);
+  }
+}

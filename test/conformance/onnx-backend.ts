@@ -1,0 +1,158 @@
+// Sends the ONNX project's backend test cases through the agent's port and compares with the published outputs.
+// node --import tsx --conditions @edgeloop/source test/conformance/onnx-backend.ts PATH [--batch N] [--only TEXT] [--list]
+import { cpSync, mkdirSync, rmSync } from 'node:fs';
+import { cpus } from 'node:os';
+import { dirname, join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { temporaryFolder } from '../support/programs.ts';
+import { type FolderServer, startServing } from '../support/serving.ts';
+import { binaryBody, jsonBody, outputsOf, post } from '../support/v2.ts';
+import { type BackendCase, difference, listCases, type Sample, type Signature, samplesOf } from './onnx/cases.ts';
+import { runRaw } from './onnx/raw.ts';
+
+interface Candidate {
+  each: BackendCase;
+  signature: Signature;
+}
+
+interface Outcome {
+  name: string;
+  /** Why it fails, or undefined where it passes. */
+  binary: string | undefined;
+  json: string | undefined;
+}
+
+const { values, positionals } = parseArgs({
+  options: { batch: { type: 'string', default: '100' }, only: { type: 'string' }, list: { type: 'boolean' } },
+  allowPositionals: true,
+});
+const [root] = positionals;
+if (root === undefined) {
+  console.error('give the path of a checkout of github.com/onnx/onnx that has onnx/backend/test/data');
+  process.exit(64);
+}
+
+const cases = listCases(root).filter(({ name }) => values.only === undefined || name.includes(values.only));
+const raw = await runRaw(cases);
+const reasons = new Map<string, number>();
+const candidates: Candidate[] = [];
+for (const [i, each] of cases.entries()) {
+  const result = raw[i];
+  if (result?.kind === 'passes') candidates.push({ each, signature: result.signature });
+  else count(reasons, result?.kind === 'not-tensors' ? 'not only tensors' : `raw fails: ${shortened(result?.reason)}`);
+  if (values.list && result?.kind === 'fails') console.log(`raw fails ${each.name}: ${result.reason}`);
+}
+const outcomes: Outcome[] = [];
+for (let at = 0; at < candidates.length; at += Number(values.batch)) {
+  outcomes.push(...(await runBatch(candidates.slice(at, at + Number(values.batch)))));
+  process.stderr.write(`\r${outcomes.length} of ${candidates.length}`);
+}
+report();
+
+function count(map: Map<string, number>, key: string): void {
+  map.set(key, (map.get(key) ?? 0) + 1);
+}
+
+function shortened(reason = ''): string {
+  return /output "/.test(reason)
+    ? 'another output than published'
+    : reason
+        .replace(/^Error: /, '')
+        .replaceAll(/["'(].*/g, '')
+        .slice(0, 60)
+        .trim();
+}
+
+/** Serves the batch from one folder and asks each model. */
+async function runBatch(batch: readonly Candidate[]): Promise<Outcome[]> {
+  const folder = await temporaryFolder();
+  const served = batch.map((candidate, i) => ({ ...candidate, model: `case-${i}` }));
+  for (const { each, model } of served) putModel(each, join(folder.path, model, '1'));
+  const server = await startServing(folder.path, {
+    env: { EDGELOOP_THREADS: '1', EDGELOOP_LOG_LEVEL: 'error' },
+    readyPath: '/v2/health/live',
+  });
+  try {
+    await settled(server);
+    const results: Outcome[] = [];
+    for (const { each, signature, model } of served) {
+      const url = `${server.url}/v2/models/${model}/infer`;
+      const samples = samplesOf(each, signature);
+      results.push({
+        name: each.name,
+        binary: await failureOf(samples, (sample) => askBinary(url, sample)),
+        json: await failureOf(samples, (sample) => askJson(url, sample)),
+      });
+    }
+    return results;
+  } finally {
+    await server.stop();
+    await folder.remove();
+  }
+}
+
+/** External data lies beside a model, so the files beside it come along; the samples do not. */
+function putModel({ modelPath, lightOutput }: BackendCase, target: string): void {
+  mkdirSync(target, { recursive: true });
+  if (lightOutput !== undefined) {
+    cpSync(modelPath, join(target, 'model.onnx'));
+    return;
+  }
+  cpSync(dirname(modelPath), target, { recursive: true });
+  for (const name of ['test_data_set_0', 'test_data_set_1', 'test_data_set_2', 'test_data_set_3'])
+    rmSync(join(target, name), { recursive: true, force: true });
+}
+
+/** Ready, or as ready as it gets when models are refused. */
+async function settled(server: FolderServer): Promise<void> {
+  const deadline = performance.now() + 90_000;
+  for (let quiet = 0; performance.now() < deadline && quiet < 10; ) {
+    if ((await fetch(`${server.url}/v2/health/ready`)).ok) return;
+    const index = await (await fetch(`${server.url}/v2/repository/index`, { method: 'POST' })).text();
+    quiet = /LOADING/.test(index) ? 0 : quiet + 0.1;
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+}
+
+function askBinary(url: string, { inputs }: Sample) {
+  const { body, jsonBytes } = binaryBody(inputs);
+  return post(url, body, { 'inference-header-content-length': String(jsonBytes) });
+}
+
+function askJson(url: string, { inputs }: Sample) {
+  return post(url, jsonBody(inputs));
+}
+
+async function failureOf(
+  samples: readonly Sample[],
+  ask: (sample: Sample) => ReturnType<typeof post>,
+): Promise<string | undefined> {
+  for (const sample of samples) {
+    try {
+      const reason = difference(outputsOf(await ask(sample)), sample.outputs);
+      if (reason !== undefined) return reason;
+    } catch (error) {
+      return String(error).replaceAll(/\s+/g, ' ').slice(0, 300);
+    }
+  }
+  return undefined;
+}
+
+function report(): void {
+  const failures = outcomes.filter(({ binary, json }) => binary !== undefined || json !== undefined);
+  const passes = (kind: 'binary' | 'json') => outcomes.filter((each) => each[kind] === undefined).length;
+  process.stderr.write('\n');
+  for (const { name, binary, json } of failures) {
+    console.log(`FAIL ${name}`);
+    if (binary !== undefined) console.log(`  binary: ${binary}`);
+    if (json !== undefined) console.log(`  JSON:   ${json}`);
+  }
+  console.log(`${process.platform} ${process.arch}, ${cpus()[0]?.model.trim()}, Node ${process.versions.node}`);
+  console.log(`cases                          ${cases.length}`);
+  console.log(`pass raw with tensors only     ${candidates.length}`);
+  console.log(`pass through the port, binary  ${passes('binary')}`);
+  console.log(`pass through the port, JSON    ${passes('json')}`);
+  console.log('left out:');
+  for (const [reason, times] of [...reasons].sort((a, b) => b[1] - a[1])) console.log(`  ${times}  ${reason}`);
+  process.exitCode = failures.length === 0 ? 0 : 1;
+}

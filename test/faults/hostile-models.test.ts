@@ -1,0 +1,173 @@
+// Whatever a model does to the process that runs it, the port answers for other models within a second.
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { identity } from '../support/onnx-models.ts';
+import { temporaryFolder } from '../support/programs.ts';
+import { type FolderServer, startServing, writeModel } from '../support/serving.ts';
+import { until } from '../support/until.ts';
+import { outputsOf, post, type V2Answer } from '../support/v2.ts';
+import { type Bystander, startBystander } from './bystander.ts';
+import * as hostile from './hostile-models.ts';
+
+const withinMs = 1000;
+let folder: Awaited<ReturnType<typeof temporaryFolder>>;
+let server: FolderServer;
+let bystander: Bystander;
+
+beforeEach(async () => {
+  folder = await temporaryFolder();
+  await writeModel(folder.path, 'good', identity('float', ['n']));
+});
+afterEach(async () => {
+  await bystander?.stop();
+  await server?.stop();
+  await folder.remove();
+});
+
+/** Serves what is in the folder; callers of the good model begin. */
+async function serve(env: Record<string, string> = {}): Promise<void> {
+  server = await startServing(folder.path, {
+    env: { EDGELOOP_THREADS: '2', EDGELOOP_LOG_LEVEL: 'warn', ...env },
+    readyPath: '/v2/models/good/ready',
+  });
+  bystander = startBystander(`${server.url}/v2/models/good/infer`);
+  await bystander.answers(20);
+}
+
+interface Given {
+  name: string;
+  datatype: string;
+  shape: number[];
+  data: (number | bigint)[];
+}
+
+/** A request to the hostile model; a broken connection counts as an answer without a status. */
+async function ask(model: string, inputs: Given[]): Promise<Partial<V2Answer>> {
+  try {
+    return await post(`${server.url}/v2/models/${model}/infer`, JSON.stringify({ inputs }));
+  } catch {
+    return {};
+  }
+}
+
+const scalar = (name: string, datatype: string, value: number): Given => ({
+  name,
+  datatype,
+  shape: [1],
+  data: [value],
+});
+const deadly = () => [scalar('x', 'INT64', 0), scalar('d', 'INT64', -2)];
+const tame = () => [scalar('x', 'INT64', 4), scalar('d', 'INT64', 1)];
+
+async function loaded(model: string): Promise<void> {
+  await until(
+    `${model} being ready`,
+    async () => (await fetch(`${server.url}/v2/models/${model}/ready`)).ok || undefined,
+    {
+      context: () => server.program.output(),
+    },
+  );
+}
+
+async function expectOthersServed(): Promise<void> {
+  await bystander.answers(20);
+  expect(bystander.longestGapMs(), server.program.output()).toBeLessThan(withinMs);
+}
+
+test('a model that kills its process: others are back within a second, and after two deaths it is quarantined', {
+  timeout: 60_000,
+}, async () => {
+  await writeModel(folder.path, 'killer', hostile.processKiller());
+  await serve();
+  await loaded('killer');
+  expect(
+    outputsOf(await post(`${server.url}/v2/models/killer/infer`, JSON.stringify({ inputs: tame() }))),
+  ).toHaveLength(1);
+  for (let death = 1; death <= 2; death++) {
+    expect((await ask('killer', deadly())).status).not.toBe(200);
+    await expectOthersServed();
+    if (death === 1) await loaded('killer');
+  }
+  const refused = await until('a refusal', async () => {
+    const { status, body } = await ask('killer', deadly());
+    return status === undefined ? undefined : { status, text: body?.toString('utf8') ?? '' };
+  });
+  expect(refused.status).toBeGreaterThanOrEqual(400);
+  expect(refused.text).toMatch(/quarantine/i);
+  await expectOthersServed();
+});
+
+test('the last good version serves in the place of one that was quarantined', { timeout: 60_000 }, async () => {
+  await writeModel(folder.path, 'killer', hostile.harmless(), { version: 1 });
+  await writeModel(folder.path, 'killer', hostile.processKiller(), { version: 2 });
+  await serve();
+  await loaded('killer');
+  await until('two deaths', async () => {
+    await loaded('killer');
+    const { status, body } = await ask('killer', deadly());
+    return (status === 200 && body?.toString('utf8').includes('"model_version":"1"')) || undefined;
+  });
+  await expectOthersServed();
+});
+
+test('a model that kills the process that loads it is refused with the reason', { timeout: 60_000 }, async () => {
+  await writeModel(folder.path, 'a-killer', hostile.loadKiller());
+  await serve();
+  expect((await ask('a-killer', [scalar('x', 'INT64', 1)])).status).toBeGreaterThanOrEqual(400);
+  await expectOthersServed();
+});
+
+test('a model that never returns: others keep being answered, and its caller is told', {
+  timeout: 120_000,
+}, async () => {
+  await writeModel(folder.path, 'endless', hostile.endlessLoop());
+  await serve();
+  await loaded('endless');
+  expect((await ask('endless', [scalar('x', 'FP32', 0)])).status).toBe(200);
+  const begunMs = performance.now();
+  const { status } = await ask('endless', [scalar('x', 'FP32', 1)]);
+  expect(status).not.toBe(200);
+  expect(performance.now() - begunMs).toBeLessThan(90_000);
+  await expectOthersServed();
+});
+
+test.each([
+  ['6 GB', 1_500_000_000],
+  ['40 TB', 10_000_000_000_000],
+])('a model that takes %s', { timeout: 120_000 }, async (_, floats) => {
+  await writeModel(folder.path, 'bomb', hostile.memoryBomb());
+  await serve({ EDGELOOP_MEMORY_MB: '1024' });
+  await loaded('bomb');
+  const { status } = await ask('bomb', [scalar('size', 'INT64', floats)]);
+  expect(status).not.toBe(200);
+  await expectOthersServed();
+  await until('its memory coming back', async () => (await server.rssBytes()) < 2 ** 30 || undefined);
+});
+
+test('a model that gives 400 MB', { timeout: 120_000 }, async () => {
+  await writeModel(folder.path, 'huge', hostile.hugeOutput());
+  await serve();
+  await loaded('huge');
+  await ask('huge', [scalar('size', 'INT64', 100_000_000)]);
+  await expectOthersServed();
+  await until('its memory coming back', async () => (await server.rssBytes()) < 2 ** 30 || undefined);
+});
+
+test('a file that breaks off is refused with the reason', async () => {
+  const whole = identity('float', ['n']);
+  await writeModel(folder.path, 'a-broken', whole.subarray(0, whole.length - 10));
+  await serve();
+  expect((await ask('a-broken', [scalar('x', 'FP32', 1)])).status).toBeGreaterThanOrEqual(400);
+  await expectOthersServed();
+});
+
+test.each(['../../secret', '/etc/hostname'])('external data at %s is not read', async (location) => {
+  await writeFile(join(folder.path, 'secret'), Buffer.alloc(8, 1));
+  await mkdir(join(folder.path, 'a-thief', '1'), { recursive: true });
+  await writeModel(folder.path, 'a-thief', hostile.externalData(location));
+  await serve();
+  const inputs = [{ name: 'x', datatype: 'FP32', shape: [2], data: [0, 0] }];
+  expect((await ask('a-thief', inputs)).status).toBeGreaterThanOrEqual(400);
+  await expectOthersServed();
+});

@@ -1,0 +1,115 @@
+// Models that attack the server that loads or runs them. All but the ones for loading are harmless with zeros as input.
+import { encodeGraph } from '../support/onnx-models.ts';
+
+const vector = (name: string, type: 'int64' | 'float') => ({ name, type, dims: ['n'] }) as const;
+const smallest = { name: 'smallest', dims: [1], data: BigInt64Array.of(-(2n ** 63n)) };
+const one = { name: 'one', dims: [1], data: BigInt64Array.of(1n) };
+
+/** `y` = (`x` - 2^63) / (`d` + 1): with `x` = 0 and `d` = -2 the quotient overflows, which ends the process with SIGFPE. */
+export function processKiller(): Uint8Array {
+  return encodeGraph({
+    inputs: [vector('x', 'int64'), vector('d', 'int64')],
+    outputs: [vector('y', 'int64')],
+    initializers: [one, smallest],
+    nodes: [
+      { opType: 'Add', inputs: ['x', 'smallest'], outputs: ['dividend'] },
+      { opType: 'Add', inputs: ['d', 'one'], outputs: ['divisor'] },
+      { opType: 'Div', inputs: ['dividend', 'divisor'], outputs: ['y'] },
+    ],
+  });
+}
+
+/** The same inputs and output without the trap: a good version to fall back to. */
+export function harmless(): Uint8Array {
+  return encodeGraph({
+    inputs: [vector('x', 'int64'), vector('d', 'int64')],
+    outputs: [vector('y', 'int64')],
+    nodes: [{ opType: 'Add', inputs: ['x', 'd'], outputs: ['y'] }],
+  });
+}
+
+/** Ends the process that loads it: ONNX Runtime folds the constant INT64_MIN / -1 when it makes the session. */
+export function loadKiller(): Uint8Array {
+  return encodeGraph({
+    inputs: [vector('x', 'int64')],
+    outputs: [vector('y', 'int64')],
+    initializers: [smallest, { name: 'minus', dims: [1], data: BigInt64Array.of(-1n) }],
+    nodes: [
+      { opType: 'Div', inputs: ['smallest', 'minus'], outputs: ['q'] },
+      { opType: 'Add', inputs: ['x', 'q'], outputs: ['y'] },
+    ],
+  });
+}
+
+/** Never returns when `x` is above zero. */
+export function endlessLoop(): Uint8Array {
+  return encodeGraph({
+    inputs: [{ name: 'x', type: 'float', dims: [1] }],
+    outputs: [{ name: 'y', type: 'float', dims: [1] }],
+    initializers: [{ name: 'zero', dims: [], data: Float32Array.of(0) }],
+    nodes: [
+      { opType: 'ReduceSum', inputs: ['x'], outputs: ['sum'], attributes: [{ name: 'keepdims', int: 0 }] },
+      { opType: 'Greater', inputs: ['sum', 'zero'], outputs: ['go'] },
+      {
+        opType: 'Loop',
+        inputs: ['', 'go', 'x'],
+        outputs: ['y'],
+        attributes: [{ name: 'body', graph: loopBody }],
+      },
+    ],
+  });
+}
+
+const loopBody = {
+  name: 'body',
+  inputs: [
+    { name: 'i', type: 'int64', dims: [] },
+    { name: 'again', type: 'bool', dims: [] },
+    { name: 'v', type: 'float', dims: [1] },
+  ],
+  outputs: [
+    { name: 'again_out', type: 'bool', dims: [] },
+    { name: 'v_out', type: 'float', dims: [1] },
+  ],
+  nodes: [
+    { opType: 'Identity', inputs: ['again'], outputs: ['again_out'] },
+    { opType: 'Identity', inputs: ['v'], outputs: ['v_out'] },
+  ],
+} as const;
+
+/** Makes `size` floats out of nothing inside, `size` being its input, and gives their sum. */
+export function memoryBomb(): Uint8Array {
+  return encodeGraph({
+    inputs: [{ name: 'size', type: 'int64', dims: [1] }],
+    outputs: [{ name: 'y', type: 'float', dims: [] }],
+    nodes: [
+      { opType: 'ConstantOfShape', inputs: ['size'], outputs: ['floats'] },
+      { opType: 'ReduceSum', inputs: ['floats'], outputs: ['y'], attributes: [{ name: 'keepdims', int: 0 }] },
+    ],
+  });
+}
+
+/** Gives `size` floats as its output. */
+export function hugeOutput(): Uint8Array {
+  return encodeGraph({
+    inputs: [{ name: 'size', type: 'int64', dims: [1] }],
+    outputs: [{ name: 'y', type: 'float', dims: ['n'] }],
+    nodes: [{ opType: 'ConstantOfShape', inputs: ['size'], outputs: ['y'] }],
+  });
+}
+
+/** `y` = `x` + a tensor that is said to be kept in the file `location`. Written by hand: no honest encoder has it. */
+export function externalData(location: string): Uint8Array {
+  const field = (number: number, value: string | Buffer) => {
+    const bytes = Buffer.from(value);
+    return Buffer.concat([Buffer.of((number << 3) | 2, bytes.length), bytes]);
+  };
+  const place = Buffer.concat([field(1, 'location'), field(2, location)]);
+  const tensor = Buffer.concat([Buffer.of(0x08, 2, 0x10, 1), field(8, 'w'), field(13, place), Buffer.of(14 << 3, 1)]);
+  const node = Buffer.concat([field(1, 'x'), field(1, 'w'), field(2, 'y'), field(4, 'Add')]);
+  // TypeProto: tensor of float with one dimension of 2.
+  const type = field(1, Buffer.concat([Buffer.of(0x08, 1), field(2, field(1, Buffer.of(0x08, 2)))]));
+  const value = (name: string) => Buffer.concat([field(1, name), field(2, type)]);
+  const graph = [field(1, node), field(2, 'g'), field(5, tensor), field(11, value('x')), field(12, value('y'))];
+  return Buffer.concat([Buffer.of(0x08, 8), field(7, Buffer.concat(graph)), field(8, Buffer.of(0x10, 17))]);
+}

@@ -1,0 +1,143 @@
+// `edgeloop-agent serve DIR` follows its folder while it serves: new, changed, broken and removed models, the version
+// policy of `model.json`, and callers who load and unload.
+import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { request as httpRequest } from 'node:http';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { z } from 'zod';
+import { manifest, sumClassifier } from '../support/models.ts';
+import { temporaryFolder } from '../support/programs.ts';
+import { type FolderServer, startServing, writeModel } from '../support/serving.ts';
+import { until } from '../support/until.ts';
+
+const Index = z.array(z.object({ name: z.string(), version: z.string(), state: z.string(), reason: z.string() }));
+let folder: Awaited<ReturnType<typeof temporaryFolder>>;
+let server: FolderServer;
+
+beforeEach(async () => {
+  folder = await temporaryFolder();
+});
+afterEach(async () => {
+  await server?.stop();
+  await folder.remove();
+});
+
+async function serve(env: Record<string, string> = {}): Promise<void> {
+  server = await startServing(folder.path, { env: { EDGELOOP_THREADS: '1', EDGELOOP_TUNE_SECONDS: '0.5', ...env } });
+}
+
+const write = (version: number, weight = version, of: unknown = manifest) =>
+  writeModel(folder.path, 'sum', sumClassifier({ weight }), { version, manifest: of });
+
+async function infer(path = '/v2/models/sum'): Promise<{ status: number; version: string; error: string }> {
+  const inputs = [{ name: 'features', datatype: 'FP32', shape: [1, 2], data: [1, 1] }];
+  const answer = await fetch(`${server.url}${path}/infer`, { method: 'POST', body: JSON.stringify({ inputs }) });
+  const { model_version: version = '', error = '' } = JSON.parse(await answer.text());
+  return { status: answer.status, version, error };
+}
+
+const answers = (version: string) =>
+  until(`version ${version} answering`, async () => (await infer()).version === version || undefined, {
+    context: () => server.program.output(),
+  });
+
+async function index(): Promise<z.infer<typeof Index>> {
+  return Index.parse(await (await fetch(`${server.url}/v2/repository/index`, { method: 'POST' })).json());
+}
+
+const control = (action: string, model: string) =>
+  fetch(`${server.url}/v2/repository/models/${model}/${action}`, { method: 'POST' });
+
+test('a new version takes over without a failed request, and goes when its folder goes', async () => {
+  await write(1);
+  await serve();
+  await answers('1');
+  let stop = false;
+  const statuses = new Set<number>();
+  const caller = (async () => {
+    while (!stop) statuses.add((await infer()).status);
+  })();
+  await write(2);
+  await answers('2');
+  await rm(join(folder.path, 'sum', '2'), { recursive: true });
+  await answers('1');
+  stop = true;
+  await caller;
+  expect([...statuses]).toEqual([200]);
+});
+
+test('a broken version is told with its reason and the former one goes on', async () => {
+  await write(1);
+  await serve();
+  await mkdir(join(folder.path, 'sum', '2'));
+  await writeFile(join(folder.path, 'sum', '2', 'model.onnx'), 'no model');
+  const broken = await until('a reason', async () =>
+    (await index()).find(({ version, state }) => version === '2' && state === 'UNAVAILABLE'),
+  );
+  expect(broken.reason).toMatch(/load the model/);
+  expect(await infer()).toMatchObject({ status: 200, version: '1' });
+  expect((await infer('/v2/models/sum/versions/2')).error).toMatch(/load the model/);
+  // Mended, it is taken.
+  await write(2);
+  await answers('2');
+});
+
+test('a file that is spoilt in its place does not take away what serves', async () => {
+  await write(1);
+  await serve();
+  await writeFile(join(folder.path, 'sum', '1', 'model.onnx'), 'no model');
+  await until('the refusal', async () => /cannot be served/.test(server.program.output()) || undefined);
+  expect(await infer()).toMatchObject({ status: 200, version: '1' });
+});
+
+test('the version policy says which versions are served', async () => {
+  await write(1);
+  await write(2);
+  await write(3, 3, { ...manifest, versions: { latest: 2 } });
+  await serve();
+  expect((await infer()).version).toBe('3');
+  expect((await infer('/v2/models/sum/versions/2')).version).toBe('2');
+  expect((await infer('/v2/models/sum/versions/1')).error).toMatch(/version policy/);
+  await writeFile(join(folder.path, 'sum', 'model.json'), JSON.stringify({ ...manifest, versions: [1] }));
+  await answers('1');
+  await until('the others gone', async () => (await infer('/v2/models/sum/versions/3')).status === 404 || undefined);
+});
+
+test('callers load and unload by name', async () => {
+  await write(1);
+  await serve();
+  expect((await control('unload', 'sum')).status).toBe(200);
+  expect((await infer()).error).toMatch(/unknown model.*unloaded on request/);
+  expect((await control('load', 'sum')).status).toBe(200);
+  expect(await infer()).toMatchObject({ status: 200, version: '1' });
+  expect((await control('load', 'other')).status).toBeGreaterThanOrEqual(400);
+});
+
+test('a Unix socket answers beside the port, to those who know the token', async () => {
+  await write(1);
+  const socketPath = join(folder.path, 'agent.sock');
+  server = await startServing(folder.path, {
+    env: { EDGELOOP_THREADS: '1', EDGELOOP_AGENT_SOCKET: socketPath, EDGELOOP_AGENT_TOKEN: 'secret' },
+    readyPath: '/readyz',
+  });
+  const get = (token: string) =>
+    new Promise<number>((resolve, reject) => {
+      const headers = { authorization: `Bearer ${token}` };
+      httpRequest({ socketPath, path: '/v2/models/sum', headers }, (answer) => {
+        answer.resume();
+        resolve(answer.statusCode ?? 0);
+      })
+        .on('error', reject)
+        .end();
+    });
+  expect(await get('secret')).toBe(200);
+  expect(await get('guess')).toBe(401);
+});
+
+test('isolation that is not there is refused with the reason', async () => {
+  await write(1, 1, { ...manifest, isolation: 'process' });
+  await serve();
+  expect(await index()).toMatchObject([
+    { name: 'sum', state: 'UNAVAILABLE', reason: expect.stringMatching(/not supported/) },
+  ]);
+});
