@@ -53,6 +53,8 @@ const Environment = z.object({
   EDGELOOP_REREAD_SECONDS: seconds(180),
   /** How long a stopping agent waits for requests in flight. */
   EDGELOOP_DRAIN_SECONDS: seconds(10),
+  /** Name that `GET /v2` tells; some clients of Triton insist on `triton`. */
+  EDGELOOP_SERVER_NAME: z.string().min(1).max(200).default('edgeloop-agent'),
   EDGELOOP_LOG_LEVEL: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']).default('info'),
 });
 
@@ -95,6 +97,7 @@ export function readConfig(environment: NodeJS.ProcessEnv) {
     }),
     rereadMs: env.EDGELOOP_REREAD_SECONDS * 1000,
     drainMs: env.EDGELOOP_DRAIN_SECONDS * 1000,
+    serverName: env.EDGELOOP_SERVER_NAME,
     logLevel: env.EDGELOOP_LOG_LEVEL,
   });
 }

@@ -110,6 +110,8 @@ export type ToSupervisor = z.infer<typeof ToSupervisor>;
 export const ServingConfig = z.object({
   deviceId: DeviceId,
   agentVersion: z.string().min(1),
+  /** Name that `GET /v2` tells. */
+  serverName: z.string().min(1).default('edgeloop-agent'),
   /** Upper bound on the inference threads of one model version; the cores when unset. */
   threads: z.number().int().min(1).max(1024).optional(),
   /** Execution providers to try, in this order; the processor is always the last. */
@@ -121,3 +123,4 @@ export const ServingConfig = z.object({
   logLevel: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']).default('info'),
 });
 export type ServingConfig = z.infer<typeof ServingConfig>;
+export type ServingConfigInput = z.input<typeof ServingConfig>;

@@ -31,7 +31,7 @@ export function createKnownModels(engine: Engine): KnownModels {
       return new AppError('unavailable', `${what} cannot be asked yet: ${found.reason}`, { retryAfterSeconds: 1 });
     return new AppError(
       'not_found',
-      `unknown model "${name}": version ${found.version} is not served: ${found.reason}`,
+      `Request for unknown model: "${name}": version ${found.version} is not served: ${found.reason}`,
     );
   };
 

@@ -4,13 +4,22 @@ import { join } from 'node:path';
 import type { Config } from './config.ts';
 import { agentVersion } from './device-facts.ts';
 import { readInflight } from './inference/inflight.ts';
-import type { ServingConfig } from './ipc.ts';
+import type { ServingConfigInput } from './ipc.ts';
 
 /** Environment of the serving process and what it noted as running; that is kept in `stateDir`, which must exist. */
 export function servingEnvironment(config: Config, deviceId: string, stateDir: string) {
-  const { threads, providers, token, logLevel } = config;
+  const { serverName, threads, providers, token, logLevel } = config;
   const inflightPath = join(stateDir, 'inflight');
-  const serving: ServingConfig = { deviceId, agentVersion, threads, providers, token, logLevel, inflightPath };
+  const serving: ServingConfigInput = {
+    deviceId,
+    agentVersion,
+    serverName,
+    threads,
+    providers,
+    token,
+    logLevel,
+    inflightPath,
+  };
   const env: NodeJS.ProcessEnv = {
     ...process.env,
     ORT_DISABLE_TELEMETRY: '1',

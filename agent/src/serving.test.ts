@@ -87,7 +87,7 @@ describe('the serving process', () => {
         else seen[version === 1 ? 1 : 2]++;
       }
     });
-    await vi.waitUntil(() => seen[1] > 50);
+    await vi.waitUntil(() => seen[1] > 50, { timeout: 15_000 });
     for (const [to, from] of [
       [2, 1],
       [1, 2],
@@ -101,7 +101,7 @@ describe('the serving process', () => {
       ]) {
         expect(await serving.ask(message)).not.toHaveProperty('error');
       }
-      await vi.waitUntil(() => seen[to] > before + 50);
+      await vi.waitUntil(() => seen[to] > before + 50, { timeout: 15_000 });
     }
     stop = true;
     await Promise.all(callers);
@@ -168,8 +168,9 @@ describe('the serving process', () => {
       ),
     );
     const path = join(folder, 'journal-2');
-    await vi.waitUntil(() =>
-      decodeRecords(readFileSync(path)).records.some(({ inferenceId }) => /^last/.test(inferenceId)),
+    await vi.waitUntil(
+      () => decodeRecords(readFileSync(path)).records.some(({ inferenceId }) => /^last/.test(inferenceId)),
+      { timeout: 15_000 },
     );
     serving.tell({ kind: 'stop' });
     const [code] = await once(serving.child, 'exit');

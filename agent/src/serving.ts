@@ -67,6 +67,7 @@ function compose(config: ServingConfig): Serving {
     nowMs,
     isReady: () => ready && allActive(engine),
     agentVersion: config.agentVersion,
+    serverName: config.serverName,
     token: config.token,
     logLevel: config.logLevel,
     log: createRequestLog(log),

@@ -24,7 +24,10 @@ export async function measureTelemetryCost(load: LoadGenerator, rounds: number, 
       async ({ port }) => {
         const ratios: number[] = [];
         for (let round = 0; round < rounds; round++) {
-          const perSecond = async (at: number) => (await load.run({ ...loadOf(at), durationMs })).answers;
+          const perSecond = async (at: number) => {
+          const { answers, seconds } = await load.run({ ...loadOf(at), durationMs });
+          return answers / seconds;
+        };
           ratios.push((await perSecond(withPort)) / (await perSecond(port)));
         }
         return ratios;

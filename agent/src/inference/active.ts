@@ -37,13 +37,13 @@ export function createActiveModels<T>(): ActiveModels<T> {
 
   const entryOf = (name: string, version: number | undefined): { version: number; entry: Entry<T> } => {
     const model = models.get(name);
-    if (!model) throw new AppError('not_found', `unknown model "${name}"`);
+    if (!model) throw new AppError('not_found', `Request for unknown model: "${name}"`);
     const wanted = version ?? model.active;
     if (wanted === undefined) {
       throw new AppError('unavailable', `model "${name}" has no active version yet`, { retryAfterSeconds: 1 });
     }
     const entry = model.versions.get(wanted);
-    if (!entry) throw new AppError('not_found', `unknown model "${name}" version ${wanted}`);
+    if (!entry) throw new AppError('not_found', `Request for unknown model: "${name}" version ${wanted}`);
     return { version: wanted, entry };
   };
 

@@ -86,7 +86,7 @@ describe('the batcher', () => {
     const { lane, jobs, finish } = heldLane(8);
     const { submit, model } = served([lane]);
     const first = submit(row(1));
-    await vi.waitUntil(() => jobs.length === 1);
+    await vi.waitUntil(() => jobs.length === 1, { timeout: 15_000 });
     expect(model.batcher.depth()).toBe(0);
     finish();
     await expect(first).resolves.toMatchObject({ outputs: row(1), runMs: 1 });
@@ -155,13 +155,13 @@ describe('the batcher', () => {
     // The first sizes are tried one after the other, so the cap is 1 at first.
     for (let i = 0; i < 5; i++) {
       const answer = patient.submit(row(i));
-      await vi.waitUntil(() => jobs.length === 1);
+      await vi.waitUntil(() => jobs.length === 1, { timeout: 15_000 });
       finish();
       await answer;
     }
     void patient.submit(row(1));
     expect(jobs).toHaveLength(0);
-    await vi.waitUntil(() => jobs.length === 1);
+    await vi.waitUntil(() => jobs.length === 1, { timeout: 15_000 });
     void patient.submit(row(2));
     void patient.submit(row(3));
     expect(jobs).toHaveLength(3);

@@ -70,7 +70,7 @@ describe('the engine', () => {
       code: 'model_rejected',
       message: 'golden sample 0: output "scores" value 0 is 0.5, expected 0.6',
     });
-    expect(() => engine.lease('softmax', 2)).toThrow('unknown model "softmax" version 2');
+    expect(() => engine.lease('softmax', 2)).toThrow('unknown model: "softmax" version 2');
   });
 
   it('refuses a manifest that contradicts the model', async () => {
@@ -92,7 +92,7 @@ describe('the engine', () => {
     expect(second.model).not.toBe(first.model);
     second.release();
     await Promise.all([engine.unload('again', 1), engine.unload('again', 1)]);
-    expect(() => engine.lease('again', 1)).toThrow('unknown model "again"');
+    expect(() => engine.lease('again', 1)).toThrow('unknown model: "again"');
   });
 
   it('lets a lease finish on the old version while new callers get the new one', async () => {
@@ -164,7 +164,7 @@ describe('the engine', () => {
       expired: 1,
     });
     await engine.unload('counted', 1);
-    expect(() => engine.statistics('counted', 1)).toThrow('unknown model "counted" version 1');
+    expect(() => engine.statistics('counted', 1)).toThrow('unknown model: "counted" version 1');
   });
 
   it('runs what does not fit the shared memory, and answers in order with what does', async () => {

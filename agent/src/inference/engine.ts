@@ -192,7 +192,7 @@ export function createEngine(options: EngineOptions): Engine {
     list: active.list,
     statistics(name, version) {
       const found = active.list().find((loaded) => loaded.name === name && loaded.version === version);
-      if (!found) throw new AppError('not_found', `unknown model "${name}" version ${version}`);
+      if (!found) throw new AppError('not_found', `Request for unknown model: "${name}" version ${version}`);
       const { batcher, runtime } = found.model;
       return { ...batcher.statistics(), ...runtime, maxBatch: batcher.maxBatch(), depth: batcher.depth() };
     },

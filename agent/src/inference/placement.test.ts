@@ -64,9 +64,9 @@ describe('worker threads', () => {
     expect(alive()).toBe(2);
     // Idle, so that it may be ended from outside.
     await started[0]?.terminate();
-    await vi.waitUntil(() => crashes.length > 0);
+    await vi.waitUntil(() => crashes.length > 0, { timeout: 15_000 });
     expect(await Promise.all(['first', 'second', 'both'].map((name, i) => ask(name, i)))).toEqual([0, 1, 2]);
-    await vi.waitUntil(() => alive() === 2);
+    await vi.waitUntil(() => alive() === 2, { timeout: 15_000 });
     for (const name of ['first', 'second', 'both']) await engine.unload(name, 1);
   });
 

@@ -113,7 +113,7 @@ describe('bringing a model to what is desired', () => {
     await settled(activation, 1);
     activation.setDesired({ generation: 2, models: [release(2)] });
     await settled(activation, 2);
-    await vi.waitFor(() => expect(asked.at(-1)).toBe('unload 1'));
+    await vi.waitFor(() => expect(asked.at(-1)).toBe('unload 1'), { timeout: 15_000 });
     expect(asked).toEqual(['load 1', 'activate 1', 'load 2', 'activate 2', 'unload 1']);
   });
 
@@ -123,7 +123,7 @@ describe('bringing a model to what is desired', () => {
     await settled(activation, 1);
     refuse.add(2);
     activation.setDesired({ generation: 2, models: [release(2)] });
-    await vi.waitFor(() => expect(modelOf(activation)?.candidate?.state).toBe('failed'));
+    await vi.waitFor(() => expect(modelOf(activation)?.candidate?.state).toBe('failed'), { timeout: 15_000 });
     activation.setDesired({ generation: 2, models: [release(2)] });
     expect(asked.filter((each) => each === 'load 2')).toHaveLength(1);
     expect(modelOf(activation)).toMatchObject({
@@ -138,7 +138,7 @@ describe('bringing a model to what is desired', () => {
     await settled(activation, 1);
     whenLoading.set(2, () => activation.setDesired({ generation: 3, models: [release(1)] }));
     activation.setDesired({ generation: 2, models: [release(2)] });
-    await vi.waitFor(() => expect(asked.at(-1)).toBe('unload 2'));
+    await vi.waitFor(() => expect(asked.at(-1)).toBe('unload 2'), { timeout: 15_000 });
     expect(asked).not.toContain('activate 2');
     expect(modelOf(activation)).toMatchObject({ active: { version: 1 }, candidate: null });
   });
@@ -146,9 +146,9 @@ describe('bringing a model to what is desired', () => {
   it('goes back at once when too many requests fail in probation', async () => {
     const activation = await boot(true, 60_000);
     activation.setDesired({ generation: 1, models: [release(1)] });
-    await vi.waitFor(() => expect(modelOf(activation)?.candidate?.state).toBe('probation'));
+    await vi.waitFor(() => expect(modelOf(activation)?.candidate?.state).toBe('probation'), { timeout: 15_000 });
     activation.update([{ name: 'm', version: 1, succeeded: 19, failed: 2 }]);
-    await vi.waitFor(() => expect(modelOf(activation)?.candidate?.state).toBe('failed'));
+    await vi.waitFor(() => expect(modelOf(activation)?.candidate?.state).toBe('failed'), { timeout: 15_000 });
     expect(modelOf(activation)).toMatchObject({
       active: null,
       candidate: { error: { message: '2 of 21 requests failed in its probation' } },
@@ -163,7 +163,7 @@ describe('bringing a model to what is desired', () => {
     await activation.close();
     activation = await boot(true, 60_000);
     activation.setDesired({ generation: 2, models: [release(2)] });
-    await vi.waitFor(() => expect(modelOf(activation)?.candidate?.state).toBe('probation'));
+    await vi.waitFor(() => expect(modelOf(activation)?.candidate?.state).toBe('probation'), { timeout: 15_000 });
     activation.servingDied({ crashed: true, detail: 'it was ended by SIGFPE', suspects: [] });
     expect(modelOf(activation)).toMatchObject({ active: { version: 1 }, candidate: { state: 'failed' } });
     asked.length = 0;
@@ -185,7 +185,7 @@ describe('bringing a model to what is desired', () => {
     expect(modelOf(activation)).toMatchObject({ active: { version: 2 }, candidate: null });
     asked.length = 0;
     await activation.restore();
-    await vi.waitFor(() => expect(asked).toEqual(['load 2', 'activate 2']));
+    await vi.waitFor(() => expect(asked).toEqual(['load 2', 'activate 2']), { timeout: 15_000 });
     death('m');
     expect(modelOf(activation)).toMatchObject({
       active: { version: 1 },
@@ -196,7 +196,7 @@ describe('bringing a model to what is desired', () => {
   it('serves what was active after a kill without asking anybody, and counts the attempt', async () => {
     let activation = await boot(true, 60_000);
     activation.setDesired({ generation: 1, models: [release(1)] });
-    await vi.waitFor(() => expect(modelOf(activation)?.candidate?.state).toBe('probation'));
+    await vi.waitFor(() => expect(modelOf(activation)?.candidate?.state).toBe('probation'), { timeout: 15_000 });
     for (const state of ['probation', 'probation', 'failed']) {
       stop.abort();
       await activation.close();
@@ -218,7 +218,9 @@ describe('bringing a model to what is desired', () => {
     activation.setDesired({ generation: 1, models: [release(1)] });
     await settled(activation, 1);
     activation.setDesired({ generation: 2, models: [] });
-    await vi.waitFor(async () => expect(await createModelStore(join(folder, 'models')).names()).toEqual([]));
+    await vi.waitFor(async () => expect(await createModelStore(join(folder, 'models')).names()).toEqual([]), {
+      timeout: 15_000,
+    });
     expect(asked.at(-1)).toBe('unload 1');
     expect(activation.report()).toEqual([]);
   });

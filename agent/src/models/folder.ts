@@ -189,7 +189,11 @@ export function createFolderModels(options: FolderModelsOptions): FolderModels {
       if (action === 'load') for (const known of model?.versions.values() ?? []) known.tried = undefined;
       await look();
       const now = models.get(name);
-      if (now === undefined) throw new AppError('not_found', `unknown model "${name}": ${folder} holds no such model`);
+      if (now === undefined)
+        throw new AppError(
+          'not_found',
+          `failed to ${action} "${name}": unknown model, ${folder} holds none of this name`,
+        );
       now.unloaded = action === 'unload';
       if (action === 'unload' || held.versionsOf(name).length > 0) return;
       const problem = now.error ?? [...now.versions.values()].at(-1)?.problem;

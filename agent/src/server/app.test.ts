@@ -33,7 +33,7 @@ describe('the local HTTP', () => {
     if (message.kind !== 'repository') return;
     const { requestId, action, name } = message;
     asked.push(`${action} ${name}`);
-    const error = name === 'nobody' ? { code: 'not_found' as const, message: 'unknown model "nobody"' } : undefined;
+    const error = name === 'nobody' ? { code: 'not_found' as const, message: 'unknown model: "nobody"' } : undefined;
     setImmediate(() => repository.settle({ kind: 'repository_result', requestId, ...(error ? { error } : {}) }));
   });
   const asked: string[] = [];
@@ -74,6 +74,7 @@ describe('the local HTTP', () => {
       onUnexpected,
       isReady: () => true,
       agentVersion: '1.2.3',
+      serverName: 'edgeloop-agent',
     });
   }
 

@@ -24,6 +24,8 @@ export interface AppDeps extends CallDeps, RepositoryIndex {
   /** Everything that was active before is active again. */
   isReady(): boolean;
   agentVersion: string;
+  /** Name that `GET /v2` tells. */
+  serverName: string;
   token: string | undefined;
   logLevel: string;
   log: RequestLog;
@@ -112,7 +114,8 @@ function protocol(deps: AppDeps): Route[] {
   const trace = (c: Context): Promise<Response> => handleTrace(c, engine);
   const logging = (c: Context): Promise<Response> => handleLogging(c, deps.logLevel);
   return [
-    ['GET', '/v2', (c) => c.json({ name: 'edgeloop-agent', version: deps.agentVersion, extensions })],
+    ['GET', '/v2', (c) => c.json({ name: deps.serverName, version: deps.agentVersion, extensions })],
+    ['GET', '/v2/', (c) => c.json({ name: deps.serverName, version: deps.agentVersion, extensions })],
     ['GET', '/v2/models/stats', (c) => handleStats(c, deps)],
     ...ofModel(deps),
     ['POST', '/v2/repository/index', (c) => handleIndex(c, deps)],

@@ -114,6 +114,7 @@ export function leaseOf(c: Context, engine: Engine): ModelLease {
 
 function leaseNamed(engine: Engine, model: string, version: string | undefined): ModelLease {
   if (version === undefined) return engine.lease(model);
-  if (!/^[0-9]{1,10}$/.test(version)) throw new AppError('not_found', `unknown model "${model}" version "${version}"`);
+  if (!/^[0-9]{1,10}$/.test(version))
+    throw new AppError('not_found', `Request for unknown model: "${model}" version "${version}"`);
   return engine.lease(model, Number(version));
 }

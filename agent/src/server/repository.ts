@@ -90,7 +90,7 @@ export async function handleChange(
     throw new AppError('unsupported', message);
   }
   const name = ModelName.safeParse(c.req.param('model'));
-  if (!name.success) throw new AppError('not_found', `unknown model "${c.req.param('model')}"`);
+  if (!name.success) throw new AppError('not_found', `Request for unknown model: "${c.req.param('model')}"`);
   await channel.change(action, name.data);
   return c.body(null, 200);
 }

@@ -55,7 +55,7 @@ describe('the delivery of telemetry', () => {
     delivery.kick();
     state.online = true;
     delivery.connected();
-    await vi.waitFor(() => expect(published.length).toBeGreaterThan(2));
+    await vi.waitFor(() => expect(published.length).toBeGreaterThan(2), { timeout: 15_000 });
     expect(published[0]).toEqual([1, 2]);
     expect(published[1]).toEqual([1, 2]);
     delivery.close();

@@ -196,7 +196,7 @@ describe('a rollout', () => {
     world.desired.clear();
     world.restart();
     await world.rollouts.start();
-    await vi.waitFor(() => expect(world.running()).toEqual({ a: 2 }));
+    await vi.waitFor(() => expect(world.running()).toEqual({ a: 2 }), { timeout: 15_000 });
   });
 
   it('gives failed devices back what they ran, and takes the model away where there was none', async () => {

@@ -215,10 +215,10 @@ describe('the infer route of the server', () => {
   });
 
   it.each([
-    ['/v2/models/__proto__/infer', 404, 'unknown model "__proto__"'],
-    ['/v2/models/a%2Fb/infer', 404, 'unknown model "a/b"'],
-    ['/v2/models/sides/versions/9/infer', 404, 'unknown model "sides" version 9'],
-    ['/v2/models/sides/versions/latest/infer', 404, 'unknown model "sides" version "latest"'],
+    ['/v2/models/__proto__/infer', 404, 'unknown model: "__proto__"'],
+    ['/v2/models/a%2Fb/infer', 404, 'unknown model: "a/b"'],
+    ['/v2/models/sides/versions/9/infer', 404, 'unknown model: "sides" version 9'],
+    ['/v2/models/sides/versions/latest/infer', 404, 'unknown model: "sides" version "latest"'],
     ['/v2/models/sides/infer', 400, 'input "features" is missing'],
   ])('answers %s with %i', async (path, status, reason) => {
     const answer = await post(path, '{"inputs":[]}');
@@ -264,7 +264,7 @@ describe('the infer route of the server', () => {
     await once(socket, 'connect');
     await new Promise((resolve) => setImmediate(resolve));
     socket.destroy();
-    await vi.waitUntil(() => records.length > 0);
+    await vi.waitUntil(() => records.length > 0, { timeout: 15_000 });
     expect(records).toMatchObject([{ outcome: 'invalid' }]);
     expect(tallyOf('sides')).toMatchObject({ cancelled: 1, failed: 0 });
   });
