@@ -25,9 +25,9 @@ export async function measureTelemetryCost(load: LoadGenerator, rounds: number, 
         const ratios: number[] = [];
         for (let round = 0; round < rounds; round++) {
           const perSecond = async (at: number) => {
-          const { answers, seconds } = await load.run({ ...loadOf(at), durationMs });
-          return answers / seconds;
-        };
+            const { answers, seconds } = await load.run({ ...loadOf(at), durationMs });
+            return answers / seconds;
+          };
           ratios.push((await perSecond(withPort)) / (await perSecond(port)));
         }
         return ratios;

@@ -1,7 +1,7 @@
 // Requests a second and latencies of all contestants, in interleaved rounds.
 import { join } from 'node:path';
 import type { FolderServer } from '../support/serving.ts';
-import { startField, startRaw } from './contestants.ts';
+import { type Contestant, startField, startRaw } from './contestants.ts';
 import { type LoadGenerator, median, quantile } from './load.ts';
 import type { BenchModel } from './models.ts';
 import { printTable, spread } from './report.ts';
@@ -42,6 +42,7 @@ export async function measureThroughput(
   const field = await startField(folder, models);
   const { durationMs } = rounds;
   try {
+    await warmUp(field.contestants, models, load);
     for (let round = 0; round < rounds.rounds; round++) {
       for (const model of models) {
         for (const workers of [1, 2] as const) {
@@ -62,6 +63,20 @@ export async function measureThroughput(
   } finally {
     raw.stop();
     await field.stop();
+  }
+}
+
+/** Code is compiled before anything counts, and what is measured once per model has been measured. */
+async function warmUp(
+  contestants: readonly Contestant[],
+  models: readonly BenchModel[],
+  load: LoadGenerator,
+): Promise<void> {
+  for (const { target, request } of contestants) {
+    for (const model of models) {
+      const bytes = request(model);
+      if (bytes !== undefined) await load.run({ target, callers: 8, durationMs: 700, request: bytes });
+    }
   }
 }
 

@@ -71,7 +71,7 @@ export async function writeModel(
 }
 
 /** Resident bytes of a process and its descendants. */
-export async function rssOfTree(pid: number): Promise<number> {
+async function rssOfTree(pid: number): Promise<number> {
   const { stdout } = await promisify(execFile)('ps', ['-A', '-o', 'pid=,ppid=,rss=']);
   const rows = stdout
     .trim()
