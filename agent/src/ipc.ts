@@ -118,6 +118,8 @@ export const ServingConfig = z.object({
   providers: z.array(z.string().min(1)).optional(),
   /** Where it is noted which model versions run at this moment, for the supervisor to read after a death. */
   inflightPath: z.string().optional(),
+  /** Whether answers are journalled. A server on its own has nobody who reads a journal, and must not hold one in memory. */
+  journalled: z.boolean().default(true),
   /** If set, local callers must send it as a bearer token. */
   token: z.string().min(1).optional(),
   logLevel: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']).default('info'),

@@ -65,7 +65,7 @@ async function serve({ folder, config, scratch, database, log }: Parts, signal: 
   const proofs = createProofs(database);
   const serving = createServingProcess({
     marker: folder,
-    ...servingEnvironment(config, config.deviceId, scratch),
+    ...servingEnvironment(config, { deviceId: config.deviceId, stateDir: scratch, journalled: false }),
     callTimeoutMs: Math.max(2 * config.prove.timeoutMs, 30_000),
     silenceMs: config.silenceMs,
     maxRssBytes: config.maxRssBytes,

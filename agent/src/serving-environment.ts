@@ -6,8 +6,16 @@ import { agentVersion } from './device-facts.ts';
 import { readInflight } from './inference/inflight.ts';
 import type { ServingConfigInput } from './ipc.ts';
 
-/** Environment of the serving process and what it noted as running; that is kept in `stateDir`, which must exist. */
-export function servingEnvironment(config: Config, deviceId: string, stateDir: string) {
+interface ServingState {
+  deviceId: string;
+  /** Where it is kept what runs at this moment; must exist. */
+  stateDir: string;
+  /** Whether answers are journalled for telemetry. */
+  journalled: boolean;
+}
+
+/** Environment of the serving process, and what it noted as running. */
+export function servingEnvironment(config: Config, { deviceId, stateDir, journalled }: ServingState) {
   const { serverName, threads, providers, token, logLevel } = config;
   const inflightPath = join(stateDir, 'inflight');
   const serving: ServingConfigInput = {
@@ -19,6 +27,7 @@ export function servingEnvironment(config: Config, deviceId: string, stateDir: s
     token,
     logLevel,
     inflightPath,
+    journalled,
   };
   const env: NodeJS.ProcessEnv = {
     ...process.env,

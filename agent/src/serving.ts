@@ -52,7 +52,8 @@ function compose(config: ServingConfig): Serving {
     onFailure: (error) => log.error({ err: error }, 'the telemetry journal cannot be written; answers go on'),
   });
   const metrics = createMetrics({ figures: () => figuresOf(engine, observer), journal: journal.status });
-  const observer = createObserver({ append: journal.append, metrics, now: Date.now, nowMs });
+  const append = config.journalled ? journal.append : undefined;
+  const observer = createObserver({ append, metrics, now: Date.now, nowMs });
   const feedback = createFeedbackChannel(send);
   const repository = createRepositoryChannel(send);
   const known = createKnownModels(engine);

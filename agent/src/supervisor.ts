@@ -79,7 +79,11 @@ function compose(config: Config, log: Logger, database: ReturnType<typeof openDa
   const serving = createServingProcess({
     marker: config.dataDir,
     pidPath,
-    ...servingEnvironment(config, identity?.deviceId ?? config.deviceId, config.dataDir),
+    ...servingEnvironment(config, {
+      deviceId: identity?.deviceId ?? config.deviceId,
+      stateDir: config.dataDir,
+      journalled: true,
+    }),
     callTimeoutMs: Math.max(2 * config.prove.timeoutMs, 30_000),
     silenceMs: config.silenceMs,
     maxRssBytes: config.maxRssBytes,

@@ -51,7 +51,8 @@ export interface Observer {
 }
 
 export interface ObserverOptions {
-  append(record: JournalRecord): void;
+  /** Keeps the record; undefined when nobody reads it. */
+  append: ((record: JournalRecord) => void) | undefined;
   metrics: ServingMetrics;
   /** Wall clock and monotonic clock in milliseconds. */
   now(): number;
@@ -65,7 +66,7 @@ export function createObserver({ append, metrics, now, nowMs }: ObserverOptions)
   const knownOf = (model: LoadedModel): { tally: Tally; budget: FeatureBudget | undefined } => {
     const found = known.get(model);
     if (found) return found;
-    const budget = wantsFeatures(model.files.manifest) ? createFeatureBudget(nowMs) : undefined;
+    const budget = append && wantsFeatures(model.files.manifest) ? createFeatureBudget(nowMs) : undefined;
     const created = { tally: emptyTally(), budget };
     known.set(model, created);
     return created;
@@ -78,7 +79,7 @@ export function createObserver({ append, metrics, now, nowMs }: ObserverOptions)
       const record = recordOf(observation, now(), budget);
       count(tally, observation, record);
       metrics.requestEnded({ model: lease.name, version: lease.version, outcome: record.outcome, latencyMs });
-      append(record);
+      append?.(record);
     },
     tally: (model) => knownOf(model).tally,
   };

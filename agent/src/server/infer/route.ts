@@ -1,6 +1,8 @@
 // The infer route on Node's HTTP server itself: hono's Request and Response cost more than a small model's run. Every
 // other request goes on to hono.
+import { setMaxListeners } from 'node:events';
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
 import { AppError } from '@edgeloop/shared/errors';
 import type { TokenCheck } from '../access.ts';
 import { createBodyBudget, defaultBudgetBytes, readIncoming } from '../body.ts';
@@ -59,10 +61,7 @@ interface Exchange {
 
 async function answer(deps: InferRouteDeps, { request, response, model, version, read }: Exchange): Promise<void> {
   const { headers } = request;
-  const gone = new AbortController();
-  response.once('close', () => {
-    if (!response.writableFinished) gone.abort();
-  });
+  const gone = hangUpOf(request.socket);
   const header = (name: string): string | undefined => {
     const value = headers[name];
     return typeof value === 'string' ? value : value?.[0];
@@ -74,10 +73,10 @@ async function answer(deps: InferRouteDeps, { request, response, model, version,
     deps.checkToken(headers.authorization, request.url ?? '');
     const body = await read().catch(expected);
     const startedMs = deps.nowMs();
-    reply = await infer(deps, { model, version, body, startedMs, signal: gone.signal }, header);
+    reply = await infer(deps, { model, version, body, startedMs, signal: gone }, header);
   } catch (error) {
     // Nobody is there to be told, and whatever ended it ended because of that.
-    if (gone.signal.aborted) return;
+    if (gone.aborted) return;
     reply = errorReply(error, deps.onUnexpected);
     // The rest of a body that was not read would be taken for the next request.
     if (!request.complete) response.setHeader('Connection', 'close');
@@ -92,6 +91,19 @@ async function answer(deps: InferRouteDeps, { request, response, model, version,
   if (traceparent !== undefined) response.setHeader('traceparent', traceparent);
   response.writeHead(reply.status, reply.headers);
   response.end(reply.body);
+}
+
+const hangUps = new WeakMap<Socket, AbortSignal>();
+
+/** Aborted when the caller's connection closes; one for all requests of a connection, since each costs something. */
+function hangUpOf(socket: Socket): AbortSignal {
+  const known = hangUps.get(socket);
+  if (known) return known;
+  const hangUp = new AbortController();
+  setMaxListeners(0, hangUp.signal);
+  socket.once('close', () => hangUp.abort());
+  hangUps.set(socket, hangUp.signal);
+  return hangUp.signal;
 }
 
 function expected(error: unknown): AppError {
