@@ -1,4 +1,5 @@
 import { defineConfig } from 'vitest/config';
+import { SkippedReporter } from './test/support/skipped-reporter.ts';
 
 export default defineConfig({
   resolve: { conditions: ['@edgeloop/source'] },
@@ -10,6 +11,7 @@ export default defineConfig({
     ],
     // Children and worker threads run the sources too.
     env: { ORT_DISABLE_TELEMETRY: '1' },
+    reporters: ['default', new SkippedReporter()],
     testTimeout: 30_000,
     hookTimeout: 60_000,
     maxWorkers: 2,
