@@ -12,7 +12,7 @@ import { z } from 'zod';
 import { recordAudit } from '../access/audit.ts';
 import type { Blobs } from '../blobs/folder.ts';
 import type { Database } from '../database/open.ts';
-import { decodeCursor, encodeCursor } from '../http/paging.ts';
+import { decodeCursor, toPage } from '../http/paging.ts';
 import {
   type CleanedRows,
   classesOf,
@@ -256,10 +256,7 @@ async function listSamples(store: DataStore, database: Database, query: SampleLi
   const after = decodeCursor(SampleCursor, query.cursor);
   const labelled = query.labelled === undefined ? undefined : query.labelled === 'true';
   const rows = await store.listSamples(database.read, { model: query.model, labelled, after, limit: query.limit });
-  const items = rows.slice(0, query.limit);
-  const last = items.at(-1);
-  if (rows.length <= query.limit || last === undefined) return { items };
-  return { items, nextCursor: encodeCursor({ predictedAt: last.predictedAt, inferenceId: last.inferenceId }) };
+  return toPage(rows, query.limit, ({ predictedAt, inferenceId }) => ({ predictedAt, inferenceId }));
 }
 
 async function listDatasets(
@@ -271,11 +268,11 @@ async function listDatasets(
     after: decodeCursor(z.string(), query.cursor),
     limit: query.limit,
   });
-  const shown = rows.slice(0, query.limit);
+  const page = toPage(rows, query.limit, (row) => row.name);
   const versions = await store.versions(
     database.read,
-    shown.map((row) => row.name),
+    page.items.map((row) => row.name),
   );
-  const items = shown.map((row) => ({ ...row, versions: versions.filter((each) => each.dataset === row.name) }));
-  return rows.length > query.limit ? { items, nextCursor: encodeCursor(shown.at(-1)?.name) } : { items };
+  const versionsOf = (name: string) => versions.filter((each) => each.dataset === name);
+  return { ...page, items: page.items.map((row) => ({ ...row, versions: versionsOf(row.name) })) };
 }

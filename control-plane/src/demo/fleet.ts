@@ -1,12 +1,13 @@
 // The demo's control plane and agents, started fresh in a folder of their own.
-import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { CreatedJoinToken } from '@edgeloop/shared/api/access';
 import { Device } from '@edgeloop/shared/api/devices';
 import { pageOf } from '@edgeloop/shared/api/paging';
-import type { AppError } from '@edgeloop/shared/errors';
+import { type AppError, parseJson } from '@edgeloop/shared/errors';
 import { z } from 'zod';
 import { type ApiClient, createClient } from '../cli/client.ts';
+import { readIfPresent, writeDurably } from '../durable-files.ts';
 import { endLeftovers, freePort, type Program, startProgram } from './processes.ts';
 import { waitFor } from './wait.ts';
 
@@ -33,7 +34,7 @@ export interface FleetOptions {
 /** Starts everything and waits until every agent is online. On failure what was started is stopped again. */
 export async function startFleet(options: FleetOptions): Promise<DemoFleet> {
   const pidsPath = join(options.dataDir, 'pids.json');
-  await endLeftovers(readPids(pidsPath));
+  await endLeftovers(await readPids(pidsPath));
   rmSync(options.dataDir, { recursive: true, force: true });
   const programs: Program[] = [];
   const stop = async () => {
@@ -43,7 +44,7 @@ export async function startFleet(options: FleetOptions): Promise<DemoFleet> {
   try {
     const { api, url, key } = await startControlPlane(options, programs);
     const agents = await startAgents(options, api, programs);
-    writeFileSync(pidsPath, JSON.stringify(programs.map(({ pid }) => pid)));
+    await writeDurably(pidsPath, JSON.stringify(programs.map(({ pid }) => pid)));
     return { api, dashboardUrl: `${url}/#key=${key}`, ...agents, stop };
   } catch (error) {
     await stop();
@@ -52,12 +53,9 @@ export async function startFleet(options: FleetOptions): Promise<DemoFleet> {
 }
 
 /** Process ids of an earlier demo; none when it never ran here. */
-function readPids(path: string): number[] {
-  try {
-    return z.array(z.number().int().min(2)).parse(JSON.parse(readFileSync(path, 'utf8')));
-  } catch {
-    return [];
-  }
+async function readPids(path: string): Promise<number[]> {
+  const text = await readIfPresent(path);
+  return text === undefined ? [] : parseJson(z.array(z.number().int().min(2)), text, path, 'internal');
 }
 
 async function startControlPlane({ root, dataDir, signal, onDeath }: FleetOptions, programs: Program[]) {
