@@ -51,7 +51,8 @@ describe.skipIf(browserProgram.path === undefined)(`the dashboard in Chromium${b
     await page.goto(plane.url);
     await page.getByLabel(/key/i).fill('el_wrong');
     await page.keyboard.press('Enter');
-    await page.getByText(/key/i).first().waitFor();
+    // The form takes no other key while the first is checked.
+    await page.getByRole('alert').waitFor();
     await page.getByLabel(/key/i).fill(key);
     await page.keyboard.press('Enter');
     await page.getByRole('link', { name: /fleet/i }).first().click();

@@ -109,6 +109,12 @@ export function pipelineSpec(change: Record<string, unknown> = {}): PipelineSpec
   return PipelineSpec.parse({ name: 'sort', model: 'sorter', dataset: 'points', trainer, ...change });
 }
 
+/** An MLP that trains for seconds, so that a test can end what trains it long before it is done. */
+export const slowTrainer = {
+  kind: 'mlp',
+  parameters: { epochs: 300, patience: 0, learningRate: 0.01, hidden: [64, 64], batchSize: 8 },
+};
+
 /** An MLP that trains until it is stopped. */
 export const endlessTrainer = { kind: 'mlp', parameters: { epochs: 10_000, patience: 0, hidden: [64, 64] } };
 

@@ -11,6 +11,7 @@ import {
   ended,
   endlessTrainer,
   pipelineSpec,
+  slowTrainer,
   until,
   type Workshop,
 } from './training-fixture.ts';
@@ -120,9 +121,8 @@ describe('a run', () => {
 
   it('goes on after a restart in the midst of training', async () => {
     await workshop.importRows();
-    const parameters = { epochs: 40, patience: 0, learningRate: 0.01, hidden: [64, 64], batchSize: 8 };
     const first = startTraining();
-    await first.apply('key:ann', pipelineSpec({ trainer: { kind: 'mlp', parameters } }));
+    await first.apply('key:ann', pipelineSpec({ trainer: slowTrainer }));
     const { id } = await first.startRun('key:ann', 'sort', {});
     await until(
       () => first.run(id),
@@ -133,7 +133,7 @@ describe('a run', () => {
     const second = startTraining();
     const run = await whenEnded(second, id);
     expect(run).toMatchObject({ status: 'succeeded', registeredVersion: 1 });
-    expect(run.steps.filter((step) => step.name === 'train_loss').length).toBe(40);
+    expect(run.steps.filter((step) => step.name === 'train_loss').length).toBe(slowTrainer.parameters.epochs);
   });
 });
 
