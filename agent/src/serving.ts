@@ -53,7 +53,7 @@ function compose(config: ServingConfig): Serving {
   });
   const metrics = createMetrics({ figures: () => figuresOf(engine, observer), journal: journal.status });
   const append = config.journalled ? journal.append : undefined;
-  const observer = createObserver({ append, metrics, now: Date.now, nowMs });
+  const observer = createObserver({ append, now: Date.now, nowMs });
   const feedback = createFeedbackChannel(send);
   const repository = createRepositoryChannel(send);
   const known = createKnownModels(engine);

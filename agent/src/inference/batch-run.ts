@@ -2,7 +2,7 @@
 // Inputs are copied out of the arena since ONNX Runtime's binding refuses tensors over shared memory; buffers and
 // tensors are kept from run to run.
 import type { Datatype, TensorSpec } from '@edgeloop/shared/tensors';
-import { elementBytes, type NumericData, readRecord, type ShapedData, viewOf } from './records.ts';
+import { type ArenaViews, elementBytes, type NumericData, readRecord, type ShapedData, viewOf } from './records.ts';
 import type { TakenSlot } from './ring.ts';
 import { fromOrt, type OrtTensors, type Session, toOrt } from './session.ts';
 import { elementCount } from './tensors.ts';
@@ -32,10 +32,8 @@ const keptAtMostBytes = 2 * 1024 * 1024;
 const shapesKept = 64;
 
 /** `arena` is the ring's; the model takes no strings (those come by message). */
-export function createBatchRunner(session: Session, arena: SharedArrayBuffer): BatchRunner {
+export function createBatchRunner(session: Session, arena: ArenaViews): BatchRunner {
   const { signature } = session;
-  const datatypes = signature.inputs.map(({ datatype }) => datatype);
-  const shared = new Uint8Array(arena);
   const prepared = new Map<number, Prepared>();
   let mayPreallocate = true;
   let keptBytes = 0;
@@ -71,7 +69,7 @@ export function createBatchRunner(session: Session, arena: SharedArrayBuffer): B
   return {
     async run(slots) {
       const startedMs = performance.now();
-      const records = slots.map(({ inputAt }) => readRecord(arena, inputAt, datatypes));
+      const records = slots.map(({ inputAt }) => readRecord(arena, inputAt, signature.inputs));
       const rows = slots.map(({ rows }) => rows);
       const total = rows.reduce((sum, count) => sum + count, 0);
       const [first = []] = records;
@@ -82,7 +80,7 @@ export function createBatchRunner(session: Session, arena: SharedArrayBuffer): B
         for (const record of records) {
           const entry = record[at];
           if (entry === undefined) continue;
-          target.set(shared.subarray(entry.at, entry.at + entry.byteLength), offset);
+          target.set(arena.bytes.subarray(entry.at, entry.at + entry.byteLength), offset);
           offset += entry.byteLength;
         }
       }

@@ -1,6 +1,7 @@
 import { describe, expect, it, vi } from 'vitest';
 import { type BatcherOptions, createBatcher, type Dispatchable } from './batcher.ts';
 import { createDispatcher } from './dispatcher.ts';
+import { createCaller } from './hang-up.ts';
 import type { Lane } from './lane.ts';
 import type { NamedTensor } from './tensors.ts';
 import type { Job } from './worker-thread.ts';
@@ -113,15 +114,15 @@ describe('the batcher', () => {
   it('drops what its caller left or its deadline passed, waiting or handed over, and never what runs', async () => {
     const { lane, jobs, finish } = heldLane(2);
     const { submit, model, dispatcher } = served([lane], { policy: { maxBatch: 1, maxDelayMs: 0 } });
-    const leaving = new AbortController();
+    const caller = createCaller();
     const deadline = performance.now() + 20;
-    const running = submit(row(1), { signal: leaving.signal });
-    const handedOver = submit(row(2), { signal: leaving.signal });
-    const waiting = submit(row(3), { signal: leaving.signal });
+    const running = submit(row(1), { caller });
+    const handedOver = submit(row(2), { caller });
+    const waiting = submit(row(3), { caller });
     const late = submit(row(4), { deadline });
     const patient = submit(row(5));
     expect(jobs).toHaveLength(2);
-    leaving.abort();
+    caller.hangUp();
     await expect(handedOver).rejects.toMatchObject({ code: 'unavailable' });
     await expect(waiting).rejects.toMatchObject({ code: 'unavailable' });
     await expect(late).rejects.toMatchObject({ code: 'timeout' });
@@ -132,7 +133,7 @@ describe('the batcher', () => {
     await expect(patient).resolves.toMatchObject({ outputs: row(5) });
     expect(model.batcher.statistics()).toMatchObject({ cancelled: 2, expired: 1, success: { count: 2 } });
     await expect(submit(row(6), { deadline: performance.now() - 1 })).rejects.toMatchObject({ code: 'timeout' });
-    await expect(submit(row(6), { signal: AbortSignal.abort() })).rejects.toMatchObject({ code: 'unavailable' });
+    await expect(submit(row(6), { caller })).rejects.toMatchObject({ code: 'unavailable' });
     expect(jobs).toHaveLength(0);
   });
 

@@ -4,6 +4,7 @@ import { AppError } from '@edgeloop/shared/errors';
 import type { ModelSignature } from '@edgeloop/shared/tensors';
 import { createBatchSize } from './batch-size.ts';
 import { createEstimates } from './estimates.ts';
+import type { HangUp } from './hang-up.ts';
 import type { Lane } from './lane.ts';
 import { createRequestQueue, type Queued } from './request-queue.ts';
 import { toSharedMs } from './shared-clock.ts';
@@ -41,8 +42,8 @@ export interface InferenceResult {
 }
 
 export interface RunOptions {
-  /** The caller is gone: a request that has not begun to run is dropped. */
-  signal?: AbortSignal | undefined;
+  /** When the caller goes, a request that has not begun to run is dropped. */
+  caller?: HangUp | undefined;
   /** Milliseconds of `performance.now()`. Work that has not begun by then is dropped with `timeout`. */
   deadline?: number | undefined;
   /** Among waiting requests of one model the lowest number runs first; 0 (the default) is the highest priority. */
@@ -127,13 +128,13 @@ export function createBatcher(options: BatcherOptions): Dispatchable {
   };
 
   /** The ways to drop a request early; each costs something, so only those that were asked for. */
-  const watch = (request: Request, { signal, deadline }: RunOptions): void => {
+  const watch = (request: Request, { caller, deadline }: RunOptions): void => {
     const leave = (): void => drop(request, 'cancelled');
-    signal?.addEventListener('abort', leave, { once: true });
+    caller?.notify(leave);
     const waitMs = deadline === undefined ? longestTimerMs : deadline - performance.now();
     const timer = waitMs < longestTimerMs ? setTimeout(() => drop(request, 'expired'), waitMs) : undefined;
     request.tidy = () => {
-      signal?.removeEventListener('abort', leave);
+      caller?.forget(leave);
       clearTimeout(timer);
     };
   };
@@ -192,11 +193,11 @@ export function createBatcher(options: BatcherOptions): Dispatchable {
   };
 
   const batcher: Batcher = {
-    async submit(inputs, run = {}) {
-      for (const input of inputs) checkData(input);
-      const refusal = refuse(run);
-      if (refusal) throw refusal;
-      return await new Promise<InferenceResult>((resolve, reject) => {
+    submit(inputs, run = {}) {
+      return new Promise<InferenceResult>((resolve, reject) => {
+        for (const input of inputs) checkData(input);
+        const refusal = refuse(run);
+        if (refusal) return reject(refusal);
         const request: Request = {
           inputs,
           rows: rowsOf(inputs),
@@ -213,7 +214,7 @@ export function createBatcher(options: BatcherOptions): Dispatchable {
           statistics.dropped('rejected');
           return reject(busy());
         }
-        if (run.signal || run.deadline !== undefined) watch(request, run);
+        if (run.caller || run.deadline !== undefined) watch(request, run);
         queue.add(request);
         options.pump();
       });
@@ -224,8 +225,8 @@ export function createBatcher(options: BatcherOptions): Dispatchable {
     maxBatch: cap,
   };
 
-  const refuse = ({ signal, deadline }: RunOptions): AppError | undefined => {
-    if (signal?.aborted) {
+  const refuse = ({ caller, deadline }: RunOptions): AppError | undefined => {
+    if (caller?.gone) {
       statistics.dropped('cancelled');
       return new AppError('unavailable', 'the caller left before the request ran');
     }

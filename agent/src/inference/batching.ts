@@ -1,35 +1,41 @@
 // Inputs of a request against what the model takes.
 import { AppError } from '@edgeloop/shared/errors';
-import type { ModelSignature } from '@edgeloop/shared/tensors';
+import type { ModelSignature, TensorSpec } from '@edgeloop/shared/tensors';
 import type { NamedTensor } from './tensors.ts';
 
 /**
  * The inputs in the order of the signature, checked against it: names, datatypes, shapes. Throws `invalid_request`
  * naming the input.
  */
-export function orderInputs(signature: ModelSignature, inputs: readonly NamedTensor[]): NamedTensor[] {
+export function orderInputs({ inputs: specs }: ModelSignature, inputs: readonly NamedTensor[]): readonly NamedTensor[] {
+  // Most callers send them in order, and then nothing need be made.
+  const inOrder = inputs.length === specs.length && specs.every(({ name }, place) => inputs[place]?.name === name);
+  const ordered = inOrder ? inputs : reordered(specs, inputs);
+  for (const [place, spec] of specs.entries()) check(spec, ordered[place]);
+  return ordered;
+}
+
+function reordered(specs: readonly TensorSpec[], inputs: readonly NamedTensor[]): NamedTensor[] {
   const given = new Map(inputs.map((input) => [input.name, input]));
   if (given.size < inputs.length) throw new AppError('invalid_request', 'an input is given twice; name each one once');
-  const known = signature.inputs.map(({ name }) => name);
+  const known = specs.map(({ name }) => name);
   const unknown = inputs.find(({ name }) => !known.includes(name));
   if (unknown) throw new AppError('invalid_request', `unknown input "${unknown.name}"; the model takes ${list(known)}`);
-  return signature.inputs.map((spec) => {
-    const input = given.get(spec.name);
-    if (!input) throw new AppError('invalid_request', `input "${spec.name}" is missing`);
-    if (input.datatype !== spec.datatype) {
-      throw new AppError(
-        'invalid_request',
-        `input "${spec.name}" is ${input.datatype}, the model takes ${spec.datatype}`,
-      );
-    }
-    if (!fits(input.shape, spec.shape)) {
-      throw new AppError(
-        'invalid_request',
-        `input "${spec.name}" has shape [${input.shape}], the model takes [${spec.shape}] (-1: any)`,
-      );
-    }
+  return known.map((name) => {
+    const input = given.get(name);
+    if (!input) throw new AppError('invalid_request', `input "${name}" is missing`);
     return input;
   });
+}
+
+function check(spec: TensorSpec, input: NamedTensor | undefined): void {
+  if (input?.datatype !== spec.datatype) {
+    const message = `input "${spec.name}" is ${input?.datatype}, the model takes ${spec.datatype}`;
+    throw new AppError('invalid_request', message);
+  }
+  if (fits(input.shape, spec.shape)) return;
+  const message = `input "${spec.name}" has shape [${input.shape}], the model takes [${spec.shape}] (-1: any)`;
+  throw new AppError('invalid_request', message);
 }
 
 /** ONNX files may leave a shape unsaid, which reads as no dimensions; ONNX Runtime judges those itself. */

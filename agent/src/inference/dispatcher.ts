@@ -8,6 +8,8 @@ export interface Dispatcher {
   remove(model: Dispatchable): void;
   /** Hands over what can be handed over now. */
   pump(): void;
+  /** The same once everything that has come in by now is read: what arrived together leaves together, with one wake-up. */
+  pumpSoon(): void;
   /** Bytes of inputs that wait, of all models. */
   waitingBytes(): number;
 }
@@ -20,6 +22,7 @@ export function createDispatcher(): Dispatcher {
   const given = new Map<Dispatchable, number>();
   let level = 0;
   let timer: NodeJS.Timeout | undefined;
+  let soon = false;
   let pumping = false;
 
   const pump = (): void => {
@@ -60,10 +63,20 @@ export function createDispatcher(): Dispatcher {
     pump();
   };
 
+  const onSoon = (): void => {
+    soon = false;
+    pump();
+  };
+
   return {
     add: (model) => void given.set(model, level),
     remove: (model) => void given.delete(model),
     pump,
+    pumpSoon() {
+      if (soon) return;
+      soon = true;
+      setImmediate(onSoon);
+    },
     waitingBytes: () => [...given.keys()].reduce((sum, model) => sum + model.waitingBytes(), 0),
   };
 }

@@ -147,10 +147,12 @@ describe('the engine', () => {
         tuning: { instances: 1, intraOpThreads: 2, maxBatch: 8 },
       }),
     );
-    const { run, release } = engine.lease('counted', 1);
-    await run([row(1, 0)]);
-    await expect(run([{ ...row(1, 0), shape: [1, 3] }])).rejects.toMatchObject({ code: 'invalid_request' });
-    await expect(run([row(1, 0)], { deadline: 0 })).rejects.toMatchObject({ code: 'timeout' });
+    const { model, release } = engine.lease('counted', 1);
+    await model.batcher.submit([row(1, 0)]);
+    await expect(model.batcher.submit([{ ...row(1, 0), shape: [1, 3] }])).rejects.toMatchObject({
+      code: 'invalid_request',
+    });
+    await expect(model.batcher.submit([row(1, 0)], { deadline: 0 })).rejects.toMatchObject({ code: 'timeout' });
     release();
     expect(engine.statistics('counted', 1)).toMatchObject({
       instances: 1,
@@ -169,7 +171,7 @@ describe('the engine', () => {
 
   it('runs what does not fit the shared memory, and answers in order with what does', async () => {
     await engine.load(files('echo', 1, identityModel('float', ['a', 'b']), { manifest: { instances: 1 } }));
-    const { run, release } = engine.lease('echo', 1);
+    const { model, release } = engine.lease('echo', 1);
     const filled = (rows: number, width: number, value: number) => [
       { name: 'x', datatype: 'FP32' as const, shape: [rows, width], data: new Float32Array(rows * width).fill(value) },
     ];
@@ -182,7 +184,9 @@ describe('the engine', () => {
       [2000, 1000],
       [3, 2],
     ];
-    const answers = await Promise.all(sizes.map(([rows = 0, width = 0], i) => run(filled(rows, width, i))));
+    const answers = await Promise.all(
+      sizes.map(([rows = 0, width = 0], i) => model.batcher.submit(filled(rows, width, i))),
+    );
     for (const [i, { outputs }] of answers.entries()) {
       const [rows = 0, width = 0] = sizes[i] ?? [];
       expect(outputs.map(({ name, datatype, shape }) => ({ name, datatype, shape }))).toEqual([
@@ -200,13 +204,13 @@ describe('the engine', () => {
   it('gives each request its own rows when runs are shared, and each its own error', async () => {
     const instances = { manifest: { instances: 1 } };
     await engine.load(files('shared', 1, softmax, instances));
-    const { run, release } = engine.lease('shared', 1);
+    const { model, release } = engine.lease('shared', 1);
     const rows = (count: number, value: number) =>
       tensorFromJson({ name: 'features', datatype: 'FP32', shape: [count, 2], data: Array(count).fill([value, 0]) });
     const requests = Array.from({ length: 300 }, (_, i) =>
       i % 50 === 7 ? { ...rows(2, 0), shape: [1, 4] } : rows((i % 4) + 1, i / 100),
     );
-    const outcomes = await Promise.allSettled(requests.map((request) => run([request])));
+    const outcomes = await Promise.allSettled(requests.map((request) => model.batcher.submit([request])));
     for (const [i, outcome] of outcomes.entries()) {
       if (i % 50 === 7) {
         expect(outcome).toMatchObject({ status: 'rejected', reason: { code: 'invalid_request' } });
@@ -231,7 +235,7 @@ describe('the engine', () => {
       let answered = 0;
       while (!over) {
         const lease = engine.lease('renewed');
-        const { outputs } = await lease.run([row(0, 0)]);
+        const { outputs } = await lease.model.batcher.submit([row(0, 0)]);
         lease.release();
         expect(outputs[0]?.data[0]).toBe(0.5);
         answered++;
@@ -259,9 +263,11 @@ describe('the engine', () => {
       nodes: [{ op: 'Mul', inputs: ['x', 'w'], outputs: ['y'] }],
     });
     await engine.load(files('optional', 1, bytes));
-    const { run, model, release } = engine.lease('optional', 1);
+    const { model, release } = engine.lease('optional', 1);
     expect(model.signature.inputs.map(({ name }) => name)).toEqual(['x']);
-    const { outputs } = await run([{ name: 'x', datatype: 'FP32', shape: [2], data: Float32Array.of(1, 2) }]);
+    const { outputs } = await model.batcher.submit([
+      { name: 'x', datatype: 'FP32', shape: [2], data: Float32Array.of(1, 2) },
+    ]);
     expect(outputs[0]?.data).toEqual(Float32Array.of(3, 6));
     release();
     await engine.unload('optional', 1);
@@ -275,11 +281,11 @@ describe('the engine', () => {
       onCrash: (_, error) => expect.unreachable(error.message),
     });
     await journalled.load(files('noted', 3, identityModel('float', ['a', 'b'])));
-    const { run, release } = journalled.lease('noted', 3);
+    const { model, release } = journalled.lease('noted', 3);
     const data = new Float32Array(4_000_000);
     let over = false;
     const runs = (async () => {
-      while (!over) await run([{ name: 'x', datatype: 'FP32', shape: [2000, 2000], data }]);
+      while (!over) await model.batcher.submit([{ name: 'x', datatype: 'FP32', shape: [2000, 2000], data }]);
     })();
     await vi.waitUntil(() => readInflight(path).length > 0, { timeout: 10_000, interval: 0 });
     expect(readInflight(path)).toEqual([{ name: 'noted', version: 3 }]);

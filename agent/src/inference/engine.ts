@@ -4,14 +4,13 @@ import { AppError } from '@edgeloop/shared/errors';
 import type { ModelSignature } from '@edgeloop/shared/tensors';
 import type { ModelFiles } from '../ipc.ts';
 import { createActiveModels, type Lease } from './active.ts';
-import { type Batcher, createBatcher, type Dispatchable, type InferenceResult, type RunOptions } from './batcher.ts';
+import { type Batcher, createBatcher, type Dispatchable } from './batcher.ts';
 import { createDispatcher } from './dispatcher.ts';
 import { clearInflight } from './inflight.ts';
 import { type Interpretation, interpret } from './interpretation.ts';
 import { createPlacement } from './placement.ts';
 import type { ProvidersUsed } from './session.ts';
 import type { ModelStatistics } from './statistics.ts';
-import type { NamedTensor } from './tensors.ts';
 import { createWatchdog } from './watchdog.ts';
 
 export interface LoadedModel {
@@ -45,10 +44,7 @@ export interface EngineOptions {
   onStuck?(model: { name: string; version: number }): void;
 }
 
-export interface ModelLease extends Lease<LoadedModel> {
-  /** Runs the version. Inputs must have been ordered by its signature. Throws what `Batcher.submit` throws. */
-  run(inputs: readonly NamedTensor[], options?: RunOptions): Promise<InferenceResult>;
-}
+export type ModelLease = Lease<LoadedModel>;
 
 interface VersionStatistics extends ModelStatistics, ModelRuntime {
   /** Most rows of a run, as found so far. */
@@ -102,7 +98,7 @@ export function createEngine(options: EngineOptions): Engine {
   const placement = createPlacement({
     threads,
     inflightPath: options.inflightPath,
-    onEnded: dispatcher.pump,
+    onEnded: dispatcher.pumpSoon,
     onUnbatchable: (id) => byId.get(id)?.queue.stopBatching(),
     onCrash: (models, error) => {
       for (const { name, version } of models) options.onCrash({ name, version }, error);
@@ -159,7 +155,7 @@ export function createEngine(options: EngineOptions): Engine {
         policy: { ...manifest.batching, maxBatch },
         maxQueued,
         bytesFree: () => maxQueuedBytes - dispatcher.waitingBytes(),
-        pump: dispatcher.pump,
+        pump: dispatcher.pumpSoon,
       });
       queue.setLanes(placement.lanesOf(id));
       const runtime = { instances, intraOpThreads, batchable, providers: opened.providers };
@@ -185,10 +181,7 @@ export function createEngine(options: EngineOptions): Engine {
     load: (files) => inTurn(files.name, files.version, () => load(files)),
     activate: active.activate,
     unload: (name, version) => inTurn(name, version, () => unload(name, version)),
-    lease(name, version) {
-      const lease = active.lease(name, version);
-      return { ...lease, run: lease.model.batcher.submit };
-    },
+    lease: active.lease,
     list: active.list,
     statistics(name, version) {
       const found = active.list().find((loaded) => loaded.name === name && loaded.version === version);

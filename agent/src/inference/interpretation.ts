@@ -116,41 +116,77 @@ function scoresOutput({ outputs }: Manifest, signature: ModelSignature): Interpr
   return { output: spec.name, labels, activation };
 }
 
-/** Scores of each row, or undefined when the model is no classifier or its scores don't fit the labels. */
-export function scoreRows(scores: Interpretation['scores'], outputs: readonly NamedTensor[]): number[][] | undefined {
-  const output = outputs.find(({ name }) => name === scores?.output);
+/** Scores of all rows, row-major, as the model gave them. */
+interface ScoreTable {
+  values: ArrayLike<number>;
+  rows: number;
+  width: number;
+}
+
+/** Undefined when the model is no classifier or its scores don't fit the labels. */
+function scoreTable(scores: Interpretation['scores'], outputs: readonly NamedTensor[]): ScoreTable | undefined {
+  const output = scores && outputs.find(({ name }) => name === scores.output);
   const values = output && numbersOf(output);
   const width = output?.shape.at(-1) ?? 0;
   if (!values || width === 0 || (scores?.labels && scores.labels.length !== width)) return undefined;
-  return Array.from({ length: values.length / width }, (_, row) =>
-    activated(
-      Array.from({ length: width }, (_, column) => values[row * width + column] ?? Number.NaN),
-      scores?.activation,
-    ),
-  );
+  return { values, rows: values.length / width, width };
 }
 
-function activated(row: number[], activation: ClassScores['activation']): number[] {
-  if (activation === 'sigmoid') return row.map((value) => 1 / (1 + Math.exp(-value)));
-  if (activation !== 'softmax') return row;
-  const highest = row.reduce((top, value) => Math.max(top, value), Number.NEGATIVE_INFINITY);
-  const powers = row.map((value) => Math.exp(value - highest));
-  const sum = powers.reduce((total, power) => total + power, 0);
-  return powers.map((power) => power / sum);
+/** Scores of each row after the activation, or undefined when there are none. */
+export function scoreRows(scores: Interpretation['scores'], outputs: readonly NamedTensor[]): number[][] | undefined {
+  const table = scoreTable(scores, outputs);
+  if (!table) return undefined;
+  const { values, rows, width } = table;
+  return Array.from({ length: rows }, (_, row) => {
+    const scale = scaleOf(values, row * width, width, scores?.activation);
+    return Array.from({ length: width }, (_, place) => activated(values[row * width + place], scale));
+  });
 }
 
-/** The class of each row, for the journal and for answers. */
+/** What the activation of one row needs to know of the whole row. */
+type RowScale = { kind: 'none' | 'sigmoid' } | { kind: 'softmax'; highest: number; sum: number };
+
+function scaleOf(
+  values: ArrayLike<number>,
+  start: number,
+  width: number,
+  activation: ClassScores['activation'],
+): RowScale {
+  if (activation !== 'softmax') return activation === undefined ? unscaled : sigmoid;
+  let highest = Number.NEGATIVE_INFINITY;
+  for (let at = start; at < start + width; at++) highest = Math.max(highest, values[at] ?? Number.NaN);
+  let sum = 0;
+  for (let at = start; at < start + width; at++) sum += Math.exp((values[at] ?? Number.NaN) - highest);
+  return { kind: 'softmax', highest, sum };
+}
+
+const unscaled: RowScale = { kind: 'none' };
+const sigmoid: RowScale = { kind: 'sigmoid' };
+
+function activated(value = Number.NaN, scale: RowScale): number {
+  if (scale.kind === 'softmax') return Math.exp(value - scale.highest) / scale.sum;
+  return scale.kind === 'sigmoid' ? 1 / (1 + Math.exp(-value)) : value;
+}
+
+/** The class of each row, for the journal and for answers. An activation never changes which score is the highest. */
 export function predictionsOf(
   scores: Interpretation['scores'],
   outputs: readonly NamedTensor[],
 ): Predictions | undefined {
-  const rows = scoreRows(scores, outputs);
-  if (!rows) return undefined;
-  const best = rows.map((row) => row.reduce((top, score, i) => (score > (row[top] ?? score) ? i : top), 0));
-  return {
-    predicted: best.map((place) => labelAt(scores, place)),
-    scores: best.map((place, row) => rows[row]?.[place] ?? Number.NaN),
-  };
+  const table = scoreTable(scores, outputs);
+  if (!table) return undefined;
+  const { values, rows, width } = table;
+  const found: Predictions = { predicted: [], scores: [] };
+  for (let row = 0; row < rows; row++) {
+    const start = row * width;
+    let best = start;
+    for (let at = start + 1; at < start + width; at++) {
+      if ((values[at] ?? Number.NaN) > (values[best] ?? Number.NaN)) best = at;
+    }
+    found.predicted.push(labelAt(scores, best - start));
+    found.scores.push(activated(values[best], scaleOf(values, start, width, scores?.activation)));
+  }
+  return found;
 }
 
 /** Name of the class at this place. */

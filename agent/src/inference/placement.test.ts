@@ -37,9 +37,11 @@ describe('worker threads', () => {
   const load = (name: string, manifest: object = {}): Promise<void> =>
     engine.load(ModelFiles.parse({ name, version: 1, path, manifest }));
   const ask = async (name: string, value: number): Promise<unknown> => {
-    const { run, release } = engine.lease(name, 1);
+    const { model, release } = engine.lease(name, 1);
     try {
-      const { outputs } = await run([{ name: 'x', datatype: 'FP32', shape: [1], data: Float32Array.of(value) }]);
+      const { outputs } = await model.batcher.submit([
+        { name: 'x', datatype: 'FP32', shape: [1], data: Float32Array.of(value) },
+      ]);
       return outputs[0]?.data[0];
     } finally {
       release();
@@ -83,14 +85,16 @@ describe('worker threads', () => {
     }));
     writeFileSync(slowPath, encodeOnnx({ inputs: [matrix('x0')], outputs: [matrix('x6')], nodes: products }));
     await engine.load(ModelFiles.parse({ name: 'slow', version: 1, path: slowPath, manifest: {} }));
-    const { run, release } = engine.lease('slow', 1);
+    const { model, release } = engine.lease('slow', 1);
     const side = 2000;
     let slowEnded = false;
-    const slow = run([{ name: 'x0', datatype: 'FP32', shape: [side, side], data: new Float32Array(side * side) }]);
+    const slow = model.batcher.submit([
+      { name: 'x0', datatype: 'FP32', shape: [side, side], data: new Float32Array(side * side) },
+    ]);
     const ended = slow.finally(() => {
       slowEnded = true;
     });
-    expect(engine.statistics('slow', 1).depth).toBe(0);
+    await expect.poll(() => engine.statistics('slow', 1).depth).toBe(0);
     expect(await Promise.all([1, 2, 3].map((value) => ask('quick', value)))).toEqual([1, 2, 3]);
     expect(slowEnded).toBe(false);
     expect(alive()).toBe(2);

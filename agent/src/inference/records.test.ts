@@ -1,7 +1,17 @@
-import { type Datatype, datatypes } from '@edgeloop/shared/tensors';
+import { datatypes } from '@edgeloop/shared/tensors';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { elementBytes, readRecord, recordBytes, type ShapedData, sameRows, viewOf, writeRecord } from './records.ts';
+import {
+  copyEntry,
+  elementBytes,
+  readRecord,
+  recordBytes,
+  type ShapedData,
+  sameRows,
+  viewOf,
+  viewsOfArena,
+  writeRecord,
+} from './records.ts';
 import { elementCount } from './tensors.ts';
 
 const numeric = datatypes.filter((datatype) => datatype !== 'BYTES');
@@ -23,14 +33,16 @@ describe('records', () => {
         const at = place * 8;
         const size = recordBytes(tensors) ?? -1;
         const arena = new SharedArrayBuffer(at + size + 8);
-        writeRecord(arena, at, tensors);
-        const kinds: Datatype[] = tensors.map(({ datatype }) => datatype);
-        const back = readRecord(arena, at, kinds);
+        const views = viewsOfArena(arena);
+        writeRecord(views, at, tensors);
+        const back = readRecord(views, at, tensors);
         expect(back.map(({ shape }) => shape)).toEqual(tensors.map(({ shape }) => shape));
         for (const [i, entry] of back.entries()) {
           const original = tensors[i];
           expect(entry.at % 8).toBe(0);
           expect(entry.at + entry.byteLength).toBeLessThanOrEqual(at + size);
+          const copy = original && copyEntry(views, original.datatype, entry);
+          expect(copy).toEqual(original?.data);
           expect([...new Uint8Array(arena, entry.at, entry.byteLength)]).toEqual(original && bytesOf(original));
         }
         expect([...new Uint8Array(arena, 0, at), ...new Uint8Array(arena, at + size)].every((byte) => byte === 0)).toBe(
@@ -51,7 +63,7 @@ describe('records', () => {
         const arena = new SharedArrayBuffer(1024);
         const write = (at: number, dims: number[][]): void =>
           writeRecord(
-            arena,
+            viewsOfArena(arena),
             at,
             dims.map((shape) => ({ shape, data: new Uint8Array(elementCount(shape)) })),
           );

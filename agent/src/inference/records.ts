@@ -4,6 +4,8 @@ import type { Datatype } from '@edgeloop/shared/tensors';
 import { aligned } from './arena.ts';
 import type { TensorData } from './tensors.ts';
 
+type NumericDatatype = Exclude<Datatype, 'BYTES'>;
+
 /** Data that has a size in bytes: everything but strings. */
 export type NumericData = Exclude<TensorData, string[]>;
 
@@ -20,7 +22,7 @@ export interface RecordEntry {
   byteLength: number;
 }
 
-const bytesOf: Record<Exclude<Datatype, 'BYTES'>, number> = {
+const bytesOf: Record<NumericDatatype, number> = {
   BOOL: 1,
   UINT8: 1,
   UINT16: 2,
@@ -52,39 +54,57 @@ export function recordBytes(tensors: readonly ShapedData[]): number | undefined 
   return aligned(words * 4) + bytes;
 }
 
+/** Views of a whole arena, made once: to make one for each request costs more than to copy a small tensor. */
+export interface ArenaViews {
+  words: Int32Array;
+  bytes: Uint8Array;
+  singles: Float32Array;
+}
+
+export function viewsOfArena(arena: SharedArrayBuffer): ArenaViews {
+  return { words: new Int32Array(arena), bytes: new Uint8Array(arena), singles: new Float32Array(arena) };
+}
+
 /** Writes at a multiple of 8. There must be room for `recordBytes`. */
-export function writeRecord(arena: SharedArrayBuffer, at: number, tensors: readonly ShapedData[]): void {
-  const words = tensors.reduce((sum, { shape }) => sum + 1 + shape.length, 0);
-  const header = new Int32Array(arena, at, words);
-  let word = 0;
-  let dataAt = at + aligned(words * 4);
+export function writeRecord({ words, bytes, singles }: ArenaViews, at: number, tensors: readonly ShapedData[]): void {
+  let word = at / 4;
   for (const { shape, data } of tensors) {
-    header[word++] = shape.length;
-    for (const dim of shape) header[word++] = dim;
     if (Array.isArray(data)) continue;
-    const from = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
-    new Uint8Array(arena, dataAt, data.byteLength).set(from);
+    words[word++] = shape.length;
+    for (const dim of shape) words[word++] = dim;
+  }
+  let dataAt = aligned(word * 4);
+  for (const { data } of tensors) {
+    if (Array.isArray(data)) continue;
+    if (data instanceof Float32Array) singles.set(data, dataAt / 4);
+    else bytes.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), dataAt);
     dataAt += aligned(data.byteLength);
   }
 }
 
-/** Where the tensors of a record lie. `datatypes` in the order in which they were written. */
-export function readRecord(arena: SharedArrayBuffer, at: number, datatypes: readonly Datatype[]): RecordEntry[] {
-  const header = new Int32Array(arena, at);
+/** A copy of what an entry holds. */
+export function copyEntry({ bytes, singles }: ArenaViews, datatype: NumericDatatype, entry: RecordEntry): NumericData {
+  const { at, byteLength } = entry;
+  if (datatype === 'FP32') return singles.slice(at / 4, (at + byteLength) / 4);
+  return viewOf(datatype, bytes.slice(at, at + byteLength).buffer);
+}
+
+/** Where the tensors of a record lie. `specs` in the order in which they were written. */
+export function readRecord({ words }: ArenaViews, at: number, specs: readonly { datatype: Datatype }[]): RecordEntry[] {
   const entries: RecordEntry[] = [];
-  let word = 0;
-  for (const datatype of datatypes) {
-    const rank = header[word++] ?? 0;
+  let word = at / 4;
+  for (const { datatype } of specs) {
+    const rank = words[word++] ?? 0;
     let count = 1;
     const shape: number[] = [];
     for (let i = 0; i < rank; i++) {
-      const dim = header[word++] ?? 0;
+      const dim = words[word++] ?? 0;
       shape.push(dim);
       count *= dim;
     }
     entries.push({ shape, at: 0, byteLength: count * (elementBytes(datatype) ?? 0) });
   }
-  let dataAt = at + aligned(word * 4);
+  let dataAt = aligned(word * 4);
   for (const entry of entries) {
     entry.at = dataAt;
     dataAt += aligned(entry.byteLength);
@@ -107,7 +127,7 @@ export function sameRows(arena: Int32Array, first: number, second: number, tenso
 }
 
 /** A typed array over the whole buffer. */
-export function viewOf(datatype: Exclude<Datatype, 'BYTES'>, buffer: ArrayBufferLike): NumericData {
+export function viewOf(datatype: NumericDatatype, buffer: ArrayBufferLike): NumericData {
   switch (datatype) {
     case 'BOOL':
     case 'UINT8':

@@ -8,7 +8,15 @@ import { AppError, messageOf } from '@edgeloop/shared/errors';
 import type { TensorSpec } from '@edgeloop/shared/tensors';
 import { Piscina } from 'piscina';
 import { createArena } from './arena.ts';
-import { readRecord, recordBytes, type ShapedData, viewOf, writeRecord } from './records.ts';
+import {
+  type ArenaViews,
+  copyEntry,
+  readRecord,
+  recordBytes,
+  type ShapedData,
+  viewsOfArena,
+  writeRecord,
+} from './records.ts';
 import { allocateRing, byMessage, createProducer, type SlotOutcome, slotStates } from './ring.ts';
 import { toSharedMs } from './shared-clock.ts';
 import type { NamedTensor } from './tensors.ts';
@@ -83,6 +91,7 @@ export function startWorkerThread(options: WorkerThreadOptions): WorkerThread {
   const { port1: port, port2 } = new MessageChannel();
   const producer = createProducer(ring);
   const arena = createArena(arenaBytes);
+  const views = viewsOfArena(ring.arena);
   const jobs = new Map<number, { job: Job; outputAt: number; cancelled: boolean }>();
   const opening = new Map<number, { resolve(model: OpenedModel): void; reject(error: Error): void }>();
   const closing = new Map<number, () => void>();
@@ -172,7 +181,7 @@ export function startWorkerThread(options: WorkerThreadOptions): WorkerThread {
       case slotStates.done:
         return {
           kind: 'done',
-          outputs: copyOut(ring.arena, outputAt, job.outputs),
+          outputs: copyOut(views, outputAt, job.outputs),
           outcome: producer.outcome(sequence),
         };
       case slotStates.expired:
@@ -224,7 +233,7 @@ export function startWorkerThread(options: WorkerThreadOptions): WorkerThread {
       const inputAt = arena.allocate((inRing ? size : 0) + outputBytes);
       if (inputAt === undefined) return undefined;
       const outputAt = inputAt + (inRing ? size : 0);
-      if (inRing) writeRecord(ring.arena, inputAt, job.inputs);
+      if (inRing) writeRecord(views, inputAt, job.inputs);
       else port.postMessage({ kind: 'inputs', sequence: producer.next(), inputs: job.inputs } satisfies ToWorker);
       const deadlineMs = job.deadline === undefined ? 0 : toSharedMs(job.deadline);
       const { model, rows, maxRows } = job;
@@ -273,15 +282,11 @@ export function startWorkerThread(options: WorkerThreadOptions): WorkerThread {
   };
 }
 
-function copyOut(arena: SharedArrayBuffer, at: number, specs: readonly TensorSpec[]): NamedTensor[] {
-  const bytes = new Uint8Array(arena);
-  const datatypes = specs.map(({ datatype }) => datatype);
-  const entries = readRecord(arena, at, datatypes);
+function copyOut(views: ArenaViews, at: number, specs: readonly TensorSpec[]): NamedTensor[] {
+  const entries = readRecord(views, at, specs);
   return specs.map(({ name, datatype }, i) => {
     const entry = entries[i] ?? { shape: [], at: 0, byteLength: 0 };
-    const { buffer } = bytes.slice(entry.at, entry.at + entry.byteLength);
-    if (datatype === 'BYTES') return { name, datatype, shape: entry.shape, data: [] };
-    const data = viewOf(datatype, buffer);
+    const data = datatype === 'BYTES' ? [] : copyEntry(views, datatype, entry);
     return { name, datatype, shape: entry.shape, data };
   });
 }

@@ -5,7 +5,7 @@ import { AppError, messageOf } from '@edgeloop/shared/errors';
 import { type BatchRunner, createBatchRunner } from './batch-run.ts';
 import { proveGolden } from './golden-run.ts';
 import { type InflightSlot, openInflightSlot } from './inflight.ts';
-import { recordBytes, type ShapedData, sameRows, writeRecord } from './records.ts';
+import { type ArenaViews, recordBytes, type ShapedData, sameRows, viewsOfArena, writeRecord } from './records.ts';
 import { byMessage, createConsumer, type RingConsumer, type SlotOutcome, slotStates, type TakenSlot } from './ring.ts';
 import { openSession, type Session } from './session.ts';
 import { sharedNowMs } from './shared-clock.ts';
@@ -22,8 +22,7 @@ interface OpenModel {
 interface Thread {
   port: MessagePort;
   ring: RingConsumer;
-  arena: SharedArrayBuffer;
-  words: Int32Array;
+  arena: ArenaViews;
   models: Map<number, OpenModel>;
   /** Inputs that came by message, by sequence. */
   inputs: Map<number, readonly NamedTensor[]>;
@@ -41,8 +40,7 @@ export default async function work({ ring, port, inflight }: WorkerStart): Promi
   const thread: Thread = {
     port,
     ring: createConsumer(ring),
-    arena: ring.arena,
-    words: new Int32Array(ring.arena),
+    arena: viewsOfArena(ring.arena),
     models: new Map(),
     inputs: new Map(),
     journal: inflight && openInflightSlot(inflight.path, inflight.slot),
@@ -71,10 +69,10 @@ async function step(thread: Thread): Promise<boolean> {
   return true;
 }
 
-function joins({ words, models }: Thread, first: TakenSlot, next: TakenSlot): boolean {
+function joins({ arena, models }: Thread, first: TakenSlot, next: TakenSlot): boolean {
   const tensors = models.get(first.model)?.session.signature.inputs.length ?? 0;
   if (first.inputBytes === byMessage || next.inputBytes === byMessage) return false;
-  return sameRows(words, first.inputAt, next.inputAt, tensors);
+  return sameRows(arena.words, first.inputAt, next.inputAt, tensors);
 }
 
 function notify({ ring, port }: Thread): void {

@@ -54,7 +54,6 @@ describe('the local HTTP', () => {
     const nowMs = () => performance.now();
     const observer: Observer = createObserver({
       append: (record) => records.push(record),
-      metrics,
       now: Date.now,
       nowMs,
     });

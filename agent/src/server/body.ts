@@ -30,6 +30,25 @@ export function createBodyBudget(totalBytes: number): BodyBudget {
   };
 }
 
+/** What one request holds of a budget. */
+export interface Hold {
+  /** Throws `unavailable` when there is no room. */
+  take(bytes: number): void;
+  giveBack(): void;
+}
+
+/** A hold of nothing yet. */
+export function holdOf(budget: BodyBudget): Hold {
+  let held = 0;
+  return {
+    take(bytes) {
+      budget.take(bytes);
+      held += bytes;
+    },
+    giveBack: () => budget.give(held),
+  };
+}
+
 /** Room for two bodies of the largest kind; each is held twice for a moment, in pieces and whole. */
 export const defaultBudgetBytes = 2 * maxBodyBytes;
 
@@ -68,26 +87,30 @@ export async function readBytes(
   return decoded(Buffer.concat(chunks), request.header('content-encoding'), counted());
 }
 
-/** The whole body of a request of Node's server; the bytes that it took of the budget are reported to `onTaken`. */
+/**
+ * The whole body of a request of Node's server, or why it can't be had; `take` hears of each piece of memory and may
+ * throw.
+ */
 export async function readIncoming(
   request: IncomingMessage,
-  budget: BodyBudget,
-  onTaken: (bytes: number) => void,
-): Promise<Buffer> {
+  take: (bytes: number) => void,
+): Promise<Buffer | AppError> {
   const { headers } = request;
-  refuseDeclared(headers['content-length'], maxBodyBytes);
-  const take = (bytes: number): void => {
-    budget.take(bytes);
-    onTaken(bytes);
-  };
-  const body = await collect(request, take);
-  const encoding = headers['content-encoding'];
-  if (encoding === undefined) return body;
-  const count = countUpTo(maxBodyBytes);
-  return decoded(body, encoding, (bytes) => {
-    count(bytes);
-    take(bytes);
-  });
+  try {
+    refuseDeclared(headers['content-length'], maxBodyBytes);
+    const body = await collect(request, take);
+    const encoding = headers['content-encoding'];
+    if (encoding === undefined) return body;
+    const count = countUpTo(maxBodyBytes);
+    return await decoded(body, encoding, (bytes) => {
+      count(bytes);
+      take(bytes);
+    });
+  } catch (error) {
+    // Whether it counts against a model is known only once the model is.
+    if (error instanceof AppError) return error;
+    throw error;
+  }
 }
 
 function collect(request: IncomingMessage, take: (bytes: number) => void): Promise<Buffer> {

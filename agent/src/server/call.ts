@@ -2,12 +2,13 @@
 // one observation however it ends.
 import { AppError } from '@edgeloop/shared/errors';
 import type { Context } from 'hono';
-import { v7 as uuidv7 } from 'uuid';
 import type { RunOptions } from '../inference/batcher.ts';
 import { orderInputs } from '../inference/batching.ts';
 import type { Engine, ModelLease } from '../inference/engine.ts';
+import { callerOf, type HangUp } from '../inference/hang-up.ts';
 import type { NamedTensor } from '../inference/tensors.ts';
 import { readBytes } from './body.ts';
+import { inferenceIdAt } from './inference-id.ts';
 import type { Observer } from './observation.ts';
 
 export interface CallDeps {
@@ -36,14 +37,13 @@ export interface Asked {
   body: Buffer | AppError;
   /** By `nowMs`, when the body was whole. */
   startedMs: number;
-  /** The caller is gone. */
-  signal: AbortSignal | undefined;
+  caller: HangUp;
 }
 
 /** Answers what `understand` makes of the body; it throws `invalid_request` for what makes no sense to it. */
 export async function runCall<Answer>(
   { engine, observer, nowMs }: CallDeps,
-  { model, version, body, startedMs, signal }: Asked,
+  { model, version, body, startedMs, caller }: Asked,
   understand: (body: Buffer, lease: ModelLease) => Call<Answer> | Promise<Call<Answer>>,
 ): Promise<Answer> {
   const lease = leaseNamed(engine, model, version);
@@ -53,11 +53,11 @@ export async function runCall<Answer>(
     if (body instanceof AppError) throw body;
     const understood = understand(body, lease);
     const call = understood instanceof Promise ? await understood : understood;
-    inferenceId = call.id ?? uuidv7();
+    inferenceId = call.id ?? inferenceIdAt(Date.now());
     deadline = call.options?.deadline;
     const inputs = orderInputs(lease.model.signature, call.inputs);
     const submittedMs = nowMs();
-    const result = await lease.run(inputs, { ...call.options, signal });
+    const result = await lease.model.batcher.submit(inputs, { ...call.options, caller });
     const ranMs = nowMs();
     const answer = call.answer(inferenceId, result.outputs);
     const endedMs = nowMs();
@@ -69,9 +69,9 @@ export async function runCall<Answer>(
     const expired = isExpired(error, deadline, endedMs) ? 'expired' : undefined;
     observer.observe({
       lease,
-      inferenceId: inferenceId ?? uuidv7(),
+      inferenceId: inferenceId ?? inferenceIdAt(Date.now()),
       latencyMs: endedMs - startedMs,
-      outcome: { error, byCaller: signal?.aborted === true ? 'cancelled' : expired },
+      outcome: { error, byCaller: caller.gone ? 'cancelled' : expired },
     });
     throw error;
   } finally {
@@ -93,7 +93,7 @@ export async function askedOf(c: Context, { nowMs }: CallDeps, onBytes?: (bytes:
     version: c.req.param('version'),
     body,
     startedMs: nowMs(),
-    signal: c.req.raw.signal,
+    caller: callerOf(c.req.raw.signal),
   };
 }
 

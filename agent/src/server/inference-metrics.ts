@@ -1,6 +1,7 @@
 // Prometheus metrics of inference in Triton's spirit, per model and version. They are the sums that are kept anyway, read
 // when someone asks, so that a request pays nothing for them.
 import { Counter, Gauge, type Registry } from 'prom-client';
+import { histogramText } from './exposition.ts';
 import type { Tally } from './observation.ts';
 
 /** One loaded version as it is at this moment. */
@@ -83,21 +84,19 @@ function failuresOf(tally: Readonly<Tally>): [reason: string, count: number][] {
 
 const batchSizes = [1, 2, 4, 8, 16, 32, 64, 128, 256];
 
-/** The histogram of batch sizes as text: the client library could only be fed run by run. */
+/** The histogram of batch sizes, as text. */
 export function batchSizesText(figures: readonly InferenceFigures[]): string {
-  const name = `${prefix}batch_size`;
-  const lines = figures.flatMap(({ model, version, runs }) => {
-    const labels = `model="${model}",version="${version}"`;
-    const upTo = (bound: number): number => sum([...runs].map(([size, count]) => (size <= bound ? count : 0)));
-    const rows = sum([...runs].map(([size, count]) => size * count));
-    return [
-      ...batchSizes.map((bound) => `${name}_bucket{le="${bound}",${labels}} ${upTo(bound)}`),
-      `${name}_bucket{le="+Inf",${labels}} ${sum(runs.values())}`,
-      `${name}_sum{${labels}} ${rows}`,
-      `${name}_count{${labels}} ${sum(runs.values())}`,
-    ];
+  const histogram = { name: `${prefix}batch_size`, help: 'Rows in a run of the model.', bounds: batchSizes };
+  const series = figures.map(({ model, version, runs }) => {
+    const counts = new Array<number>(batchSizes.length + 1).fill(0);
+    for (const [size, count] of runs) {
+      const place = batchSizes.findIndex((bound) => size <= bound);
+      const bucket = place < 0 ? batchSizes.length : place;
+      counts[bucket] = (counts[bucket] ?? 0) + count;
+    }
+    return { model, version, counts, sum: sum([...runs].map(([size, count]) => size * count)) };
   });
-  return [`# HELP ${name} Rows in a run of the model.`, `# TYPE ${name} histogram`, ...lines, ''].join('\n');
+  return histogramText(histogram, series);
 }
 
 function sum(values: Iterable<number>): number {

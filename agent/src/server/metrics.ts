@@ -1,9 +1,10 @@
 // What Prometheus reads from one agent.
-import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
+import { histogramText } from './exposition.ts';
 import { batchSizesText, type InferenceFigures, registerInferenceMetrics } from './inference-metrics.ts';
+import { latencyBoundsMs } from './observation.ts';
 
 export interface ServingMetrics {
-  requestEnded(request: { model: string; version: number; outcome: string; latencyMs: number }): void;
   /** The text exposition and its content type. */
   expose(): Promise<{ text: string; contentType: string }>;
   close(): void;
@@ -15,25 +16,22 @@ export interface MetricSources {
   journal(): { failedWrites: number; lostRecords: number };
 }
 
-const latencyBuckets = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5];
-
 /** A registry of its own, with the process metrics in it. */
 export function createMetrics(sources: MetricSources): ServingMetrics {
   const registry = new Registry();
   const registers = [registry];
   collectDefaultMetrics({ register: registry });
-  const requests = new Counter({
+  new Counter({
     name: 'edgeloop_agent_requests_total',
     help: 'Inference requests answered, by outcome: ok, invalid (the caller), or an error code.',
     labelNames: ['model', 'version', 'outcome'] as const,
     registers,
-  });
-  const durations = new Histogram({
-    name: 'edgeloop_agent_request_duration_seconds',
-    help: 'From the whole request read to the answer ready, of requests answered with a result.',
-    labelNames: ['model', 'version'] as const,
-    buckets: latencyBuckets,
-    registers,
+    collect() {
+      this.reset();
+      for (const { model, version, tally } of sources.figures()) {
+        for (const [outcome, count] of tally.outcomes) this.inc({ model, version, outcome }, count);
+      }
+    },
   });
   new Gauge({
     name: 'edgeloop_agent_queue_depth',
@@ -62,14 +60,26 @@ export function createMetrics(sources: MetricSources): ServingMetrics {
   }
 
   return {
-    requestEnded({ model, version, outcome, latencyMs }) {
-      requests.inc({ model, version, outcome });
-      if (outcome === 'ok') durations.observe({ model, version }, latencyMs / 1000);
-    },
     async expose() {
-      const text = `${await registry.metrics()}${batchSizesText(sources.figures())}`;
+      const figures = sources.figures();
+      const text = `${await registry.metrics()}${durationsText(figures)}${batchSizesText(figures)}`;
       return { text, contentType: registry.contentType };
     },
     close: () => registry.clear(),
   };
+}
+
+function durationsText(figures: readonly InferenceFigures[]): string {
+  const histogram = {
+    name: 'edgeloop_agent_request_duration_seconds',
+    help: 'From the whole request read to the answer ready, of requests answered with a result.',
+    bounds: latencyBoundsMs.map((boundMs) => boundMs / 1000),
+  };
+  const series = figures.map(({ model, version, tally }) => ({
+    model,
+    version,
+    counts: tally.latencies,
+    sum: tally.succeededMs / 1000,
+  }));
+  return histogramText(histogram, series);
 }

@@ -1,12 +1,11 @@
 // What every answered request leaves behind: a journal record, metrics, and the counts that the supervisor watches.
 import type { InferenceResult } from '../inference/batcher.ts';
 import type { LoadedModel, ModelLease } from '../inference/engine.ts';
-import { featureRows, predictionsOf, rowsOf } from '../inference/interpretation.ts';
+import { featureRows, type Predictions, predictionsOf, rowsOf } from '../inference/interpretation.ts';
 import type { NamedTensor } from '../inference/tensors.ts';
 import type { JournalRecord } from '../telemetry/record.ts';
 import { createFeatureBudget, type FeatureBudget, wantsFeatures } from '../telemetry/record-sampling.ts';
 import { outcomeOf } from './errors.ts';
-import type { ServingMetrics } from './metrics.ts';
 
 interface Observation {
   lease: ModelLease;
@@ -42,7 +41,14 @@ export interface Tally {
   inputMs: number;
   outputMs: number;
   lastAtMs: number;
+  /** Requests by how they ended: `ok`, `invalid`, or an error code. */
+  outcomes: Map<JournalRecord['outcome'], number>;
+  /** Successful requests by their latency: up to each of `latencyBoundsMs`, and above the last. */
+  latencies: number[];
 }
+
+/** Upper bounds of the latency histogram. */
+export const latencyBoundsMs = [0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000] as const;
 
 export interface Observer {
   /** Synchronous; nothing waits for telemetry. */
@@ -53,14 +59,13 @@ export interface Observer {
 export interface ObserverOptions {
   /** Keeps the record; undefined when nobody reads it. */
   append: ((record: JournalRecord) => void) | undefined;
-  metrics: ServingMetrics;
   /** Wall clock and monotonic clock in milliseconds. */
   now(): number;
   nowMs(): number;
 }
 
 /** An observer that has seen nothing. */
-export function createObserver({ append, metrics, now, nowMs }: ObserverOptions): Observer {
+export function createObserver({ append, now, nowMs }: ObserverOptions): Observer {
   const known = new WeakMap<LoadedModel, { tally: Tally; budget: FeatureBudget | undefined }>();
 
   const knownOf = (model: LoadedModel): { tally: Tally; budget: FeatureBudget | undefined } => {
@@ -74,12 +79,16 @@ export function createObserver({ append, metrics, now, nowMs }: ObserverOptions)
 
   return {
     observe(observation) {
-      const { lease, latencyMs } = observation;
+      const { lease, outcome } = observation;
       const { tally, budget } = knownOf(lease.model);
-      const record = recordOf(observation, now(), budget);
-      count(tally, observation, record);
-      metrics.requestEnded({ model: lease.name, version: lease.version, outcome: record.outcome, latencyMs });
-      append?.(record);
+      const predictions = append && predictionsIn(observation);
+      const ended: Ended = {
+        at: now(),
+        outcome: outcomeIn(outcome),
+        rows: 'result' in outcome ? rowsIn(lease, outcome.inputs, predictions) : 0,
+      };
+      count(tally, observation, ended);
+      append?.(recordOf(observation, ended, predictions, budget));
     },
     tally: (model) => knownOf(model).tally,
   };
@@ -101,38 +110,61 @@ function emptyTally(): Tally {
     inputMs: 0,
     outputMs: 0,
     lastAtMs: 0,
+    outcomes: new Map(),
+    latencies: new Array<number>(latencyBoundsMs.length + 1).fill(0),
   };
+}
+
+/** What is counted of every request, whether anyone keeps records or not. */
+type Ended = Pick<JournalRecord, 'at' | 'outcome' | 'rows'>;
+
+function outcomeIn(outcome: Observation['outcome']): JournalRecord['outcome'] {
+  if ('result' in outcome) return 'ok';
+  return outcome.byCaller === 'cancelled' ? 'invalid' : outcomeOf(outcome.error);
+}
+
+function predictionsIn({ lease, outcome }: Observation): Predictions | undefined {
+  return 'result' in outcome ? predictionsOf(lease.model.interpretation.scores, outcome.result.outputs) : undefined;
+}
+
+function rowsIn({ model }: ModelLease, inputs: readonly NamedTensor[], predictions: Predictions | undefined): number {
+  return predictions?.predicted.length ?? rowsOf(model.interpretation.featureInputs, inputs);
 }
 
 function recordOf(
   { lease, inferenceId, latencyMs, outcome }: Observation,
-  at: number,
-  budget?: FeatureBudget,
+  { at, outcome: ending, rows }: Ended,
+  predictions: Predictions | undefined,
+  budget: FeatureBudget | undefined,
 ): JournalRecord {
-  const request = { inferenceId, model: lease.name, version: lease.version, at, latencyMs };
-  if ('error' in outcome) {
-    const kind = outcome.byCaller === 'cancelled' ? 'invalid' : outcomeOf(outcome.error);
-    return { ...request, outcome: kind, rows: 0 };
-  }
-  const { featureInputs, scores } = lease.model.interpretation;
-  const predictions = predictionsOf(scores, outcome.result.outputs);
-  const rows = predictions?.predicted.length ?? rowsOf(featureInputs, outcome.inputs);
-  const features = budget && featureRows(featureInputs, outcome.inputs);
-  const recorded = features?.rows === rows && budget?.take(rows, features.width);
-  return {
-    ...request,
-    outcome: 'ok',
+  const record: JournalRecord = {
+    inferenceId,
+    model: lease.name,
+    version: lease.version,
+    at,
+    outcome: ending,
+    latencyMs,
     rows,
-    ...predictions,
-    ...(recorded ? { features: features.values } : {}),
   };
+  if ('error' in outcome) return record;
+  if (predictions) {
+    record.predicted = predictions.predicted;
+    record.scores = predictions.scores;
+  }
+  const features = budget && featureRows(lease.model.interpretation.featureInputs, outcome.inputs);
+  if (features?.rows === rows && budget?.take(rows, features.width)) record.features = features.values;
+  return record;
 }
 
-function count(tally: Tally, { latencyMs, spans, outcome }: Observation, record: JournalRecord): void {
-  tally.lastAtMs = record.at;
+function count(tally: Tally, { latencyMs, spans, outcome }: Observation, ended: Ended): void {
+  tally.lastAtMs = ended.at;
+  tally.outcomes.set(ended.outcome, (tally.outcomes.get(ended.outcome) ?? 0) + 1);
   if ('result' in outcome) {
+    const above = latencyBoundsMs.findIndex((boundMs) => latencyMs <= boundMs);
+    const bucket = above < 0 ? latencyBoundsMs.length : above;
+    tally.latencies[bucket] = (tally.latencies[bucket] ?? 0) + 1;
     tally.succeeded++;
-    tally.rows += record.rows;
+    tally.rows += ended.rows;
     tally.succeededMs += latencyMs;
     tally.queueMs += outcome.result.queueMs;
     tally.runMs += outcome.result.runMs;
@@ -140,11 +172,11 @@ function count(tally: Tally, { latencyMs, spans, outcome }: Observation, record:
     tally.outputMs += spans?.outputMs ?? 0;
   } else if (outcome.byCaller !== undefined) {
     tally[outcome.byCaller]++;
-  } else if (record.outcome === 'invalid') {
+  } else if (ended.outcome === 'invalid') {
     tally.invalid++;
   } else {
     tally.failed++;
-    if (record.outcome === 'unavailable') tally.rejected++;
+    if (ended.outcome === 'unavailable') tally.rejected++;
     tally.failedMs += latencyMs;
   }
 }

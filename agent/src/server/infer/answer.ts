@@ -4,8 +4,9 @@ import { decodeHalf } from '@edgeloop/shared/float16';
 import type { NamedTensor } from '../../inference/tensors.ts';
 import { encodeBlob } from './binary.ts';
 import { classify } from './classification.ts';
+import type { Parameters } from './fields.ts';
 import { singleText } from './float-text.ts';
-import type { InferRequest, Parameters, RequestedOutput } from './request.ts';
+import type { InferRequest, RequestedOutput } from './request.ts';
 
 export interface AnswerBody {
   body: string | Buffer;

@@ -1,7 +1,7 @@
 // What a request says about when it is to run: priority and deadline, as parameters of Triton's or as a header.
 import { AppError } from '@edgeloop/shared/errors';
 import type { RunOptions } from '../../inference/batcher.ts';
-import type { Parameters } from './request.ts';
+import type { Parameters } from './fields.ts';
 
 /** Header with the milliseconds that a caller waits for its answer. */
 export const timeoutHeader = 'x-request-timeout-ms';

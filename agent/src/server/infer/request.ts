@@ -1,26 +1,13 @@
 // An inference request of the Open Inference Protocol, from the bytes of its body: JSON, and blobs of the binary tensor
 // extension behind it.
 import { AppError, parse } from '@edgeloop/shared/errors';
-import { type Datatype, datatypes, type ModelSignature, type TensorSpec } from '@edgeloop/shared/tensors';
+import type { ModelSignature, TensorSpec } from '@edgeloop/shared/tensors';
 import { z } from 'zod';
 import { elementCount, type NamedTensor, type TensorData } from '../../inference/tensors.ts';
 import { decodeBlob, decodeText, elementBytes } from './binary.ts';
-import {
-  type Cursor,
-  peek,
-  readArray,
-  readObject,
-  readPiece,
-  readString,
-  skipValue,
-  syntaxError,
-  unexpected,
-} from './cursor.ts';
-import { readData } from './elements.ts';
-import { readNumber } from './numbers.ts';
-
-const Parameters = z.record(z.string(), z.unknown());
-export type Parameters = z.infer<typeof Parameters>;
+import { type Cursor, peek, readArray, readObject, readPiece, skipValue, syntaxError } from './cursor.ts';
+import { expectArray, expectText, isNull, once, type Parameters, readParameters } from './fields.ts';
+import { type InputHead, readInput } from './input.ts';
 
 const RequestedOutputs = z
   .array(
@@ -48,17 +35,6 @@ export interface InferRequest {
   outputs: RequestedOutput[];
 }
 
-/** An input as it is read; which keys there are shows at its end. */
-interface Draft {
-  name?: string;
-  datatype?: Datatype;
-  shape?: number[];
-  data?: TensorData;
-  /** Where its data begins, when that came before what says how to read it. */
-  dataAt?: number;
-  blobBytes?: number;
-}
-
 /** Reads a body whose first `jsonBytes` are JSON (all of it when undefined). Throws `invalid_request`. */
 export function readRequest(body: Buffer, jsonBytes: number | undefined): InferRequest {
   const end = jsonBytes ?? body.length;
@@ -70,16 +46,16 @@ export function readRequest(body: Buffer, jsonBytes: number | undefined): InferR
   }
   const cursor: Cursor = { bytes: end === body.length ? body : body.subarray(0, end), at: 0 };
   const request: InferRequest = { id: undefined, parameters: {}, inputs: [], outputs: [] };
-  const drafts: Draft[] = [];
-  const seen = new Set<string>();
+  const heads: InputHead[] = [];
+  const seen: string[] = [];
   if (peek(cursor) !== 0x7b) throw notAnObject(cursor);
   readObject(cursor, (key) => {
     once(seen, key, 'request');
-    readField(cursor, key, request, drafts);
+    readField(cursor, key, request, heads);
   });
   if (peek(cursor) !== 0 || cursor.at < end) throw syntaxError(cursor, 'more behind its end');
-  if (!seen.has('inputs')) throw new AppError('invalid_request', 'request.inputs is missing');
-  request.inputs = withBlobs(drafts, body, end);
+  if (!seen.includes('inputs')) throw new AppError('invalid_request', 'request.inputs is missing');
+  request.inputs = withBlobs(heads, body, end);
   return request;
 }
 
@@ -88,16 +64,7 @@ function notAnObject(cursor: Cursor): AppError {
   return new AppError('invalid_request', 'request must be an object with "inputs"');
 }
 
-const known = new Set(['id', 'parameters', 'inputs', 'outputs', 'name', 'datatype', 'shape', 'data']);
-
-/** Readers disagree about which of two counts, so neither does. */
-function once(seen: Set<string>, key: string, where: string): void {
-  if (!known.has(key)) return;
-  if (seen.has(key)) throw new AppError('invalid_request', `${where}.${key} is given twice`);
-  seen.add(key);
-}
-
-function readField(cursor: Cursor, key: string, request: InferRequest, drafts: Draft[]): void {
+function readField(cursor: Cursor, key: string, request: InferRequest, heads: InputHead[]): void {
   switch (key) {
     case 'id':
       request.id = readId(cursor);
@@ -107,7 +74,7 @@ function readField(cursor: Cursor, key: string, request: InferRequest, drafts: D
       return;
     case 'inputs':
       expectArray(cursor, 'request.inputs');
-      readArray(cursor, (place) => drafts.push(readInput(cursor, place)));
+      readArray(cursor, (place) => heads.push(readInput(cursor, place)));
       return;
     case 'outputs':
       request.outputs = readOutputs(cursor);
@@ -117,40 +84,11 @@ function readField(cursor: Cursor, key: string, request: InferRequest, drafts: D
   }
 }
 
-function expectArray(cursor: Cursor, field: string): void {
-  if (peek(cursor) !== 0x5b) throw unexpected(cursor, `${field} must be an array`);
-}
-
 function readId(cursor: Cursor): string | undefined {
   if (isNull(cursor)) return undefined;
   const id = expectText(cursor, 'request.id');
   if (id.length > 200) throw new AppError('invalid_request', 'request.id must have at most 200 characters');
   return id || undefined;
-}
-
-/** KServe's client writes null for what is not given. */
-function isNull(cursor: Cursor): boolean {
-  if (peek(cursor) !== 0x6e) return false;
-  skipValue(cursor);
-  return true;
-}
-
-function expectText(cursor: Cursor, field: string): string {
-  if (peek(cursor) !== 0x22) throw unexpected(cursor, `${field} must be a string`);
-  return readString(cursor);
-}
-
-function readParameters(cursor: Cursor, field: string): Parameters {
-  if (isNull(cursor)) return {};
-  if (peek(cursor) !== 0x7b) throw unexpected(cursor, `${field} must be an object`);
-  const value = readPiece(cursor, field);
-  // Not by a schema: copying the object would lose names such as `__proto__`.
-  if (isParameters(value)) return value;
-  throw new AppError('invalid_request', `${field} must be an object`);
-}
-
-function isParameters(value: unknown): value is Parameters {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 function readOutputs(cursor: Cursor): RequestedOutput[] {
@@ -164,113 +102,14 @@ function readOutputs(cursor: Cursor): RequestedOutput[] {
   return outputs;
 }
 
-function readInput(cursor: Cursor, place: number): Draft {
-  const draft: Draft = {};
-  const seen = new Set<string>();
-  const field = `request.inputs.${place}`;
-  if (peek(cursor) !== 0x7b) throw unexpected(cursor, `${field} must be an object`);
-  readObject(cursor, (key) => {
-    once(seen, key, field);
-    readInputField(cursor, key, draft, field);
-  });
-  if (draft.dataAt !== undefined) {
-    const end = cursor.at;
-    cursor.at = draft.dataAt;
-    draft.data = readData(cursor, whole(draft, field));
-    cursor.at = end;
-  }
-  return { ...draft, ...whole(draft, field) };
-}
-
-function readInputField(cursor: Cursor, key: string, draft: Draft, field: string): void {
-  const { name, datatype, shape } = draft;
-  switch (key) {
-    case 'name':
-      draft.name = expectText(cursor, `${field}.name`);
-      return;
-    case 'datatype':
-      draft.datatype = datatypeOf(expectText(cursor, `${field}.datatype`), draft, field);
-      return;
-    case 'shape':
-      draft.shape = readShape(cursor, draft.name === undefined ? field : `input "${draft.name}"`);
-      return;
-    case 'data':
-      if (name !== undefined && datatype !== undefined && shape !== undefined) {
-        draft.data = readData(cursor, { name, datatype, shape });
-      } else {
-        peek(cursor);
-        draft.dataAt = cursor.at;
-        skipValue(cursor);
-      }
-      return;
-    case 'parameters':
-      draft.blobBytes = blobBytesOf(readParameters(cursor, `${field}.parameters`), draft, field);
-      return;
-    default:
-      skipValue(cursor);
-  }
-}
-
-const byText = new Map<string, Datatype>(datatypes.map((datatype) => [datatype, datatype]));
-
-function datatypeOf(text: string, { name }: Draft, field: string): Datatype {
-  const datatype = byText.get(text);
-  if (datatype) return datatype;
-  const where = name === undefined ? '' : ` of input "${name}"`;
-  if (text === 'BF16') {
-    const message = `${field}.datatype${where}: BF16 can't be served, the runtime's binding has no such tensor`;
-    throw new AppError('invalid_request', message);
-  }
-  throw new AppError('invalid_request', `${field}.datatype${where} must be one of ${datatypes.join(', ')}`);
-}
-
-const maxRank = 32;
-const maxDimension = 2 ** 31 - 1;
-
-function readShape(cursor: Cursor, where: string): number[] {
-  expectArray(cursor, `${where}: shape`);
-  const shape: number[] = [];
-  readArray(cursor, () => {
-    peek(cursor);
-    const dim = readNumber(cursor);
-    if (dim === undefined || !Number.isInteger(dim) || dim < 0 || dim > maxDimension) {
-      throw new AppError('invalid_request', `${where}: shape must hold integers from 0 to ${maxDimension}`);
-    }
-    if (shape.push(dim) > maxRank) {
-      throw new AppError('invalid_request', `${where}: shape must have at most ${maxRank} dimensions`);
-    }
-  });
-  return shape;
-}
-
-function blobBytesOf(parameters: Parameters, { name }: Draft, field: string): number | undefined {
-  const where = name === undefined ? field : `input "${name}"`;
-  if (Object.hasOwn(parameters, 'shared_memory_region')) {
-    throw new AppError('invalid_request', `${where}: shared memory is not supported; send the data itself`);
-  }
-  const size = Object.hasOwn(parameters, 'binary_data_size') ? parameters.binary_data_size : undefined;
-  if (size === undefined) return undefined;
-  if (typeof size === 'number' && Number.isSafeInteger(size) && size >= 0) return size;
-  throw new AppError('invalid_request', `${where}: binary_data_size must be a number of bytes`);
-}
-
-function whole({ name, datatype, shape }: Draft, field: string): { name: string; datatype: Datatype; shape: number[] } {
-  if (name === undefined) throw new AppError('invalid_request', `${field}.name is missing`);
-  if (datatype === undefined) throw new AppError('invalid_request', `input "${name}": datatype is missing`);
-  if (shape === undefined) throw new AppError('invalid_request', `input "${name}": shape is missing`);
-  return { name, datatype, shape };
-}
-
-function withBlobs(drafts: readonly Draft[], body: Buffer, jsonEnd: number): NamedTensor[] {
-  const names = new Set<string>();
+/** Blobs follow the JSON in the order of the inputs. */
+function withBlobs(heads: readonly InputHead[], body: Buffer, jsonEnd: number): NamedTensor[] {
   let at = jsonEnd;
-  const inputs = drafts.map((draft, place) => {
-    const { name, datatype, shape } = whole(draft, `request.inputs.${place}`);
-    if (names.has(name)) throw new AppError('invalid_request', `input "${name}" is given twice`);
-    names.add(name);
+  const inputs = heads.map((head) => {
+    const { name, datatype, shape } = head;
     const start = at;
-    at += draft.blobBytes ?? 0;
-    return { name, datatype, shape, data: dataOf(draft, name, () => blobAt(body, start, at, name)) };
+    at += head.blobBytes ?? 0;
+    return { name, datatype, shape, data: dataOf(head, body, start) };
   });
   if (at !== body.length) {
     throw new AppError('invalid_request', `the body has ${body.length - at} bytes more than its inputs say`);
@@ -278,13 +117,14 @@ function withBlobs(drafts: readonly Draft[], body: Buffer, jsonEnd: number): Nam
   return inputs;
 }
 
-function dataOf(draft: Draft, name: string, blob: () => Buffer): TensorData {
-  if (draft.blobBytes === undefined) {
-    if (draft.data) return draft.data;
+function dataOf(head: InputHead, body: Buffer, start: number): TensorData {
+  const { name, data, blobBytes } = head;
+  if (blobBytes === undefined) {
+    if (data) return data;
     throw new AppError('invalid_request', `input "${name}": data is missing`);
   }
-  if (draft.data) throw new AppError('invalid_request', `input "${name}" has both data and binary_data_size`);
-  return decodeBlob({ ...whole(draft, name) }, blob());
+  if (data) throw new AppError('invalid_request', `input "${name}" has both data and binary_data_size`);
+  return decodeBlob(head, blobAt(body, start, start + blobBytes, name));
 }
 
 function blobAt(body: Buffer, start: number, end: number, name: string): Buffer {

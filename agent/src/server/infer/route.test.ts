@@ -11,7 +11,6 @@ import { identityModel, softmaxModel } from '../../inference/onnx-fixture.ts';
 import { ModelFiles } from '../../ipc.ts';
 import type { JournalRecord } from '../../telemetry/record.ts';
 import { createTokenCheck } from '../access.ts';
-import { createMetrics } from '../metrics.ts';
 import { createObserver, type Observer } from '../observation.ts';
 import { createInferRoute } from './route.ts';
 
@@ -27,10 +26,8 @@ describe('the infer route of the server', () => {
   const records: JournalRecord[] = [];
   const logged: object[] = [];
   const nowMs = () => performance.now();
-  const metrics = createMetrics({ figures: () => [], journal: () => ({ failedWrites: 0, lostRecords: 0 }) });
   const observer: Observer = createObserver({
     append: (record) => records.push(record),
-    metrics,
     now: Date.now,
     nowMs,
   });

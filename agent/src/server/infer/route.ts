@@ -1,11 +1,10 @@
 // The infer route on Node's HTTP server itself: hono's Request and Response cost more than a small model's run. Every
 // other request goes on to hono.
-import { setMaxListeners } from 'node:events';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
-import { AppError } from '@edgeloop/shared/errors';
+import { type Caller, createCaller, type HangUp } from '../../inference/hang-up.ts';
 import type { TokenCheck } from '../access.ts';
-import { createBodyBudget, defaultBudgetBytes, readIncoming } from '../body.ts';
+import { type BodyBudget, createBodyBudget, defaultBudgetBytes, holdOf, readIncoming } from '../body.ts';
 import type { CallDeps } from '../call.ts';
 import { errorReply, type Reply } from '../errors.ts';
 import type { RequestLog } from '../request-log.ts';
@@ -32,12 +31,7 @@ export function createInferRoute(deps: InferRouteDeps, next: RequestListener): R
     if (!match || model === undefined || (match[2] !== undefined && version === undefined)) {
       return next(request, response);
     }
-    let taken = 0;
-    const onTaken = (bytes: number): void => {
-      taken += bytes;
-    };
-    const read = (): Promise<Buffer> => readIncoming(request, budget, onTaken);
-    return answer(deps, { request, response, model, version, read }).finally(() => budget.give(taken));
+    return answer(deps, { request, response, model, version, budget });
   };
 }
 
@@ -56,57 +50,60 @@ interface Exchange {
   response: ServerResponse;
   model: string;
   version: string | undefined;
-  read(): Promise<Buffer>;
+  budget: BodyBudget;
 }
 
-async function answer(deps: InferRouteDeps, { request, response, model, version, read }: Exchange): Promise<void> {
-  const { headers } = request;
-  const gone = hangUpOf(request.socket);
-  const header = (name: string): string | undefined => {
-    const value = headers[name];
-    return typeof value === 'string' ? value : value?.[0];
-  };
-  const traceparent = traceparentOf(header('traceparent'));
+async function answer(deps: InferRouteDeps, exchange: Exchange): Promise<void> {
+  const { request, response } = exchange;
+  const caller = callerAt(request.socket);
+  const traceparent = traceparentOf(headerOf(request, 'traceparent'));
   const arrivedMs = deps.nowMs();
   let reply: Reply;
   try {
-    deps.checkToken(headers.authorization, request.url ?? '');
-    const body = await read().catch(expected);
-    const startedMs = deps.nowMs();
-    reply = await infer(deps, { model, version, body, startedMs, signal: gone }, header);
+    reply = await replyTo(deps, exchange, caller);
   } catch (error) {
     // Nobody is there to be told, and whatever ended it ended because of that.
-    if (gone.aborted) return;
+    if (caller.gone) return;
     reply = errorReply(error, deps.onUnexpected);
     // The rest of a body that was not read would be taken for the next request.
     if (!request.complete) response.setHeader('Connection', 'close');
   }
-  deps.log({
-    method: 'POST',
-    path: request.url ?? '',
-    status: reply.status,
-    ms: deps.nowMs() - arrivedMs,
-    traceparent,
-  });
+  const { status } = reply;
+  deps.log({ method: 'POST', path: request.url ?? '', status, ms: deps.nowMs() - arrivedMs, traceparent });
   if (traceparent !== undefined) response.setHeader('traceparent', traceparent);
-  response.writeHead(reply.status, reply.headers);
+  response.writeHead(status, reply.headers);
   response.end(reply.body);
 }
 
-const hangUps = new WeakMap<Socket, AbortSignal>();
-
-/** Aborted when the caller's connection closes; one for all requests of a connection, since each costs something. */
-function hangUpOf(socket: Socket): AbortSignal {
-  const known = hangUps.get(socket);
-  if (known) return known;
-  const hangUp = new AbortController();
-  setMaxListeners(0, hangUp.signal);
-  socket.once('close', () => hangUp.abort());
-  hangUps.set(socket, hangUp.signal);
-  return hangUp.signal;
+async function replyTo(
+  deps: InferRouteDeps,
+  { request, model, version, budget }: Exchange,
+  caller: HangUp,
+): Promise<Reply> {
+  deps.checkToken(request.headers.authorization, request.url ?? '');
+  const held = holdOf(budget);
+  try {
+    const body = await readIncoming(request, held.take);
+    const asked = { model, version, body, startedMs: deps.nowMs(), caller };
+    return await infer(deps, asked, (name) => headerOf(request, name));
+  } finally {
+    held.giveBack();
+  }
 }
 
-function expected(error: unknown): AppError {
-  if (error instanceof AppError) return error;
-  throw error;
+function headerOf({ headers }: IncomingMessage, name: string): string | undefined {
+  const value = headers[name];
+  return typeof value === 'string' ? value : value?.[0];
+}
+
+const callers = new WeakMap<Socket, Caller>();
+
+/** The caller behind a connection, who is gone when it closes. */
+function callerAt(socket: Socket): HangUp {
+  const known = callers.get(socket);
+  if (known) return known;
+  const caller = createCaller();
+  socket.once('close', caller.hangUp);
+  callers.set(socket, caller);
+  return caller;
 }
