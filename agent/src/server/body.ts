@@ -88,51 +88,57 @@ export async function readBytes(
 }
 
 /**
- * The whole body of a request of Node's server, or why it can't be had; `take` hears of each piece of memory and may
- * throw.
+ * The whole body of a request of Node's server, or why it can't be had (whether that counts against a model is known only
+ * once the model is). `take` hears of each piece of memory and may throw.
  */
-export async function readIncoming(
-  request: IncomingMessage,
+export function readIncoming(request: IncomingMessage, take: (bytes: number) => void): Promise<Buffer | AppError> {
+  const encoding = request.headers['content-encoding'];
+  const body = collect(request, take);
+  return encoding === undefined ? body : body.then((whole) => inflated(whole, encoding, take));
+}
+
+async function inflated(
+  body: Buffer | AppError,
+  encoding: string,
   take: (bytes: number) => void,
 ): Promise<Buffer | AppError> {
-  const { headers } = request;
+  if (body instanceof AppError) return body;
+  const count = countUpTo(maxBodyBytes);
   try {
-    refuseDeclared(headers['content-length'], maxBodyBytes);
-    const body = await collect(request, take);
-    const encoding = headers['content-encoding'];
-    if (encoding === undefined) return body;
-    const count = countUpTo(maxBodyBytes);
     return await decoded(body, encoding, (bytes) => {
       count(bytes);
       take(bytes);
     });
   } catch (error) {
-    // Whether it counts against a model is known only once the model is.
     if (error instanceof AppError) return error;
     throw error;
   }
 }
 
-function collect(request: IncomingMessage, take: (bytes: number) => void): Promise<Buffer> {
-  const count = countUpTo(maxBodyBytes);
+function collect(request: IncomingMessage, take: (bytes: number) => void): Promise<Buffer | AppError> {
+  const declared = request.headers['content-length'];
+  if (declared !== undefined && Number(declared) > maxBodyBytes) return Promise.resolve(tooLarge(maxBodyBytes));
   const chunks: Buffer[] = [];
+  let length = 0;
   return new Promise((resolve, reject) => {
     const onData = (chunk: Buffer): void => {
       try {
-        count(chunk.length);
+        length += chunk.length;
+        if (length > maxBodyBytes) throw tooLarge(maxBodyBytes);
         take(chunk.length);
         chunks.push(chunk);
       } catch (error) {
         // What still comes is not looked at; the answer closes the connection.
         request.off('data', onData);
         request.pause();
-        reject(error);
+        if (error instanceof AppError) resolve(error);
+        else reject(error);
       }
     };
-    // Node tells so as well when the caller hangs up before the body is whole.
-    request.once('error', (cause) => reject(brokenOff(cause)));
-    request.once('end', () => resolve(chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks)));
     request.on('data', onData);
+    request.on('end', () => resolve(chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks)));
+    // Node tells so as well when the caller hangs up before the body is whole.
+    request.on('error', (cause) => resolve(brokenOff(cause)));
   });
 }
 

@@ -8,7 +8,7 @@ import type { Engine, ModelLease } from '../inference/engine.ts';
 import { callerOf, type HangUp } from '../inference/hang-up.ts';
 import type { NamedTensor } from '../inference/tensors.ts';
 import { readBytes } from './body.ts';
-import { inferenceIdAt } from './inference-id.ts';
+import { createInferenceIds } from './inference-id.ts';
 import type { Observer } from './observation.ts';
 
 export interface CallDeps {
@@ -18,6 +18,8 @@ export interface CallDeps {
   nowMs(): number;
 }
 
+const newId = createInferenceIds();
+
 /** A request as far as it is understood. */
 export interface Call<Answer = object> {
   /** The caller's id for it; one is made when there is none. */
@@ -25,7 +27,7 @@ export interface Call<Answer = object> {
   inputs: NamedTensor[];
   options?: RunOptions;
   /** The answer, for example the JSON body of it. */
-  answer(id: string, outputs: readonly NamedTensor[]): Answer;
+  answer(id: string, outputs: readonly NamedTensor[]): Answer | Promise<Answer>;
 }
 
 /** Which model a request is for, and what came with it. */
@@ -53,7 +55,7 @@ export async function runCall<Answer>(
     if (body instanceof AppError) throw body;
     const understood = understand(body, lease);
     const call = understood instanceof Promise ? await understood : understood;
-    inferenceId = call.id ?? inferenceIdAt(Date.now());
+    inferenceId = call.id ?? newId(Date.now());
     deadline = call.options?.deadline;
     const inputs = orderInputs(lease.model.signature, call.inputs);
     const submittedMs = nowMs();
@@ -69,7 +71,7 @@ export async function runCall<Answer>(
     const expired = isExpired(error, deadline, endedMs) ? 'expired' : undefined;
     observer.observe({
       lease,
-      inferenceId: inferenceId ?? inferenceIdAt(Date.now()),
+      inferenceId: inferenceId ?? newId(Date.now()),
       latencyMs: endedMs - startedMs,
       outcome: { error, byCaller: caller.gone ? 'cancelled' : expired },
     });

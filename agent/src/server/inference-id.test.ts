@@ -1,7 +1,9 @@
 import { describe, expect, it } from 'vitest';
-import { inferenceIdAt } from './inference-id.ts';
+import { createInferenceIds } from './inference-id.ts';
 
 describe('an inference id', () => {
+  const inferenceIdAt = createInferenceIds();
+
   it('is a UUID of version 7 that tells its time', () => {
     const id = inferenceIdAt(0x0192_f0aa_bbcc);
     expect(id).toMatch(/^0192f0aa-bbcc-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/);

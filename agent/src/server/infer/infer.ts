@@ -14,14 +14,11 @@ const lengthHeader = 'inference-header-content-length';
 export type HeaderOf = (name: string) => string | undefined;
 
 /** Throws what `runCall` throws. */
-export async function infer(deps: CallDeps, asked: Asked, header: HeaderOf): Promise<Reply> {
-  const answer = await runCall(deps, asked, (body, lease) => understand(body, lease, header, asked.startedMs));
-  const coding = codingFor(header('accept-encoding'), answer.body.length);
-  const body = coding === undefined ? answer.body : await compressed(answer.body, coding);
-  return { status: 200, headers: headersOf(answer, coding, body), body };
+export function infer(deps: CallDeps, asked: Asked, header: HeaderOf): Promise<Reply> {
+  return runCall(deps, asked, (body, lease) => understand(body, lease, header, asked.startedMs));
 }
 
-function understand(body: Buffer, lease: ModelLease, header: HeaderOf, startedMs: number): Call<AnswerBody> {
+function understand(body: Buffer, lease: ModelLease, header: HeaderOf, startedMs: number): Call<Reply> {
   const { signature, interpretation } = lease.model;
   const jsonBytes = jsonBytesOf(header(lengthHeader));
   const request = jsonBytes === 0 ? readRawRequest(body, signature) : readRequest(body, jsonBytes);
@@ -30,16 +27,23 @@ function understand(body: Buffer, lease: ModelLease, header: HeaderOf, startedMs
     id: request.id,
     inputs: request.inputs,
     options: runOptions(request.parameters, header(timeoutHeader), startedMs),
-    answer: (id, outputs) =>
-      writeAnswer({
-        name: lease.name,
-        version: lease.version,
-        id,
-        request,
-        outputs,
-        scores: interpretation.scores,
-      }),
+    answer(id, outputs) {
+      const { name, version } = lease;
+      const { scores } = interpretation;
+      return reply(writeAnswer({ name, version, id, request, outputs, scores }), header('accept-encoding'));
+    },
   };
+}
+
+function reply(answer: AnswerBody, accepted: string | undefined): Reply | Promise<Reply> {
+  const { body } = answer;
+  const coding = codingFor(accepted, body.length);
+  if (coding === undefined) return { status: 200, headers: headersOf(answer, coding, body), body };
+  return compressed(body, coding).then((packed) => ({
+    status: 200,
+    headers: headersOf(answer, coding, packed),
+    body: packed,
+  }));
 }
 
 function jsonBytesOf(text: string | undefined): number | undefined {

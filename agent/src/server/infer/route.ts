@@ -9,7 +9,7 @@ import type { CallDeps } from '../call.ts';
 import { errorReply, type Reply } from '../errors.ts';
 import type { RequestLog } from '../request-log.ts';
 import { traceparentOf } from '../trace-context.ts';
-import { infer } from './infer.ts';
+import { type HeaderOf, infer } from './infer.ts';
 
 export interface InferRouteDeps extends CallDeps {
   checkToken: TokenCheck;
@@ -54,41 +54,31 @@ interface Exchange {
 }
 
 async function answer(deps: InferRouteDeps, exchange: Exchange): Promise<void> {
-  const { request, response } = exchange;
+  const { request, response, model, version, budget } = exchange;
+  const header: HeaderOf = (name) => headerOf(request, name);
+  const traceparent = traceparentOf(header('traceparent'));
   const caller = callerAt(request.socket);
-  const traceparent = traceparentOf(headerOf(request, 'traceparent'));
+  const held = holdOf(budget);
   const arrivedMs = deps.nowMs();
   let reply: Reply;
   try {
-    reply = await replyTo(deps, exchange, caller);
+    deps.checkToken(header('authorization'), request.url ?? '');
+    const body = await readIncoming(request, held.take);
+    reply = await infer(deps, { model, version, body, startedMs: deps.nowMs(), caller }, header);
   } catch (error) {
     // Nobody is there to be told, and whatever ended it ended because of that.
     if (caller.gone) return;
     reply = errorReply(error, deps.onUnexpected);
     // The rest of a body that was not read would be taken for the next request.
     if (!request.complete) response.setHeader('Connection', 'close');
+  } finally {
+    held.giveBack();
   }
   const { status } = reply;
   deps.log({ method: 'POST', path: request.url ?? '', status, ms: deps.nowMs() - arrivedMs, traceparent });
   if (traceparent !== undefined) response.setHeader('traceparent', traceparent);
   response.writeHead(status, reply.headers);
   response.end(reply.body);
-}
-
-async function replyTo(
-  deps: InferRouteDeps,
-  { request, model, version, budget }: Exchange,
-  caller: HangUp,
-): Promise<Reply> {
-  deps.checkToken(request.headers.authorization, request.url ?? '');
-  const held = holdOf(budget);
-  try {
-    const body = await readIncoming(request, held.take);
-    const asked = { model, version, body, startedMs: deps.nowMs(), caller };
-    return await infer(deps, asked, (name) => headerOf(request, name));
-  } finally {
-    held.giveBack();
-  }
 }
 
 function headerOf({ headers }: IncomingMessage, name: string): string | undefined {
