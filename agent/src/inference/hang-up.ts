@@ -15,18 +15,24 @@ export interface Caller extends HangUp {
 
 /** A caller who is there. */
 export function createCaller(): Caller {
-  const waiting = new Set<() => void>();
+  // A connection has one request at a time, seldom a few. No Set: it would leave a chain of outgrown tables to the
+  // garbage collector, each holding on to requests that are long answered.
+  let waiting: (() => void)[] = [];
   let gone = false;
   return {
     get gone() {
       return gone;
     },
-    notify: (leave) => void waiting.add(leave),
-    forget: (leave) => void waiting.delete(leave),
+    notify: (leave) => void waiting.push(leave),
+    forget(leave) {
+      const place = waiting.indexOf(leave);
+      if (place >= 0) waiting.splice(place, 1);
+    },
     hangUp() {
       gone = true;
-      for (const leave of waiting) leave();
-      waiting.clear();
+      const left = waiting;
+      waiting = [];
+      for (const leave of left) leave();
     },
   };
 }

@@ -8,6 +8,7 @@ import { AppError, messageOf } from '@edgeloop/shared/errors';
 import type { TensorSpec } from '@edgeloop/shared/tensors';
 import { Piscina } from 'piscina';
 import { createArena } from './arena.ts';
+import { createFlights } from './flights.ts';
 import {
   type ArenaViews,
   copyEntry,
@@ -43,6 +44,12 @@ export type Ending =
   | { kind: 'expired' }
   /** The thread died, or is held up, before it took the job; it may run elsewhere. */
   | { kind: 'lost' };
+
+interface Flight {
+  job: Job;
+  outputAt: number;
+  cancelled: boolean;
+}
 
 export interface WorkerThreadOptions {
   inflight: WorkerStart['inflight'];
@@ -92,7 +99,7 @@ export function startWorkerThread(options: WorkerThreadOptions): WorkerThread {
   const producer = createProducer(ring);
   const arena = createArena(arenaBytes);
   const views = viewsOfArena(ring.arena);
-  const jobs = new Map<number, { job: Job; outputAt: number; cancelled: boolean }>();
+  const jobs = createFlights<Flight>(slots);
   const opening = new Map<number, { resolve(model: OpenedModel): void; reject(error: Error): void }>();
   const closing = new Map<number, () => void>();
   /** What came by message for slots that are not drained yet. */
@@ -118,7 +125,7 @@ export function startWorkerThread(options: WorkerThreadOptions): WorkerThread {
   const die = (cause: unknown): void => {
     gone = new AppError('internal', `the model's worker thread died: ${messageOf(cause)}`, { cause });
     drain();
-    for (const [sequence, { job, cancelled }] of jobs) {
+    for (const [sequence, { job, cancelled }] of jobs.entries()) {
       if (cancelled) continue;
       const waiting = producer.state(sequence) === slotStates.ready;
       job.settle(waiting ? { kind: 'lost' } : { kind: 'failed', error: gone });
@@ -168,8 +175,7 @@ export function startWorkerThread(options: WorkerThreadOptions): WorkerThread {
   const drain = (): void => {
     for (let sequence = producer.reclaim(); sequence !== undefined; sequence = producer.reclaim()) {
       arena.release();
-      const ended = jobs.get(sequence);
-      jobs.delete(sequence);
+      const ended = jobs.take(sequence);
       const ending = ended && endingOf(sequence, ended.job, ended.outputAt);
       asides.delete(sequence);
       if (ended && ending && !ended.cancelled) ended.job.settle(ending);
@@ -259,13 +265,13 @@ export function startWorkerThread(options: WorkerThreadOptions): WorkerThread {
       return true;
     },
     takeBack() {
-      for (const [sequence, entry] of jobs) {
+      for (const [sequence, entry] of jobs.entries()) {
         if (entry.cancelled || !producer.cancel(sequence)) continue;
         entry.cancelled = true;
         entry.job.settle({ kind: 'lost' });
       }
     },
-    depth: () => jobs.size,
+    depth: jobs.count,
     drain,
     runs: producer.runs,
     running: producer.running,

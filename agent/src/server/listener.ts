@@ -1,6 +1,6 @@
 // HTTP over sockets that somebody else accepted: the supervisor owns the listening socket, so that callers wait
 // instead of being refused while this process restarts.
-import { createServer, type RequestListener, type ServerResponse } from 'node:http';
+import { createServer, type RequestListener } from 'node:http';
 import type { Socket } from 'node:net';
 
 export interface Listener {
@@ -20,20 +20,20 @@ const patience = {
 /** A server that never listens itself. */
 export function createListener(answer: RequestListener): Listener {
   const server = createServer(patience, answer);
-  const inFlight = new Set<ServerResponse>();
+  let inFlight = 0;
   let onDrained: (() => void) | undefined;
 
-  const ended = (response: ServerResponse): void => {
-    inFlight.delete(response);
+  const ended = (): void => {
+    inFlight--;
     if (!onDrained) return;
     server.closeIdleConnections();
-    if (inFlight.size === 0) onDrained();
+    if (inFlight === 0) onDrained();
   };
 
   server.prependListener('request', (_request, response) => {
-    inFlight.add(response);
+    inFlight++;
     if (onDrained) response.setHeader('Connection', 'close');
-    response.once('close', () => ended(response));
+    response.once('close', ended);
   });
   // Node keeps track of connections, and bounds how slowly they may send, only from this event on.
   server.emit('listening');
@@ -48,7 +48,7 @@ export function createListener(answer: RequestListener): Listener {
         onDrained = resolve;
       });
       server.closeIdleConnections();
-      if (inFlight.size > 0) await drained;
+      if (inFlight > 0) await drained;
       server.closeAllConnections();
     },
   };
