@@ -16,8 +16,11 @@ export function orderInputs({ inputs: specs }: ModelSignature, inputs: readonly 
 }
 
 function reordered(specs: readonly TensorSpec[], inputs: readonly NamedTensor[]): NamedTensor[] {
-  const given = new Map(inputs.map((input) => [input.name, input]));
-  if (given.size < inputs.length) throw new AppError('invalid_request', 'an input is given twice; name each one once');
+  const given = new Map<string, NamedTensor>();
+  for (const input of inputs) {
+    if (given.has(input.name)) throw new AppError('invalid_request', `input "${input.name}" is given twice`);
+    given.set(input.name, input);
+  }
   const known = specs.map(({ name }) => name);
   const unknown = inputs.find(({ name }) => !known.includes(name));
   if (unknown) throw new AppError('invalid_request', `unknown input "${unknown.name}"; the model takes ${list(known)}`);

@@ -1,6 +1,7 @@
 // The small fields around the tensors of a request: texts, arrays, parameters, and that none comes twice.
 import { AppError } from '@edgeloop/shared/errors';
-import { type Cursor, peek, readPiece, readString, skipValue, unexpected } from './cursor.ts';
+import { type Cursor, peek, readObject, readPiece, readString, skipValue, unexpected } from './cursor.ts';
+import { readNumber } from './numbers.ts';
 
 export type Parameters = Record<string, unknown>;
 
@@ -28,15 +29,19 @@ export function expectText(cursor: Cursor, field: string): string {
   return readString(cursor);
 }
 
+/** An object whose names are only names, `__proto__` among them. */
 export function readParameters(cursor: Cursor, field: string): Parameters {
-  if (isNull(cursor)) return {};
+  const parameters: Parameters = Object.create(null);
+  if (isNull(cursor)) return parameters;
   if (peek(cursor) !== 0x7b) throw unexpected(cursor, `${field} must be an object`);
-  const value = readPiece(cursor, field);
-  // Not by a schema: copying the object would lose names such as `__proto__`.
-  if (isParameters(value)) return value;
-  throw new AppError('invalid_request', `${field} must be an object`);
+  readObject(cursor, (key) => {
+    parameters[key] = readValue(cursor, field);
+  });
+  return parameters;
 }
 
-function isParameters(value: unknown): value is Parameters {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
+/** Most parameters are numbers and texts, which need no JSON.parse. */
+function readValue(cursor: Cursor, field: string): unknown {
+  if (peek(cursor) === 0x22) return readString(cursor);
+  return readNumber(cursor) ?? readPiece(cursor, field);
 }
