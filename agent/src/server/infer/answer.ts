@@ -5,7 +5,7 @@ import type { NamedTensor } from '../../inference/tensors.ts';
 import { encodeBlob } from './binary.ts';
 import { classify } from './classification.ts';
 import type { Parameters } from './fields.ts';
-import { singleText } from './float-text.ts';
+import { singlesText } from './float-text.ts';
 import type { InferRequest, RequestedOutput } from './request.ts';
 
 export interface AnswerBody {
@@ -87,10 +87,10 @@ function elementsText({ datatype, data }: NamedTensor): string {
   if (Array.isArray(data)) return data.map((text) => JSON.stringify(text)).join(',');
   // 64-bit integers keep all their digits: a JSON number has no bound.
   if (data instanceof BigInt64Array || data instanceof BigUint64Array) return data.join(',');
-  if (data instanceof Float32Array) return joined(data, singleText);
+  if (data instanceof Float32Array) return singlesText(data);
   if (data instanceof Float64Array) return joined(data, floatText);
   if (datatype === 'BOOL') return joined(data, (value) => (value === 0 ? 'false' : 'true'));
-  if (datatype === 'FP16' && data instanceof Uint16Array) return joined(data, (bits) => singleText(decodeHalf(bits)));
+  if (datatype === 'FP16' && data instanceof Uint16Array) return singlesText(Float32Array.from(data, decodeHalf));
   return data.join(',');
 }
 

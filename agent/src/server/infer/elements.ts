@@ -4,7 +4,7 @@ import { encodeHalf } from '@edgeloop/shared/float16';
 import type { Datatype } from '@edgeloop/shared/tensors';
 import { elementCount, encodeElements, isBadElement, type TensorData } from '../../inference/tensors.ts';
 import { type Cursor, peek, readString, syntaxError, tooDeep, unexpected } from './cursor.ts';
-import { readNumber, scanNumber, scanned, textFrom } from './numbers.ts';
+import { readNumber, scanNumber, scanned, scanPlainNumbers, textFrom } from './numbers.ts';
 
 /** Reads one element to its place; false when it is none that the datatype can hold. */
 type ReadElement = (cursor: Cursor, place: number) => boolean;
@@ -12,6 +12,8 @@ type ReadElement = (cursor: Cursor, place: number) => boolean;
 interface Target {
   data: TensorData;
   read: ReadElement;
+  /** Reads as many elements as are plain numbers with commas between, at most to the end; the place that it reached. */
+  readPlain?: (cursor: Cursor, place: number, end: number) => number;
 }
 
 const largestHalf = 65504;
@@ -31,7 +33,7 @@ export function readData(
     throw new AppError('invalid_request', message);
   }
   const target = targets[datatype](count);
-  const problem = fill(cursor, target.read, shape, count);
+  const problem = fill(cursor, target, shape, count);
   if (problem === undefined) return target.data;
   throw new AppError('invalid_request', `input "${name}": ${describe(problem, datatype, shape)}`);
 }
@@ -59,7 +61,8 @@ function describe(problem: Problem, datatype: Datatype, shape: readonly number[]
 }
 
 /** Fills an array of `count` elements; brackets may follow the shape, or be one pair around all. */
-function fill(cursor: Cursor, read: ReadElement, shape: readonly number[], count: number): Problem | undefined {
+function fill(cursor: Cursor, target: Target, shape: readonly number[], count: number): Problem | undefined {
+  const { read, readPlain } = target;
   const opened: number[] = [];
   const sizes = shape.map((_, depth) => elementCount(shape.slice(depth)));
   let place = 0;
@@ -75,8 +78,9 @@ function fill(cursor: Cursor, read: ReadElement, shape: readonly number[], count
       if (byte !== 0x5d) continue;
     } else {
       if (place >= count) return { kind: 'more' };
-      if (!read(cursor, place)) return { kind: 'element', at: place };
-      place++;
+      const reached = readPlain?.(cursor, place, count) ?? place;
+      if (reached === place && !read(cursor, place)) return { kind: 'element', at: place };
+      place = Math.max(reached, place + 1);
       byte = peek(cursor);
     }
     while (byte === 0x5d) {
@@ -139,7 +143,7 @@ function floats(data: Float32Array | Float64Array, largest: number, single: bool
     data[place] = value;
     return value <= largest && value >= -largest;
   };
-  return { data, read };
+  return { data, read, readPlain: (cursor, place, end) => scanPlainNumbers(cursor, data, place, end) };
 }
 
 /** A non-finite number by its name: as a string, or bare as some writers have it. */

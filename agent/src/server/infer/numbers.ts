@@ -82,6 +82,51 @@ function scale(mantissa: number, exponent: number, cut: boolean, single: boolean
   return Math.fround(low) === Math.fround(high);
 }
 
+/**
+ * Reads numbers of few digits and without exponent, with commas between, into `data` from `place` on, as long as there
+ * are such and at most to `end`. The cursor stays behind the last of them. Most tensors hold nothing else, and one loop
+ * reads them twice as quickly as one call each.
+ */
+export function scanPlainNumbers(
+  cursor: Cursor,
+  data: Float32Array | Float64Array,
+  place: number,
+  end: number,
+): number {
+  const { bytes } = cursor;
+  let reached = place;
+  for (let at = cursor.at; reached < end; at++) {
+    let byte = bytes[at] ?? 0;
+    const negative = byte === 0x2d;
+    if (negative) byte = bytes[++at] ?? 0;
+    const first = byte;
+    const start = at;
+    let mantissa = 0;
+    while (byte >= 0x30 && byte <= 0x39) {
+      mantissa = mantissa * 10 + (byte - 0x30);
+      byte = bytes[++at] ?? 0;
+    }
+    const whole = at - start;
+    let decimals = 0;
+    if (byte === 0x2e) {
+      byte = bytes[++at] ?? 0;
+      while (byte >= 0x30 && byte <= 0x39) {
+        mantissa = mantissa * 10 + (byte - 0x30);
+        byte = bytes[++at] ?? 0;
+      }
+      decimals = at - start - whole - 1;
+      if (decimals === 0) break;
+    }
+    // Anything else is for `scanNumber`: no number, a zero in front, more digits than a double holds, an exponent.
+    if (whole === 0 || (first === 0x30 && whole > 1) || whole + decimals > 15 || (byte | 0x20) === 0x65) break;
+    const value = mantissa / (powers[decimals] ?? 1);
+    data[reached++] = negative ? -value : value;
+    cursor.at = at;
+    if (byte !== 0x2c) break;
+  }
+  return reached;
+}
+
 /** The text of the number that starts here; call it after `readNumber` moved from `start`. */
 export function textFrom(cursor: Cursor, start: number): string {
   return cursor.bytes.toString('latin1', start, cursor.at);
