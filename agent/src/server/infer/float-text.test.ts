@@ -1,12 +1,17 @@
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
-import { singleText } from './float-text.ts';
+import { singlesText, singleText } from './float-text.ts';
 
 it('writes every single-precision float so that the same one is read back', () => {
   const bits = fc
     .integer({ min: 0, max: 2 ** 32 - 1 })
     .map((word) => new Float32Array(Uint32Array.of(word).buffer)[0] ?? 0);
-  const common = fc.float({ min: -1000, max: 1000, noNaN: true });
+  const common = fc.oneof(
+    fc.float({ min: -1000, max: 1000, noNaN: true }),
+    fc
+      .tuple(fc.integer({ min: -9999, max: 9999 }), fc.integer({ min: -16, max: 9 }))
+      .map(([m, e]) => Math.fround(m * 10 ** e)),
+  );
   fc.assert(
     fc.property(fc.oneof(bits, common), (value) => {
       const text = singleText(value);
@@ -19,12 +24,19 @@ it('writes every single-precision float so that the same one is read back', () =
 });
 
 it('writes them short', () => {
-  expect([0.1, 0.25, 3, -0, 1e-7, 1234.5].map(Math.fround).map(singleText)).toEqual([
+  const values = [0.1, 0.25, 3, -0, 1e-7, 1234.5, -3.384529e-9, 1e-12, 16777217.5, 2147483648].map(Math.fround);
+  const texts = [
     '0.1',
     '0.25',
     '3',
     '-0.0',
-    expect.stringMatching(/^1\.0*\d*e-7$|^9\.9+\d*e-8$/),
+    '0.0000001',
     '1234.5',
-  ]);
+    '-3384529e-15',
+    '0.000000000001',
+    '16777218',
+    '2147483648',
+  ];
+  expect(values.map(singleText)).toEqual(texts);
+  expect(singlesText(values)).toBe(texts.join(','));
 });

@@ -21,13 +21,17 @@ export function singleText(value: number): string {
   return scratch.toString('latin1', 0, writeSingle(scratch, 0, value));
 }
 
-const [zero, comma, minus, point] = [0x30, 0x2c, 0x2d, 0x2e];
+const [zero, comma, minus, point, exponent] = [0x30, 0x2c, 0x2d, 0x2e, 0x65];
 /** A sign, 17 digits, a point, an exponent of five, and the comma. */
 const longest = 25;
 const chunk = 1024;
 const scratch = Buffer.allocUnsafe(chunk * longest);
-/** 10^14 is the most decimals that nine digits of 0.00001 have; all of these are exact. */
-const powers = Float64Array.from({ length: 15 }, (_, i) => Number(`1e${i}`));
+/** 10^22 is the largest power of ten that a double holds exactly. */
+const powers = Float64Array.from({ length: 23 }, (_, i) => Number(`1e${i}`));
+/** Nine digits of this have 22 decimals. */
+const smallest = 1e-13;
+/** A value with more is written as digits and an exponent. */
+const mostDecimals = 14;
 const largestInt = 2 ** 31 - 1;
 
 /** Where `decimal` leaves the value: digits, and how many of them are decimals. */
@@ -38,6 +42,12 @@ function writeSingle(bytes: Buffer, start: number, value: number): number {
   if (value === 0 || !decimal(Math.abs(value))) return start + bytes.write(plainText(value), start, 'latin1');
   let at = start;
   if (value < 0) bytes[at++] = minus;
+  if (decimals > mostDecimals) {
+    at = writeInteger(bytes, at, digits, countOf(digits));
+    bytes[at++] = exponent;
+    bytes[at++] = minus;
+    return writeInteger(bytes, at, decimals, 2);
+  }
   const whole = Math.floor(digits / (powers[decimals] ?? 1)) | 0;
   at = writeInteger(bytes, at, whole, countOf(whole));
   if (decimals === 0) return at;
@@ -66,7 +76,7 @@ function decimal(value: number): boolean {
     decimals = 0;
     return true;
   }
-  if (!(value >= 1e-5 && value < 2 ** 24)) return false;
+  if (!(value >= smallest && value < 2 ** 24)) return false;
   const first = placesFor(value);
   for (let places = first; places <= first + 2; places++) {
     const power = powers[places] ?? 1;
