@@ -9,8 +9,8 @@ import { ServingConfig, ToServing, type ToSupervisor } from './ipc.ts';
 import { createKnownModels, type KnownModels } from './known-models.ts';
 import { createTokenCheck } from './server/access.ts';
 import { type AppDeps, createApp } from './server/app.ts';
+import { createDirectRoutes } from './server/direct-routes.ts';
 import { createFeedbackChannel, type FeedbackChannel } from './server/feedback.ts';
-import { createInferRoute } from './server/infer/route.ts';
 import type { InferenceFigures } from './server/inference-metrics.ts';
 import { createListener, type Listener } from './server/listener.ts';
 import { createMetrics } from './server/metrics.ts';
@@ -80,11 +80,11 @@ function compose(config: ServingConfig): Serving {
   return { engine, known, journal, feedback, repository, observer, log, setReady, listener };
 }
 
-/** Inference requests are answered by Node's server itself, everything else by hono. */
+/** Inference and prediction are answered by Node's server itself, everything else by hono. */
 function createHttp(deps: AppDeps): Listener {
   const app = createApp(deps);
   const others = getRequestListener((request) => app.fetch(request));
-  return createListener(createInferRoute({ ...deps, checkToken: createTokenCheck(deps.token) }, others));
+  return createListener(createDirectRoutes({ ...deps, checkToken: createTokenCheck(deps.token) }, others));
 }
 
 function figuresOf(engine: Engine, observer: Observer): InferenceFigures[] {

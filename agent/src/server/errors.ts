@@ -50,6 +50,13 @@ function errorBody(message: string): string {
   return JSON.stringify({ error: message });
 }
 
+/** An answer of one JSON value. */
+export function jsonReply(value: unknown): Reply {
+  const body = JSON.stringify(value);
+  const headers = { 'Content-Type': 'application/json', 'Content-Length': String(Buffer.byteLength(body)) };
+  return { status: 200, headers, body };
+}
+
 /** The reply as hono sends it. */
 export function responseOf({ status, headers, body }: Reply): Response {
   return new Response(typeof body === 'string' ? body : new Uint8Array(body), { status, headers });

@@ -2,49 +2,61 @@
 // values or boxes.
 import { AppError } from '@edgeloop/shared/errors';
 import type { Context } from 'hono';
-import { createBodyBudget } from './body.ts';
-import { askedOf, type CallDeps, runCall } from './call.ts';
+import { createBodyBudget, defaultBudgetBytes, holdOf } from './body.ts';
+import { type Asked, askedOf, type CallDeps, runCall } from './call.ts';
+import { jsonReply, type Reply, responseOf } from './errors.ts';
 import { answerOf } from './predict/answer.ts';
 import { inputsOf } from './predict/inputs.ts';
 import { readPayload } from './predict/payload.ts';
 
-/** For the bodies of all requests here: room for two of the largest kind. */
-const budget = createBodyBudget(128 * 1024 * 1024);
+/** For the bodies of all requests that come by way of hono. */
+const budget = createBodyBudget(defaultBudgetBytes);
 
-/** Answers `{id, model, version, …}`, as `answerOf` says. `?top=k` adds the k best classes. */
-export async function handlePredict(c: Context, deps: CallDeps): Promise<Response> {
-  let held = 0;
-  const hold = (bytes: number): void => {
-    budget.take(bytes);
-    held += bytes;
-  };
-  try {
-    return c.json(await answerTo(c, deps, hold));
-  } finally {
-    budget.give(held);
-  }
+/** What a request says besides its body. */
+interface Asking {
+  contentType: string | undefined;
+  /** `?top=k` adds the k best classes. */
+  url: string;
 }
 
-async function answerTo(c: Context, deps: CallDeps, hold: (bytes: number) => void): Promise<object> {
-  return runCall(deps, await askedOf(c, deps, hold), async (body, lease) => {
-    const top = topOf(c.req.query('top'));
-    const payload = await readPayload(body, c.req.header('content-type'), lease.model);
+/** Answers `{id, model, version, …}`, as `answerOf` says. Throws what `runCall` throws. */
+export function predict(deps: CallDeps, asked: Asked, { contentType, url }: Asking): Promise<Reply> {
+  return runCall(deps, asked, async (body, lease) => {
+    const top = topOf(queryOf(url).get('top'));
+    const payload = await readPayload(body, contentType, lease.model);
     const inputs = await inputsOf(payload, lease.model);
     return {
       id: payload.id,
       inputs: inputs.tensors,
-      answer: (id, outputs) => ({
-        id,
-        model: lease.name,
-        version: lease.version,
-        ...answerOf(lease, outputs, { top, single: payload.single, inputs }),
-      }),
+      answer: (id, outputs) =>
+        jsonReply({
+          id,
+          model: lease.name,
+          version: lease.version,
+          ...answerOf(lease, outputs, { top, single: payload.single, inputs }),
+        }),
     };
   });
 }
 
-function topOf(text: string | undefined): number | undefined {
-  if (text === undefined) return undefined;
+/** The same by way of hono. */
+export async function handlePredict(c: Context, deps: CallDeps): Promise<Response> {
+  const held = holdOf(budget);
+  try {
+    const asked = await askedOf(c, deps, held.take);
+    return responseOf(await predict(deps, asked, { contentType: c.req.header('content-type'), url: c.req.url }));
+  } finally {
+    held.giveBack();
+  }
+}
+
+function queryOf(url: string): URLSearchParams {
+  const at = url.indexOf('?');
+  return new URLSearchParams(at < 0 ? '' : url.slice(at));
+}
+
+function topOf(text: string | null): number | undefined {
+  if (text === null) return undefined;
   if (/^[1-9][0-9]{0,5}$/.test(text)) return Number(text);
   throw new AppError('invalid_request', `top must be a number of classes from 1 on, not "${text}"`);
 }

@@ -6,13 +6,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { deflateSync, gunzipSync, gzipSync, inflateSync } from 'node:zlib';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
-import { createEngine, type Engine } from '../../inference/engine.ts';
-import { identityModel, softmaxModel } from '../../inference/onnx-fixture.ts';
-import { ModelFiles } from '../../ipc.ts';
-import type { JournalRecord } from '../../telemetry/record.ts';
-import { createTokenCheck } from '../access.ts';
-import { createObserver, type Observer } from '../observation.ts';
-import { createInferRoute } from './route.ts';
+import { createEngine, type Engine } from '../inference/engine.ts';
+import { identityModel, softmaxModel } from '../inference/onnx-fixture.ts';
+import { ModelFiles } from '../ipc.ts';
+import type { JournalRecord } from '../telemetry/record.ts';
+import { createTokenCheck } from './access.ts';
+import { createDirectRoutes } from './direct-routes.ts';
+import { createObserver, type Observer } from './observation.ts';
 
 const labels = ['left', 'right', 'up'];
 const weights = [
@@ -20,7 +20,7 @@ const weights = [
   [0, 5, 0],
 ];
 
-describe('the infer route of the server', () => {
+describe('inference and prediction on the server itself', () => {
   const folder = mkdtempSync(join(tmpdir(), 'route-'));
   const engine: Engine = createEngine({ threads: 1, onCrash: (_, error) => expect.unreachable(error.message) });
   const records: JournalRecord[] = [];
@@ -43,11 +43,14 @@ describe('the infer route of the server', () => {
 
   beforeAll(async () => {
     await load('sides', softmaxModel(weights, [0, 0, 0]), { task: 'classification', outputs: { labels } });
+    const inputs = { features: { features: ['a', 'b'] } };
+    const named = { task: 'classification', inputs, outputs: { labels } };
+    await load('named', softmaxModel(weights, [0, 0, 0]), named);
     await load('half', identityModel('float16', ['n']));
     await load('long', identityModel('int64', ['n']));
     await load('text', identityModel('string', ['n']));
     await load('double', identityModel('double', ['n', 'm']));
-    const route = createInferRoute(
+    const route = createDirectRoutes(
       {
         engine,
         observer,
@@ -271,6 +274,16 @@ describe('the infer route of the server', () => {
     const answer = await post('/v2/models/sides/infer', { inputs: [rows([1, 0, 0, 1])] }, { traceparent });
     expect(answer.headers.traceparent).toBe(traceparent);
     expect(logged.at(-1)).toMatchObject({ status: 200, traceparent });
+  });
+
+  it('predicts for people, by version and with the best classes when asked', async () => {
+    const { status, headers, json } = await post('/predict/named/versions/1?top=1', { features: { a: 1, b: 0 } });
+    expect([status, headers['content-type']]).toEqual([200, 'application/json']);
+    expect(json()).toMatchObject({ model: 'named', version: 1, label: 'left', top: [{ label: 'left' }] });
+    expect(records.at(-1)).toMatchObject({ model: 'named', outcome: 'ok', rows: 1, predicted: ['left'] });
+    const wrong = await post('/predict/named', { features: { a: 1 } });
+    expect([wrong.status, wrong.json()]).toEqual([400, { error: 'feature "b" is missing' }]);
+    expect((await post('/predict/nobody', {})).status).toBe(404);
   });
 
   it('leaves every other request alone', async () => {
