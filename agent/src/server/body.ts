@@ -116,6 +116,8 @@ async function inflated(
 }
 
 function collect(request: IncomingMessage, take: (bytes: number) => void): Promise<Buffer | AppError> {
+  // Nothing tells so any more when the caller hung up before.
+  if (request.destroyed) return Promise.resolve(brokenOff(new Error('the caller left')));
   const declared = request.headers['content-length'];
   if (declared !== undefined && Number(declared) > maxBodyBytes) return Promise.resolve(tooLarge(maxBodyBytes));
   const chunks: Buffer[] = [];

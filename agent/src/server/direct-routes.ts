@@ -11,6 +11,7 @@ import { type HeaderOf, infer } from './infer/infer.ts';
 import { predict } from './predict.ts';
 import type { RequestLog } from './request-log.ts';
 import { traceparentOf } from './trace-context.ts';
+import { createTurns, type Turns } from './turns.ts';
 
 export interface DirectRouteDeps extends CallDeps {
   checkToken: TokenCheck;
@@ -19,6 +20,10 @@ export interface DirectRouteDeps extends CallDeps {
 }
 
 type RequestListener = (request: IncomingMessage, response: ServerResponse) => unknown;
+
+const largeRequests = { smallBytes: 64 * 1024, atOnceBytes: 16 * 1024 * 1024, turnMs: 10_000, waitMs: 30_000 };
+/** What a body counts for that does not say its length. */
+const unknownBytes = 1024 * 1024;
 
 interface DirectRoute {
   /** Groups: the model and perhaps the version, percent-encoded. */
@@ -40,9 +45,10 @@ const routes: readonly DirectRoute[] = [
 /** Answers these routes and leaves all others to `next`. */
 export function createDirectRoutes(deps: DirectRouteDeps, next: RequestListener): RequestListener {
   const budget = createBodyBudget(defaultBudgetBytes);
+  const turns = createTurns(largeRequests);
   return (request, response) => {
     const found = request.method === 'POST' ? routeOf(request.url ?? '') : undefined;
-    return found ? answer(deps, { request, response, budget, ...found }) : next(request, response);
+    return found ? answer(deps, { request, response, budget, turns, ...found }) : next(request, response);
   };
 }
 
@@ -71,13 +77,14 @@ interface Exchange {
   request: IncomingMessage;
   response: ServerResponse;
   budget: BodyBudget;
+  turns: Turns;
   route: DirectRoute;
   model: string;
   version: string | undefined;
 }
 
 async function answer(deps: DirectRouteDeps, exchange: Exchange): Promise<void> {
-  const { request, response, route, model, version, budget } = exchange;
+  const { request, response, route, model, version, budget, turns } = exchange;
   const url = request.url ?? '';
   const header: HeaderOf = (name) => headerOf(request, name);
   const traceparent = traceparentOf(header('traceparent'));
@@ -87,6 +94,9 @@ async function answer(deps: DirectRouteDeps, exchange: Exchange): Promise<void> 
   let reply: Reply;
   try {
     deps.checkToken(header('authorization'), url);
+    const turn = turns.take(Number(header('content-length') ?? unknownBytes));
+    // It lasts until the answer is on its way, which takes memory too.
+    if (turn) endWith(response, await turn);
     const body = await readIncoming(request, held.take);
     const asked = { model, version, body, startedMs: deps.nowMs(), caller };
     reply = await route.reply(deps, asked, { header, url });
@@ -104,6 +114,11 @@ async function answer(deps: DirectRouteDeps, exchange: Exchange): Promise<void> 
   if (traceparent !== undefined) response.setHeader('traceparent', traceparent);
   response.writeHead(status, reply.headers);
   response.end(reply.body);
+}
+
+function endWith(response: ServerResponse, end: () => void): void {
+  if (response.destroyed) end();
+  else response.once('close', end);
 }
 
 function headerOf({ headers }: IncomingMessage, name: string): string | undefined {
