@@ -3,7 +3,7 @@ import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Config } from './config.ts';
 import { agentVersion } from './device-facts.ts';
-import { readInflight } from './inference/inflight.ts';
+import { readInflight } from './inference/inflight-report.ts';
 import type { ServingConfigInput } from './ipc.ts';
 
 interface ServingState {

@@ -1,52 +1,13 @@
 // The one error type of both programs. A code says what kind of failure it is; each program maps codes to its own
 // HTTP form in one place.
 import { z } from 'zod';
+import { AppError, type ErrorCode, errorCodes, messageOf } from './app-error.ts';
 
-export const errorCodes = [
-  'invalid_request',
-  'unauthorized',
-  'forbidden',
-  'not_found',
-  'method_not_allowed',
-  'conflict',
-  'payload_too_large',
-  'unsupported_media_type',
-  'model_rejected',
-  'too_many_requests',
-  'unavailable',
-  'timeout',
-  'insufficient_storage',
-  'unsupported',
-  'integrity',
-  'internal',
-] as const;
-export type ErrorCode = (typeof errorCodes)[number];
+export { AppError, type AppErrorOptions, type ErrorCode, errorCodes, messageOf } from './app-error.ts';
 
 /** What is wrong with one field of the input. `field` is a dotted path, for example `manifest.inputs.x.features`. */
 export const FieldError = z.object({ field: z.string(), message: z.string() });
 export type FieldError = z.infer<typeof FieldError>;
-
-export interface AppErrorOptions {
-  cause?: unknown;
-  errors?: FieldError[];
-  /** Seconds after which trying again makes sense. */
-  retryAfterSeconds?: number;
-}
-
-/** An expected failure. The message names what is wrong and what to do about it. */
-export class AppError extends Error {
-  readonly code: ErrorCode;
-  readonly errors: FieldError[];
-  readonly retryAfterSeconds: number | undefined;
-
-  constructor(code: ErrorCode, message: string, options: AppErrorOptions = {}) {
-    super(message, options.cause === undefined ? undefined : { cause: options.cause });
-    this.name = 'AppError';
-    this.code = code;
-    this.errors = options.errors ?? [];
-    this.retryAfterSeconds = options.retryAfterSeconds;
-  }
-}
 
 /** RFC 9457 problem details, as the control plane answers every failed request. */
 export const Problem = z.object({
@@ -98,8 +59,4 @@ function invalid(what: string, errors: FieldError[], code: ErrorCode, cause: unk
   const first = errors[0];
   const detail = first === undefined ? 'is invalid' : `is invalid: ${first.field}: ${first.message}`;
   return new AppError(code, `${what} ${detail}`, { cause, errors });
-}
-
-export function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

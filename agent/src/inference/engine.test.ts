@@ -5,7 +5,7 @@ import { datatypes } from '@edgeloop/shared/tensors';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { ModelFiles } from '../ipc.ts';
 import { createEngine, type Engine } from './engine.ts';
-import { readInflight } from './inflight.ts';
+import { readInflight } from './inflight-report.ts';
 import { encodeOnnx, identityModel, softmaxModel } from './onnx-fixture.ts';
 import { tensorFromJson, tensorToJson } from './tensors.ts';
 

@@ -1,6 +1,7 @@
 // Runs a model's golden samples: proof that it computes on this device what it computed where it was made.
-import { AppError, messageOf } from '@edgeloop/shared/errors';
-import { type GoldenSamples, mismatch } from '@edgeloop/shared/golden';
+import { AppError, messageOf } from '@edgeloop/shared/app-error';
+import type { GoldenSamples } from '@edgeloop/shared/golden';
+import { mismatch } from '@edgeloop/shared/golden-match';
 import type { Session } from './session.ts';
 import { tensorFromJson, tensorToJson } from './tensors.ts';
 

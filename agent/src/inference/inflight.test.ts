@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { sourceExecArgv } from '@edgeloop/shared/bounded-process';
 import { afterAll, describe, expect, it } from 'vitest';
-import { clearInflight, openInflightSlot, readInflight } from './inflight.ts';
+import { clearInflight, openInflightSlot } from './inflight.ts';
+import { readInflight } from './inflight-report.ts';
 
 describe('the journal of what runs', () => {
   const folder = mkdtempSync(join(tmpdir(), 'inflight-'));

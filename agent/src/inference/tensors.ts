@@ -1,5 +1,5 @@
 // Tensors between the JSON form of the Open Inference Protocol and the typed arrays that ONNX Runtime takes.
-import { AppError } from '@edgeloop/shared/errors';
+import { AppError } from '@edgeloop/shared/app-error';
 import { decodeHalf, encodeHalf } from '@edgeloop/shared/float16';
 import type { Datatype, JsonTensor } from '@edgeloop/shared/tensors';
 

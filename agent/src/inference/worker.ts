@@ -1,7 +1,7 @@
 // A worker thread: holds the sessions of one or more models and runs whatever its ring holds, as one call of ONNX
 // Runtime where requests can be joined. Its one task lasts until it is told to stop.
 import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
-import { AppError, messageOf } from '@edgeloop/shared/errors';
+import { AppError, messageOf } from '@edgeloop/shared/app-error';
 import { type BatchRunner, createBatchRunner } from './batch-run.ts';
 import { proveGolden } from './golden-run.ts';
 import { type InflightSlot, openInflightSlot } from './inflight.ts';

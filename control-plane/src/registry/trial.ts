@@ -1,7 +1,8 @@
 // Loads an uploaded model and runs it. Only for a process of its own: a model can end its process or never return.
 import { readFile } from 'node:fs/promises';
 import { AppError, messageOf } from '@edgeloop/shared/errors';
-import { type GoldenSamples, mismatch } from '@edgeloop/shared/golden';
+import type { GoldenSamples } from '@edgeloop/shared/golden';
+import { mismatch } from '@edgeloop/shared/golden-match';
 import type { ModelSignature, TensorSpec } from '@edgeloop/shared/tensors';
 import { InferenceSession, type Tensor } from 'onnxruntime-node';
 import { readModelHeader } from '../onnx/header.ts';
