@@ -25,6 +25,8 @@ const Prediction = z.object({
   label: z.string(),
 });
 
+const labelAttempts = 5;
+
 export interface TrafficOptions {
   agents: string[];
   model: string;
@@ -84,7 +86,7 @@ export function createTraffic({ agents, model, rate, labelDelayMs, signal }: Tra
         if (answer.label === sample.label) each.correct++;
         each.versions.set(answer.version, (each.versions.get(answer.version) ?? 0) + 1);
       });
-      if (withLabel) later(() => giveLabel(agent, answer.id, sample.label));
+      if (withLabel) later(() => giveLabel(agent, answer.id, sample.label, signal));
     } catch (error) {
       failed(error);
     }
@@ -155,19 +157,34 @@ async function predict(agent: string, model: string, features: Float32Array): Pr
   return Prediction.parse(await post(`${agent}/predict/${model}`, { features: Array.from(features) }));
 }
 
-async function giveLabel(agent: string, id: string, label: string): Promise<void> {
-  await post(`${agent}/feedback/${id}`, { label });
+/** A truth can wait: on a busy machine the agent asks for that, and to give the same one again changes nothing. */
+async function giveLabel(agent: string, id: string, label: string, signal: AbortSignal): Promise<void> {
+  for (let attempt = 1; ; attempt++) {
+    const response = await send(`${agent}/feedback/${id}`, { label });
+    const answer = await response.text();
+    if (response.ok) return;
+    if (response.status !== 503 || attempt === labelAttempts) throw failure(response, answer);
+    await pause(Number(response.headers.get('retry-after') ?? 1) * 1000, signal);
+  }
 }
 
 async function post(url: string, body: unknown): Promise<unknown> {
-  const response = await fetch(url, {
+  const response = await send(url, body);
+  const text = await response.text();
+  if (!response.ok) throw failure(response, text);
+  return text === '' ? undefined : JSON.parse(text);
+}
+
+function send(url: string, body: unknown): Promise<Response> {
+  return fetch(url, {
     method: 'POST',
     headers: { 'content-type': 'application/json' },
     body: JSON.stringify(body),
   });
-  const text = await response.text();
-  if (!response.ok) throw new Error(`${response.status} ${text.slice(0, 200)}`);
-  return text === '' ? undefined : JSON.parse(text);
+}
+
+function failure({ status }: Response, text: string): Error {
+  return new Error(`${status} ${text.slice(0, 200)}`);
 }
 
 /** Share of right answers, 0 to 1. */
