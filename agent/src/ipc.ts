@@ -39,6 +39,25 @@ export const KnownModel = z.object({
 });
 export type KnownModel = z.infer<typeof KnownModel>;
 
+/** What a load request says instead of the manifest; the rest of it stays. */
+export const ManifestOverride = z
+  .object({
+    maxBatch: z.number().int().min(1).max(1024),
+    maxDelayMs: z.number().min(0).max(1000),
+    instances: z.number().int().min(1).max(64),
+    versions: Manifest.shape.versions,
+  })
+  .partial();
+export type ManifestOverride = z.infer<typeof ManifestOverride>;
+
+/** How a caller wants a model to be loaded until it is loaded otherwise. */
+export const LoadOverride = z.object({
+  manifest: ManifestOverride,
+  /** A folder of models that holds it, in the place of the server's own. */
+  root: z.string().optional(),
+});
+export type LoadOverride = z.infer<typeof LoadOverride>;
+
 export const ToServing = z.discriminatedUnion('kind', [
   /** Load in fresh worker threads, run the golden samples, and keep it warm beside what answers now. */
   z.object({ kind: z.literal('load'), requestId: RequestId, model: ModelFiles }),
@@ -100,6 +119,7 @@ export const ToSupervisor = z.discriminatedUnion('kind', [
     requestId: RequestId,
     action: z.enum(['load', 'unload']),
     name: ModelName,
+    override: LoadOverride.optional(),
   }),
   /** Every second. */
   z.object({ kind: z.literal('counts'), models: z.array(ServingCounts) }),
@@ -120,6 +140,8 @@ export const ServingConfig = z.object({
   inflightPath: z.string().optional(),
   /** Whether answers are journalled. A server on its own has nobody who reads a journal, and must not hold one in memory. */
   journalled: z.boolean().default(true),
+  /** Where models are put that come with a load request; unset where they come from the fleet alone. */
+  overridesDir: z.string().optional(),
   /** If set, local callers must send it as a bearer token. */
   token: z.string().min(1).optional(),
   logLevel: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']).default('info'),

@@ -65,7 +65,12 @@ async function serve({ folder, config, scratch, database, log }: Parts, signal: 
   const proofs = createProofs(database);
   const serving = createServingProcess({
     marker: folder,
-    ...servingEnvironment(config, { deviceId: config.deviceId, stateDir: scratch, journalled: false }),
+    ...servingEnvironment(config, {
+      deviceId: config.deviceId,
+      stateDir: scratch,
+      journalled: false,
+      overridesDir: join(scratch, 'overrides'),
+    }),
     callTimeoutMs: Math.max(2 * config.prove.timeoutMs, 30_000),
     silenceMs: config.silenceMs,
     maxRssBytes: config.maxRssBytes,
@@ -77,7 +82,7 @@ async function serve({ folder, config, scratch, database, log }: Parts, signal: 
     onFeedback: async () => {
       throw new AppError('unsupported', 'feedback needs a control plane; this server was started with "serve"');
     },
-    onRepository: (action, name) => models.control(action, name),
+    onRepository: (action, name, override) => models.control(action, name, override),
   });
   const rounds = createRounds(() => models.look(), log);
   const models = createFolderModels({

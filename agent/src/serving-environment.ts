@@ -12,10 +12,12 @@ interface ServingState {
   stateDir: string;
   /** Whether answers are journalled for telemetry. */
   journalled: boolean;
+  /** Where models are put that come with a load request; unset where they come from the fleet alone. */
+  overridesDir?: string;
 }
 
 /** Environment of the serving process, and what it noted as running. */
-export function servingEnvironment(config: Config, { deviceId, stateDir, journalled }: ServingState) {
+export function servingEnvironment(config: Config, { deviceId, stateDir, journalled, overridesDir }: ServingState) {
   const { serverName, threads, providers, token, logLevel } = config;
   const inflightPath = join(stateDir, 'inflight');
   const serving: ServingConfigInput = {
@@ -28,6 +30,7 @@ export function servingEnvironment(config: Config, { deviceId, stateDir, journal
     logLevel,
     inflightPath,
     journalled,
+    overridesDir,
   };
   const env: NodeJS.ProcessEnv = {
     ...process.env,

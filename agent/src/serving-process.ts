@@ -10,7 +10,14 @@ import { AppError, messageOf } from '@edgeloop/shared/errors';
 import type { Logger } from 'pino';
 import { backoffMs, pause } from './backoff.ts';
 import { writeDurably } from './durable-files.ts';
-import { type KnownModel, type ModelFiles, type ServingCounts, type ToServing, ToSupervisor } from './ipc.ts';
+import {
+  type KnownModel,
+  type LoadOverride,
+  type ModelFiles,
+  type ServingCounts,
+  type ToServing,
+  ToSupervisor,
+} from './ipc.ts';
 import { createServingCalls, ServingGone } from './serving-calls.ts';
 import { type ServingWatch, watchServing } from './serving-watch.ts';
 import { createWaitingCallers } from './waiting-callers.ts';
@@ -52,7 +59,7 @@ export interface ServingProcessOptions {
   /** @throws AppError that the caller is told */
   onFeedback(inferenceId: string, label: string): Promise<void>;
   /** A caller of the port asks for a model to be loaded or unloaded. @throws AppError that the caller is told */
-  onRepository(action: 'load' | 'unload', name: string): Promise<void>;
+  onRepository(action: 'load' | 'unload', name: string, override?: LoadOverride): Promise<void>;
 }
 
 export interface ServingProcess {
@@ -162,7 +169,7 @@ export function createServingProcess(options: ServingProcessOptions): ServingPro
         void answerFeedback(said.requestId, said.inferenceId, said.label);
         break;
       case 'repository':
-        void answerRepository(said.requestId, said.action, said.name);
+        void answerRepository(said.requestId, options.onRepository(said.action, said.name, said.override));
     }
   }
 
@@ -171,8 +178,8 @@ export function createServingProcess(options: ServingProcessOptions): ServingPro
     send({ kind: 'feedback_result', requestId, ...(error === undefined ? {} : { error }) });
   }
 
-  async function answerRepository(requestId: number, action: 'load' | 'unload', name: string): Promise<void> {
-    const error = await errorOf(options.onRepository(action, name), log);
+  async function answerRepository(requestId: number, change: Promise<void>): Promise<void> {
+    const error = await errorOf(change, log);
     send({ kind: 'repository_result', requestId, ...(error === undefined ? {} : { error }) });
   }
 

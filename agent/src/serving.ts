@@ -65,6 +65,7 @@ function compose(config: ServingConfig): Serving {
     metrics,
     feedback,
     repository,
+    overridesDir: config.overridesDir,
     nowMs,
     isReady: () => ready && allActive(engine),
     agentVersion: config.agentVersion,

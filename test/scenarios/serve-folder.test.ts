@@ -141,3 +141,36 @@ test('isolation that is not there is refused with the reason', async () => {
     { name: 'sum', state: 'UNAVAILABLE', reason: expect.stringMatching(/not supported/) },
   ]);
 });
+
+test('a load request brings its own configuration and files, until the next one', async () => {
+  await write(1);
+  await write(2);
+  await serve();
+  await answers('2');
+  const load = async (parameters: Record<string, unknown>, model = 'sum') => {
+    const body = JSON.stringify({ parameters });
+    const answer = await fetch(`${server.url}/v2/repository/models/${model}/load`, { method: 'POST', body });
+    return { status: answer.status, text: await answer.text() };
+  };
+  const maxBatch = async () => {
+    const Config = z.object({ max_batch_size: z.number() });
+    return Config.parse(await (await fetch(`${server.url}/v2/models/sum/config`)).json()).max_batch_size;
+  };
+  expect(await load({ config: '{"max_batch_size":"3"}' })).toEqual({ status: 200, text: '' });
+  expect([await maxBatch(), (await infer()).version]).toEqual([3, '2']);
+
+  const bytes = Buffer.from(sumClassifier({ weight: 7 })).toString('base64');
+  expect((await load({ config: '{}', 'file:9/model.onnx': bytes })).status).toBe(200);
+  expect((await infer()).version).toBe('9');
+
+  // What does not hold changes nothing.
+  const broken = Buffer.from('no model').toString('base64');
+  const refused = await load({ config: '{}', 'file:4/model.onnx': broken });
+  expect(refused).toMatchObject({ status: 422, text: expect.stringMatching(/failed to load \\"sum\\": version 4/) });
+  expect((await load({ config: '{]' })).text).toMatch(/failed to load \\"sum\\": config is not valid JSON/);
+  expect((await load({ config: '{}' }, 'nobody')).status).toBe(404);
+  expect((await infer()).version).toBe('9');
+
+  expect((await load({})).status).toBe(200);
+  expect([await maxBatch(), (await infer()).version]).toEqual([32, '2']);
+});

@@ -32,7 +32,8 @@ export async function scanFolder(folder: string): Promise<FoundModel[]> {
   return found.filter((model) => model !== undefined);
 }
 
-async function findModel(folder: string, name: string): Promise<FoundModel | undefined> {
+/** One model of a folder; undefined when it holds none of this name. */
+export async function findModel(folder: string, name: string): Promise<FoundModel | undefined> {
   if (!ModelName.safeParse(name).success) return undefined;
   const entries = await readdir(join(folder, name)).catch(() => []);
   const numbers = entries.filter((entry) => /^[1-9]\d{0,8}$/.test(entry)).map(Number);

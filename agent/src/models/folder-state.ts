@@ -31,8 +31,8 @@ export function newFolderModel(): FolderModel {
   return { policy: undefined, error: undefined, versions: new Map(), unloaded: false };
 }
 
-/** Takes down what was found; false when something still has to settle. On the first look everything counts. */
-export function note(model: FolderModel, { policy, error, versions }: FoundModel, isFirst: boolean): boolean {
+/** Takes down what was found; false when something still has to settle. `atOnce`: it is not being written, whatever it looked like. */
+export function note(model: FolderModel, { policy, error, versions }: FoundModel, atOnce: boolean): boolean {
   model.error = error;
   if (error === undefined) model.policy = policy;
   const present = new Set(versions.map(({ version }) => version));
@@ -41,13 +41,13 @@ export function note(model: FolderModel, { policy, error, versions }: FoundModel
   for (const { version, stamp } of versions) {
     const known = model.versions.get(version);
     if (known === undefined) {
-      const fresh = { seen: stamp, settled: isFirst, tried: undefined, files: undefined, problem: undefined };
+      const fresh = { seen: stamp, settled: atOnce, tried: undefined, files: undefined, problem: undefined };
       model.versions.set(version, fresh);
     } else {
-      known.settled = known.seen === stamp;
+      known.settled = atOnce || known.seen === stamp;
       known.seen = stamp;
     }
-    settled &&= known?.settled ?? isFirst;
+    settled &&= known?.settled ?? atOnce;
   }
   return settled;
 }

@@ -4,11 +4,12 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { AppError, messageOf } from '@edgeloop/shared/errors';
 import type { Logger } from 'pino';
-import type { KnownModel, ModelFiles, ServingCounts } from '../ipc.ts';
+import type { KnownModel, LoadOverride, ModelFiles, ServingCounts } from '../ipc.ts';
 import { ServingGone } from '../serving-calls.ts';
 import type { Death, ServingProcess } from '../serving-process.ts';
 import { createFolderHeld } from './folder-held.ts';
-import { type FoundModel, readVersion, scanFolder } from './folder-scan.ts';
+import { createOverriddenFolder } from './folder-overrides.ts';
+import { type FoundModel, wantedVersions } from './folder-scan.ts';
 import { type FolderModel, knownOf, newFolderModel, note, plannedVersions, versionToPrepare } from './folder-state.ts';
 import type { Accused, Quarantine } from './quarantine.ts';
 import type { Failure } from './reconcile.ts';
@@ -35,8 +36,8 @@ export interface FolderModels {
   settled(): Promise<void>;
   servingDied(death: Death): void;
   update(counts: readonly ServingCounts[]): void;
-  /** @throws AppError `not_found`, or why the model cannot be served */
-  control(action: 'load' | 'unload', name: string): Promise<void>;
+  /** @throws AppError `not_found`, or why the model cannot be served; what served before goes on then */
+  control(action: 'load' | 'unload', name: string, override?: LoadOverride): Promise<void>;
 }
 
 /** Proofs and loads beside each other. */
@@ -46,6 +47,9 @@ export function createFolderModels(options: FolderModelsOptions): FolderModels {
   const { folder, serving, quarantine, log } = options;
   const models = new Map<string, FolderModel>();
   const held = createFolderHeld(serving, log);
+  const source = createOverriddenFolder(folder);
+  /** Somebody asked for these, so nobody is writing them. */
+  const asked = new Set<string>();
   const answered = new Map<string, number>();
   let suspected = new Set<string>();
   let first: Promise<void> | undefined;
@@ -65,11 +69,12 @@ export function createFolderModels(options: FolderModelsOptions): FolderModels {
 
   async function lookNow(): Promise<void> {
     const isFirst = !looked;
-    const found = await scanFolder(folder);
+    const found = await source.scan();
     looked = true;
     if (isFirst && found.length === 0)
       log.warn({ folder }, `holds no model yet; put one at ${join(folder, 'NAME', '1', 'model.onnx')}`);
-    for (const each of found) noteModel(each, isFirst);
+    for (const each of found) noteModel(each, isFirst || asked.has(each.name));
+    asked.clear();
     for (const name of models.keys()) if (!found.some((each) => each.name === name)) models.delete(name);
     tellKnown();
     const names = [...new Set([...models.keys(), ...held.names()])];
@@ -77,11 +82,11 @@ export function createFolderModels(options: FolderModelsOptions): FolderModels {
     tellKnown();
   }
 
-  function noteModel(found: FoundModel, isFirst: boolean): void {
+  function noteModel(found: FoundModel, atOnce: boolean): void {
     const model = models.get(found.name) ?? newFolderModel();
     models.set(found.name, model);
     const before = model.error?.message;
-    if (!note(model, found, isFirst)) options.lookSoon();
+    if (!note(model, found, atOnce)) options.lookSoon();
     if (model.error !== undefined && model.error.message !== before)
       log.error({ model: found.name, reason: model.error.message }, 'cannot be served as its folder says');
   }
@@ -108,8 +113,8 @@ export function createFolderModels(options: FolderModelsOptions): FolderModels {
     known.tried = known.seen;
     known.problem = undefined;
     try {
-      const files = await readVersion(folder, name, version);
-      const problem = quarantine.reasonFor(files.digest ?? '', '') ?? (await options.prove(files));
+      const files = await source.read(name, version);
+      const problem = await problemOf(files);
       if (problem !== undefined) return refuse(name, version, problem);
       known.files = await options.tuned(files, held.versionsOf(name).length > 0);
     } catch (error) {
@@ -117,6 +122,27 @@ export function createFolderModels(options: FolderModelsOptions): FolderModels {
       if (!(error instanceof AppError)) options.lookSoon();
       refuse(name, version, failureOf(error));
     }
+  }
+
+  async function problemOf(files: ModelFiles): Promise<Failure | undefined> {
+    return quarantine.reasonFor(files.digest ?? '', '') ?? (await options.prove(files));
+  }
+
+  /** Before anything is changed, so that what serves goes on when it does not hold. */
+  async function proveOverride(name: string, override: LoadOverride): Promise<void> {
+    const found = await source.find(name, override);
+    if (found === undefined) throw unknown('load', name);
+    const present = found.versions.map(({ version }) => version);
+    const wanted = wantedVersions(found.policy, present);
+    if (wanted.length === 0) throw rejected(name, `its version policy leaves out all of ${present.join(', ')}`);
+    for (const version of wanted) {
+      const problem = await problemOf(await source.read(name, version, override));
+      if (problem !== undefined) throw rejected(name, `version ${version}: ${problem.message}`);
+    }
+  }
+
+  function unknown(action: string, name: string): AppError {
+    return new AppError('not_found', `failed to ${action} "${name}": unknown model, ${folder} holds none of this name`);
   }
 
   /** Whether the serving process does what is wanted, or is not there to do it. */
@@ -182,27 +208,34 @@ export function createFolderModels(options: FolderModelsOptions): FolderModels {
     update(counts) {
       for (const { name, version, succeeded } of counts) answered.set(`${name}@${version}`, succeeded);
     },
-    async control(action, name) {
+    async control(action, name, override) {
+      if (override !== undefined) await proveOverride(name, override);
+      source.set(name, override);
+      asked.add(name);
       const model = models.get(name);
       if (model !== undefined) model.unloaded = action === 'unload';
       // A person asks: what failed before is tried once more.
       if (action === 'load') for (const known of model?.versions.values() ?? []) known.tried = undefined;
       await look();
       const now = models.get(name);
-      if (now === undefined)
-        throw new AppError(
-          'not_found',
-          `failed to ${action} "${name}": unknown model, ${folder} holds none of this name`,
-        );
+      await source.tidy();
+      if (now === undefined) throw unknown(action, name);
       now.unloaded = action === 'unload';
       if (action === 'unload' || held.versionsOf(name).length > 0) return;
       const problem = now.error ?? [...now.versions.values()].at(-1)?.problem;
-      throw new AppError(
-        'model_rejected',
-        `model "${name}" cannot be loaded: ${problem?.message ?? 'it was not proven'}`,
-      );
+      if (override !== undefined) {
+        // It held when it was proven, and yet cannot be served: back to what the folder says.
+        source.set(name, undefined);
+        asked.add(name);
+        await look();
+      }
+      throw rejected(name, problem?.message ?? 'it was not proven');
     },
   };
+}
+
+function rejected(name: string, reason: string): AppError {
+  return new AppError('model_rejected', `failed to load "${name}": ${reason}`);
 }
 
 async function inLanes(names: readonly string[], work: (name: string) => Promise<void>): Promise<void> {

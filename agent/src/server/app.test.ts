@@ -65,6 +65,7 @@ describe('the local HTTP', () => {
       metrics,
       feedback,
       repository,
+      overridesDir: undefined,
       notLoaded: () => [{ name: 'gone', version: 7, state: 'UNAVAILABLE', reason: 'unloaded' }],
       log: () => undefined,
       logLevel: 'info',

@@ -11,7 +11,7 @@ import { handleConfig, handleModel, handleModelReady } from './models.ts';
 import { handlePage, pagePaths } from './page/page.ts';
 import { handleDescription, handleModels } from './predict/describe.ts';
 import { handlePredict } from './predict.ts';
-import { handleChange, handleIndex, type RepositoryChannel, type RepositoryIndex } from './repository.ts';
+import { handleIndex, handleLoad, handleUnload, type RepositoryChannel, type RepositoryIndex } from './repository.ts';
 import type { RequestLog } from './request-log.ts';
 import { handleLogging, handleTrace } from './settings.ts';
 import { handleStats } from './statistics.ts';
@@ -21,6 +21,8 @@ export interface AppDeps extends CallDeps, RepositoryIndex {
   metrics: ServingMetrics;
   feedback: FeedbackChannel;
   repository: RepositoryChannel;
+  /** Where models are put that come with a load request; undefined when none may. */
+  overridesDir: string | undefined;
   /** Everything that was active before is active again. */
   isReady(): boolean;
   agentVersion: string;
@@ -119,8 +121,8 @@ function protocol(deps: AppDeps): Route[] {
     ['GET', '/v2/models/stats', (c) => handleStats(c, deps)],
     ...ofModel(deps),
     ['POST', '/v2/repository/index', (c) => handleIndex(c, deps)],
-    ['POST', '/v2/repository/models/:model/load', (c) => handleChange(c, 'load', repository)],
-    ['POST', '/v2/repository/models/:model/unload', (c) => handleChange(c, 'unload', repository)],
+    ['POST', '/v2/repository/models/:model/load', (c) => handleLoad(c, repository, deps.overridesDir)],
+    ['POST', '/v2/repository/models/:model/unload', (c) => handleUnload(c, repository)],
     ['GET', '/v2/trace/setting', trace],
     ['POST', '/v2/trace/setting', trace],
     ['GET', '/v2/models/:model/trace/setting', trace],

@@ -43,7 +43,7 @@ function configOf(name: string, version: number, { signature, files, runtime }: 
     backend: 'onnxruntime',
     version_policy: { specific: { versions: [version] } },
     // Triton's clients read from this whether the first dimension is a batch.
-    max_batch_size: batched ? (files.tuning?.maxBatch ?? files.manifest.batching.maxBatch) : 0,
+    max_batch_size: batched ? files.manifest.batching.maxBatch : 0,
     input: signature.inputs.map((spec) => tensorConfig(spec, batched)),
     output: signature.outputs.map((spec) => ({
       ...tensorConfig(spec, batched),

@@ -1,18 +1,20 @@
 // The model repository extension: which versions there are, and callers' wish to load or unload a model. The supervisor
 // owns the store, so it decides.
+import { rm } from 'node:fs/promises';
 import { AppError, parseJson } from '@edgeloop/shared/errors';
 import { ModelName } from '@edgeloop/shared/identifiers';
 import type { Context } from 'hono';
 import { z } from 'zod';
 import type { Engine } from '../inference/engine.ts';
-import type { KnownModel, ToServing, ToSupervisor } from '../ipc.ts';
+import type { KnownModel, LoadOverride, ToServing, ToSupervisor } from '../ipc.ts';
 import { readBody } from './body.ts';
+import { readOverride } from './load-override.ts';
 
 export type RepositoryAction = 'load' | 'unload';
 
 export interface RepositoryChannel {
   /** Resolves when the supervisor has done it; throws what it says, or `unavailable` when it says nothing. */
-  change(action: RepositoryAction, name: string): Promise<void>;
+  change(action: RepositoryAction, name: string, override?: LoadOverride): Promise<void>;
   /** The supervisor's answer. */
   settle(result: Extract<ToServing, { kind: 'repository_result' }>): void;
 }
@@ -30,7 +32,7 @@ export function createRepositoryChannel(
   const waiting = new Map<number, { resolve(): void; reject(error: Error): void }>();
   let nextRequestId = 1;
   return {
-    change(action, name) {
+    change(action, name, override) {
       if (waiting.size >= maxWaiting) return Promise.reject(noAnswer());
       const requestId = nextRequestId++;
       return new Promise<void>((resolve, reject) => {
@@ -42,7 +44,7 @@ export function createRepositoryChannel(
           end();
         };
         waiting.set(requestId, { resolve: () => settled(resolve), reject: (error) => settled(() => reject(error)) });
-        send({ kind: 'repository', requestId, action, name });
+        send({ kind: 'repository', requestId, action, name, ...(override === undefined ? {} : { override }) });
       });
     },
     settle({ requestId, error }) {
@@ -77,20 +79,47 @@ export async function handleIndex(c: Context, { engine, notLoaded }: RepositoryI
 const ChangeRequest = z.object({ parameters: z.record(z.string(), z.unknown()).nullish() });
 
 /** 200 with an empty body once it is done. */
-export async function handleChange(
+export async function handleUnload(c: Context, channel: RepositoryChannel): Promise<Response> {
+  await channel.change('unload', nameOf(c));
+  return c.body(null, 200);
+}
+
+/**
+ * The same. The request may bring a configuration and files of its own, which hold until the model is loaded or unloaded
+ * again; `overridesDir` is where they are put.
+ */
+export async function handleLoad(
   c: Context,
-  action: RepositoryAction,
   channel: RepositoryChannel,
+  overridesDir: string | undefined,
 ): Promise<Response> {
-  const body = await readBody(c.req);
-  const { parameters } = body.trim() === '' ? {} : parseJson(ChangeRequest, body, 'request');
-  const given = Object.keys(parameters ?? {}).find((name) => name === 'config' || name.startsWith('file:'));
-  if (given !== undefined) {
-    const message = `parameter "${given}" is not supported: models come from the fleet or the model folder, not with the request`;
-    throw new AppError('unsupported', message);
+  const name = nameOf(c);
+  const override = await overrideOf(c, name, overridesDir);
+  try {
+    await channel.change('load', name, override);
+  } catch (error) {
+    if (override?.root !== undefined) await rm(override.root, { recursive: true, force: true });
+    throw error;
   }
+  return c.body(null, 200);
+}
+
+async function overrideOf(c: Context, model: string, dir: string | undefined): Promise<LoadOverride | undefined> {
+  try {
+    const body = await readBody(c.req);
+    const { parameters } = body.trim() === '' ? {} : parseJson(ChangeRequest, body, 'request');
+    if (dir !== undefined) return await readOverride(parameters ?? {}, { model, dir });
+    const given = Object.keys(parameters ?? {}).find((name) => name === 'config' || name.startsWith('file:'));
+    if (given === undefined) return undefined;
+    throw new AppError('unsupported', `"${given}" is not taken: the models of this agent come from its control plane`);
+  } catch (cause) {
+    if (!(cause instanceof AppError)) throw cause;
+    throw new AppError(cause.code, `failed to load "${model}": ${cause.message}`, { cause });
+  }
+}
+
+function nameOf(c: Context): string {
   const name = ModelName.safeParse(c.req.param('model'));
   if (!name.success) throw new AppError('not_found', `Request for unknown model: "${c.req.param('model')}"`);
-  await channel.change(action, name.data);
-  return c.body(null, 200);
+  return name.data;
 }
