@@ -75,7 +75,9 @@ const list: Example[] = [
   { name: 'model control', script: join(examples, 'simple_http_model_control.py') },
 ];
 
-const server = await startServing(join(folder.path, 'models'), { env: { EDGELOOP_LOG_LEVEL: 'warn' } });
+// An example compares the server's name.
+const env = { EDGELOOP_LOG_LEVEL: 'warn', EDGELOOP_SERVER_NAME: 'triton' };
+const server = await startServing(join(folder.path, 'models'), { env });
 let failed = 0;
 try {
   for (const example of list) {
