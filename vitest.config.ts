@@ -12,8 +12,8 @@ export default defineConfig({
     // Children and worker threads run the sources too.
     env: { ORT_DISABLE_TELEMETRY: '1' },
     reporters: ['default', new SkippedReporter()],
-    testTimeout: 30_000,
-    hookTimeout: 60_000,
+    testTimeout: 90_000,
+    hookTimeout: 120_000,
     maxWorkers: 2,
   },
 });

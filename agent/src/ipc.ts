@@ -113,6 +113,8 @@ export const ToSupervisor = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('feedback'), requestId: RequestId, inferenceId: z.string(), label: z.string() }),
   /** A run does not return within its bound: only killing this process ends it. */
   z.object({ kind: z.literal('stuck'), name: ModelName, version: ModelVersion }),
+  /** The own process of a model died (`isolation: process`); nothing else was lost. */
+  z.object({ kind: z.literal('model_died'), name: ModelName, version: ModelVersion, detail: z.string() }),
   /** A caller asks to load or unload a model; the supervisor owns the store. Answered when it is done. */
   z.object({
     kind: z.literal('repository'),
@@ -140,6 +142,8 @@ export const ServingConfig = z.object({
   inflightPath: z.string().optional(),
   /** Whether answers are journalled. A server on its own has nobody who reads a journal, and must not hold one in memory. */
   journalled: z.boolean().default(true),
+  /** Bound of the resident set of a model's own process. */
+  maxRssBytes: z.number().min(1).optional(),
   /** Where models are put that come with a load request; unset where they come from the fleet alone. */
   overridesDir: z.string().optional(),
   /** If set, local callers must send it as a bearer token. */

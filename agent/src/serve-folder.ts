@@ -78,6 +78,7 @@ async function serve({ folder, config, scratch, database, log }: Parts, signal: 
     restore: () => models.restore(),
     settled: () => models.settled(),
     onDied: async (death) => models.servingDied(death),
+    onModelDied: (suspect, detail) => models.modelDied(suspect, detail),
     onCounts: (counts) => models.update(counts),
     onFeedback: async () => {
       throw new AppError('unsupported', 'feedback needs a control plane; this server was started with "serve"');

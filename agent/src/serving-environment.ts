@@ -18,7 +18,7 @@ interface ServingState {
 
 /** Environment of the serving process, and what it noted as running. */
 export function servingEnvironment(config: Config, { deviceId, stateDir, journalled, overridesDir }: ServingState) {
-  const { serverName, threads, providers, token, logLevel } = config;
+  const { serverName, threads, providers, maxRssBytes, token, logLevel } = config;
   const inflightPath = join(stateDir, 'inflight');
   const serving: ServingConfigInput = {
     deviceId,
@@ -26,6 +26,7 @@ export function servingEnvironment(config: Config, { deviceId, stateDir, journal
     serverName,
     threads,
     providers,
+    maxRssBytes,
     token,
     logLevel,
     inflightPath,

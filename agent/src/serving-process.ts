@@ -53,6 +53,8 @@ export interface ServingProcessOptions {
   restore(): Promise<void>;
   /** Callers are let in before this resolves, but told that the server is not ready. */
   settled(): Promise<void>;
+  /** The own process of a model died; everything else goes on. */
+  onModelDied(suspect: Suspect, detail: string): void;
   /** Nothing is asked of the next process before this ends. */
   onDied(death: Death): Promise<void>;
   onCounts(counts: ServingCounts[]): void;
@@ -165,6 +167,9 @@ export function createServingProcess(options: ServingProcessOptions): ServingPro
         kill({ detail: `a run of model "${name}" version ${version} did not return`, suspects: [{ name, version }] });
         break;
       }
+      case 'model_died':
+        options.onModelDied({ name: said.name, version: said.version }, said.detail);
+        break;
       case 'feedback':
         void answerFeedback(said.requestId, said.inferenceId, said.label);
         break;

@@ -44,7 +44,9 @@ function compose(config: ServingConfig): Serving {
     threads: config.threads,
     providers: config.providers,
     inflightPath: config.inflightPath,
+    maxRssBytes: config.maxRssBytes,
     onStuck: (model) => send({ kind: 'stuck', ...model }),
+    onModelDied: (model, error) => send({ kind: 'model_died', ...model, detail: error.message }),
     onCrash: (model, error) => log.error({ ...model, err: error }, 'a worker thread died'),
   });
   const journal = createRecordWriter({

@@ -98,6 +98,7 @@ function compose(config: Config, log: Logger, database: ReturnType<typeof openDa
       activation.servingDied(death);
       await telemetry.recover();
     },
+    onModelDied: (suspect, detail) => activation.modelDied(suspect, detail),
     onCounts: (counts) => activation.update(counts),
     onFeedback: telemetry.feedback,
     async onRepository() {

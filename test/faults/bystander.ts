@@ -7,6 +7,8 @@ export interface Bystander {
   answers(count: number): Promise<void>;
   /** Longest time between two answers so far, the present wait included. */
   longestGapMs(): number;
+  /** Requests without an answer or with another one than 200 so far. */
+  failures(): number;
   stop(): Promise<void>;
 }
 
@@ -18,11 +20,12 @@ export function startBystander(url: string): Bystander {
   let answered = 0;
   let lastMs = performance.now();
   let longestMs = 0;
+  let failures = 0;
   let going = true;
   const one = async (): Promise<void> => {
     const { statusCode, body: text } = await request(url, { method: 'POST', body, reset: true, headersTimeout: 5000 });
     await text.dump();
-    if (statusCode !== 200) return;
+    if (statusCode !== 200) throw new Error(`status ${statusCode}`);
     const nowMs = performance.now();
     longestMs = Math.max(longestMs, nowMs - lastMs);
     lastMs = nowMs;
@@ -31,7 +34,9 @@ export function startBystander(url: string): Bystander {
   const asking = (async () => {
     while (going) {
       // A reset connection is no answer; the gap grows until the next one.
-      await one().catch(() => undefined);
+      await one().catch(() => {
+        failures++;
+      });
       await new Promise((resolve) => setTimeout(resolve, everyMs));
     }
   })();
@@ -43,6 +48,7 @@ export function startBystander(url: string): Bystander {
         context: () => `longest gap ${Math.round(longestMs)} ms`,
       });
     },
+    failures: () => failures,
     longestGapMs: () => Math.max(longestMs, performance.now() - lastMs),
     async stop() {
       going = false;

@@ -174,3 +174,49 @@ test.each(['../../secret', '/etc/hostname'])('external data at %s is not read', 
   expect((await ask('a-thief', inputs)).status).toBeGreaterThanOrEqual(400);
   await expectOthersServed();
 });
+
+const isolated = { isolation: 'process', maxRunMs: 1000 };
+
+test('in a process of its own, a model that kills it fails only its own requests, and is quarantined', {
+  timeout: 60_000,
+}, async () => {
+  await writeModel(folder.path, 'killer', hostile.harmless(), { version: 1, manifest: isolated });
+  await writeModel(folder.path, 'killer', hostile.processKiller(), { version: 2 });
+  await serve();
+  await loaded('killer');
+  const begun = bystander.failures();
+  const answer = await post(`${server.url}/v2/models/killer/infer`, JSON.stringify({ inputs: tame() }));
+  expect([answer.status, outputsOf(answer).length]).toEqual([200, 1]);
+  const died = await ask('killer', deadly());
+  expect([died.status, died.body?.toString()]).toEqual([500, expect.stringMatching(/process died/)]);
+  await until('the last good version', async () => {
+    const { status, body } = await ask('killer', deadly());
+    return (status === 200 && body?.toString('utf8').includes('"model_version":"1"')) || undefined;
+  });
+  await expectOthersServed();
+  expect(bystander.failures()).toBe(begun);
+});
+
+test.each([
+  ['never returns', () => hostile.endlessLoop(), scalar('x', 'FP32', 0), scalar('x', 'FP32', 1)],
+  ['takes 6 GB', () => hostile.memoryBomb(), scalar('size', 'INT64', 1), scalar('size', 'INT64', 1_500_000_000)],
+])(
+  'in a process of its own, a run that %s is ended with it, and the next one is answered',
+  {
+    timeout: 60_000,
+  },
+  async (_, bytes, harmless, harmful) => {
+    await writeModel(folder.path, 'bad', bytes(), { manifest: isolated });
+    await serve({ EDGELOOP_MEMORY_MB: '1024' });
+    await loaded('bad');
+    const begun = bystander.failures();
+    expect((await ask('bad', [harmless])).status).toBe(200);
+    expect((await ask('bad', [harmful])).status).toBe(500);
+    await until(
+      'an answer of the next process',
+      async () => (await ask('bad', [harmless])).status === 200 || undefined,
+    );
+    await expectOthersServed();
+    expect(bystander.failures()).toBe(begun);
+  },
+);

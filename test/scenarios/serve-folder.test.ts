@@ -7,7 +7,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest';
 import { z } from 'zod';
 import { manifest, sumClassifier } from '../support/models.ts';
 import { temporaryFolder } from '../support/programs.ts';
-import { type FolderServer, startServing, writeModel } from '../support/serving.ts';
+import { type FolderServer, processTree, startServing, writeModel } from '../support/serving.ts';
 import { until } from '../support/until.ts';
 
 const Index = z.array(z.object({ name: z.string(), version: z.string(), state: z.string(), reason: z.string() }));
@@ -134,13 +134,33 @@ test('a Unix socket answers beside the port, to those who know the token', async
   expect(await get('guess')).toBe(401);
 });
 
-test('isolation that is not there is refused with the reason', async () => {
+test('a model in a process of its own answers as any other, and ends with a server that is killed', async () => {
   await write(1, 1, { ...manifest, isolation: 'process' });
   await serve();
-  expect(await index()).toMatchObject([
-    { name: 'sum', state: 'UNAVAILABLE', reason: expect.stringMatching(/not supported/) },
-  ]);
+  await answers('1');
+  expect(await Promise.all(Array.from({ length: 50 }, () => infer()))).toEqual(
+    Array.from({ length: 50 }, () => ({ status: 200, version: '1', error: '' })),
+  );
+  await write(2, 2, { ...manifest, isolation: 'process' });
+  await answers('2');
+  const config = await (await fetch(`${server.url}/v2/models/sum/config`)).json();
+  expect(config).toMatchObject({ parameters: { isolation: { string_value: 'process' } } });
+  // The supervising and the serving process, and that of the model.
+  const tree = await until('the former version’s process ending', async () => {
+    const pids = [...(await processTree(server.program.pid)).keys()];
+    return pids.length === 3 ? pids : undefined;
+  });
+  server.program.signal('SIGKILL');
+  await until('all of them ending', async () => tree.every((pid) => !isAlive(pid)) || undefined);
 });
+
+function isAlive(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch {
+    return false;
+  }
+}
 
 test('a load request brings its own configuration and files, until the next one', async () => {
   await write(1);

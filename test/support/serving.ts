@@ -54,7 +54,8 @@ export async function startServing(folder: string, options: ServeOptions = {}): 
     throw error;
   }
   const readyMs = performance.now() - begunMs;
-  return { url, port, program, readyMs, rssBytes: () => rssOfTree(program.pid), stop };
+  const rssBytes = async () => [...(await processTree(program.pid)).values()].reduce((sum, rss) => sum + rss, 0);
+  return { url, port, program, readyMs, rssBytes, stop };
 }
 
 /** Writes `DIR/NAME/VERSION/model.onnx`, and the model's manifest if there is one. */
@@ -70,8 +71,8 @@ export async function writeModel(
   if (manifest !== undefined) await writeFile(join(folder, name, 'model.json'), JSON.stringify(manifest));
 }
 
-/** Resident bytes of a process and its descendants. */
-async function rssOfTree(pid: number): Promise<number> {
+/** A process and its descendants with their resident bytes. */
+export async function processTree(pid: number): Promise<Map<number, number>> {
   const { stdout } = await promisify(execFile)('ps', ['-A', '-o', 'pid=,ppid=,rss=']);
   const rows = stdout
     .trim()
@@ -83,5 +84,5 @@ async function rssOfTree(pid: number): Promise<number> {
     known = inTree.size;
     for (const [id = 0, parent = 0] of rows) if (inTree.has(parent)) inTree.add(id);
   }
-  return rows.reduce((sum, [id = 0, , rss = 0]) => sum + (inTree.has(id) ? rss * 1024 : 0), 0);
+  return new Map(rows.flatMap(([id = 0, , rss = 0]) => (inTree.has(id) ? [[id, rss * 1024]] : [])));
 }

@@ -69,7 +69,7 @@ export interface Batcher {
 export interface Dispatchable {
   batcher: Batcher;
   lanes: readonly Lane[];
-  /** Threads that hold the model from now on. */
+  /** Threads that hold the model from now on; without any, nothing waits. */
   setLanes(lanes: readonly Lane[]): void;
   /** Milliseconds until the waiting may be handed over: 0 now, undefined when nothing waits. */
   dueInMs(): number | undefined;
@@ -234,6 +234,7 @@ export function createBatcher(options: BatcherOptions): Dispatchable {
       statistics.dropped('expired');
       return expired();
     }
+    if (lanes.length === 0) return abandoned();
     if (queue.length() < maxQueued) return undefined;
     statistics.dropped('rejected');
     return busy();
@@ -253,6 +254,8 @@ export function createBatcher(options: BatcherOptions): Dispatchable {
     },
     setLanes(next) {
       lanes = next;
+      if (lanes.length > 0) return;
+      for (let request = queue.shift(); request; request = queue.shift()) finish(request, abandoned());
     },
     dueInMs() {
       if (queue.length() === 0) return undefined;
@@ -280,6 +283,11 @@ export function createBatcher(options: BatcherOptions): Dispatchable {
     },
     waitingBytes: queue.bytes,
   };
+}
+
+function abandoned(): AppError {
+  const message = 'nothing runs the model at this moment; it died and could not be started again';
+  return new AppError('unavailable', message, { retryAfterSeconds: 1 });
 }
 
 function expired(): AppError {

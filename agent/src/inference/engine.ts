@@ -38,8 +38,12 @@ export interface EngineOptions {
   providers?: readonly string[] | undefined;
   /** Where it is noted what runs at this moment; see inflight.ts. */
   inflightPath?: string | undefined;
+  /** Bound of the resident set of a model that runs in a process of its own; none when unset. */
+  maxRssBytes?: number | undefined;
   /** A worker thread died, or could not be replaced. */
   onCrash(model: { name: string; version: number }, error: Error): void;
+  /** The same of a model's own process; of the others nothing was lost. */
+  onModelDied?(model: { name: string; version: number }, error: Error): void;
   /** A run exceeds its bound and will block its thread until the process is ended. */
   onStuck?(model: { name: string; version: number }): void;
 }
@@ -100,8 +104,12 @@ export function createEngine(options: EngineOptions): Engine {
     inflightPath: options.inflightPath,
     onEnded: dispatcher.pumpSoon,
     onUnbatchable: (id) => byId.get(id)?.queue.stopBatching(),
+    maxRssBytes: options.maxRssBytes ?? Number.POSITIVE_INFINITY,
     onCrash: (models, error) => {
-      for (const { name, version } of models) options.onCrash({ name, version }, error);
+      for (const { name, version, isolation } of models) {
+        options.onCrash({ name, version }, error);
+        if (isolation === 'process') options.onModelDied?.({ name, version }, error);
+      }
     },
   });
   const look = createWatchdog({
@@ -109,8 +117,9 @@ export function createEngine(options: EngineOptions): Engine {
     lateMs,
     onLate: (lane, id) => void placement.isolate(lane, id),
     maxRunMs: (id) => byId.get(id)?.files.manifest.maxRunMs ?? loadingMs,
-    onStuck: (id) => {
+    onStuck: ({ thread }, id) => {
       const files = byId.get(id)?.files;
+      if (thread.kill) return thread.kill('a run did not return within its bound');
       if (files) options.onStuck?.({ name: files.name, version: files.version });
     },
     nowMs: () => performance.now(),
@@ -140,7 +149,7 @@ export function createEngine(options: EngineOptions): Engine {
     const wanted = Math.min(manifest.instances ?? tuning?.instances ?? defaultInstances, threads);
     let queue: Dispatchable | undefined;
     const { opened, instances } = await placement.place(
-      { id, name, version, path, golden, intraOpThreads, providers },
+      { id, name, version, path, golden, intraOpThreads, providers, isolation: manifest.isolation },
       Math.max(1, wanted),
       (lanes) => queue?.setLanes(lanes),
     );

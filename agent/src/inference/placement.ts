@@ -3,6 +3,7 @@
 import { statSync } from 'node:fs';
 import { AppError } from '@edgeloop/shared/errors';
 import type { Lane } from './lane.ts';
+import { startModelProcess } from './model-process.ts';
 import type { ModelToOpen, OpenedModel } from './worker-messages.ts';
 import { startWorkerThread, type WorkerThreadOptions } from './worker-thread.ts';
 
@@ -10,11 +11,13 @@ export interface PlacementOptions {
   /** Upper bound on the threads of one model, and the number of shared threads. */
   threads: number;
   inflightPath: string | undefined;
+  /** Bound of the resident set of a model's own process. */
+  maxRssBytes: number;
   /** A thread has room again. */
   onEnded(): void;
   onUnbatchable(model: number): void;
-  /** A thread died; another one takes its place. */
-  onCrash(models: readonly { name: string; version: number }[], error: Error): void;
+  /** A thread died, or a model's own process; another one takes its place. */
+  onCrash(models: readonly { name: string; version: number; isolation: Isolation }[], error: Error): void;
 }
 
 interface Placed {
@@ -36,8 +39,11 @@ export interface Placement {
   close(): Promise<void>;
 }
 
+type Isolation = ModelToOpen['isolation'];
+
 interface Host extends Lane {
   shared: boolean;
+  isolation: Isolation;
   /** False while it is being filled to take the place of another one. */
   inService: boolean;
   journalSlot: number;
@@ -73,13 +79,12 @@ export function createPlacement(options: PlacementOptions): Placement {
     return result;
   };
 
-  const start = (shared: boolean, inService: boolean): Host => {
+  const start = (shared: boolean, inService: boolean, isolation: Isolation = 'shared'): Host => {
     const taken = new Set([...hosts].map(({ journalSlot }) => journalSlot));
     let journalSlot = 0;
     while (taken.has(journalSlot)) journalSlot++;
     const { inflightPath: path } = options;
-    const events: WorkerThreadOptions = {
-      inflight: path === undefined ? undefined : { path, slot: journalSlot },
+    const events: Omit<WorkerThreadOptions, 'inflight'> = {
       onEnded() {
         host.full = false;
         host.late = false;
@@ -90,9 +95,12 @@ export function createPlacement(options: PlacementOptions): Placement {
     };
     const models = new Map<number, PlacedModel>();
     const gone = { models: 0, bytes: 0 };
-    const thread = startWorkerThread(events);
+    const thread =
+      isolation === 'process'
+        ? startModelProcess({ ...events, maxRssBytes: options.maxRssBytes })
+        : startWorkerThread({ ...events, inflight: path === undefined ? undefined : { path, slot: journalSlot } });
     const state = { plannedMs: 0, opening: false, late: false, full: false };
-    const host: Host = { ...state, thread, shared, inService, journalSlot, models, gone };
+    const host: Host = { ...state, thread, shared, isolation, inService, journalSlot, models, gone };
     hosts.add(host);
     return host;
   };
@@ -115,7 +123,8 @@ export function createPlacement(options: PlacementOptions): Placement {
   };
 
   /** Existing shared threads with the fewest models first; new ones as far as there may be. */
-  const choose = (instances: number, fileBytes: number): Host[] => {
+  const choose = ({ isolation }: ModelToOpen, instances: number, fileBytes: number): Host[] => {
+    if (isolation === 'process') return Array.from({ length: instances }, () => start(false, true, isolation));
     const shared = [...hosts]
       .filter(({ shared, inService, late }) => shared && inService && !late)
       .sort((a, b) => a.models.size - b.models.size);
@@ -132,7 +141,7 @@ export function createPlacement(options: PlacementOptions): Placement {
   ): Promise<Placed> => {
     const fileBytes = sizeOf(model.path);
     const entry: PlacedModel = { model, fileBytes, hosts: [], onLanes };
-    const chosen = choose(instances, fileBytes);
+    const chosen = choose(model, instances, fileBytes);
     try {
       // Side by side only where nobody is kept waiting by it.
       const idle = chosen.every(({ models, thread }) => models.size === 0 || thread.depth() === 0);
@@ -176,7 +185,7 @@ export function createPlacement(options: PlacementOptions): Placement {
   const renew = async (old: Host): Promise<void> => {
     if (!hosts.has(old) || old.late) return;
     old.gone = { models: 0, bytes: 0 };
-    const fresh = start(old.shared, false);
+    const fresh = start(old.shared, false, old.isolation);
     try {
       for (const entry of old.models.values()) await open(fresh, entry);
     } catch (error) {
@@ -209,7 +218,7 @@ export function createPlacement(options: PlacementOptions): Placement {
     late.late = true;
     late.thread.takeBack();
     const others = [...late.models.values()].filter(({ model }) => model.id !== culprit);
-    const isolated = [...hosts].filter(({ shared }) => !shared).length;
+    const isolated = [...hosts].filter(({ shared, isolation }) => !shared && isolation === 'shared').length;
     if (!late.shared || !late.inService || others.length === 0 || isolated >= isolatedAtMost) return;
     late.shared = false;
     const fresh = start(true, false);
@@ -241,7 +250,7 @@ export function createPlacement(options: PlacementOptions): Placement {
   };
 
   const replace = async (dead: Host): Promise<void> => {
-    const fresh = start(dead.shared, false);
+    const fresh = start(dead.shared, false, dead.isolation);
     for (const [id, entry] of dead.models) {
       if (!placed.has(id)) continue;
       try {

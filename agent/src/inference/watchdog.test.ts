@@ -26,7 +26,7 @@ describe('the watchdog', () => {
         takeBack: () => undefined,
       },
     };
-    const onStuck = (model: number): void => void stuck.push(model);
+    const onStuck = (_: Lane, model: number): void => void stuck.push(model);
     const look = createWatchdog({
       lanes: () => [lane],
       lateMs: 300,

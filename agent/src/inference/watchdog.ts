@@ -9,7 +9,7 @@ export interface WatchdogOptions<L extends Lane> {
   onLate(lane: L, model: number): void;
   /** Milliseconds that a run of this model may take. */
   maxRunMs(model: number): number;
-  onStuck(model: number): void;
+  onStuck(lane: L, model: number): void;
   nowMs(): number;
 }
 
@@ -41,7 +41,7 @@ export function createWatchdog<L extends Lane>(options: WatchdogOptions<L>): () 
     }
     if (last.told !== 'stuck' && tookMs >= maxRunMs(model)) {
       last.told = 'stuck';
-      onStuck(model);
+      onStuck(lane, model);
     }
   };
 

@@ -20,6 +20,8 @@ export interface ModelToOpen {
   intraOpThreads: number;
   providers: readonly string[];
   golden: GoldenSamples | undefined;
+  /** `process`: in a process of its own. */
+  isolation: 'shared' | 'process';
 }
 
 export interface OpenedModel {

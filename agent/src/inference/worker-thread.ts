@@ -80,6 +80,8 @@ export interface WorkerThread {
   running(): number;
   /** Waits for what is in the ring, then ends the thread. */
   end(): Promise<void>;
+  /** Ends it now, busy or not; only a process can be ended so. */
+  kill?(why: string): void;
 }
 
 const slots = 256;

@@ -52,6 +52,8 @@ export interface Activation {
   /** Brings a fresh serving process to what was active. */
   restore(): Promise<void>;
   servingDied(death: Death): void;
+  /** The own process of a model died; the serving process goes on. */
+  modelDied(suspect: Suspect, detail: string): void;
   update(counts: readonly ServingCounts[]): void;
   report(): ModelReport[];
   close(): Promise<void>;
@@ -119,6 +121,16 @@ export function createActivation(options: ActivationOptions): Activation {
       if (isAboutModel(error)) lost(name, error);
       // Otherwise the process is being started again, which aligns all.
     }
+  }
+
+  /** Quarantines what died too often. */
+  function judge(accused: readonly Accused[], detail: string): void {
+    const guilty = options.quarantine.blame(accused, detail);
+    if (guilty === undefined) return;
+    const { name, version, error } = guilty;
+    log.error({ model: name, version, reason: error.message }, 'a model version is quarantined');
+    suspected.delete(name);
+    apply(name, { kind: 'quarantined', version, error });
   }
 
   function accusedOf({ name, version }: Suspect): Accused[] {
@@ -304,13 +316,7 @@ export function createActivation(options: ActivationOptions): Activation {
       held.reset();
       tally.restarted();
       suspected = new Set(suspects.map(({ name }) => name));
-      const guilty = options.quarantine.blame(accused, detail);
-      if (guilty !== undefined) {
-        const { name, version, error } = guilty;
-        log.error({ model: name, version, reason: error.message }, 'a model version is quarantined');
-        suspected.delete(name);
-        apply(name, { kind: 'quarantined', version, error });
-      }
+      judge(accused, detail);
       for (const { name, active, candidate } of [...states.values()]) {
         const here = [active?.version, candidate?.target.version];
         const mayBe = suspects.some((each) => each.name === name && here.includes(each.version));
@@ -318,6 +324,14 @@ export function createActivation(options: ActivationOptions): Activation {
         const served = active !== null && tally.of(name, active.version).succeeded > 0;
         apply(name, { kind: 'died', crashed, served, detail });
       }
+    },
+    modelDied(suspect, detail) {
+      const { name, version } = suspect;
+      const { active } = stateOf(name);
+      const served = active?.version === version && tally.of(name, version).succeeded > 0;
+      judge(accusedOf(suspect), detail);
+      apply(name, { kind: 'died', crashed: true, served, detail });
+      void align(name);
     },
     update: (counts) => tally.update(counts),
     report: () =>

@@ -6,7 +6,7 @@ import { AppError, messageOf } from '@edgeloop/shared/errors';
 import type { Logger } from 'pino';
 import type { KnownModel, LoadOverride, ModelFiles, ServingCounts } from '../ipc.ts';
 import { ServingGone } from '../serving-calls.ts';
-import type { Death, ServingProcess } from '../serving-process.ts';
+import type { Death, ServingProcess, Suspect } from '../serving-process.ts';
 import { createFolderHeld } from './folder-held.ts';
 import { createOverriddenFolder } from './folder-overrides.ts';
 import { type FoundModel, wantedVersions } from './folder-scan.ts';
@@ -35,6 +35,8 @@ export interface FolderModels {
   /** Everything that was found at first is served, or refused. */
   settled(): Promise<void>;
   servingDied(death: Death): void;
+  /** The own process of a model died; the serving process goes on. */
+  modelDied(suspect: Suspect, detail: string): void;
   update(counts: readonly ServingCounts[]): void;
   /** @throws AppError `not_found`, or why the model cannot be served; what served before goes on then */
   control(action: 'load' | 'unload', name: string, override?: LoadOverride): Promise<void>;
@@ -177,6 +179,15 @@ export function createFolderModels(options: FolderModelsOptions): FolderModels {
     return [{ name, version, digest, word: '', succeeded: answered.get(`${name}@${version}`) ?? 0 }];
   }
 
+  function judge(suspects: readonly Suspect[], detail: string): void {
+    const guilty = quarantine.blame(suspects.flatMap(accusedOf), detail);
+    if (guilty === undefined) return;
+    const known = models.get(guilty.name)?.versions.get(guilty.version);
+    if (known !== undefined) known.files = undefined;
+    refuse(guilty.name, guilty.version, guilty.error);
+    options.lookSoon();
+  }
+
   return {
     look,
     async restore() {
@@ -196,15 +207,11 @@ export function createFolderModels(options: FolderModelsOptions): FolderModels {
       await first?.catch(() => undefined); // Whoever looked is told.
     },
     servingDied({ suspects, detail }) {
-      const guilty = quarantine.blame(suspects.flatMap(accusedOf), detail);
       held.reset();
       suspected = new Set(suspects.map(({ name }) => name));
-      if (guilty === undefined) return;
-      const known = models.get(guilty.name)?.versions.get(guilty.version);
-      if (known !== undefined) known.files = undefined;
-      refuse(guilty.name, guilty.version, guilty.error);
-      options.lookSoon();
+      judge(suspects, detail);
     },
+    modelDied: (suspect, detail) => judge([suspect], detail),
     update(counts) {
       for (const { name, version, succeeded } of counts) answered.set(`${name}@${version}`, succeeded);
     },

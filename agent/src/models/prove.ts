@@ -25,11 +25,6 @@ export async function proveModel(
   bounds: ProofBounds,
   signal: AbortSignal,
 ): Promise<Failure | undefined> {
-  if (model.manifest.isolation === 'process')
-    return {
-      code: 'unsupported',
-      message: 'isolation: "process" is not supported by this agent; leave it out to serve the model beside others',
-    };
   const result = await runBounded({
     modulePath,
     input: model,

@@ -54,7 +54,7 @@ function configOf(name: string, version: number, { signature, files, runtime }: 
     ...(batched
       ? { dynamic_batching: { preferred_batch_size: [], max_queue_delay_microseconds: Math.round(maxDelayMs * 1000) } }
       : {}),
-    parameters: {},
+    parameters: { isolation: { string_value: files.manifest.isolation } },
   };
 }
 

@@ -10,7 +10,7 @@ import type { KnownModel, LoadOverride, ToServing, ToSupervisor } from '../ipc.t
 import { readBody } from './body.ts';
 import { readOverride } from './load-override.ts';
 
-export type RepositoryAction = 'load' | 'unload';
+type RepositoryAction = 'load' | 'unload';
 
 export interface RepositoryChannel {
   /** Resolves when the supervisor has done it; throws what it says, or `unavailable` when it says nothing. */

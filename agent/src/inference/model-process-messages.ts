@@ -1,0 +1,34 @@
+// What the serving process and a model's own process say to each other. Both are of one release and one start, so the
+// messages are typed and not checked; typed arrays travel as they are.
+import type { SlotOutcome } from './ring.ts';
+import type { NamedTensor } from './tensors.ts';
+import type { Failure, ModelToOpen, OpenedModel } from './worker-messages.ts';
+import type { Job } from './worker-thread.ts';
+
+/** A job with what is left of its deadline, since clocks differ. */
+export interface SentJob extends Omit<Job, 'deadline' | 'settle'> {
+  sequence: number;
+  leftMs: number | undefined;
+}
+
+export type ToModelProcess =
+  | { kind: 'open'; model: ModelToOpen }
+  | { kind: 'close'; id: number }
+  /** What came together; it runs together as far as it can. */
+  | { kind: 'jobs'; jobs: readonly SentJob[] }
+  /** End once what was sent has run. */
+  | { kind: 'stop' };
+
+export type SentEnding =
+  | { kind: 'done'; outputs: NamedTensor[]; outcome: SlotOutcome }
+  | { kind: 'failed'; failure: Failure }
+  | { kind: 'expired' };
+
+export type FromModelProcess =
+  | { kind: 'opened'; id: number; model: OpenedModel }
+  | { kind: 'refused'; id: number; failure: Failure }
+  | { kind: 'closed'; id: number }
+  | { kind: 'ended'; sequence: number; ending: SentEnding }
+  | { kind: 'unbatchable'; id: number }
+  /** Why it ends itself now. */
+  | { kind: 'dying'; reason: string };
