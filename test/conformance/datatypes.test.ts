@@ -1,5 +1,5 @@
 // Every datatype that the binding takes goes through the port unharmed, as JSON and as binary, in awkward shapes too.
-import { encodeHalf } from '@edgeloop/shared/float16';
+import { decodeHalf, encodeHalf } from '@edgeloop/shared/float16';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type ElementType, identity } from '../support/onnx-models.ts';
 import { temporaryFolder } from '../support/programs.ts';
@@ -72,8 +72,10 @@ afterAll(async () => {
 
 /** Single precision may be written with just the digits that tell it from its neighbours. */
 function exact(tensor: AnsweredTensor): AnsweredTensor {
-  if (tensor.datatype !== 'FP32') return tensor;
-  return { ...tensor, elements: tensor.elements.map((text) => String(Math.fround(Number(text)))) };
+  const { datatype } = tensor;
+  if (datatype !== 'FP32' && datatype !== 'FP16') return tensor;
+  const round = datatype === 'FP32' ? Math.fround : (value: number) => decodeHalf(encodeHalf(value));
+  return { ...tensor, elements: tensor.elements.map((text) => String(round(Number(text)))) };
 }
 
 async function echoed(model: string, input: WireTensor, asBinary: boolean, wantBinary: boolean) {

@@ -9,8 +9,8 @@ export interface Listener {
   drain(): Promise<void>;
 }
 
-/** How long callers may take: for the head of a request, for all of it, and between two requests. */
-const patience = {
+/** How long callers may take, in milliseconds: for the head of a request, for all of it, and between two requests. */
+const usual = {
   headersTimeout: 15_000,
   requestTimeout: 60_000,
   keepAliveTimeout: 75_000,
@@ -18,7 +18,7 @@ const patience = {
 };
 
 /** A server that never listens itself. */
-export function createListener(answer: RequestListener): Listener {
+export function createListener(answer: RequestListener, patience = usual): Listener {
   const server = createServer(patience, answer);
   let inFlight = 0;
   let onDrained: (() => void) | undefined;

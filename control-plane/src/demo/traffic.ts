@@ -25,7 +25,7 @@ const Prediction = z.object({
   label: z.string(),
 });
 
-const labelAttempts = 5;
+const labelPatienceMs = 120_000;
 
 export interface TrafficOptions {
   agents: string[];
@@ -159,11 +159,12 @@ async function predict(agent: string, model: string, features: Float32Array): Pr
 
 /** A truth can wait: on a busy machine the agent asks for that, and to give the same one again changes nothing. */
 async function giveLabel(agent: string, id: string, label: string, signal: AbortSignal): Promise<void> {
-  for (let attempt = 1; ; attempt++) {
+  const givenUpMs = performance.now() + labelPatienceMs;
+  for (;;) {
     const response = await send(`${agent}/feedback/${id}`, { label });
     const answer = await response.text();
     if (response.ok) return;
-    if (response.status !== 503 || attempt === labelAttempts) throw failure(response, answer);
+    if (response.status !== 503 || performance.now() > givenUpMs) throw failure(response, answer);
     await pause(Number(response.headers.get('retry-after') ?? 1) * 1000, signal);
   }
 }
