@@ -55,7 +55,7 @@ export async function measureFootprint(load: LoadGenerator, durationMs: number):
     await writeBenchModels(folder.path, [tiny]);
     const firstReadyMs = await starts(folder.path);
     const readyMs = median([await starts(folder.path), await starts(folder.path), await starts(folder.path)]);
-    const idleBytes = await settledRss(folder.path);
+    const idleBytes = await idleRss(folder.path);
     await writeBenchModels(folder.path, [echo]);
     return {
       firstReadyMs,
@@ -68,15 +68,20 @@ export async function measureFootprint(load: LoadGenerator, durationMs: number):
   }
 }
 
-/** What is left when the start's garbage is gone; a server that never gets calm gives its last. */
-async function settledRss(folder: string): Promise<number> {
+async function idleRss(folder: string): Promise<number> {
   const server = await startServing(folder, { env: { EDGELOOP_LOG_LEVEL: 'error' } });
+  const bytes = await settledRss(server);
+  await server.stop();
+  return bytes;
+}
+
+/** What is left when the garbage of what was just done is gone; a server that never gets calm gives its last. */
+async function settledRss(server: FolderServer): Promise<number> {
   const samples: number[] = [];
   for (let i = 0; i < 10; i++) {
     await new Promise((resolve) => setTimeout(resolve, 300));
     samples.push(await server.rssBytes());
   }
-  await server.stop();
   return median(samples.slice(-5));
 }
 
@@ -144,14 +149,14 @@ async function answering({ url }: FolderServer): Promise<number> {
   return Number(version);
 }
 
-/** Resident bytes after the tenth swap, when the first garbage is gone, and after the last. */
+/** Resident bytes after the tenth swap and after the last, when worker threads that were being replaced are gone. */
 export function measureSwaps(count: number): Promise<{ swaps: number; beforeBytes: number; afterBytes: number }> {
   const measure = async (server: FolderServer, folder: string) => {
     const atStart = 10;
     for (let version = 2; version <= atStart + 1; version++) await swapTo(server, folder, version);
-    const beforeBytes = await server.rssBytes();
+    const beforeBytes = await settledRss(server);
     for (let version = atStart + 2; version <= count + 1; version++) await swapTo(server, folder, version);
-    return { swaps: count, beforeBytes, afterBytes: await server.rssBytes() };
+    return { swaps: count, beforeBytes, afterBytes: await settledRss(server) };
   };
   return withServer((folder) => writeBenchModels(folder, [tiny]), measure, { EDGELOOP_TUNE_SECONDS: '0' });
 }
