@@ -1,8 +1,10 @@
 // A process that asks one server in a closed loop on kept-alive sockets: each caller sends its next request when it has
-// its answer. The requests are made beforehand, and answers are only looked at as far as counting needs.
+// its answer. It shares the cores with what it measures, so it does little: requests are made beforehand, all sockets
+// read into one buffer, and answers are only looked at as far as counting needs.
 import { connect, type Socket } from 'node:net';
 import type { Load, LoadResult } from './load.ts';
 
+const received = Buffer.allocUnsafe(256 * 1024);
 const headEnd = Buffer.from('\r\n\r\n');
 const chunkedEnd = Buffer.from('0\r\n\r\n');
 
@@ -28,7 +30,7 @@ async function run(load: Load): Promise<LoadResult> {
     tookMs: [],
     failures: new Map(),
   };
-  await Promise.all(Array.from({ length: load.callers }, () => caller(state)));
+  await Promise.all(Array.from({ length: load.callers }, () => new Promise<void>((leave) => call(state, leave))));
   const seconds = Math.max(load.durationMs, state.atMs.at(-1) ?? 0) / 1000;
   const { tookMs, atMs, failures } = state;
   return { answers: tookMs.length, seconds, tookMs, atMs, failures: Object.fromEntries(failures) };
@@ -39,78 +41,116 @@ function isOver({ load, beginMs, tookMs }: Run, nowMs: number): boolean {
   return goneMs >= longestMs ? goneMs >= load.durationMs : goneMs >= load.durationMs && tookMs.length >= enoughAnswers;
 }
 
-async function caller(state: Run): Promise<void> {
-  const { load, request, beginMs } = state;
+/** One caller, until the run is over. */
+function call(state: Run, leave: () => void): void {
+  const { load, request } = state;
+  const answer = createAnswer();
   let socket: Socket | undefined;
-  while (!isOver(state, performance.now())) {
-    const startMs = performance.now();
-    try {
-      socket ??= await open(load.target);
-      const status = await exchange(socket, request);
-      const nowMs = performance.now();
-      // Answers within the slice count, whenever they were asked for; what was under way at its end does not.
-      if (status === 200 && nowMs >= beginMs && !isOver(state, nowMs)) {
-        state.tookMs.push(nowMs - startMs);
-        state.atMs.push(nowMs - beginMs);
-      }
-      if (status !== 200) count(state.failures, `status ${status}`);
-    } catch (error) {
-      count(state.failures, String(error));
+  let startMs = 0;
+  let waiting = false;
+
+  const ask = (): void => {
+    startMs = performance.now();
+    if (isOver(state, startMs)) {
       socket?.destroy();
-      socket = undefined;
+      leave();
+      return;
     }
-    if (load.pauseMs !== undefined) await new Promise((resolve) => setTimeout(resolve, load.pauseMs));
-  }
-  socket?.destroy();
-}
-
-function count(map: Map<string, number>, key: string): void {
-  map.set(key, (map.get(key) ?? 0) + 1);
-}
-
-function open(target: Load['target']): Promise<Socket> {
-  return new Promise((resolve, reject) => {
-    const socket = 'path' in target ? connect(target.path) : connect(target.port, '127.0.0.1');
-    socket.setNoDelay(true);
-    socket.once('error', reject);
-    socket.once('connect', () => resolve(socket));
-  });
-}
-
-/** Sends the request and resolves with the status once the answer is whole. */
-function exchange(socket: Socket, request: Buffer): Promise<number> {
-  return new Promise((resolve, reject) => {
-    let head: Buffer | undefined;
-    let status = 0;
-    let missing = -1;
-    const settle = (end: () => void): void => {
-      socket.off('data', receive);
-      socket.off('error', broken);
-      socket.off('close', broken);
-      end();
-    };
-    const broken = (error?: unknown): void =>
-      settle(() => reject(error instanceof Error ? error : new Error('the connection was closed')));
-    const receive = (chunk: Buffer): void => {
-      if (missing === -1) {
-        head = head === undefined ? chunk : Buffer.concat([head, chunk]);
-        const end = head.indexOf(headEnd);
-        if (end === -1) return;
-        const text = head.toString('latin1', 0, end);
-        status = Number(text.slice(9, 12));
-        const length = /content-length: *(\d+)/i.exec(text)?.[1];
-        missing = length === undefined ? Number.POSITIVE_INFINITY : Number(length) - (head.length - end - 4);
-        if (length === undefined && head.subarray(-chunkedEnd.length).equals(chunkedEnd)) missing = 0;
-      } else if (missing === Number.POSITIVE_INFINITY) {
-        if (chunk.subarray(-chunkedEnd.length).equals(chunkedEnd)) missing = 0;
-      } else missing -= chunk.length;
-      if (missing <= 0) settle(() => resolve(status));
-    };
-    socket.on('data', receive);
-    socket.on('error', broken);
-    socket.on('close', broken);
+    waiting = true;
+    socket ??= open();
     socket.write(request);
-  });
+  };
+
+  const open = (): Socket => {
+    const opened = connect({
+      ...('path' in load.target ? load.target : { ...load.target, host: '127.0.0.1' }),
+      noDelay: true,
+      onread: { buffer: received, callback: receive },
+    });
+    let broken = 'the connection was closed';
+    opened.on('error', (error) => {
+      broken = String(error);
+    });
+    opened.on('close', () => {
+      if (socket === opened) socket = undefined;
+      if (waiting) end(broken);
+    });
+    return opened;
+  };
+
+  const receive = (length: number): boolean => {
+    if (answer.add(received.subarray(0, length))) {
+      end(answer.status() === 200 ? undefined : `status ${answer.status()}`);
+    }
+    return true;
+  };
+
+  const end = (failure: string | undefined): void => {
+    note(state, startMs, failure);
+    answer.reset();
+    waiting = false;
+    if (load.pauseMs === undefined) ask();
+    else setTimeout(ask, load.pauseMs);
+  };
+
+  ask();
+}
+
+function note(state: Run, startMs: number, failure: string | undefined): void {
+  const { beginMs, tookMs, atMs, failures } = state;
+  const nowMs = performance.now();
+  if (failure !== undefined) failures.set(failure, (failures.get(failure) ?? 0) + 1);
+  // Answers within the slice count, whenever they were asked for; what was under way at its end does not.
+  else if (nowMs >= beginMs && !isOver(state, nowMs)) {
+    tookMs.push(nowMs - startMs);
+    atMs.push(nowMs - beginMs);
+  }
+}
+
+interface Answer {
+  /** True when the answer is whole. */
+  add(bytes: Buffer): boolean;
+  status(): number;
+  reset(): void;
+}
+
+function createAnswer(): Answer {
+  let head: Buffer | undefined;
+  let status = 0;
+  /** Bytes of the body that are still to come: unknown before the head is whole, infinite when it comes in chunks. */
+  let missing: number | undefined;
+
+  const readHead = (bytes: Buffer): number | undefined => {
+    const whole = head === undefined ? bytes : Buffer.concat([head, bytes]);
+    const end = whole.indexOf(headEnd);
+    if (end === -1) {
+      head = Buffer.from(whole);
+      return undefined;
+    }
+    const text = whole.toString('latin1', 0, end);
+    status = Number(text.slice(9, 12));
+    const length = /content-length: *(\d+)/i.exec(text)?.[1];
+    if (length !== undefined) return Number(length) - (whole.length - end - headEnd.length);
+    return endsChunked(whole) ? 0 : Number.POSITIVE_INFINITY;
+  };
+
+  return {
+    add(bytes) {
+      if (missing === undefined) missing = readHead(bytes);
+      else if (missing === Number.POSITIVE_INFINITY) missing = endsChunked(bytes) ? 0 : missing;
+      else missing -= bytes.length;
+      return missing !== undefined && missing <= 0;
+    },
+    status: () => status,
+    reset() {
+      head = undefined;
+      missing = undefined;
+    },
+  };
+}
+
+function endsChunked(bytes: Buffer): boolean {
+  return bytes.subarray(-chunkedEnd.length).equals(chunkedEnd);
 }
 
 process.on('message', (load: Load) => {

@@ -18,23 +18,22 @@ export function createCaller(): Caller {
   // A connection has one request at a time, seldom a few. No Set: it would leave a chain of outgrown tables to the
   // garbage collector, each holding on to requests that are long answered.
   let waiting: (() => void)[] = [];
-  let gone = false;
-  return {
-    get gone() {
-      return gone;
-    },
-    notify: (leave) => void waiting.push(leave),
-    forget(leave) {
+  // Not a getter: each object's own would be unlike all others to the compiler.
+  const caller = {
+    gone: false,
+    notify: (leave: () => void) => void waiting.push(leave),
+    forget(leave: () => void) {
       const place = waiting.indexOf(leave);
       if (place >= 0) waiting.splice(place, 1);
     },
     hangUp() {
-      gone = true;
+      caller.gone = true;
       const left = waiting;
       waiting = [];
       for (const leave of left) leave();
     },
   };
+  return caller;
 }
 
 /** A caller who goes when `signal` says so. */

@@ -56,10 +56,11 @@ export async function runCall<Answer>(
     const understood = understand(body, lease);
     const call = understood instanceof Promise ? await understood : understood;
     inferenceId = call.id ?? newId(Date.now());
-    deadline = call.options?.deadline;
+    const { options } = call;
+    deadline = options?.deadline;
     const inputs = orderInputs(lease.model.signature, call.inputs);
     const submittedMs = nowMs();
-    const result = await lease.model.batcher.submit(inputs, { ...call.options, caller });
+    const result = await lease.model.batcher.submit(inputs, { caller, deadline, priority: options?.priority });
     const ranMs = nowMs();
     const answer = call.answer(inferenceId, result.outputs);
     const endedMs = nowMs();

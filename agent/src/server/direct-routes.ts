@@ -44,15 +44,26 @@ const routes: readonly DirectRoute[] = [
 
 /** Answers these routes and leaves all others to `next`. */
 export function createDirectRoutes(deps: DirectRouteDeps, next: RequestListener): RequestListener {
-  const budget = createBodyBudget(defaultBudgetBytes);
-  const turns = createTurns(largeRequests);
+  const limits = { budget: createBodyBudget(defaultBudgetBytes), turns: createTurns(largeRequests) };
   return (request, response) => {
-    const found = request.method === 'POST' ? routeOf(request.url ?? '') : undefined;
-    return found ? answer(deps, { request, response, budget, turns, ...found }) : next(request, response);
+    const called = request.method === 'POST' ? routeOf(request.url ?? '') : undefined;
+    return called ? answer(deps, limits, called, request, response) : next(request, response);
   };
 }
 
-function routeOf(url: string): Pick<Exchange, 'route' | 'model' | 'version'> | undefined {
+/** What all requests share. */
+interface Limits {
+  budget: BodyBudget;
+  turns: Turns;
+}
+
+interface Called {
+  route: DirectRoute;
+  model: string;
+  version: string | undefined;
+}
+
+function routeOf(url: string): Called | undefined {
   for (const route of routes) {
     const match = route.pattern.exec(url);
     const model = decodedName(match?.[1]);
@@ -73,18 +84,13 @@ function decodedName(text: string | undefined): string | undefined {
   }
 }
 
-interface Exchange {
-  request: IncomingMessage;
-  response: ServerResponse;
-  budget: BodyBudget;
-  turns: Turns;
-  route: DirectRoute;
-  model: string;
-  version: string | undefined;
-}
-
-async function answer(deps: DirectRouteDeps, exchange: Exchange): Promise<void> {
-  const { request, response, route, model, version, budget, turns } = exchange;
+async function answer(
+  deps: DirectRouteDeps,
+  { budget, turns }: Limits,
+  { route, model, version }: Called,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
   const url = request.url ?? '';
   const header: HeaderOf = (name) => headerOf(request, name);
   const traceparent = traceparentOf(header('traceparent'));

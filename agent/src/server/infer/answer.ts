@@ -28,23 +28,34 @@ export interface Answered {
 export function writeAnswer({ name, version, id, request, outputs, scores }: Answered): AnswerBody {
   const blobs: Buffer[] = [];
   const allBinary = request.parameters.binary_data_output === true;
-  const texts = selected(outputs, request.outputs).map(({ output, asked }) => {
-    const k = asked?.classification ?? 0;
-    const labels = scores?.output === output.name ? scores.labels : undefined;
-    const tensor = k > 0 ? classify(output, k, labels) : output;
-    const head = `{"name":${JSON.stringify(tensor.name)},"datatype":"${tensor.datatype}","shape":[${tensor.shape}],`;
-    if (!(asked?.binary_data ?? allBinary)) return `${head}"data":[${elementsText(tensor)}]}`;
-    const blob = encodeBlob(tensor);
-    blobs.push(blob);
-    return `${head}"parameters":{"binary_data_size":${blob.length}}}`;
-  });
   const echoed = echoedParameters(request.parameters);
   const parameters = echoed === undefined ? '' : `"parameters":${echoed},`;
   const start = `{"model_name":${JSON.stringify(name)},"model_version":"${version}","id":${JSON.stringify(id)},`;
-  const json = `${start}${parameters}"outputs":[${texts.join(',')}]}`;
-  if (blobs.length === 0) return { body: json, jsonBytes: undefined };
-  const jsonPart = Buffer.from(json);
+  const json: Text = [`${start}${parameters}"outputs":[`];
+  for (const [place, { output, asked }] of selected(outputs, request.outputs).entries()) {
+    const k = asked?.classification ?? 0;
+    const labels = scores?.output === output.name ? scores.labels : undefined;
+    const tensor = k > 0 ? classify(output, k, labels) : output;
+    const comma = place === 0 ? '' : ',';
+    const head = `${comma}{"name":${JSON.stringify(tensor.name)},"datatype":"${tensor.datatype}","shape":[${tensor.shape}],`;
+    if (asked?.binary_data ?? allBinary) {
+      const blob = encodeBlob(tensor);
+      blobs.push(blob);
+      json.push(`${head}"parameters":{"binary_data_size":${blob.length}}}`);
+    } else json.push(`${head}"data":[`, elementsText(tensor), ']}');
+  }
+  json.push(']}');
+  if (blobs.length === 0) return { body: joinedText(json), jsonBytes: undefined };
+  const jsonPart = Buffer.from(joinedText(json));
   return { body: Buffer.concat([jsonPart, ...blobs]), jsonBytes: jsonPart.length };
+}
+
+/** Text in pieces; long ones as their bytes. */
+type Text = (string | Buffer)[];
+
+function joinedText(pieces: Text): string | Buffer {
+  if (!pieces.some((piece) => typeof piece !== 'string')) return pieces.join('');
+  return Buffer.concat(pieces.map((piece) => (typeof piece === 'string' ? Buffer.from(piece) : piece)));
 }
 
 /** Throws `invalid_request` for outputs that the model hasn't. */
@@ -83,7 +94,7 @@ function echoedParameters(parameters: Parameters): string | undefined {
   return own.length === 0 ? undefined : JSON.stringify(Object.fromEntries(own));
 }
 
-function elementsText({ datatype, data }: NamedTensor): string {
+function elementsText({ datatype, data }: NamedTensor): string | Buffer {
   if (Array.isArray(data)) return data.map((text) => JSON.stringify(text)).join(',');
   // 64-bit integers keep all their digits: a JSON number has no bound.
   if (data instanceof BigInt64Array || data instanceof BigUint64Array) return data.join(',');

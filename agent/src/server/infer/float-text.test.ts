@@ -40,3 +40,14 @@ it('writes them short', () => {
   expect(values.map(singleText)).toEqual(texts);
   expect(singlesText(values)).toBe(texts.join(','));
 });
+
+it('writes many as the bytes of the same text', () => {
+  const few = Float32Array.from({ length: 1024 }, (_, i) => Math.fround(Math.sin(i) * 10 ** ((i % 40) - 20)));
+  for (const many of [5000, 40_000]) {
+    const values = Float32Array.from({ length: many }, (_, i) => few[i % few.length] ?? 0);
+    expect(singlesText(values).toString()).toBe(Array.from(values, singleText).join(','));
+  }
+  // Each as long as they come: the buffer has to grow.
+  const long = new Float32Array(30_000).fill(-1.17549435e-38);
+  expect(singlesText(long).toString()).toBe(Array.from(long, singleText).join(','));
+});

@@ -1,19 +1,28 @@
 // Single-precision floats as decimal text. As doubles they print with some 17 digits; nine always give the same float
 // back, mostly fewer do, and to write those few digits as bytes is several times quicker than to make a string of each.
 
-/** Text of all values with commas between; each is as `singleText`. */
-export function singlesText(values: ArrayLike<number>): string {
-  let text = '';
+/**
+ * All values with commas between, each as `singleText`. Many come as the bytes of the text: a long string would be
+ * flattened, measured and copied again on its way to the caller.
+ */
+export function singlesText(values: ArrayLike<number>): string | Buffer {
+  if (values.length <= chunk) return scratch.toString('latin1', 0, writeSingles(scratch, 0, values, 0, values.length));
+  let bytes = Buffer.allocUnsafe(values.length * usual + chunk * longest);
+  let at = 0;
   for (let from = 0; from < values.length; from += chunk) {
-    const to = Math.min(values.length, from + chunk);
-    let at = 0;
-    for (let i = from; i < to; i++) {
-      if (i > 0) scratch[at++] = comma;
-      at = writeSingle(scratch, at, values[i] ?? 0);
-    }
-    text += scratch.toString('latin1', 0, at);
+    if (bytes.length - at < chunk * longest) bytes = Buffer.concat([bytes], bytes.length * 2);
+    at = writeSingles(bytes, at, values, from, Math.min(values.length, from + chunk));
   }
-  return text;
+  return bytes.subarray(0, at);
+}
+
+function writeSingles(bytes: Buffer, start: number, values: ArrayLike<number>, from: number, to: number): number {
+  let at = start;
+  for (let i = from; i < to; i++) {
+    if (i > 0) bytes[at++] = comma;
+    at = writeSingle(bytes, at, values[i] ?? 0);
+  }
+  return at;
 }
 
 /** Decimal text, short where that is easy, that reads back as the same single-precision float; non-finite ones are quoted names. */
@@ -24,6 +33,8 @@ export function singleText(value: number): string {
 const [zero, comma, minus, point, exponent] = [0x30, 0x2c, 0x2d, 0x2e, 0x65];
 /** A sign, 17 digits, a point, an exponent of five, and the comma. */
 const longest = 25;
+/** What most take with the comma. */
+const usual = 12;
 const chunk = 1024;
 const scratch = Buffer.allocUnsafe(chunk * longest);
 /** 10^22 is the largest power of ten that a double holds exactly. */

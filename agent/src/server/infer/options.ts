@@ -13,9 +13,10 @@ export const timeoutHeader = 'x-request-timeout-ms';
 export function runOptions(parameters: Parameters, timeoutMs: string | undefined, startedMs: number): RunOptions {
   refuseReserved(parameters);
   const timeout = wholeNumber(parameters, 'timeout', 'microseconds') / 1000;
-  const limits = [timeout, millisecondsOf(timeoutMs)].filter((limit) => limit > 0);
+  const patience = millisecondsOf(timeoutMs);
+  const limit = timeout > 0 && patience > 0 ? Math.min(timeout, patience) : Math.max(timeout, patience);
   const priority = Math.max(0, wholeNumber(parameters, 'priority', 'a priority from 1, the highest') - 1);
-  return { priority, ...(limits.length > 0 ? { deadline: startedMs + Math.min(...limits) } : {}) };
+  return { priority, deadline: limit > 0 ? startedMs + limit : undefined };
 }
 
 function wholeNumber(parameters: Parameters, name: string, what: string): number {
