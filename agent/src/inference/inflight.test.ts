@@ -24,13 +24,30 @@ describe('the journal of what runs', () => {
       { name: 'first', version: 1 },
       { name: 'second', version: 2 ** 31 - 1 },
     ]);
-    slots[0]?.end();
-    slots[1]?.end();
+    slots[0]?.rest();
+    slots[1]?.rest();
     expect(readInflight(path)).toEqual([{ name: 'second', version: 2 ** 31 - 1 }]);
     slots[1]?.begin('x'.repeat(63), 7);
     truncateSync(path, 128 + 40);
     expect(readInflight(path)).toEqual([]);
     for (const slot of slots) slot.close();
+  });
+
+  it('names the version that runs now when a thread goes from one to the next, and back', () => {
+    clearInflight(path);
+    const slot = openInflightSlot(path, 0);
+    for (const [name, version] of [
+      ['first', 1],
+      ['first', 2],
+      ['first', 2],
+      ['second', 1],
+      ['first', 1],
+    ] as const) {
+      slot.begin(name, version);
+      expect(readInflight(path)).toEqual([{ name, version }]);
+    }
+    slot.close();
+    expect(readInflight(path)).toEqual([]);
   });
 
   it('says nothing when there is none', () => {

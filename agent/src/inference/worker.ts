@@ -65,6 +65,7 @@ async function step(thread: Thread): Promise<boolean> {
   if (await obey(thread)) return true;
   if (thread.stopping) return false;
   for (const sequence of thread.inputs.keys()) if (ring.passed(sequence)) thread.inputs.delete(sequence);
+  thread.journal?.rest();
   ring.sleep(bell, sleepMs);
   return true;
 }
@@ -128,7 +129,6 @@ async function open(thread: Thread, { id, name, version, path, golden, ...option
     send(port, { kind: 'refused', id, failure: failureOf(error) });
   } finally {
     ring.end();
-    journal?.end();
   }
 }
 
@@ -149,7 +149,6 @@ async function runSlots(thread: Thread, slots: readonly TakenSlot[]): Promise<vo
     else if (slots.length === 1 || !(await runTogether(thread, model, slots))) await runEach(thread, model, slots);
   } finally {
     ring.end();
-    journal?.end();
   }
 }
 
