@@ -2,55 +2,16 @@
 import type { IncomingMessage } from 'node:http';
 import { AppError, messageOf } from '@edgeloop/shared/errors';
 import type { HonoRequest } from 'hono';
+import type { BodyMemoryOptions, Hold } from './body-memory.ts';
 import { decoded } from './compression.ts';
 
 /** Largest body that is read, as sent and as inflated. */
 const maxBodyBytes = 64 * 1024 * 1024;
+/** Smaller ones mostly come in one piece. */
+const largeBytes = 64 * 1024;
 
-/** Bytes of the bodies of all requests that are being read or answered. */
-export interface BodyBudget {
-  /** Throws `unavailable` when there is no room. */
-  take(bytes: number): void;
-  give(bytes: number): void;
-}
-
-/** A budget of so many bytes. */
-export function createBodyBudget(totalBytes: number): BodyBudget {
-  let held = 0;
-  return {
-    take(bytes) {
-      if (held + bytes > totalBytes) {
-        throw new AppError('unavailable', 'too many large requests at once; try again', { retryAfterSeconds: 1 });
-      }
-      held += bytes;
-    },
-    give(bytes) {
-      held -= bytes;
-    },
-  };
-}
-
-/** What one request holds of a budget. */
-export interface Hold {
-  /** Throws `unavailable` when there is no room. */
-  take(bytes: number): void;
-  giveBack(): void;
-}
-
-/** A hold of nothing yet. */
-export function holdOf(budget: BodyBudget): Hold {
-  let held = 0;
-  return {
-    take(bytes) {
-      budget.take(bytes);
-      held += bytes;
-    },
-    giveBack: () => budget.give(held),
-  };
-}
-
-/** Room for two bodies of the largest kind; each is held twice for a moment, in pieces and whole. */
-export const defaultBudgetBytes = 2 * maxBodyBytes;
+/** Of all requests together: room for two bodies of the largest kind, each held twice for a moment, in pieces and whole. */
+export const bodyMemory = { totalBytes: 2 * maxBodyBytes, keptBytes: 16 * 1024 * 1024 } satisfies BodyMemoryOptions;
 
 /**
  * The whole body as text. Throws `payload_too_large`, `unsupported_media_type` for unknown encodings, `invalid_request`
@@ -89,12 +50,13 @@ export async function readBytes(
 
 /**
  * The whole body of a request of Node's server, or why it can't be had (whether that counts against a model is known only
- * once the model is). `take` hears of each piece of memory and may throw.
+ * once the model is). What is behind its first `jsonBytes` begins at a multiple of 8 in memory where it can. A large body
+ * lies in the hold's own buffer.
  */
-export function readIncoming(request: IncomingMessage, take: (bytes: number) => void): Promise<Buffer | AppError> {
+export function readIncoming(request: IncomingMessage, hold: Hold, jsonBytes: number): Promise<Buffer | AppError> {
   const encoding = request.headers['content-encoding'];
-  const body = collect(request, take);
-  return encoding === undefined ? body : body.then((whole) => inflated(whole, encoding, take));
+  const body = collect(request, hold, jsonBytes);
+  return encoding === undefined ? body : body.then((whole) => inflated(whole, encoding, hold.take));
 }
 
 async function inflated(
@@ -115,20 +77,20 @@ async function inflated(
   }
 }
 
-function collect(request: IncomingMessage, take: (bytes: number) => void): Promise<Buffer | AppError> {
+function collect(request: IncomingMessage, hold: Hold, jsonBytes: number): Promise<Buffer | AppError> {
   // Nothing tells so any more when the caller hung up before.
   if (request.destroyed) return Promise.resolve(brokenOff(new Error('the caller left')));
-  const declared = request.headers['content-length'];
-  if (declared !== undefined && Number(declared) > maxBodyBytes) return Promise.resolve(tooLarge(maxBodyBytes));
-  const chunks: Buffer[] = [];
+  const declared = Number(request.headers['content-length'] ?? 0);
+  if (declared > maxBodyBytes) return Promise.resolve(tooLarge(maxBodyBytes));
+  const pieces = declared >= largeBytes ? piecesIn(hold, declared, jsonBytes) : listOfPieces();
   let length = 0;
   return new Promise((resolve, reject) => {
-    const onData = (chunk: Buffer): void => {
+    const onData = (piece: Buffer): void => {
       try {
-        length += chunk.length;
+        length += piece.length;
         if (length > maxBodyBytes) throw tooLarge(maxBodyBytes);
-        take(chunk.length);
-        chunks.push(chunk);
+        hold.take(piece.length);
+        pieces.add(piece);
       } catch (error) {
         // What still comes is not looked at; the answer closes the connection.
         request.off('data', onData);
@@ -138,10 +100,35 @@ function collect(request: IncomingMessage, take: (bytes: number) => void): Promi
       }
     };
     request.on('data', onData);
-    request.on('end', () => resolve(chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks)));
+    request.on('end', () => resolve(pieces.whole()));
     // Node tells so as well when the caller hangs up before the body is whole.
     request.on('error', (cause) => resolve(brokenOff(cause)));
   });
+}
+
+interface Pieces {
+  add(piece: Buffer): void;
+  whole(): Buffer;
+}
+
+function listOfPieces(): Pieces {
+  const list: Buffer[] = [];
+  return {
+    add: (piece) => void list.push(piece),
+    whole: () => (list.length === 1 && list[0] ? list[0] : Buffer.concat(list)),
+  };
+}
+
+function piecesIn(hold: Hold, bytes: number, jsonBytes: number): Pieces {
+  const start = Number.isSafeInteger(jsonBytes) && jsonBytes > 0 ? (8 - (jsonBytes % 8)) % 8 : 0;
+  const buffer = hold.buffer(start + bytes);
+  let end = start;
+  return {
+    add(piece) {
+      end += piece.copy(buffer, end);
+    },
+    whole: () => buffer.subarray(start, end),
+  };
 }
 
 function refuseDeclared(length: string | undefined, limitBytes: number): void {

@@ -103,6 +103,26 @@ describe('inference and prediction on the server itself', () => {
   };
   const rows = (data: unknown) => tensor('FP32', [2, 2], data, 'features');
 
+  it('keeps large bodies apart that come at once and one after the other in the same memory', async () => {
+    const ask = async (seed: number) => {
+      const shape = [20_000 + seed * 500];
+      const data = Float64Array.from({ length: shape[0] ?? 0 }, (_, i) => seed * 1e6 + i);
+      const params = { binary_data_size: data.byteLength };
+      // Names of all lengths, so that the tensors begin anywhere behind the JSON.
+      const head = {
+        id: 'i'.repeat(seed),
+        inputs: [{ name: 'x', datatype: 'FP64', shape: [...shape, 1], parameters: params }],
+      };
+      const json = Buffer.from(JSON.stringify({ ...head, parameters: { binary_data_output: true } }));
+      const body = Buffer.concat([json, Buffer.from(data.buffer)]);
+      const length = { 'inference-header-content-length': String(json.length) };
+      const answer = await post('/v2/models/double/infer', body, length);
+      const blob = answer.body.subarray(Number(answer.headers['inference-header-content-length']));
+      expect(blob.equals(Buffer.from(data.buffer))).toBe(true);
+    };
+    for (let round = 0; round < 3; round++) await Promise.all(Array.from({ length: 12 }, (_, i) => ask(i + 1)));
+  });
+
   it('answers JSON exactly, whatever the datatype', async () => {
     const infer = async (model: string, input: string) => {
       const answer = await post(`/v2/models/${model}/infer`, `{"id":"a","inputs":[${input}]}`);

@@ -4,10 +4,11 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { type Caller, createCaller, type HangUp } from '../inference/hang-up.ts';
 import type { TokenCheck } from './access.ts';
-import { type BodyBudget, createBodyBudget, defaultBudgetBytes, holdOf, readIncoming } from './body.ts';
+import { bodyMemory, readIncoming } from './body.ts';
+import { type BodyMemory, createBodyMemory } from './body-memory.ts';
 import type { Asked, CallDeps } from './call.ts';
 import { errorReply, type Reply } from './errors.ts';
-import { type HeaderOf, infer } from './infer/infer.ts';
+import { type HeaderOf, infer, jsonLengthHeader } from './infer/infer.ts';
 import { predict } from './predict.ts';
 import type { RequestLog } from './request-log.ts';
 import { traceparentOf } from './trace-context.ts';
@@ -44,7 +45,7 @@ const routes: readonly DirectRoute[] = [
 
 /** Answers these routes and leaves all others to `next`. */
 export function createDirectRoutes(deps: DirectRouteDeps, next: RequestListener): RequestListener {
-  const limits = { budget: createBodyBudget(defaultBudgetBytes), turns: createTurns(largeRequests) };
+  const limits = { memory: createBodyMemory(bodyMemory), turns: createTurns(largeRequests) };
   return (request, response) => {
     const called = request.method === 'POST' ? routeOf(request.url ?? '') : undefined;
     return called ? answer(deps, limits, called, request, response) : next(request, response);
@@ -53,7 +54,7 @@ export function createDirectRoutes(deps: DirectRouteDeps, next: RequestListener)
 
 /** What all requests share. */
 interface Limits {
-  budget: BodyBudget;
+  memory: BodyMemory;
   turns: Turns;
 }
 
@@ -86,7 +87,7 @@ function decodedName(text: string | undefined): string | undefined {
 
 async function answer(
   deps: DirectRouteDeps,
-  { budget, turns }: Limits,
+  { memory, turns }: Limits,
   { route, model, version }: Called,
   request: IncomingMessage,
   response: ServerResponse,
@@ -95,7 +96,7 @@ async function answer(
   const header: HeaderOf = (name) => headerOf(request, name);
   const traceparent = traceparentOf(header('traceparent'));
   const caller = callerAt(request.socket);
-  const held = holdOf(budget);
+  const hold = memory.hold();
   const arrivedMs = deps.nowMs();
   let reply: Reply;
   try {
@@ -103,7 +104,7 @@ async function answer(
     const turn = turns.take(Number(header('content-length') ?? unknownBytes));
     // It lasts until the answer is on its way, which takes memory too.
     if (turn) endWith(response, await turn);
-    const body = await readIncoming(request, held.take);
+    const body = await readIncoming(request, hold, Number(header(jsonLengthHeader) ?? 0));
     const asked = { model, version, body, startedMs: deps.nowMs(), caller };
     reply = await route.reply(deps, asked, { header, url });
   } catch (error) {
@@ -113,7 +114,7 @@ async function answer(
     // The rest of a body that was not read would be taken for the next request.
     if (!request.complete) response.setHeader('Connection', 'close');
   } finally {
-    held.giveBack();
+    hold.giveBack();
   }
   const { status } = reply;
   deps.log({ method: 'POST', path: url, status, ms: deps.nowMs() - arrivedMs, traceparent });

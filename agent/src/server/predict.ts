@@ -2,7 +2,8 @@
 // values or boxes.
 import { AppError } from '@edgeloop/shared/errors';
 import type { Context } from 'hono';
-import { createBodyBudget, defaultBudgetBytes, holdOf } from './body.ts';
+import { bodyMemory } from './body.ts';
+import { createBodyMemory } from './body-memory.ts';
 import { type Asked, askedOf, type CallDeps, runCall } from './call.ts';
 import { jsonReply, type Reply, responseOf } from './errors.ts';
 import { answerOf } from './predict/answer.ts';
@@ -10,7 +11,7 @@ import { inputsOf } from './predict/inputs.ts';
 import { readPayload } from './predict/payload.ts';
 
 /** For the bodies of all requests that come by way of hono. */
-const budget = createBodyBudget(defaultBudgetBytes);
+const memory = createBodyMemory(bodyMemory);
 
 /** What a request says besides its body. */
 interface Asking {
@@ -41,12 +42,12 @@ export function predict(deps: CallDeps, asked: Asked, { contentType, url }: Aski
 
 /** The same by way of hono. */
 export async function handlePredict(c: Context, deps: CallDeps): Promise<Response> {
-  const held = holdOf(budget);
+  const hold = memory.hold();
   try {
-    const asked = await askedOf(c, deps, held.take);
+    const asked = await askedOf(c, deps, hold.take);
     return responseOf(await predict(deps, asked, { contentType: c.req.header('content-type'), url: c.req.url }));
   } finally {
-    held.giveBack();
+    hold.giveBack();
   }
 }
 

@@ -8,7 +8,8 @@ import { type AnswerBody, checkOutputs, writeAnswer } from './answer.ts';
 import { runOptions, timeoutHeader } from './options.ts';
 import { readRawRequest, readRequest } from './request.ts';
 
-const lengthHeader = 'inference-header-content-length';
+/** Header with the bytes of JSON in front of the binary tensors. */
+export const jsonLengthHeader = 'inference-header-content-length';
 
 /** A header of the request by its lower-case name. */
 export type HeaderOf = (name: string) => string | undefined;
@@ -20,7 +21,7 @@ export function infer(deps: CallDeps, asked: Asked, header: HeaderOf): Promise<R
 
 function understand(body: Buffer, lease: ModelLease, header: HeaderOf, startedMs: number): Call<Reply> {
   const { signature, interpretation } = lease.model;
-  const jsonBytes = jsonBytesOf(header(lengthHeader));
+  const jsonBytes = jsonBytesOf(header(jsonLengthHeader));
   const request = jsonBytes === 0 ? readRawRequest(body, signature) : readRequest(body, jsonBytes);
   checkOutputs(request.outputs, signature.outputs);
   return {
