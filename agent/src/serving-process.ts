@@ -100,11 +100,12 @@ const crashSignals: readonly (NodeJS.Signals | null)[] = [
 const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
 export const servingModulePath = fileURLToPath(new URL(`./serving.${extension}`, import.meta.url));
 /**
- * Its heap holds requests on their way, tensors are outside: small generations keep the resident set small. V8 would soon
- * put what requests are made of straight into the old generation, where each keeps all it points to alive until the next
- * full collection: measured, a tenth of a second of every second.
+ * Its heap holds requests on their way, tensors are outside: a small young generation keeps the resident set small. V8 would
+ * soon put what requests are made of straight into the old generation, where each keeps all it points to alive until the
+ * next full collection: measured, a tenth of a second of every second. And it would collect the whole of that small heap
+ * whenever some ten megabytes of bodies went by, a dozen times a second: three times the heap may come before it does.
  */
-const heapOptions = ['--max-semi-space-size=4', '--no-allocation-site-pretenuring'];
+const heapOptions = ['--max-semi-space-size=4', '--no-allocation-site-pretenuring', '--heap-growing-percent=200'];
 
 export function createServingProcess(options: ServingProcessOptions): ServingProcess {
   const { log } = options;

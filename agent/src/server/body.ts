@@ -11,7 +11,7 @@ const maxBodyBytes = 64 * 1024 * 1024;
 const largeBytes = 64 * 1024;
 
 /** Of all requests together: room for two bodies of the largest kind, each held twice for a moment, in pieces and whole. */
-export const bodyMemory = { totalBytes: 2 * maxBodyBytes, keptBytes: 16 * 1024 * 1024 } satisfies BodyMemoryOptions;
+export const bodyMemory = { totalBytes: 2 * maxBodyBytes, keptBytes: 8 * 1024 * 1024 } satisfies BodyMemoryOptions;
 
 /**
  * The whole body as text. Throws `payload_too_large`, `unsupported_media_type` for unknown encodings, `invalid_request`

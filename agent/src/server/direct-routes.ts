@@ -22,7 +22,7 @@ export interface DirectRouteDeps extends CallDeps {
 
 type RequestListener = (request: IncomingMessage, response: ServerResponse) => unknown;
 
-const largeRequests = { smallBytes: 64 * 1024, atOnceBytes: 16 * 1024 * 1024, turnMs: 10_000, waitMs: 30_000 };
+const largeRequests = { smallBytes: 64 * 1024, atOnceBytes: 8 * 1024 * 1024, turnMs: 10_000, waitMs: 30_000 };
 /** What a body counts for that does not say its length. */
 const unknownBytes = 1024 * 1024;
 
