@@ -51,7 +51,8 @@ export function createRecordWriter({ onFailure, nowMs }: RecordWriterOptions): R
     scheduled = false;
     if (!file || pending.length === 0 || (failing && nowMs() < retryAtMs)) return;
     try {
-      writeWhole(file, Buffer.concat(pending));
+      const [first] = pending;
+      writeWhole(file, pending.length === 1 && first ? first : Buffer.concat(pending, pendingBytes));
       pending = [];
       pendingBytes = 0;
       failing = false;

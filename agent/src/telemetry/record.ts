@@ -37,17 +37,18 @@ const frameBytes = 8;
  * Bytes of a record, little endian: u32 payload length, u32 CRC-32 of the payload, then the payload: u32 header length,
  * the header as JSON, the features as float32.
  */
-export function encodeRecord({ features, ...header }: JournalRecord): Buffer {
-  const json = Buffer.from(JSON.stringify(header));
-  const numbers = features ? Buffer.from(features.buffer, features.byteOffset, features.byteLength) : Buffer.alloc(0);
-  const record = Buffer.allocUnsafe(frameBytes + 4 + json.length + numbers.length);
-  record.writeUInt32LE(json.length, frameBytes);
-  json.copy(record, frameBytes + 4);
-  numbers.copy(record, frameBytes + 4 + json.length);
-  const payload = record.subarray(frameBytes);
-  record.writeUInt32LE(payload.length, 0);
-  record.writeUInt32LE(crc32(payload), 4);
-  return record;
+export function encodeRecord(record: JournalRecord): Buffer {
+  const { features } = record;
+  const json = JSON.stringify(features ? { ...record, features: undefined } : record);
+  const jsonBytes = Buffer.byteLength(json);
+  const headerEnd = frameBytes + 4 + jsonBytes;
+  const bytes = Buffer.allocUnsafe(headerEnd + (features?.byteLength ?? 0));
+  bytes.writeUInt32LE(bytes.length - frameBytes, 0);
+  bytes.writeUInt32LE(jsonBytes, frameBytes);
+  bytes.write(json, frameBytes + 4);
+  if (features) bytes.set(new Uint8Array(features.buffer, features.byteOffset, features.byteLength), headerEnd);
+  bytes.writeUInt32LE(crc32(bytes.subarray(frameBytes)), 4);
+  return bytes;
 }
 
 /** The records at the beginning of `buffer`, up to a torn or damaged one, and how many bytes they take. Never throws. */

@@ -1,6 +1,6 @@
 // Captured samples on disk within their budget: first what waits for a label goes, then the oldest, counted.
 import type { CapturedSample } from '@edgeloop/shared/telemetry';
-import { and, asc, eq, inArray, isNotNull, isNull, lte, ne, or, sum } from 'drizzle-orm';
+import { and, asc, eq, inArray, isNotNull, isNull, lte, ne, or, sql, sum } from 'drizzle-orm';
 import type { Logger } from 'pino';
 import { type Reader, readCount, writeFact } from '../database/facts.ts';
 import type { DeviceDatabase } from '../database/open.ts';
@@ -46,12 +46,13 @@ export function createSamples({ database, budgetBytes, waitMs, manifestOf, log }
       .from(samples)
       .get()?.bytes ?? 0,
   );
+  const insert = insertion(database);
 
   function keep(transaction: Reader, records: readonly JournalRecord[]): void {
     for (const record of records) {
       const policy = manifestOf(record.model, record.version)?.capture;
       const reason = policy === undefined ? undefined : captureReason(record, policy);
-      if (reason !== undefined) total += insert(transaction, record, reason);
+      if (reason !== undefined) total += insert(record, reason);
     }
     if (total > budgetBytes) evict(transaction);
   }
@@ -116,19 +117,37 @@ export function createSamples({ database, budgetBytes, waitMs, manifestOf, log }
   };
 }
 
-/** Bytes that were added; 0 when the sample was there already. */
-function insert(transaction: Reader, record: JournalRecord, reason: 'rate' | 'low_confidence' | 'waiting'): number {
-  const numbers = record.features ?? new Float32Array();
-  const features = Buffer.from(numbers.buffer, numbers.byteOffset, numbers.byteLength);
-  const bytes = features.length + rowOverheadBytes;
-  const { inferenceId, model, version, at } = record;
-  const [predicted, score] = [record.predicted?.[0], record.scores?.[0]];
-  const { changes } = transaction
+type Reason = 'rate' | 'low_confidence' | 'waiting';
+
+/**
+ * Inserts a sample in the transaction that is open, and says how many bytes that added: none when it was there already.
+ * Prepared once, since many answers come this way.
+ */
+function insertion(database: DeviceDatabase): (record: JournalRecord, reason: Reason) => number {
+  const insert = database
     .insert(samples)
-    .values({ inferenceId, model, version, at, reason, features, predicted, score, bytes })
+    .values({
+      inferenceId: sql.placeholder('inferenceId'),
+      model: sql.placeholder('model'),
+      version: sql.placeholder('version'),
+      at: sql.placeholder('at'),
+      reason: sql.placeholder('reason'),
+      features: sql.placeholder('features'),
+      predicted: sql.placeholder('predicted'),
+      score: sql.placeholder('score'),
+      bytes: sql.placeholder('bytes'),
+    })
     .onConflictDoNothing()
-    .run();
-  return changes > 0 ? bytes : 0;
+    .prepare();
+  return (record, reason) => {
+    const numbers = record.features ?? new Float32Array();
+    const features = Buffer.from(numbers.buffer, numbers.byteOffset, numbers.byteLength);
+    const bytes = features.length + rowOverheadBytes;
+    const { inferenceId, model, version, at } = record;
+    const [predicted, score] = [record.predicted?.[0] ?? null, record.scores?.[0] ?? null];
+    const { changes } = insert.run({ inferenceId, model, version, at, reason, features, predicted, score, bytes });
+    return changes > 0 ? bytes : 0;
+  };
 }
 
 /** The oldest rows that make up `excessBytes`, or as many as are deleted at once. */
