@@ -122,4 +122,87 @@ describe('the outputs of a detector', () => {
     expect(detect(detection, [boxes], size)).toContain('not tensors of numbers');
     expect(detect(detection, [floats('b', [1, 0, 4], []), floats('s', [1, 0, 2], [])], size)).toEqual([]);
   });
+
+  const found = fc.record({
+    edges: fc.tuple(edge, edge, length, length),
+    scores: fc.array(fc.double({ min: 0, max: 1, noNaN: true }), { minLength: 3, maxLength: 3 }),
+    objectness: fc.double({ min: 0, max: 1, noNaN: true }),
+  });
+  const rows = (shape: number[], data: number[][]) => floats('t', shape, data.flat());
+  const columns = (shape: number[], data: number[][]) =>
+    floats(
+      't',
+      shape,
+      (data[0] ?? []).flatMap((_, at) => data.map((row) => row[at] ?? 0)),
+    );
+  const options = { format: 'cxcywh', normalised: false, scoreThreshold: 0.3 } as const;
+
+  it('reads a table by rows or by columns as it reads separate tensors', () => {
+    fc.assert(
+      fc.property(fc.array(found, { minLength: 8, maxLength: 20 }), (all) => {
+        const boxes = floats(
+          'b',
+          [1, all.length, 4],
+          all.flatMap(({ edges }) => edges),
+        );
+        const apart = (scores: number[][]) =>
+          detect(
+            DetectionOutputs.parse({ ...manifest, ...options }),
+            [boxes, floats('s', [1, all.length, 3], scores.flat())],
+            size,
+          );
+        const scored = all.map(({ edges, scores }) => [...edges, ...scores]);
+        const table = DetectionOutputs.parse({ ...options, table: 't' });
+        const expected = apart(all.map(({ scores }) => scores));
+        expect(detect(table, [rows([1, all.length, 7], scored)], size, 3)).toEqual(expected);
+        expect(detect(table, [columns([1, 7, all.length], scored)], size, 3)).toEqual(expected);
+        expect(detect(table, [columns([7, all.length], scored)], size)).toEqual(expected);
+      }),
+    );
+  });
+
+  it('multiplies the scores of a table with its objectness', () => {
+    const table = DetectionOutputs.parse({ ...options, table: 't', columns: 'objectness' });
+    const data = [
+      [50, 50, 20, 20, 0.5, 0.9, 0.1],
+      [150, 50, 20, 20, 0.5, 0.5, 0.2],
+    ];
+    const seen = [{ place: 0, score: expect.closeTo(0.45, 5), box: { left: 40, top: 40, right: 60, bottom: 60 } }];
+    expect(detect(table, [rows([1, 2, 7], data)], size, 2)).toEqual(seen);
+    expect(detect(table, [columns([1, 7, 2], data)], size, 2)).toEqual(seen);
+  });
+
+  it('takes the class from the last column of a table', () => {
+    const table = DetectionOutputs.parse({ table: 't', columns: 'class', normalised: false });
+    const data = rows(
+      [1, 2, 6],
+      [
+        [0, 0, 9, 9, 0.9, 3],
+        [20, 0, 29, 9, 0.4, 1],
+      ],
+    );
+    expect(detect(table, [data], size, 80)).toMatchObject([{ place: 3, box: { left: 0, right: 9 } }]);
+  });
+
+  it('says why a table can not be read', () => {
+    const read = (shape: number[], labels?: number, form = 'scores') =>
+      detect(
+        DetectionOutputs.parse({ table: 't', columns: form }),
+        [floats('t', shape, Array(shape.reduce((a, b) => a * b, 1)).fill(0))],
+        size,
+        labels,
+      );
+    expect(read([1, 9, 20], 3)).toContain('no dimension of 7');
+    expect(read([2, 20, 7], 3)).toContain('not one of boxes');
+    expect(read([20], 3)).toContain('not one of boxes');
+    expect(read([1, 4, 20])).toContain('needs 5');
+    expect(read([1, 0, 7], 3)).toEqual([]);
+    expect(detect(DetectionOutputs.parse({ table: 'u' }), [], size)).toContain('"u" is not a tensor');
+  });
+
+  it('is described by separate outputs or a table, not by both or neither', () => {
+    for (const wrong of [{}, { boxes: 'b' }, { ...manifest, table: 't' }, { table: 't', classes: 'c' }]) {
+      expect(DetectionOutputs.safeParse(wrong).error?.message).toContain('name either');
+    }
+  });
 });

@@ -1,6 +1,7 @@
 // Boxes out of the tensors of a detector: thresholds, and non-maximum suppression per class. Pure.
 import type { DetectionOutputs } from '@edgeloop/shared/manifest';
-import { type NamedTensor, numbersOf } from './tensors.ts';
+import { type DetectionLayout, layoutOf, numberOf } from './detection-layout.ts';
+import type { NamedTensor } from './tensors.ts';
 
 /** Edges, in any one unit. */
 export interface Box {
@@ -21,55 +22,47 @@ export interface Candidate {
 const maxCandidates = 10_000;
 
 /**
- * What the model sees, highest score first, in pixels of its input of `size`. A string says why the outputs don't fit
- * the manifest.
+ * What the model sees, highest score first, in pixels of its input of `size`. `labels`: how many classes the manifest
+ * names. A string says why the outputs don't fit the manifest.
  */
 export function detect(
   detection: DetectionOutputs,
   outputs: readonly NamedTensor[],
   size: { width: number; height: number },
+  labels?: number,
 ): Candidate[] | string {
-  const found = candidatesOf(detection, outputs, size);
-  return typeof found === 'string' ? found : suppress(found, detection);
+  const layout = layoutOf(detection, outputs, labels);
+  return typeof layout === 'string' ? layout : suppress(candidatesOf(layout, detection, size), detection);
 }
 
 function candidatesOf(
+  { boxes, edges, scores, objectness, places }: DetectionLayout,
   detection: DetectionOutputs,
-  outputs: readonly NamedTensor[],
   size: { width: number; height: number },
-): Candidate[] | string {
-  const read = (name: string): ArrayLike<number> | undefined => {
-    const output = outputs.find((each) => each.name === name);
-    return output && numbersOf(output);
-  };
-  const [edges, scores] = [read(detection.boxes), read(detection.scores)];
-  const places = detection.classes === undefined ? undefined : read(detection.classes);
-  if (!edges || !scores || edges.length % 4 !== 0) return 'its boxes and scores are not tensors of numbers';
-  const count = edges.length / 4;
-  if (count === 0) return [];
-  const classes = scores.length / count;
-  if (!Number.isInteger(classes)) return `it has ${scores.length} scores for ${count} boxes`;
-  if (places && (classes !== 1 || places.length !== count)) return `it has ${places.length} classes for ${count} boxes`;
+): Candidate[] {
   const candidates: Candidate[] = [];
-  for (let at = 0; at < scores.length; at++) {
-    const score = scores[at] ?? Number.NaN;
-    if (!(score >= detection.scoreThreshold)) continue;
-    const row = Math.floor(at / classes);
-    const place = places ? Math.round(places[row] ?? 0) : at % classes;
-    if (place === detection.background) continue;
-    const box = boxAt(edges, row * 4, detection, size);
-    if (box.right > box.left && box.bottom > box.top) candidates.push({ place, score, box });
+  for (const [column, ofClass] of scores.entries()) {
+    for (let at = 0; at < boxes; at++) {
+      const score = numberOf(ofClass, at) * (objectness ? numberOf(objectness, at) : 1);
+      if (!(score >= detection.scoreThreshold)) continue;
+      const place = places ? Math.round(numberOf(places, at)) : column;
+      if (place === detection.background) continue;
+      const box = boxOf(
+        edges.map((edge) => numberOf(edge, at)),
+        detection,
+        size,
+      );
+      if (box.right > box.left && box.bottom > box.top) candidates.push({ place, score, box });
+    }
   }
   return candidates;
 }
 
-function boxAt(
-  edges: ArrayLike<number>,
-  at: number,
+function boxOf(
+  [a = 0, b = 0, c = 0, d = 0]: readonly number[],
   { format, normalised }: DetectionOutputs,
   { width, height }: { width: number; height: number },
 ): Box {
-  const [a = 0, b = 0, c = 0, d = 0] = [edges[at], edges[at + 1], edges[at + 2], edges[at + 3]];
   const [left, top, right, bottom] =
     format === 'xyxy' ? [a, b, c, d] : format === 'yxyx' ? [b, a, d, c] : [a - c / 2, b - d / 2, a + c / 2, b + d / 2];
   const [x, y] = normalised ? [width, height] : [1, 1];

@@ -2,6 +2,7 @@
 import type { DetectionOutputs, Manifest } from '@edgeloop/shared/manifest';
 import type { ModelSignature, TensorSpec } from '@edgeloop/shared/tensors';
 import { tensorOf } from './constants.ts';
+import { tableShape } from './detection-layout.ts';
 import { checkOneMeaning, type PictureInput, pictureInput, type SoundInput, soundInput } from './media-inputs.ts';
 import { listed, reject } from './rejection.ts';
 import { elementCount, type NamedTensor, numbersOf } from './tensors.ts';
@@ -83,16 +84,19 @@ function constant(spec: TensorSpec, value: unknown): NamedTensor {
 }
 
 function detectionOutputs(
-  { outputs: { detection } }: Manifest,
+  { outputs: { detection, labels } }: Manifest,
   { outputs }: ModelSignature,
   pictures: readonly PictureInput[],
 ): DetectionOutputs | undefined {
   if (!detection) return undefined;
-  const { boxes, scores, classes } = detection;
-  for (const [field, name] of Object.entries({ boxes, scores, classes })) {
+  const { boxes, scores, classes, table } = detection;
+  for (const [field, name] of Object.entries({ boxes, scores, classes, table })) {
     if (name === undefined || outputs.some((output) => output.name === name)) continue;
     throw reject(`outputs.detection.${field}`, `the model has no output "${name}"; it has ${listed(outputs)}`);
   }
+  const shape = outputs.find(({ name }) => name === table)?.shape ?? [];
+  const read = shape.length > 0 && !shape.includes(-1) && tableShape(shape, detection, labels?.length);
+  if (typeof read === 'string') throw reject('outputs.detection.table', read);
   if (pictures.length === 0) throw reject('outputs.detection', 'needs an input with "image"');
   return detection;
 }

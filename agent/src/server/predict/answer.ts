@@ -85,11 +85,11 @@ function detectionsAnswer(
   { placement, size }: Inputs,
 ): object {
   if (!placement || !size) throw new AppError('invalid_request', 'the model takes a picture, the request has none');
-  const found = detect(detection, outputs, size);
+  const { labels } = files.manifest.outputs;
+  const found = detect(detection, outputs, size, labels?.length);
   if (typeof found === 'string') {
     throw new AppError('internal', `model "${files.name}" does not answer as its manifest says: ${found}`);
   }
-  const { labels } = files.manifest.outputs;
   const detections = found.flatMap(({ place, score, box }) => {
     const inside = boxInPicture(box, placement);
     if (!inside) return [];

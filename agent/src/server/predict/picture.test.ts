@@ -202,6 +202,8 @@ describe('manifests that contradict the model', () => {
     await expect(load('float', [1, 3, 2, 2], both)).rejects.toThrow('one of image and value');
     const nowhere: ManifestInput = { ...takes({}), outputs: { detection: { boxes: 'b', scores: 'y' } } };
     await expect(load('float', [1, 3, 2, 2], nowhere)).rejects.toThrow('no output "b"');
+    const table: ManifestInput = { ...takes({}), outputs: { labels: ['a'], detection: { table: 'y' } } };
+    await expect(load('float', [1, 3, 2, 2], table)).rejects.toThrow('detection.table: its table [1,3,2,2]');
     await expect(load('float', [2, 9], { inputs: { x: { audio: { sampleRate: 1 } } } })).rejects.toThrow('one channel');
     await expect(load('float', [2, 2], { inputs: { x: { value: [1, 2] } } })).rejects.toThrow('2 values for [2,2]');
   });
