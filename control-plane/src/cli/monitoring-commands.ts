@@ -36,11 +36,10 @@ export function registerMonitoringCommands(program: Command): void {
         const result = await api.get('/metrics/query', MetricResult, { metric, version, ...options });
         if (json) return printJson(result);
         const rows = result.series.flatMap((series) =>
-          series.points.map((point) => [
-            timeText(point.at),
-            labelsText(series.labels),
-            point.value === null ? null : Number(point.value.toPrecision(6)),
-          ]),
+          // Most of an hour in steps may be empty.
+          series.points.flatMap(({ at, value }) =>
+            value === null ? [] : [[timeText(at), labelsText(series.labels), Number(value.toPrecision(6))]],
+          ),
         );
         printTable(['AT', 'SERIES', `${result.metric} (${result.unit})`], rows);
       }),

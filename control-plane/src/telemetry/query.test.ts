@@ -163,3 +163,7 @@ test('GET /metrics/query answers, with the defaults of an hour up to now', async
   expect(response.status).toBe(200);
   expect(await response.json()).toMatchObject({ to: 60_000, from: 0, series: [{ points: [{ at: 0, value: 20 }] }] });
 });
+
+test('a time that is none is refused with how to write one', () => {
+  expect(() => query({ from: 'yesterday' })).toThrow('must be a time such as 2026-01-31T12:00:00Z');
+});

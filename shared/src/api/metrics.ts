@@ -38,10 +38,10 @@ export const Metric = z.enum(metrics);
 export type Metric = z.infer<typeof Metric>;
 
 /** An instant: milliseconds since the epoch, or ISO 8601. */
-const At = z.union([
-  z.string().regex(/^\d+$/).transform(Number),
-  z.iso.datetime({ offset: true }).transform((text) => Date.parse(text)),
-]);
+const At = z.union(
+  [z.string().regex(/^\d+$/).transform(Number), z.iso.datetime({ offset: true }).transform((text) => Date.parse(text))],
+  'must be a time such as 2026-01-31T12:00:00Z, or milliseconds since 1970',
+);
 
 /** `from` defaults to an hour before `to`, `to` to now. Without `step` each series has one point for the whole range. */
 export const MetricQuery = z.object({
