@@ -2,7 +2,7 @@
 // messages are typed and not checked; typed arrays travel as they are.
 import type { SlotOutcome } from './ring.ts';
 import type { NamedTensor } from './tensors.ts';
-import type { Failure, ModelToOpen, OpenedModel } from './worker-messages.ts';
+import type { Failure, ModelToOpen, OpeningAnswer } from './worker-messages.ts';
 import type { Job } from './worker-thread.ts';
 
 /** A job with what is left of its deadline, since clocks differ. */
@@ -25,9 +25,7 @@ export type SentEnding =
   | { kind: 'expired' };
 
 export type FromModelProcess =
-  | { kind: 'opened'; id: number; model: OpenedModel }
-  | { kind: 'refused'; id: number; failure: Failure }
-  | { kind: 'closed'; id: number }
+  | OpeningAnswer
   | { kind: 'ended'; sequence: number; ending: SentEnding }
   | { kind: 'unbatchable'; id: number }
   /** Why it ends itself now. */

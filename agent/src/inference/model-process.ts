@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { sourceExecArgv } from '@edgeloop/shared/bounded-process';
 import { AppError, messageOf } from '@edgeloop/shared/errors';
 import type { FromModelProcess, SentEnding, SentJob, ToModelProcess } from './model-process-messages.ts';
-import type { OpenedModel } from './worker-messages.ts';
+import { createOpenings } from './openings.ts';
 import type { Job, WorkerThread } from './worker-thread.ts';
 
 export interface ModelProcessOptions {
@@ -34,8 +34,7 @@ export function startModelProcess(options: ModelProcessOptions): WorkerThread {
     stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
   });
   const jobs = new Map<number, Job>();
-  const opening = new Map<number, { resolve(model: OpenedModel): void; reject(error: Error): void }>();
-  const closing = new Map<number, () => void>();
+  const openings = createOpenings();
   let unsent: SentJob[] = [];
   let lastSequence = 0;
   let lastModel = 0;
@@ -58,8 +57,7 @@ export function startModelProcess(options: ModelProcessOptions): WorkerThread {
     unsent = [];
     if (runs % 2 !== 0) runs++;
     for (const job of lost) job.settle({ kind: 'failed', error: gone });
-    for (const { reject } of opening.values()) reject(gone);
-    for (const resolve of closing.values()) resolve();
+    openings.abandon(gone);
     if (reason !== stopped) options.onDied(gone);
   }
 
@@ -78,17 +76,9 @@ export function startModelProcess(options: ModelProcessOptions): WorkerThread {
   child.on('message', (message: FromModelProcess) => {
     switch (message.kind) {
       case 'opened':
-        opening.get(message.id)?.resolve(message.model);
-        opening.delete(message.id);
-        return;
       case 'refused':
-        opening.get(message.id)?.reject(new AppError(message.failure.code, message.failure.message));
-        opening.delete(message.id);
-        return;
       case 'closed':
-        closing.get(message.id)?.();
-        closing.delete(message.id);
-        return;
+        return openings.answer(message);
       case 'ended':
         settle(message.sequence, message.ending);
         return options.onEnded();
@@ -110,17 +100,13 @@ export function startModelProcess(options: ModelProcessOptions): WorkerThread {
     open(model) {
       if (gone) return Promise.reject(gone);
       lastModel = model.id;
-      return new Promise((resolve, reject) => {
-        opening.set(model.id, { resolve, reject });
-        send({ kind: 'open', model });
-      });
+      send({ kind: 'open', model });
+      return openings.open(model.id);
     },
     close(id) {
       if (gone) return Promise.resolve();
-      return new Promise((resolve) => {
-        closing.set(id, resolve);
-        send({ kind: 'close', id });
-      });
+      send({ kind: 'close', id });
+      return openings.close(id);
     },
     submit(job) {
       if (gone || reason === stopped || jobs.size >= mostJobs) return undefined;

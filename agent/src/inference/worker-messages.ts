@@ -52,10 +52,14 @@ export type ToWorker =
   /** End the task once what is in the ring has run. */
   | { kind: 'stop' };
 
-export type FromWorker =
+/** What a worker answers when it is told to open or close a model. */
+export type OpeningAnswer =
   | { kind: 'opened'; id: number; model: OpenedModel }
   | { kind: 'refused'; id: number; failure: Failure }
-  | { kind: 'closed'; id: number }
+  | { kind: 'closed'; id: number };
+
+export type FromWorker =
+  | OpeningAnswer
   /** Something in the ring has ended. */
   | { kind: 'ended' }
   /** The outputs of a slot whose state is `elsewhere`; precedes that state. */

@@ -9,6 +9,7 @@ import type { TensorSpec } from '@edgeloop/shared/tensors';
 import { Piscina } from 'piscina';
 import { createArena } from './arena.ts';
 import { createFlights } from './flights.ts';
+import { createOpenings } from './openings.ts';
 import {
   type ArenaViews,
   copyEntry,
@@ -102,8 +103,7 @@ export function startWorkerThread(options: WorkerThreadOptions): WorkerThread {
   const arena = createArena(arenaBytes);
   const views = viewsOfArena(ring.arena);
   const jobs = createFlights<Flight>(slots);
-  const opening = new Map<number, { resolve(model: OpenedModel): void; reject(error: Error): void }>();
-  const closing = new Map<number, () => void>();
+  const openings = createOpenings();
   /** What came by message for slots that are not drained yet. */
   const asides = new Map<number, ShapedData[] | AppError>();
   let gone: AppError | undefined;
@@ -133,8 +133,7 @@ export function startWorkerThread(options: WorkerThreadOptions): WorkerThread {
       job.settle(waiting ? { kind: 'lost' } : { kind: 'failed', error: gone });
     }
     jobs.clear();
-    for (const { reject } of opening.values()) reject(gone);
-    for (const resolve of closing.values()) resolve();
+    openings.abandon(gone);
     port.close();
     void piscina.destroy();
     options.onDied(gone);
@@ -153,16 +152,9 @@ export function startWorkerThread(options: WorkerThreadOptions): WorkerThread {
         options.onEnded();
         return;
       case 'opened':
-        opening.get(message.id)?.resolve(message.model);
-        opening.delete(message.id);
-        return;
       case 'refused':
-        opening.get(message.id)?.reject(new AppError(message.failure.code, message.failure.message));
-        opening.delete(message.id);
-        return;
       case 'closed':
-        closing.get(message.id)?.();
-        closing.delete(message.id);
+        openings.answer(message);
         return;
       case 'outputs':
         return void asides.set(message.sequence, message.outputs);
@@ -221,17 +213,13 @@ export function startWorkerThread(options: WorkerThreadOptions): WorkerThread {
   return {
     open(model) {
       if (gone) return Promise.reject(gone);
-      return new Promise((resolve, reject) => {
-        opening.set(model.id, { resolve, reject });
-        post({ kind: 'open', model });
-      });
+      post({ kind: 'open', model });
+      return openings.open(model.id);
     },
     close(id) {
       if (gone) return Promise.resolve();
-      return new Promise((resolve) => {
-        closing.set(id, resolve);
-        post({ kind: 'close', id });
-      });
+      post({ kind: 'close', id });
+      return openings.close(id);
     },
     submit(job) {
       if (gone || stopping || producer.free() === 0) return undefined;
