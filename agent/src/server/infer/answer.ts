@@ -27,17 +27,17 @@ export interface Answered {
 /** Throws `invalid_request` when an output was asked for in a form that it hasn't. */
 export function writeAnswer({ name, version, id, request, outputs, scores }: Answered): AnswerBody {
   const blobs: Buffer[] = [];
-  const allBinary = request.parameters.binary_data_output === true;
+  const allBinary = request.parameters.get('binary_data_output') === true;
   const echoed = echoedParameters(request.parameters);
   const parameters = echoed === undefined ? '' : `"parameters":${echoed},`;
-  const start = `{"model_name":${JSON.stringify(name)},"model_version":"${version}","id":${JSON.stringify(id)},`;
+  const start = `{"model_name":${quoted(name)},"model_version":"${version}","id":${quoted(id)},`;
   const json: Text = [`${start}${parameters}"outputs":[`];
   for (const [place, { output, asked }] of selected(outputs, request.outputs).entries()) {
     const k = asked?.classification ?? 0;
     const labels = scores?.output === output.name ? scores.labels : undefined;
     const tensor = k > 0 ? classify(output, k, labels) : output;
     const comma = place === 0 ? '' : ',';
-    const head = `${comma}{"name":${JSON.stringify(tensor.name)},"datatype":"${tensor.datatype}","shape":[${tensor.shape}],`;
+    const head = `${comma}{"name":${quoted(tensor.name)},"datatype":"${tensor.datatype}","shape":[${tensor.shape}],`;
     if (asked?.binary_data ?? allBinary) {
       const blob = encodeBlob(tensor);
       blobs.push(blob);
@@ -49,6 +49,13 @@ export function writeAnswer({ name, version, id, request, outputs, scores }: Ans
   const jsonPart = Buffer.from(joinedText(json));
   return { body: Buffer.concat([jsonPart, ...blobs]), jsonBytes: jsonPart.length };
 }
+
+/** As JSON.stringify writes it; most names need nothing but the quotes. */
+function quoted(name: string): string {
+  return plain.test(name) ? `"${name}"` : JSON.stringify(name);
+}
+
+const plain = /^[\w./:-]*$/;
 
 /** Text in pieces; long ones as their bytes. */
 type Text = (string | Buffer)[];
@@ -90,7 +97,8 @@ const reserved = new Set([
 
 /** The caller's own parameters come back; those that steer the server don't. */
 function echoedParameters(parameters: Parameters): string | undefined {
-  const own = Object.entries(parameters).filter(([name]) => !reserved.has(name) && !name.startsWith('triton_'));
+  if (parameters.size === 0) return undefined;
+  const own = [...parameters].filter(([name]) => !reserved.has(name) && !name.startsWith('triton_'));
   return own.length === 0 ? undefined : JSON.stringify(Object.fromEntries(own));
 }
 

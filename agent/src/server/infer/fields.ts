@@ -3,7 +3,10 @@ import { AppError } from '@edgeloop/shared/errors';
 import { type Cursor, peek, readObject, readPiece, readString, skipValue, unexpected } from './cursor.ts';
 import { readNumber } from './numbers.ts';
 
-export type Parameters = Record<string, unknown>;
+/** By name; names are only names, `__proto__` among them. */
+export type Parameters = ReadonlyMap<string, unknown>;
+
+export const noParameters: Parameters = new Map();
 
 /** Readers disagree about which of two counts, so neither does. `seen` holds those of one object so far. */
 export function once(seen: string[], key: string, where: string): void {
@@ -29,14 +32,11 @@ export function expectText(cursor: Cursor, field: string): string {
   return readString(cursor);
 }
 
-/** An object whose names are only names, `__proto__` among them. */
 export function readParameters(cursor: Cursor, field: string): Parameters {
-  const parameters: Parameters = Object.create(null);
-  if (isNull(cursor)) return parameters;
+  if (isNull(cursor)) return noParameters;
   if (peek(cursor) !== 0x7b) throw unexpected(cursor, `${field} must be an object`);
-  readObject(cursor, (key) => {
-    parameters[key] = readValue(cursor, field);
-  });
+  const parameters = new Map<string, unknown>();
+  readObject(cursor, (key) => void parameters.set(key, readValue(cursor, field)));
   return parameters;
 }
 

@@ -105,10 +105,10 @@ function readShape(cursor: Cursor, where: string): number[] {
 
 function blobBytesOf(parameters: Parameters, { name }: Draft, field: string): number | undefined {
   const where = name === undefined ? field : `input "${name}"`;
-  if (Object.hasOwn(parameters, 'shared_memory_region')) {
+  if (parameters.has('shared_memory_region')) {
     throw new AppError('invalid_request', `${where}: shared memory is not supported; send the data itself`);
   }
-  const size = Object.hasOwn(parameters, 'binary_data_size') ? parameters.binary_data_size : undefined;
+  const size = parameters.get('binary_data_size');
   if (size === undefined) return undefined;
   if (typeof size === 'number' && Number.isSafeInteger(size) && size >= 0) return size;
   throw new AppError('invalid_request', `${where}: binary_data_size must be a number of bytes`);

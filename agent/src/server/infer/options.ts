@@ -20,7 +20,7 @@ export function runOptions(parameters: Parameters, timeoutMs: string | undefined
 }
 
 function wholeNumber(parameters: Parameters, name: string, what: string): number {
-  const value = Object.hasOwn(parameters, name) ? parameters[name] : undefined;
+  const value = parameters.get(name);
   if (value === undefined || value === null) return 0;
   if (typeof value === 'number' && Number.isInteger(value) && value >= 0) return value;
   throw new AppError('invalid_request', `request.parameters.${name} must be a whole number of ${what}`);
@@ -34,9 +34,8 @@ function millisecondsOf(header: string | undefined): number {
 
 /** Triton keeps these for itself; one of them is what its clients send on every streaming request. */
 function refuseReserved(parameters: Parameters): void {
-  const name = Object.keys(parameters).find(
-    (key) => key.startsWith('triton_') && key !== 'triton_enable_empty_final_response',
-  );
-  if (name === undefined) return;
-  throw new AppError('invalid_request', `request.parameters.${name}: names that begin with "triton_" are reserved`);
+  for (const name of parameters.keys()) {
+    if (!name.startsWith('triton_') || name === 'triton_enable_empty_final_response') continue;
+    throw new AppError('invalid_request', `request.parameters.${name}: names that begin with "triton_" are reserved`);
+  }
 }

@@ -6,7 +6,7 @@ import { z } from 'zod';
 import { elementCount, type NamedTensor, type TensorData } from '../../inference/tensors.ts';
 import { decodeBlob, decodeText, elementBytes } from './binary.ts';
 import { type Cursor, peek, readArray, readObject, readPiece, skipValue, syntaxError } from './cursor.ts';
-import { expectArray, expectText, isNull, once, type Parameters, readParameters } from './fields.ts';
+import { expectArray, expectText, isNull, noParameters, once, type Parameters, readParameters } from './fields.ts';
 import { type InputHead, readInput } from './input.ts';
 
 const RequestedOutputs = z
@@ -45,7 +45,7 @@ export function readRequest(body: Buffer, jsonBytes: number | undefined): InferR
     );
   }
   const cursor: Cursor = { bytes: end === body.length ? body : body.subarray(0, end), at: 0 };
-  const request: InferRequest = { id: undefined, parameters: {}, inputs: [], outputs: [] };
+  const request: InferRequest = { id: undefined, parameters: noParameters, inputs: [], outputs: [] };
   const heads: InputHead[] = [];
   const seen: string[] = [];
   if (peek(cursor) !== 0x7b) throw notAnObject(cursor);
@@ -145,7 +145,7 @@ export function readRawRequest(body: Buffer, { inputs }: ModelSignature): InferR
   const data = datatype === 'BYTES' ? [decodeText(name, body, 0)] : decodeBlob({ name, datatype, shape }, body);
   return {
     id: undefined,
-    parameters: { binary_data_output: true },
+    parameters: new Map([['binary_data_output', true]]),
     inputs: [{ name, datatype, shape, data }],
     outputs: [],
   };
