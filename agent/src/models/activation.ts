@@ -1,46 +1,32 @@
 // Drives every model to what is desired: performs the step that its state asks for, writes the outcome to disk, looks
 // again. All decisions are in `reconcile.ts`.
-import { performance } from 'node:perf_hooks';
-import { AppError, type ErrorCode, messageOf } from '@edgeloop/shared/errors';
+import { messageOf } from '@edgeloop/shared/errors';
 import type { Desired, ModelReport } from '@edgeloop/shared/messages';
-import type { Logger } from 'pino';
 import { backoffMs, pause } from '../backoff.ts';
 import type { KnownModel, ModelFiles, ServingCounts, Tuning } from '../ipc.ts';
 import type { Death, Suspect } from '../serving-process.ts';
-import { type FetchSource, fetchModel, verifyModel } from './fetch.ts';
-import { createHeldVersions, isAboutModel, type Serving } from './held-versions.ts';
+import { createHeldVersions, isAboutModel } from './held-versions.ts';
 import type { Accused, Quarantine } from './quarantine.ts';
 import {
-  type Failure,
   type ModelEvent,
   type ModelState,
   newModelState,
   next,
   reportOf,
-  type Step,
   stepOf,
   versionsToHold,
   versionsToKeep,
 } from './reconcile.ts';
 import type { StateStore } from './state-store.ts';
-import type { ModelStore } from './store.ts';
-import { createTally, isFailing } from './tally.ts';
+import { createSteps, failureOf, type StepOptions } from './steps.ts';
+import { createTally } from './tally.ts';
 import { unknownModels } from './unknown-models.ts';
 
-export interface ActivationOptions {
+export interface ActivationOptions extends Omit<StepOptions, 'held' | 'tally'> {
   states: StateStore;
-  store: ModelStore;
-  serving: Serving;
-  /** Where releases come from; undefined before the device is enrolled. */
-  source(): FetchSource | undefined;
-  prove(model: ModelFiles, signal: AbortSignal): Promise<Failure | undefined>;
   /** How a model file is known to run best here. */
   tuningOf(digest: string): Tuning | undefined;
-  /** Measures that, once per file. */
-  tune(model: ModelFiles, signal: AbortSignal): Promise<void>;
   quarantine: Quarantine;
-  probationMs: number;
-  log: Logger;
   /** Something that is reported has changed. */
   onChange(): void;
 }
@@ -60,10 +46,6 @@ export interface Activation {
 }
 
 const retry = { firstMs: 500, mostMs: 60_000 };
-const watchEveryMs = 100;
-/** What no later try can change; everything else may be mended by the control plane or the network. */
-const finalInFetching: readonly ErrorCode[] = ['integrity', 'insufficient_storage'];
-const triesForMissing = 5;
 
 export function createActivation(options: ActivationOptions): Activation {
   const { states: disk, store, serving, log } = options;
@@ -72,8 +54,8 @@ export function createActivation(options: ActivationOptions): Activation {
   const drivers = new Map<string, Promise<void>>();
   const held = createHeldVersions({ serving, filesOf, log });
   const tally = createTally();
+  const perform = createSteps({ ...options, held, tally });
   let stop = AbortSignal.abort();
-  let proving: Promise<unknown> = Promise.resolve();
   /** Models that may have ended the last serving process: the next one gets them after all others. */
   let suspected = new Set<string>();
 
@@ -191,97 +173,6 @@ export function createActivation(options: ActivationOptions): Activation {
     }
   }
 
-  /** The outcome of one step; undefined asks for another try. */
-  async function perform(
-    step: Step,
-    state: ModelState,
-    failures: number,
-    signal: AbortSignal,
-  ): Promise<ModelEvent | undefined> {
-    const target = state.candidate?.target;
-    if (target === undefined) return undefined;
-    try {
-      switch (step) {
-        case 'fetch':
-          return await fetchStep(state, signal);
-        case 'verify':
-          await verifyModel(requireSource(), target);
-          return { kind: 'verified' };
-        case 'prove':
-          return await proveStep(target.name, target.version, signal);
-        case 'load':
-          await serving.up(signal);
-          await held.admit(target.name, target.version, signal);
-          return { kind: 'activated' };
-        case 'watch':
-          return await watchStep(target.name, target.version, signal);
-        case 'rest':
-          return undefined;
-      }
-    } catch (error) {
-      if (signal.aborted) return undefined;
-      return outcomeOf(error, step, failures);
-    }
-  }
-
-  function outcomeOf(error: unknown, step: Step, failures: number): ModelEvent | undefined {
-    const code = error instanceof AppError ? error.code : 'internal';
-    const final = finalInFetching.includes(code) || (code === 'not_found' && failures >= triesForMissing);
-    if (step === 'fetch' && !final) {
-      log.warn({ reason: messageOf(error) }, 'fetching is delayed');
-      return { kind: 'delayed', error: failureOf(error) };
-    }
-    // A death while loading is judged by `servingDied`.
-    if (step === 'load' && !isAboutModel(error)) return undefined;
-    return { kind: 'failed', error: failureOf(error) };
-  }
-
-  async function fetchStep(state: ModelState, signal: AbortSignal): Promise<ModelEvent> {
-    const target = state.candidate?.target;
-    if (target === undefined) return { kind: 'fetched' };
-    try {
-      await fetchModel(requireSource(), target, signal);
-    } catch (error) {
-      if (!(error instanceof AppError) || error.code !== 'insufficient_storage') throw error;
-      const removed = await store.collect(target.name, versionsToKeep(state), 0);
-      if (removed.length === 0) throw error;
-      await fetchModel(requireSource(), target, signal);
-    }
-    return { kind: 'fetched' };
-  }
-
-  function requireSource(): FetchSource {
-    const source = options.source();
-    if (source === undefined) throw new AppError('unavailable', 'the device is not enrolled yet');
-    return source;
-  }
-
-  async function proveStep(name: string, version: number, signal: AbortSignal): Promise<ModelEvent> {
-    const files = await store.modelFiles(name, version);
-    const proof = proving.then(async () => {
-      const failure = await options.prove(files, signal);
-      if (failure === undefined) await options.tune(files, signal);
-      return failure;
-    });
-    proving = proof.catch(() => undefined);
-    const failure = await proof;
-    return failure === undefined ? { kind: 'proved' } : { kind: 'failed', error: failure };
-  }
-
-  async function watchStep(name: string, version: number, signal: AbortSignal): Promise<ModelEvent | undefined> {
-    const until = performance.now() + options.probationMs;
-    while (await pause(watchEveryMs, signal)) {
-      const counts = tally.of(name, version);
-      const total = counts.succeeded + counts.failed;
-      if (isFailing(counts))
-        return { kind: 'failed', error: { code: 'model_rejected', message: failingMessage(counts.failed, total) } };
-      if (performance.now() < until) continue;
-      await serving.up(signal);
-      return { kind: 'endured' };
-    }
-    return undefined;
-  }
-
   return {
     async start(signal, cleanStop) {
       for (const state of disk.load()) states.set(state.name, state);
@@ -350,12 +241,4 @@ function knownOf({ name, active, candidate }: ModelState): KnownModel[] {
   const { version } = candidate.target;
   if (candidate.state !== 'failed') return [...answering, { ...coming, version, reason: `it is ${candidate.state}` }];
   return [...answering, { name, version, state: 'UNAVAILABLE', reason: candidate.error.message }];
-}
-
-function failingMessage(failed: number, total: number): string {
-  return `${failed} of ${total} requests failed in its probation`;
-}
-
-function failureOf(error: unknown): Failure {
-  return { code: error instanceof AppError ? error.code : 'internal', message: messageOf(error) };
 }
