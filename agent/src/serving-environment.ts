@@ -16,6 +16,13 @@ interface ServingState {
   overridesDir?: string;
 }
 
+/**
+ * How glibc keeps memory. Each arena keeps what was freed in it; two are enough for threads that seldom allocate. Blocks from
+ * 4 MiB on, the rings among them, go back to the system when they are freed: left to itself glibc moves them into its heap
+ * after the first, where each swap of a model leaves some of it behind.
+ */
+const allocation = { MALLOC_ARENA_MAX: '2', MALLOC_MMAP_THRESHOLD_: '4194304', MALLOC_TRIM_THRESHOLD_: '8388608' };
+
 /** Environment of the serving process, and what it noted as running. */
 export function servingEnvironment(config: Config, { deviceId, stateDir, journalled, overridesDir }: ServingState) {
   const { serverName, threads, providers, maxRssBytes, token, logLevel } = config;
@@ -34,10 +41,9 @@ export function servingEnvironment(config: Config, { deviceId, stateDir, journal
     overridesDir,
   };
   const env: NodeJS.ProcessEnv = {
+    ...allocation,
     ...process.env,
     ORT_DISABLE_TELEMETRY: '1',
-    // Each arena of glibc keeps what was freed in it; two are enough for threads that seldom allocate.
-    MALLOC_ARENA_MAX: process.env.MALLOC_ARENA_MAX ?? '2',
     EDGELOOP_SERVING_CONFIG: JSON.stringify(serving),
   };
   /** Read once: what one process noted says nothing about the death of the next. */
