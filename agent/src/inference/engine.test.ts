@@ -292,7 +292,7 @@ describe('the engine', () => {
     over = true;
     await runs;
     release();
-    expect(readInflight(path)).toEqual([]);
+    await vi.waitUntil(() => readInflight(path).length === 0, { timeout: 10_000 });
     await journalled.close();
   });
 });
