@@ -32,20 +32,31 @@ export function action<A extends unknown[]>(work: (context: CommandContext, ...a
     try {
       await work({ api: createClient(process.env, globals), json: globals.json === true }, ...args);
     } catch (error) {
-      report(error, globals.json === true);
+      report(error, this, globals.json === true);
     }
   };
 }
 
-function report(error: unknown, json: boolean): void {
+function report(error: unknown, command: Command, json: boolean): void {
   const code = error instanceof AppError ? error.code : 'internal';
   const errors = error instanceof AppError ? error.errors : [];
   if (json) process.stderr.write(`${JSON.stringify({ error: { code, message: messageOf(error), errors } })}\n`);
   else {
-    process.stderr.write(`edgeloop: ${messageOf(error)}\n`);
-    for (const each of errors.slice(1)) process.stderr.write(`  ${each.field}: ${each.message}\n`);
+    process.stderr.write(`edgeloop: ${asTyped(command, messageOf(error))}\n`);
+    for (const { field, message } of errors.slice(1)) {
+      process.stderr.write(`  ${asTyped(command, field)}: ${message}\n`);
+    }
   }
   process.exitCode = 1;
+}
+
+/** The API's names of fields, such as `body.role`, as the command's own: `--role`, or `<metric>` for an argument. */
+export function asTyped({ options, registeredArguments }: Command, text: string): string {
+  return text.replace(/\b(?:body|query)(?:\.\w+)*\.(\w+)/g, (field, name: string) => {
+    const option = options.find((each) => [name, name.replace(/Seconds$/, '')].includes(each.attributeName()));
+    if (option) return option.long ?? option.flags;
+    return registeredArguments.some((each) => each.name() === name) ? `<${name}>` : field;
+  });
 }
 
 /** A number argument or option. */
