@@ -1,5 +1,6 @@
 // Everything that a caller can get wrong is a clear 4xx problem, and nothing stays half-written.
 import { readdir, readFile } from 'node:fs/promises';
+import { request } from 'node:http';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { encodeModel } from '@edgeloop/control-plane/onnx/encode';
@@ -162,6 +163,17 @@ test('a manifest of 300 MB', { timeout: 60_000 }, async () => {
   expect(status).toBe(413);
   expect(problem.detail).toMatch(/manifest/);
   expect(await leftovers()).toEqual([]);
+});
+
+test('an upload whose caller hangs up in the middle', async () => {
+  const headers = { authorization: `Bearer ${key}`, 'content-type': 'multipart/form-data; boundary=b' };
+  const upload = request(`${plane.url}/api/v1/models/refused/versions`, { method: 'POST', headers });
+  upload.on('error', () => undefined);
+  upload.write('--b\r\nContent-Disposition: form-data; name="model"; filename="m"\r\n\r\n');
+  upload.write(Buffer.alloc(2 ** 20));
+  await until('the model arriving', async () => (await leftovers()).length > 0 || undefined);
+  upload.destroy();
+  await until('nothing being left of it', async () => (await leftovers()).length === 0 || undefined);
 });
 
 test('a manifest that contradicts the model names the field', async () => {

@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto';
 import { createWriteStream } from 'node:fs';
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Readable, Transform } from 'node:stream';
+import { type Readable, Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { AppError, messageOf } from '@edgeloop/shared/errors';
 import { Busboy } from '@fastify/busboy';
@@ -77,6 +77,8 @@ async function readParts<F extends string, T extends string>(
   const track = (work: Promise<void>) => arriving.push(work.catch((error: unknown) => abort.abort(error)));
 
   parser.on('file', (field, stream) => {
+    // A part does not end by itself when the form breaks off.
+    abort.signal.addEventListener('abort', () => stream.destroy());
     if (isKey(limits.files, field)) {
       track(
         saveFile(stream, { field, limit: limits.files[field], path: join(folder, field) }).then((file) => {
@@ -94,15 +96,15 @@ async function readParts<F extends string, T extends string>(
       abort.abort(unknownPart(field, limits));
     }
   });
-  try {
-    await pipeline(Readable.fromWeb(request.body), parser, { signal: abort.signal });
-    await Promise.all(arriving);
-  } catch (error) {
-    await Promise.all(arriving);
-    throw abort.signal.aborted ? abort.signal.reason : error;
-  }
+  await pipeline(piecesOf(request.body), parser, { signal: abort.signal }).catch((error) => abort.abort(error));
+  await Promise.all(arriving);
   abort.signal.throwIfAborted();
   return { files, texts };
+}
+
+/** To stop reading does not end the connection, which has still to carry the answer. */
+async function* piecesOf(body: ReadableStream<Uint8Array>): AsyncGenerator<Uint8Array> {
+  for await (const piece of body.values({ preventCancel: true })) yield piece;
 }
 
 async function saveFile(
