@@ -86,7 +86,7 @@ function compose(config: ServingConfig): Serving {
 /** Inference and prediction are answered by Node's server itself, everything else by hono. */
 function createHttp(deps: AppDeps): Listener {
   const app = createApp(deps);
-  const others = getRequestListener((request) => app.fetch(request));
+  const others = getRequestListener((request) => app.fetch(request), { autoCleanupIncoming: false });
   return createListener(createDirectRoutes({ ...deps, checkToken: createTokenCheck(deps.token) }, others));
 }
 

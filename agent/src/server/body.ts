@@ -10,6 +10,9 @@ const maxBodyBytes = 64 * 1024 * 1024;
 /** Smaller ones mostly come in one piece. */
 const largeBytes = 64 * 1024;
 
+/** To stop reading must not end the connection, which has still to carry the answer. */
+const staysOpen = { preventCancel: true };
+
 /** Of all requests together: room for two bodies of the largest kind, each held twice for a moment, in pieces and whole. */
 export const bodyMemory = { totalBytes: 2 * maxBodyBytes, keptBytes: 8 * 1024 * 1024 } satisfies BodyMemoryOptions;
 
@@ -38,7 +41,7 @@ export async function readBytes(
   refuseDeclared(request.header('content-length'), limitBytes);
   const chunks: Uint8Array[] = [];
   try {
-    for await (const chunk of request.raw.body ?? []) {
+    for await (const chunk of request.raw.body?.values(staysOpen) ?? []) {
       count(chunk.length);
       chunks.push(chunk);
     }

@@ -111,8 +111,6 @@ async function answer(
     // Nobody is there to be told, and whatever ended it ended because of that.
     if (caller.gone) return;
     reply = errorReply(error, deps.onUnexpected);
-    // The rest of a body that was not read would be taken for the next request.
-    if (!request.complete) response.setHeader('Connection', 'close');
   } finally {
     hold.giveBack();
   }

@@ -1,7 +1,8 @@
 // HTTP over sockets that somebody else accepted: the supervisor owns the listening socket, so that callers wait
 // instead of being refused while this process restarts.
-import { createServer, type RequestListener } from 'node:http';
+import { createServer, type IncomingMessage, type RequestListener } from 'node:http';
 import type { Socket } from 'node:net';
+import { discardRest } from '@edgeloop/shared/early-answer';
 
 export interface Listener {
   accept(socket: Socket): void;
@@ -23,17 +24,18 @@ export function createListener(answer: RequestListener, patience = usual): Liste
   let inFlight = 0;
   let onDrained: (() => void) | undefined;
 
-  const ended = (): void => {
+  const ended = (request: IncomingMessage): void => {
+    discardRest(request);
     inFlight--;
     if (!onDrained) return;
     server.closeIdleConnections();
     if (inFlight === 0) onDrained();
   };
 
-  server.prependListener('request', (_request, response) => {
+  server.prependListener('request', (request, response) => {
     inFlight++;
     if (onDrained) response.setHeader('Connection', 'close');
-    response.once('close', ended);
+    response.once('close', () => ended(request));
   });
   // Node keeps track of connections, and bounds how slowly they may send, only from this event on.
   server.emit('listening');

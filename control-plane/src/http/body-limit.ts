@@ -18,7 +18,8 @@ export function limitBody(maxBytes: number): MiddlewareHandler {
 async function readBounded(stream: ReadableStream<Uint8Array>, maxBytes: number): Promise<Uint8Array<ArrayBuffer>> {
   const chunks: Uint8Array[] = [];
   let size = 0;
-  for await (const chunk of stream) {
+  // To stop reading must not end the connection, which has still to carry the answer.
+  for await (const chunk of stream.values({ preventCancel: true })) {
     size += chunk.length;
     if (size > maxBytes) throw tooLarge(maxBytes);
     chunks.push(chunk);

@@ -2,6 +2,7 @@
 import { createServer, type RequestListener, type Server } from 'node:http';
 import { createServer as createTlsServer, type ServerOptions, type Server as TlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
+import { discardRest } from '@edgeloop/shared/early-answer';
 import { AppError } from '@edgeloop/shared/errors';
 import { getRequestListener } from '@hono/node-server';
 
@@ -30,8 +31,11 @@ export function listenTls(fetch: FetchApp, address: Address, options: ServerOpti
 }
 
 function requestListener(fetch: FetchApp): RequestListener {
-  const listener = getRequestListener(fetch, { overrideGlobalObjects: false });
-  return (request, response) => void listener(request, response);
+  const listener = getRequestListener(fetch, { overrideGlobalObjects: false, autoCleanupIncoming: false });
+  return (request, response) => {
+    response.once('close', () => discardRest(request));
+    void listener(request, response);
+  };
 }
 
 async function open<S extends Server | TlsServer>(server: S, { host, port }: Address): Promise<Listener<S>> {
