@@ -1,5 +1,6 @@
 // Everything that a caller can get wrong is a clear 4xx problem, and nothing stays half-written.
-import { readdir, readFile } from 'node:fs/promises';
+import { openAsBlob } from 'node:fs';
+import { readdir, readFile, truncate, writeFile } from 'node:fs/promises';
 import { request } from 'node:http';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -156,8 +157,11 @@ test('a model that kills the process that tries it', async () => {
 });
 
 test('a manifest of 300 MB', { timeout: 60_000 }, async () => {
+  const path = join(folder.path, 'large.json');
+  await writeFile(path, '');
+  await truncate(path, 300 * 2 ** 20);
   const form = new FormData();
-  form.set('manifest', new Blob(Array.from({ length: 300 }, () => new Uint8Array(2 ** 20))), 'manifest.json');
+  form.set('manifest', await openAsBlob(path), 'manifest.json');
   form.set('model', new Blob([Uint8Array.from(sumClassifier())]), 'model.onnx');
   const { status, problem } = await upload(form);
   expect(status).toBe(413);

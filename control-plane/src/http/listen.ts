@@ -22,10 +22,12 @@ interface Address {
   port: number;
 }
 
+/** For operators and programs, often behind a proxy: most of those keep a connection for a minute. */
 export function listen(fetch: FetchApp, address: Address): Promise<Listener<Server>> {
-  return open(createServer(requestListener(fetch)), address);
+  return open(createServer({ keepAliveTimeout: 75_000 }, requestListener(fetch)), address);
 }
 
+/** For devices, of which there are too many to keep a connection of each. */
 export function listenTls(fetch: FetchApp, address: Address, options: ServerOptions): Promise<Listener<TlsServer>> {
   return open(createTlsServer(options, requestListener(fetch)), address);
 }
