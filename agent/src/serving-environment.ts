@@ -16,12 +16,8 @@ interface ServingState {
   overridesDir?: string;
 }
 
-/**
- * How glibc keeps memory. Each arena keeps what was freed in it; two are enough for threads that seldom allocate. Blocks from
- * 4 MiB on, the rings among them, go back to the system when they are freed: left to itself glibc moves them into its heap
- * after the first, where each swap of a model leaves some of it behind.
- */
-const allocation = { MALLOC_ARENA_MAX: '2', MALLOC_MMAP_THRESHOLD_: '4194304', MALLOC_TRIM_THRESHOLD_: '8388608' };
+/** Of glibc. Each of its arenas keeps what was freed in it; two are enough for threads that seldom allocate. */
+const allocation = { MALLOC_ARENA_MAX: '2' };
 
 /** Environment of the serving process, and what it noted as running. */
 export function servingEnvironment(config: Config, { deviceId, stateDir, journalled, overridesDir }: ServingState) {

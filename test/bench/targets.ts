@@ -18,7 +18,8 @@ export function throughputTargets(cells: readonly Cell[], models: readonly Bench
   ]);
 }
 
-function atLeast(what: string, values: readonly number[], bound: number): Target {
+/** Met when the median of the rounds is. */
+export function atLeast(what: string, values: readonly number[], bound: number): Target {
   return { what: `${what}: at least ${bound}`, measured: spread(values), met: median(values) >= bound };
 }
 

@@ -71,11 +71,17 @@ const runRowsWord = 8;
 /** In 8-byte words from the start of the slot. */
 const clock = { deadlineMs: 8, startedAtMs: 9, inputMs: 10, runMs: 11, outputMs: 12 } as const;
 
+/**
+ * A block of over 32 MiB is mapped by itself and goes back to the system as a whole. Smaller ones glibc moves into its heap
+ * after the first, where each ring that is gone would leave some of itself behind. What nobody writes to takes no memory.
+ */
+const mappedBytes = 40 * 1024 * 1024;
+
 /** `slots` must be a power of two. */
 export function allocateRing(slots: number, arenaBytes: number): SharedRing {
   return {
     control: new SharedArrayBuffer((headWords + slots * slotWords) * 4),
-    arena: new SharedArrayBuffer(arenaBytes),
+    arena: new SharedArrayBuffer(Math.max(arenaBytes, mappedBytes)),
   };
 }
 
