@@ -7,13 +7,14 @@ import { discardRest } from './early-answer.ts';
 
 describe('an answer before the end of the request', () => {
   const megabyte = Buffer.alloc(1024 * 1024, 'x');
+  let patience = { pieceMs: 30_000, restMs: 30_000 };
   let port = 0;
   let server: Server;
   beforeAll(async () => {
     server = createServer((request, response) => {
       // Like the reader of a form that finds a part too large, it stops in the middle.
       const reading = Readable.toWeb(request).values({ preventCancel: true });
-      response.once('finish', () => discardRest(request, { pieceMs: 300, restMs: 3000 }));
+      response.once('finish', () => discardRest(request, patience));
       void reading.next().then(async () => {
         await reading.return?.();
         response.end('refused');
@@ -26,7 +27,7 @@ describe('an answer before the end of the request', () => {
   afterAll(() => void server.close());
 
   const begin = (megabytes: number): Socket => {
-    const socket = connect(port, '127.0.0.1');
+    const socket = connect(port, '127.0.0.1').on('error', () => undefined);
     socket.write(`POST / HTTP/1.1\r\nHost: x\r\nContent-Length: ${megabytes * megabyte.length}\r\n\r\n`);
     return socket;
   };
@@ -44,15 +45,15 @@ describe('an answer before the end of the request', () => {
   });
 
   it('does not wait for a caller that says no more', async () => {
+    patience = { pieceMs: 300, restMs: 30_000 };
     const socket = begin(2);
     await send(socket);
-    await once(socket.resume(), 'close');
+    await new Promise((closed) => socket.resume().once('close', closed));
   });
 
   it('does not wait for a caller that never ends', async () => {
+    patience = { pieceMs: 30_000, restMs: 1000 };
     const socket = begin(1_000_000);
-    const cut = expect(once(socket, 'close')).rejects.toThrow(/EPIPE|ECONNRESET/);
     while (!socket.destroyed) await send(socket).catch(() => undefined);
-    await cut;
   });
 });
