@@ -71,12 +71,14 @@ export function createFolderModels(options: FolderModelsOptions): FolderModels {
 
   async function lookNow(): Promise<void> {
     const isFirst = !looked;
+    // What is asked for while this reads is for the next look: this may not see it yet.
+    const atOnce = new Set(asked);
+    asked.clear();
     const found = await source.scan();
     looked = true;
     if (isFirst && found.length === 0)
       log.warn({ folder }, `holds no model yet; put one at ${join(folder, 'NAME', '1', 'model.onnx')}`);
-    for (const each of found) noteModel(each, isFirst || asked.has(each.name));
-    asked.clear();
+    for (const each of found) noteModel(each, isFirst || atOnce.has(each.name));
     for (const name of models.keys()) if (!found.some((each) => each.name === name)) models.delete(name);
     tellKnown();
     const names = [...new Set([...models.keys(), ...held.names()])];
