@@ -3,7 +3,7 @@ import { createServer, type Server } from 'node:http';
 import { connect, type Socket } from 'node:net';
 import { Readable } from 'node:stream';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { discardRest } from './early-answer.ts';
+import { discardRest, piecesOf } from './early-answer.ts';
 
 describe('an answer before the end of the request', () => {
   const megabyte = Buffer.alloc(1024 * 1024, 'x');
@@ -13,10 +13,10 @@ describe('an answer before the end of the request', () => {
   beforeAll(async () => {
     server = createServer((request, response) => {
       // Like the reader of a form that finds a part too large, it stops in the middle.
-      const reading = Readable.toWeb(request).values({ preventCancel: true });
+      const reading = piecesOf(Readable.toWeb(request));
       response.once('finish', () => discardRest(request, patience));
       void reading.next().then(async () => {
-        await reading.return?.();
+        await reading.return(undefined);
         response.end('refused');
       });
     });

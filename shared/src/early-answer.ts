@@ -22,4 +22,9 @@ export function discardRest(request: IncomingMessage, { pieceMs, restMs }: Patie
   request.resume();
 }
 
+/** The pieces of a body. To stop in the middle leaves the connection open, which has still to carry the answer. */
+export async function* piecesOf(body: ReadableStream<Uint8Array>): AsyncGenerator<Uint8Array> {
+  for await (const piece of body.values({ preventCancel: true })) yield piece;
+}
+
 const usual: Patience = { pieceMs: 5000, restMs: 30_000 };

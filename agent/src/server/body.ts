@@ -1,5 +1,6 @@
 // Request bodies, bounded each and together, whether they say their length or not.
 import type { IncomingMessage } from 'node:http';
+import { piecesOf } from '@edgeloop/shared/early-answer';
 import { AppError, messageOf } from '@edgeloop/shared/errors';
 import type { HonoRequest } from 'hono';
 import type { BodyMemoryOptions, Hold } from './body-memory.ts';
@@ -9,9 +10,6 @@ import { decoded } from './compression.ts';
 const maxBodyBytes = 64 * 1024 * 1024;
 /** Smaller ones mostly come in one piece. */
 const largeBytes = 64 * 1024;
-
-/** To stop reading must not end the connection, which has still to carry the answer. */
-const staysOpen = { preventCancel: true };
 
 /** Of all requests together: room for two bodies of the largest kind, each held twice for a moment, in pieces and whole. */
 export const bodyMemory = { totalBytes: 2 * maxBodyBytes, keptBytes: 8 * 1024 * 1024 } satisfies BodyMemoryOptions;
@@ -39,9 +37,10 @@ export async function readBytes(
   };
   const count = counted();
   refuseDeclared(request.header('content-length'), limitBytes);
+  const { body } = request.raw;
   const chunks: Uint8Array[] = [];
   try {
-    for await (const chunk of request.raw.body?.values(staysOpen) ?? []) {
+    for await (const chunk of body === null ? [] : piecesOf(body)) {
       count(chunk.length);
       chunks.push(chunk);
     }

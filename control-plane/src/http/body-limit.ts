@@ -1,4 +1,5 @@
 // Bounds the bodies of requests: by what they announce, or, when they announce nothing, while they are read.
+import { piecesOf } from '@edgeloop/shared/early-answer';
 import { AppError } from '@edgeloop/shared/errors';
 import type { MiddlewareHandler } from 'hono';
 
@@ -18,8 +19,7 @@ export function limitBody(maxBytes: number): MiddlewareHandler {
 async function readBounded(stream: ReadableStream<Uint8Array>, maxBytes: number): Promise<Uint8Array<ArrayBuffer>> {
   const chunks: Uint8Array[] = [];
   let size = 0;
-  // To stop reading must not end the connection, which has still to carry the answer.
-  for await (const chunk of stream.values({ preventCancel: true })) {
+  for await (const chunk of piecesOf(stream)) {
     size += chunk.length;
     if (size > maxBytes) throw tooLarge(maxBytes);
     chunks.push(chunk);

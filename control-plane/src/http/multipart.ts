@@ -6,6 +6,7 @@ import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Readable, Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
+import { piecesOf } from '@edgeloop/shared/early-answer';
 import { AppError, messageOf } from '@edgeloop/shared/errors';
 import { Busboy } from '@fastify/busboy';
 import { v7 as uuid } from 'uuid';
@@ -100,11 +101,6 @@ async function readParts<F extends string, T extends string>(
   await Promise.all(arriving);
   abort.signal.throwIfAborted();
   return { files, texts };
-}
-
-/** To stop reading does not end the connection, which has still to carry the answer. */
-async function* piecesOf(body: ReadableStream<Uint8Array>): AsyncGenerator<Uint8Array> {
-  for await (const piece of body.values({ preventCancel: true })) yield piece;
 }
 
 async function saveFile(
