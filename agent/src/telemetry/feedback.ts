@@ -1,5 +1,6 @@
 // The truth for an earlier prediction: matched here, on disk before its caller is told so, then on its way with the
-// other telemetry. Calls that come together share one fold and one commit.
+// other telemetry. Calls that come while others are being settled are settled together after them, with one fold and one
+// commit for all: however slow the disk is, there is never more than one batch behind the present one.
 import { AppError } from '@edgeloop/shared/errors';
 import type { LabelledPrediction } from '@edgeloop/shared/telemetry';
 import type { Reader } from '../database/facts.ts';
@@ -36,12 +37,17 @@ const labelsNamed = 20;
 
 export function createFeedback(options: FeedbackOptions): Feedback {
   let calls: Call[] = [];
+  let settling = false;
 
-  async function settle(): Promise<void> {
-    const batch = calls;
-    calls = [];
+  async function settleAll(): Promise<void> {
+    settling = true;
+    while (calls.length > 0) await settle(calls.splice(0));
+    settling = false;
+  }
+
+  async function settle(batch: readonly Call[]): Promise<void> {
     try {
-      await options.journal.tail();
+      if (!batch.every(({ inferenceId }) => isKnown(inferenceId))) await options.journal.tail();
       const outcomes = options.database.transaction((transaction) => record(transaction, batch), {
         behavior: 'immediate',
       });
@@ -55,6 +61,10 @@ export function createFeedback(options: FeedbackOptions): Feedback {
     } catch (error) {
       for (const call of batch) call.reject(error);
     }
+  }
+
+  function isKnown(inferenceId: string): boolean {
+    return options.predictions.find(options.database, inferenceId) !== undefined;
   }
 
   function record(transaction: Reader, batch: readonly Call[]): (AppError | undefined)[] {
@@ -95,7 +105,7 @@ export function createFeedback(options: FeedbackOptions): Feedback {
   return (inferenceId, label) =>
     new Promise<void>((resolve, reject) => {
       calls.push({ inferenceId, label, resolve, reject });
-      if (calls.length === 1) setTimeout(() => void settle(), gatherMs);
+      if (!settling && calls.length === 1) setTimeout(() => void settleAll(), gatherMs);
     });
 }
 

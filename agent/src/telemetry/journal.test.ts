@@ -5,7 +5,7 @@ import { Manifest } from '@edgeloop/shared/manifest';
 import type { TelemetryItem } from '@edgeloop/shared/telemetry';
 import fc from 'fast-check';
 import pino from 'pino';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { type DeviceDatabase, openDatabase } from '../database/open.ts';
 import { createFeedback } from './feedback.ts';
 import { createJournal } from './journal.ts';
@@ -77,6 +77,7 @@ beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'agent-journal-'));
 });
 afterEach(() => {
+  vi.useRealTimers();
   database.$client.close();
   rmSync(folder, { recursive: true });
 });
@@ -206,6 +207,33 @@ describe('feedback', () => {
     await room.feedback('p1', 'cat');
     expect(room.outbox.take()?.items[0]).toEqual(sent?.items[0]);
     expect(room.outbox.take()?.items[1]).toMatchObject({ item: { kind: 'labels', labels: [{ label: 'cat' }] } });
+  });
+
+  it('settles together what came while a slow disk held the ones before', async () => {
+    const { outbox, samples, journal } = boot();
+    await journal.open();
+    const ids = Array.from({ length: 50 }, (_, at) => `p${at}`);
+    append(...ids.map((id) => record(id)));
+    const predictions = createPredictions(database, 1e7);
+    const folds: (() => void)[] = [];
+    let batches = 0;
+    const tail = async () => {
+      await new Promise<void>((resolve) => folds.push(resolve));
+      return journal.tail();
+    };
+    const onAdded = () => batches++;
+    const feedback = createFeedback({ database, journal: { tail }, predictions, samples, outbox, manifestOf, onAdded });
+    vi.useFakeTimers({ toFake: ['setTimeout'] });
+    const given: Promise<void>[] = [];
+    for (const id of ids) {
+      given.push(feedback(id, 'dog'));
+      await vi.advanceTimersByTimeAsync(10);
+    }
+    expect(folds).toHaveLength(1);
+    folds[0]?.();
+    await Promise.all(given);
+    expect(batches).toBe(2);
+    expect(folds).toHaveLength(1);
   });
 
   it('refuses an unknown id and an unknown label, naming those it knows', async () => {
