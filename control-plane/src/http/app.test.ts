@@ -210,7 +210,9 @@ describe('Idempotency-Key', () => {
     });
     const first = post('k3', 'slow');
     const claimed = eq(database.tables.idempotencyKeys.key, 'k3');
-    await expect.poll(() => database.read.$count(database.tables.idempotencyKeys, claimed)).toBe(1);
+    await expect
+      .poll(() => database.read.$count(database.tables.idempotencyKeys, claimed), { timeout: 15_000 })
+      .toBe(1);
     const second = await problem(await post('k3', 'slow'));
     expect(second.detail).toContain('still being worked on');
     open();
