@@ -5,7 +5,7 @@ import { AppError, type ErrorCode, messageOf } from '@edgeloop/shared/errors';
 import { Command } from 'commander';
 import { type Logger, pino } from 'pino';
 import { type Config, readConfig } from './config.ts';
-import { agentVersion } from './device-facts.ts';
+import { agentVersion } from './identity/device-facts.ts';
 
 // This process waits most of the time; what answers requests is a child with a heap of its own.
 setFlagsFromString('--optimize-for-size');

@@ -9,15 +9,15 @@ import type { Logger } from 'pino';
 import { pause } from './backoff.ts';
 import type { Config } from './config.ts';
 import { type DeviceDatabase, openDatabase } from './database/open.ts';
-import { deviceFacts } from './device-facts.ts';
-import { createListener } from './listener.ts';
-import { createFolderModels } from './models/folder.ts';
-import { createProofs } from './models/proofs.ts';
-import { proveModel } from './models/prove.ts';
-import { createQuarantine } from './models/quarantine.ts';
-import { createTuner } from './models/tuning.ts';
-import { servingEnvironment } from './serving-environment.ts';
-import { createServingProcess } from './serving-process.ts';
+import { deviceFacts } from './identity/device-facts.ts';
+import { createFolderModels } from './models/folder/folder.ts';
+import { createProofs } from './models/trying/proofs.ts';
+import { proveModel } from './models/trying/prove.ts';
+import { createQuarantine } from './models/trying/quarantine.ts';
+import { createTuner } from './models/trying/tuning.ts';
+import { servingEnvironment } from './process/environment.ts';
+import { createListener } from './process/listening-sockets.ts';
+import { createServingProcess } from './process/serving-process.ts';
 
 /** A change shows itself within this even where the system tells nothing of it. */
 const lookEveryMs = 2000;

@@ -1,8 +1,8 @@
 // `edgeloop server`: environment, signals, exit code.
 import { AppError } from '@edgeloop/shared/errors';
 import { pino } from 'pino';
+import { type ControlPlane, startControlPlane } from './composition/control-plane.ts';
 import { readConfig } from './config.ts';
-import { type ControlPlane, startControlPlane } from './control-plane.ts';
 
 const deadlineMs = 10_000;
 

@@ -68,7 +68,7 @@ const list: Example[] = [
   { name: 'health and metadata', script: join(examples, 'simple_http_health_metadata.py') },
   {
     name: 'int8, uint64, fp16, statistics, index (ours)',
-    script: fileURLToPath(new URL('../../test/conformance/triton/own-checks.py', import.meta.url)),
+    script: fileURLToPath(new URL('./triton/own-checks.py', import.meta.url)),
     url: 'positional',
   },
   // Last, because it unloads a model.

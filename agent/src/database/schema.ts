@@ -4,7 +4,7 @@ import { blob, index, integer, primaryKey, real, sqliteTable, text } from 'drizz
 /** Single values: epoch of the outbox, counters, what is desired. */
 export const facts = sqliteTable('facts', { key: text().primaryKey(), value: text().notNull() });
 
-/** One row per model: its activation state, as `models/reconcile.ts` defines it. */
+/** One row per model: its activation state, as `models/rollout/model-state.ts` defines it. */
 export const modelStates = sqliteTable('model_states', { name: text().primaryKey(), state: text().notNull() });
 
 /** Telemetry that waits for its acknowledgement. */

@@ -7,7 +7,7 @@ import { EnrolResponse } from '@edgeloop/shared/messages';
 import type { Labels } from '@edgeloop/shared/selector';
 import type { Logger } from 'pino';
 import { backoffMs, pause } from '../backoff.ts';
-import { deviceFacts } from '../device-facts.ts';
+import { deviceFacts } from './device-facts.ts';
 import { createDevicePort, isTransient, textOf } from './device-port.ts';
 import { type Identity, writeIdentity } from './identity.ts';
 import { certificateRequest, deviceKey } from './key.ts';

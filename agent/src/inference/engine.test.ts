@@ -3,9 +3,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { datatypes } from '@edgeloop/shared/tensors';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
-import { ModelFiles } from '../ipc.ts';
+import { ModelFiles } from '../process/ipc.ts';
+import { readInflight } from '../process/running-report.ts';
 import { createEngine, type Engine } from './engine.ts';
-import { readInflight } from './inflight-report.ts';
 import { encodeOnnx, identityModel, softmaxModel } from './onnx-fixture.ts';
 import { tensorFromJson, tensorToJson } from './tensors.ts';
 

@@ -2,16 +2,16 @@
 import { availableParallelism } from 'node:os';
 import { AppError } from '@edgeloop/shared/errors';
 import type { ModelSignature } from '@edgeloop/shared/tensors';
-import type { ModelFiles } from '../ipc.ts';
+import type { ModelFiles } from '../process/ipc.ts';
+import { clearInflight } from '../process/running-note.ts';
 import { createActiveModels, type Lease } from './active.ts';
-import { type Batcher, createBatcher, type Dispatchable } from './batcher.ts';
-import { createDispatcher } from './dispatcher.ts';
-import { clearInflight } from './inflight.ts';
-import { type Interpretation, interpret } from './interpretation.ts';
-import { createPlacement } from './placement.ts';
-import type { ProvidersUsed } from './session.ts';
-import type { ModelStatistics } from './statistics.ts';
-import { createWatchdog } from './watchdog.ts';
+import { createPlacement } from './hosts/placement.ts';
+import { createWatchdog } from './hosts/watchdog.ts';
+import { type Interpretation, interpret } from './meaning/interpretation.ts';
+import { type Batcher, createBatcher, type Dispatchable } from './queueing/batcher.ts';
+import { createDispatcher } from './queueing/dispatcher.ts';
+import type { ModelStatistics } from './queueing/statistics.ts';
+import type { ProvidersUsed } from './worker/session.ts';
 
 export interface LoadedModel {
   files: ModelFiles;
@@ -36,7 +36,7 @@ export interface EngineOptions {
   threads?: number | undefined;
   /** Execution providers to try where a manifest names none. */
   providers?: readonly string[] | undefined;
-  /** Where it is noted what runs at this moment; see inflight.ts. */
+  /** Where it is noted what runs at this moment; see `process/running-note.ts`. */
   inflightPath?: string | undefined;
   /** Bound of the resident set of a model that runs in a process of its own; none when unset. */
   maxRssBytes?: number | undefined;

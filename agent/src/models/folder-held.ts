@@ -1,9 +1,9 @@
 // Which versions of a folder's models the serving process holds; brings it to what is wanted, one model at a time each.
 import { AppError } from '@edgeloop/shared/errors';
 import type { Logger } from 'pino';
-import type { ModelFiles } from '../ipc.ts';
-import { ServingGone } from '../serving-calls.ts';
-import type { ServingProcess } from '../serving-process.ts';
+import { ServingGone } from '../process/calls.ts';
+import type { ModelFiles } from '../process/ipc.ts';
+import type { ServingProcess } from '../process/serving-process.ts';
 
 export interface FolderHeld {
   names(): string[];

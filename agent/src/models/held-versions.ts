@@ -4,10 +4,10 @@
 import { availableParallelism } from 'node:os';
 import { messageOf } from '@edgeloop/shared/errors';
 import type { Logger } from 'pino';
-import type { ModelFiles } from '../ipc.ts';
-import { ServingGone } from '../serving-calls.ts';
-import type { ServingProcess } from '../serving-process.ts';
-import { type ModelState, versionsToHold } from './reconcile.ts';
+import { ServingGone } from '../process/calls.ts';
+import type { ModelFiles } from '../process/ipc.ts';
+import type { ServingProcess } from '../process/serving-process.ts';
+import { type ModelState, versionsToHold } from './rollout/model-state.ts';
 
 export type Serving = Pick<ServingProcess, 'load' | 'activate' | 'unload' | 'up' | 'tell'>;
 

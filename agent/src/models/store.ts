@@ -6,7 +6,7 @@ import { parseJson } from '@edgeloop/shared/errors';
 import { ModelName } from '@edgeloop/shared/identifiers';
 import { Release } from '@edgeloop/shared/release';
 import { syncFolder, writeDurably } from '../durable-files.ts';
-import type { ModelFiles } from '../ipc.ts';
+import type { ModelFiles } from '../process/ipc.ts';
 
 export interface ModelStore {
   folderOf(name: string, version: number): string;

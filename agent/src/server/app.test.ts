@@ -6,7 +6,7 @@ import type { Hono } from 'hono';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { createEngine, type Engine } from '../inference/engine.ts';
 import { encodeOnnx, softmaxModel } from '../inference/onnx-fixture.ts';
-import { ModelFiles } from '../ipc.ts';
+import { ModelFiles } from '../process/ipc.ts';
 import type { JournalRecord } from '../telemetry/record.ts';
 import { createApp } from './app.ts';
 import { createFeedbackChannel } from './feedback.ts';

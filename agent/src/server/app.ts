@@ -10,7 +10,7 @@ import type { ServingMetrics } from './metrics.ts';
 import { handleConfig, handleModel, handleModelReady } from './models.ts';
 import { handlePage, pagePaths } from './page/page.ts';
 import { handleDescription, handleModels } from './predict/describe.ts';
-import { handlePredict } from './predict.ts';
+import { handlePredict } from './predict/predict.ts';
 import { handleIndex, handleLoad, handleUnload, type RepositoryChannel, type RepositoryIndex } from './repository.ts';
 import type { RequestLog } from './request-log.ts';
 import { handleLogging, handleTrace } from './settings.ts';

@@ -1,7 +1,7 @@
 // Request bodies, bounded each and together, whether they say their length or not.
 import type { IncomingMessage } from 'node:http';
-import { piecesOf } from '@edgeloop/shared/early-answer';
 import { AppError, messageOf } from '@edgeloop/shared/errors';
+import { piecesOf } from '@edgeloop/shared/node/early-answer';
 import type { HonoRequest } from 'hono';
 import type { BodyMemoryOptions, Hold } from './body-memory.ts';
 import { decoded } from './compression.ts';

@@ -2,10 +2,10 @@
 // one observation however it ends.
 import { AppError } from '@edgeloop/shared/errors';
 import type { Context } from 'hono';
-import type { RunOptions } from '../inference/batcher.ts';
-import { orderInputs } from '../inference/batching.ts';
 import type { Engine, ModelLease } from '../inference/engine.ts';
-import { callerOf, type HangUp } from '../inference/hang-up.ts';
+import type { RunOptions } from '../inference/queueing/batcher.ts';
+import { callerOf, type HangUp } from '../inference/queueing/hang-up.ts';
+import { orderInputs } from '../inference/queueing/input-order.ts';
 import type { NamedTensor } from '../inference/tensors.ts';
 import { readBytes } from './body.ts';
 import { createInferenceIds } from './inference-id.ts';

@@ -8,11 +8,11 @@ import { deflateSync, gunzipSync, gzipSync, inflateSync } from 'node:zlib';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { createEngine, type Engine } from '../inference/engine.ts';
 import { identityModel, softmaxModel } from '../inference/onnx-fixture.ts';
-import { ModelFiles } from '../ipc.ts';
+import { ModelFiles } from '../process/ipc.ts';
 import type { JournalRecord } from '../telemetry/record.ts';
 import { createTokenCheck } from './access.ts';
 import { createDirectRoutes } from './direct-routes.ts';
-import { createListener, type Listener } from './listener.ts';
+import { createListener, type Listener } from './handed-sockets.ts';
 import { createObserver, type Observer } from './observation.ts';
 
 const labels = ['left', 'right', 'up'];

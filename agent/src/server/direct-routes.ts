@@ -2,14 +2,14 @@
 // Every other request goes on to hono.
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
-import { type Caller, createCaller, type HangUp } from '../inference/hang-up.ts';
+import { type Caller, createCaller, type HangUp } from '../inference/queueing/hang-up.ts';
 import type { TokenCheck } from './access.ts';
 import { bodyMemory, readIncoming } from './body.ts';
 import { type BodyMemory, createBodyMemory } from './body-memory.ts';
 import type { Asked, CallDeps } from './call.ts';
 import { errorReply, type Reply } from './errors.ts';
 import { type HeaderOf, infer, jsonLengthHeader } from './infer/infer.ts';
-import { predict } from './predict.ts';
+import { predict } from './predict/predict.ts';
 import type { RequestLog } from './request-log.ts';
 import { traceparentOf } from './trace-context.ts';
 import { createTurns, type Turns } from './turns.ts';

@@ -2,7 +2,7 @@
 import { AppError, parseJson } from '@edgeloop/shared/errors';
 import type { Context } from 'hono';
 import { z } from 'zod';
-import type { ToServing, ToSupervisor } from '../ipc.ts';
+import type { ToServing, ToSupervisor } from '../process/ipc.ts';
 import { readBody } from './body.ts';
 
 const FeedbackRequest = z.object({

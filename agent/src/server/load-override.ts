@@ -5,7 +5,7 @@ import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { AppError, parse, parseJson } from '@edgeloop/shared/errors';
 import { z } from 'zod';
-import { type LoadOverride, ManifestOverride } from '../ipc.ts';
+import { type LoadOverride, ManifestOverride } from '../process/ipc.ts';
 
 /** The JSON form of Protocol Buffers writes whole numbers as texts, too. */
 const Whole = z.union([

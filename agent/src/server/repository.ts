@@ -6,7 +6,7 @@ import { ModelName } from '@edgeloop/shared/identifiers';
 import type { Context } from 'hono';
 import { z } from 'zod';
 import type { Engine } from '../inference/engine.ts';
-import type { KnownModel, LoadOverride, ToServing, ToSupervisor } from '../ipc.ts';
+import type { KnownModel, LoadOverride, ToServing, ToSupervisor } from '../process/ipc.ts';
 import { readBody } from './body.ts';
 import { readOverride } from './load-override.ts';
 

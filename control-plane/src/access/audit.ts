@@ -1,7 +1,7 @@
 // The audit log: every change with who, what, when, before and after, written in the change's own transaction.
 import type { Transaction } from '../database/open.ts';
 import type { Schema } from '../database/schema.ts';
-import { insertAudit } from './store.ts';
+import { insertAudit } from './access-store.ts';
 
 export interface AuditRecord {
   /** Milliseconds since the epoch. */

@@ -6,9 +6,9 @@ import { Labels } from '@edgeloop/shared/selector';
 import { v7 as uuid } from 'uuid';
 import type { z } from 'zod';
 import type { Database, Reader, Transaction } from '../database/open.ts';
+import { insertJoinToken, type JoinTokenRow, joinTokenByHash, setUsesLeft } from './access-store.ts';
 import { recordAudit } from './audit.ts';
 import { createSecret, hashOf, sameHash } from './secrets.ts';
-import { insertJoinToken, type JoinTokenRow, joinTokenByHash, setUsesLeft } from './store.ts';
 
 export interface JoinTokensDeps {
   database: Database;

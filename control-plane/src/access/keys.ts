@@ -10,9 +10,9 @@ import type { Database, Transaction } from '../database/open.ts';
 import { readIfPresent, writeDurably } from '../durable-files.ts';
 import { decodeCursor, toPage } from '../http/paging.ts';
 import type { Actor } from '../http/router.ts';
+import { type ApiKeyRow, activeAdmins, insertKey, keyByHash, keyById, listKeys, updateKey } from './access-store.ts';
 import { recordAudit } from './audit.ts';
 import { createSecret, hashOf, sameHash } from './secrets.ts';
-import { type ApiKeyRow, activeAdmins, insertKey, keyByHash, keyById, listKeys, updateKey } from './store.ts';
 
 type Created = z.infer<typeof CreatedApiKey>;
 export type Keys = ReturnType<typeof createKeys>;

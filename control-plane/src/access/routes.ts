@@ -13,9 +13,9 @@ import { z } from 'zod';
 import type { Database } from '../database/open.ts';
 import { decodeCursor, toPage } from '../http/paging.ts';
 import { createRouter, describeRoute, jsonBody, type Router } from '../http/router.ts';
+import { listAudit } from './access-store.ts';
 import type { JoinTokens } from './join-tokens.ts';
 import type { Keys } from './keys.ts';
-import { listAudit } from './store.ts';
 
 const Id = z.object({ id: z.string().max(100) });
 const admin = { role: 'admin', tag: 'Access' } as const;

@@ -13,6 +13,7 @@ import { recordAudit } from '../access/audit.ts';
 import type { Blobs } from '../blobs/folder.ts';
 import type { Database } from '../database/open.ts';
 import { decodeCursor, toPage } from '../http/paging.ts';
+import { createDataStore, type DataStore } from './data-store.ts';
 import {
   type CleanedRows,
   classesOf,
@@ -26,7 +27,6 @@ import {
   type RawRow,
   rowsOf,
 } from './rows.ts';
-import { createDataStore, type DataStore } from './store.ts';
 import { readParquet, readTable, writeParquet } from './tables.ts';
 
 export interface DataDeps {

@@ -11,7 +11,7 @@ import type { JoinTokens } from '../access/join-tokens.ts';
 import type { Database, Transaction } from '../database/open.ts';
 import type { DevicePeer } from '../http/device-router.ts';
 import { current } from './fleet.ts';
-import { createFleetStore, type DeviceRow } from './store.ts';
+import { createFleetStore, type DeviceRow } from './fleet-store.ts';
 
 export interface EnrolmentDeps {
   database: Database;

@@ -11,8 +11,8 @@ import { z } from 'zod';
 import { recordAudit } from '../access/audit.ts';
 import type { Database, Reader, Transaction } from '../database/open.ts';
 import { decodeCursor, encodeCursor } from '../http/paging.ts';
+import { createFleetStore, type DesiredRow, type DeviceRow, type FleetStore } from './fleet-store.ts';
 import { createPublisher } from './publisher.ts';
-import { createFleetStore, type DesiredRow, type DeviceRow, type FleetStore } from './store.ts';
 
 /** What a device should run of one model, and on whose word. */
 export type Assignment = Omit<DesiredModel, 'name'>;

@@ -1,6 +1,7 @@
 // Bounds the bodies of requests: by what they announce, or, when they announce nothing, while they are read.
-import { piecesOf } from '@edgeloop/shared/early-answer';
+
 import { AppError } from '@edgeloop/shared/errors';
+import { piecesOf } from '@edgeloop/shared/node/early-answer';
 import type { MiddlewareHandler } from 'hono';
 
 /** @throws AppError `payload_too_large` */

@@ -5,8 +5,8 @@ import { AppError } from '@edgeloop/shared/errors';
 import { sha256 } from '@edgeloop/shared/segments';
 import type { Context, MiddlewareHandler } from 'hono';
 import type { Database } from '../database/open.ts';
+import { createIdempotencyStore, type IdempotencyRow } from './idempotency-store.ts';
 import type { Env } from './router.ts';
-import { createIdempotencyStore, type IdempotencyRow } from './store.ts';
 
 const keptMs = 86_400_000;
 const maxKeyLength = 200;

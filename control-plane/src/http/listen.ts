@@ -2,8 +2,8 @@
 import { createServer, type RequestListener, type Server } from 'node:http';
 import { createServer as createTlsServer, type ServerOptions, type Server as TlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
-import { discardRest } from '@edgeloop/shared/early-answer';
 import { AppError } from '@edgeloop/shared/errors';
+import { discardRest } from '@edgeloop/shared/node/early-answer';
 import { getRequestListener } from '@hono/node-server';
 
 type FetchApp = Parameters<typeof getRequestListener>[0];

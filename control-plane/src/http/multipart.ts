@@ -6,8 +6,8 @@ import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Readable, Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { piecesOf } from '@edgeloop/shared/early-answer';
 import { AppError, messageOf } from '@edgeloop/shared/errors';
+import { piecesOf } from '@edgeloop/shared/node/early-answer';
 import { Busboy } from '@fastify/busboy';
 import { v7 as uuid } from 'uuid';
 

@@ -6,17 +6,17 @@ import type { Labels } from '@edgeloop/shared/selector';
 import type { Logger } from 'pino';
 import type { Database } from '../database/open.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
-import { createAlertRules } from './alert-rules.ts';
-import { createAlerts } from './alerts.ts';
-import { createChannels } from './channels.ts';
-import { createDriftSeries } from './drift-series.ts';
-import { createEvaluator } from './evaluate.ts';
-import { createHandOver } from './hand-over.ts';
-import { createJudge } from './judge.ts';
-import { createNotifications } from './notifications.ts';
-import { createReferenceCache } from './reference-cache.ts';
-import { createRulesStore } from './rules-store.ts';
-import { createMonitoringStore } from './store.ts';
+import { createAlertRules } from './alerts/alert-rules.ts';
+import { createAlerts } from './alerts/alerts.ts';
+import { createChannels } from './alerts/channels.ts';
+import { createHandOver } from './alerts/hand-over.ts';
+import { createNotifications } from './alerts/notifications.ts';
+import { createRulesStore } from './alerts/rules-store.ts';
+import { createDriftSeries } from './judging/drift-series.ts';
+import { createJudge } from './judging/judge.ts';
+import { createReferenceCache } from './judging/reference-cache.ts';
+import { createEvaluator } from './judging/watch.ts';
+import { createMonitoringStore } from './monitoring-store.ts';
 
 export interface MonitoringDeps {
   database: Database;

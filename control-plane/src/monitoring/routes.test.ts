@@ -3,11 +3,11 @@ import { afterEach, beforeEach, expect, test } from 'vitest';
 import { onError } from '../http/problem.ts';
 import { createRouter } from '../http/router.ts';
 import { openTelemetry } from '../telemetry/telemetry-fixture.ts';
-import { alertOf } from './alert-fixture.ts';
+import { alertOf } from './alerts/alert-fixture.ts';
 import { createMonitoring } from './monitoring.ts';
+import type { AlertRecord } from './monitoring-store.ts';
+import { createMonitoringStore } from './monitoring-store.ts';
 import { monitoringRoutes } from './routes.ts';
-import type { AlertRecord } from './store.ts';
-import { createMonitoringStore } from './store.ts';
 
 const log = pino({ level: 'silent' });
 let room: ReturnType<typeof openTelemetry>;

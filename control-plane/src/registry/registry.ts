@@ -18,8 +18,8 @@ import type { Database, Transaction } from '../database/open.ts';
 import { createWriterQueue } from '../database/transact.ts';
 import { decodeCursor, toPage } from '../http/paging.ts';
 import { checkManifest } from './manifest-check.ts';
+import { createRegistryStore, toDetail, type VersionRow } from './registry-store.ts';
 import { type Artifact, contentDigest, describeArtifact, encodeRelease } from './release-document.ts';
-import { createRegistryStore, toDetail, type VersionRow } from './store.ts';
 import { createValidator, type ValidationLimits } from './validation.ts';
 
 export interface RegistryLimits {

@@ -1,6 +1,7 @@
 // The process in which an uploaded model is tried; see `validation.ts`.
-import { answerBounded } from '@edgeloop/shared/bounded-process';
+
 import { AppError } from '@edgeloop/shared/errors';
+import { answerBounded } from '@edgeloop/shared/node/bounded-process';
 import { tryModel } from './trial.ts';
 import { TrialInput, type TrialOutput } from './validation.ts';
 

@@ -1,8 +1,8 @@
 // Tries uploaded models in a process of its own with bounds on time and memory, a few at a time.
 import { fileURLToPath } from 'node:url';
-import { type BoundedFailure, runBounded, sourceExecArgv } from '@edgeloop/shared/bounded-process';
 import { AppError } from '@edgeloop/shared/errors';
 import { GoldenSamples } from '@edgeloop/shared/golden';
+import { type BoundedFailure, runBounded, sourceExecArgv } from '@edgeloop/shared/node/bounded-process';
 import { ModelSignature } from '@edgeloop/shared/tensors';
 import { z } from 'zod';
 

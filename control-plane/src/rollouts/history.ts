@@ -1,6 +1,6 @@
 // The history of a rollout in words.
 import type { Rollout, RolloutState } from '@edgeloop/shared/api/rollouts';
-import type { Decision } from './decide.ts';
+import type { Decision } from './rollout-state.ts';
 
 /** What a decision changed, a line each; steps within a wave are left to the state. */
 export function describeChange({ state: before, plan }: Rollout, decision: Decision): string[] {

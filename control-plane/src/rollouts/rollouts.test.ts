@@ -12,11 +12,11 @@ import { afterAll, afterEach, beforeEach, describe, expect, it, vi } from 'vites
 import { createFolderBlobs } from '../blobs/folder.ts';
 import { openSqlite } from '../database/open.ts';
 import { createFleet } from '../fleet/fleet.ts';
-import { createFleetStore } from '../fleet/store.ts';
+import { createFleetStore } from '../fleet/fleet-store.ts';
 import { onError } from '../http/problem.ts';
 import type { Env } from '../http/router.ts';
 import { createRegistry } from '../registry/registry.ts';
-import { createRegistryStore } from '../registry/store.ts';
+import { createRegistryStore } from '../registry/registry-store.ts';
 import { createRollouts } from './rollouts.ts';
 import { rolloutRoutes } from './routes.ts';
 

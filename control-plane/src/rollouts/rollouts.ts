@@ -13,10 +13,10 @@ import type { Fleet } from '../fleet/fleet.ts';
 import { decodeCursor, toPage } from '../http/paging.ts';
 import type { Registry } from '../registry/registry.ts';
 import { act, firstWave, type RolloutAction } from './actions.ts';
-import { decide } from './decide.ts';
 import { describeState } from './history.ts';
-import { createReconciler } from './reconciler.ts';
-import { createRolloutStore } from './store.ts';
+import { createReconciler } from './rollout-driver.ts';
+import { decide } from './rollout-state.ts';
+import { createRolloutStore } from './rollout-store.ts';
 import { type EvidenceSource, lookAt } from './views.ts';
 
 export interface RolloutsDeps {

@@ -3,11 +3,11 @@ import type { Rollout } from '@edgeloop/shared/api/rollouts';
 import { matches, parseSelector } from '@edgeloop/shared/selector';
 import type { Reader } from '../database/open.ts';
 import type { Candidate, Fleet } from '../fleet/fleet.ts';
-import type { Look } from './decide.ts';
 import type { DeviceView } from './device-state.ts';
 import type { Evidence, RequestCounts } from './gates.ts';
 import { type Claimed, successorOf } from './precedence.ts';
-import type { RolloutStore } from './store.ts';
+import type { Look } from './rollout-state.ts';
+import type { RolloutStore } from './rollout-store.ts';
 
 /** Requests that `version` answered on each of the devices since it was assigned. */
 export type EvidenceSource = (asked: {

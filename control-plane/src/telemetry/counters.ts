@@ -1,6 +1,6 @@
 // Prometheus counters of what came in.
 import { Counter, type Registry } from 'prom-client';
-import type { Stored } from './store.ts';
+import type { Stored } from './telemetry-store.ts';
 
 export interface IngestCounters {
   /** Counts a committed group: how many items came, and what of them was new. */

@@ -4,7 +4,7 @@ import { AppError } from '@edgeloop/shared/errors';
 import type { TelemetryAck, TelemetryBatch } from '@edgeloop/shared/telemetry';
 import type { Database, Transaction } from '../database/open.ts';
 import type { IngestCounters } from './counters.ts';
-import { itemKey, type Stored, type TelemetryStore } from './store.ts';
+import { itemKey, type Stored, type TelemetryStore } from './telemetry-store.ts';
 
 interface Waiting {
   deviceId: string;

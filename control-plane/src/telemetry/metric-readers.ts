@@ -4,7 +4,7 @@ import { QuantileSketch, QuantileSketchBuilder, quantile } from '@edgeloop/share
 import { Histogram } from '@edgeloop/shared/sketches/histogram';
 import { z } from 'zod';
 import type { GroupColumn, Grouping, Key, SeriesStore } from './series-store.ts';
-import type { BodyOf, Span, TelemetryStore } from './store.ts';
+import type { BodyOf, Span, TelemetryStore } from './telemetry-store.ts';
 import { bucketOf, coveredSeconds, type TimeBuckets } from './time-buckets.ts';
 
 export type GroupBy = NonNullable<MetricQuery['groupBy']>;

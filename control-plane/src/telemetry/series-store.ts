@@ -1,7 +1,7 @@
 // SQL of `metrics/query`: sums by time bucket and by what the series are grouped by.
 import { and, gte, inArray, lt, type SQL, sql } from 'drizzle-orm';
 import type { Database } from '../database/open.ts';
-import { type Span, spanConditions, total } from './store.ts';
+import { type Span, spanConditions, total } from './telemetry-store.ts';
 
 export type GroupColumn = 'model' | 'version' | 'device' | 'class';
 

@@ -11,7 +11,7 @@ import { createWindowMerge, type WindowMerge } from './merge.ts';
 import type { DriftSeries } from './metric-readers.ts';
 import { createMetricQuery } from './query.ts';
 import { createSeriesStore } from './series-store.ts';
-import { createTelemetryStore, type Span, type Stored } from './store.ts';
+import { createTelemetryStore, type Span, type Stored } from './telemetry-store.ts';
 import { createThrottle } from './throttle.ts';
 
 export type { DriftSeries, Stored };

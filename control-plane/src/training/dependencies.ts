@@ -6,7 +6,7 @@ import type { Blobs } from '../blobs/folder.ts';
 import type { Data } from '../data/data.ts';
 import type { Database } from '../database/open.ts';
 import type { Registry } from '../registry/registry.ts';
-import type { EvaluationLimits } from './evaluate.ts';
+import type { EvaluationLimits } from './evaluation/evaluate.ts';
 
 export interface TrainingDeps {
   database: Database;

@@ -2,7 +2,7 @@ import { fork } from 'node:child_process';
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { sourceExecArgv } from '@edgeloop/shared/bounded-process';
+import { sourceExecArgv } from '@edgeloop/shared/node/bounded-process';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { createTraining } from './training.ts';
 import {

@@ -10,14 +10,14 @@ import { recordAudit } from '../access/audit.ts';
 import type { Reader } from '../database/open.ts';
 import { decodeCursor, toPage } from '../http/paging.ts';
 import type { TrainingDeps } from './dependencies.ts';
-import { createJobsFolder } from './jobs-folder.ts';
-import { newRun, resolveTrainer } from './new-run.ts';
-import { hasEnded, next } from './run.ts';
-import { createRunner, wordFor } from './runner.ts';
+import { createJobsFolder } from './jobs/all-jobs.ts';
+import { newRun, resolveTrainer } from './runs/new-run.ts';
+import { createRunner, wordFor } from './runs/run-driver.ts';
+import { hasEnded, next } from './runs/run-state.ts';
+import { createStages } from './runs/stages.ts';
+import { createTriggers } from './runs/triggers.ts';
 import type { Trial } from './schemas.ts';
-import { createStages } from './stages.ts';
-import { createTrainingStore, type RunList, type StoredRun } from './store.ts';
-import { createTriggers } from './triggers.ts';
+import { createTrainingStore, type RunList, type StoredRun } from './training-store.ts';
 
 export type Training = ReturnType<typeof createTraining>;
 

@@ -2,7 +2,7 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
-import { sourceExecArgv } from '@edgeloop/shared/bounded-process';
+import { sourceExecArgv } from '@edgeloop/shared/node/bounded-process';
 import type { BackendCase } from './cases.ts';
 import type { RawResult } from './raw-process.ts';
 

@@ -1,6 +1,6 @@
 // What a request says about when it is to run: priority and deadline, as parameters of Triton's or as a header.
 import { AppError } from '@edgeloop/shared/errors';
-import type { RunOptions } from '../../inference/batcher.ts';
+import type { RunOptions } from '../../inference/queueing/batcher.ts';
 import type { Parameters } from './fields.ts';
 
 /** Header with the milliseconds that a caller waits for its answer. */

@@ -2,7 +2,7 @@
 import { AppError } from '@edgeloop/shared/errors';
 import type { TensorSpec } from '@edgeloop/shared/tensors';
 import type { LoadedModel } from '../../inference/engine.ts';
-import type { FeatureInput } from '../../inference/interpretation.ts';
+import type { FeatureInput } from '../../inference/meaning/interpretation.ts';
 import { elementCount, encodeElements, isBadElement, type NamedTensor } from '../../inference/tensors.ts';
 import { suggestion } from './names.ts';
 

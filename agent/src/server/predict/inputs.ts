@@ -1,8 +1,8 @@
 // A request for people -> the tensors of the model.
 import { AppError } from '@edgeloop/shared/errors';
-import { tensorOf } from '../../inference/constants.ts';
 import type { LoadedModel } from '../../inference/engine.ts';
-import type { SoundInput } from '../../inference/media-inputs.ts';
+import { tensorOf } from '../../inference/meaning/constant-inputs.ts';
+import type { SoundInput } from '../../inference/meaning/media-inputs.ts';
 import { encodeElements, isBadElement, type NamedTensor } from '../../inference/tensors.ts';
 import { featureTensors } from './features.ts';
 import type { Placement, Size } from './geometry.ts';

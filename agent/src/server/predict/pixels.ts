@@ -1,7 +1,7 @@
 // Pixels -> the numbers that the model was trained on. One table look-up a value, since a byte has 256 of them.
 import { encodeHalf } from '@edgeloop/shared/float16';
 import type { ImageInput } from '@edgeloop/shared/manifest';
-import { channelsOf, type PictureInput } from '../../inference/media-inputs.ts';
+import { channelsOf, type PictureInput } from '../../inference/meaning/media-inputs.ts';
 import { elementCount, type NamedTensor } from '../../inference/tensors.ts';
 
 type PixelData = Float32Array | Uint16Array | Uint8Array;

@@ -5,11 +5,11 @@ import { join } from 'node:path';
 import type { ManifestInput } from '@edgeloop/shared/manifest';
 import { Hono } from 'hono';
 import { createEngine } from '../../inference/engine.ts';
-import { ModelFiles } from '../../ipc.ts';
+import { ModelFiles } from '../../process/ipc.ts';
 import { errorReply, responseOf } from '../errors.ts';
 import type { Observer } from '../observation.ts';
-import { handlePredict } from '../predict.ts';
 import { handleDescription } from './describe.ts';
+import { handlePredict } from './predict.ts';
 
 type Observation = Parameters<Observer['observe']>[0];
 

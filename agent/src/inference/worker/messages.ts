@@ -1,0 +1,70 @@
+// What the HTTP thread and a worker thread say to each other by message: everything that is rare or does not fit the ring.
+
+import type { MessagePort } from 'node:worker_threads';
+import type { ErrorCode } from '@edgeloop/shared/errors';
+import type { GoldenSamples } from '@edgeloop/shared/golden';
+import type { ModelSignature } from '@edgeloop/shared/tensors';
+import type { ShapedData } from '../ring/records.ts';
+import type { SharedRing } from '../ring/ring.ts';
+import type { NamedTensor } from '../tensors.ts';
+import type { ProvidersUsed } from './session.ts';
+
+/** A model as a worker thread needs to know it. */
+export interface ModelToOpen {
+  /** What the ring calls it. */
+  id: number;
+  name: string;
+  version: number;
+  /** The ONNX file. */
+  path: string;
+  intraOpThreads: number;
+  providers: readonly string[];
+  golden: GoldenSamples | undefined;
+  /** `process`: in a process of its own. */
+  isolation: 'shared' | 'process';
+}
+
+export interface OpenedModel {
+  signature: ModelSignature;
+  batchable: boolean;
+  providers: ProvidersUsed;
+}
+
+/** Failures are values: a class of errors does not survive the way between threads. */
+export interface Failure {
+  code: ErrorCode;
+  message: string;
+}
+
+/** What a worker's one task is started with. */
+export interface WorkerStart {
+  ring: SharedRing;
+  port: MessagePort;
+  inflight: { path: string; slot: number } | undefined;
+}
+
+export type ToWorker =
+  /** Load, and run the golden samples. */
+  | { kind: 'open'; model: ModelToOpen }
+  | { kind: 'close'; id: number }
+  /** Inputs of the slot with this sequence, which precedes the slot. */
+  | { kind: 'inputs'; sequence: number; inputs: readonly NamedTensor[] }
+  /** End the task once what is in the ring has run. */
+  | { kind: 'stop' };
+
+/** What a worker answers when it is told to open or close a model. */
+export type OpeningAnswer =
+  | { kind: 'opened'; id: number; model: OpenedModel }
+  | { kind: 'refused'; id: number; failure: Failure }
+  | { kind: 'closed'; id: number };
+
+export type FromWorker =
+  | OpeningAnswer
+  /** Something in the ring has ended. */
+  | { kind: 'ended' }
+  /** The outputs of a slot whose state is `elsewhere`; precedes that state. */
+  | { kind: 'outputs'; sequence: number; outputs: ShapedData[] }
+  /** The reason of a slot whose state is `failed`; precedes that state. */
+  | { kind: 'failed'; sequence: number; failure: Failure }
+  /** Requests of this model can't share a run after all. */
+  | { kind: 'unbatchable'; id: number };

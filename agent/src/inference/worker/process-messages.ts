@@ -1,0 +1,33 @@
+// What the serving process and a model's own process say to each other. Both are of one release and one start, so the
+// messages are typed and not checked; typed arrays travel as they are.
+
+import type { Job } from '../hosts/worker-thread.ts';
+import type { SlotOutcome } from '../ring/ring.ts';
+import type { NamedTensor } from '../tensors.ts';
+import type { Failure, ModelToOpen, OpeningAnswer } from './messages.ts';
+
+/** A job with what is left of its deadline, since clocks differ. */
+export interface SentJob extends Omit<Job, 'deadline' | 'settle'> {
+  sequence: number;
+  leftMs: number | undefined;
+}
+
+export type ToModelProcess =
+  | { kind: 'open'; model: ModelToOpen }
+  | { kind: 'close'; id: number }
+  /** What came together; it runs together as far as it can. */
+  | { kind: 'jobs'; jobs: readonly SentJob[] }
+  /** End once what was sent has run. */
+  | { kind: 'stop' };
+
+export type SentEnding =
+  | { kind: 'done'; outputs: NamedTensor[]; outcome: SlotOutcome }
+  | { kind: 'failed'; failure: Failure }
+  | { kind: 'expired' };
+
+export type FromModelProcess =
+  | OpeningAnswer
+  | { kind: 'ended'; sequence: number; ending: SentEnding }
+  | { kind: 'unbatchable'; id: number }
+  /** Why it ends itself now. */
+  | { kind: 'dying'; reason: string };

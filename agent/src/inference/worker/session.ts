@@ -1,0 +1,167 @@
+// One ONNX Runtime session. `run` is synchronous native code that blocks its thread, so this is for worker threads and
+// for processes of their own, never for the thread that answers HTTP.
+import { AppError, messageOf } from '@edgeloop/shared/app-error';
+import type { Datatype, ModelSignature, TensorSpec } from '@edgeloop/shared/tensors';
+import { InferenceSession, listSupportedBackends, Tensor as OrtTensor } from 'onnxruntime-node';
+import type { NamedTensor, Tensor, TensorData } from '../tensors.ts';
+
+export interface SessionOptions {
+  /** Threads inside one run; 1 when unset, since copies of the model run beside each other. */
+  intraOpThreads?: number | undefined;
+  /** Execution providers to try in this order before the CPU. */
+  providers?: readonly string[] | undefined;
+}
+
+/** Where a session computes. */
+export interface ProvidersUsed {
+  used: string[];
+  /** Why it is not what was asked for; undefined when it is. */
+  fallback: string | undefined;
+}
+
+export interface Session {
+  signature: ModelSignature;
+  /** Whether the first dimension is the same free one on all inputs and outputs, so that requests can share a run. */
+  batchable: boolean;
+  providers: ProvidersUsed;
+  /** Outputs in the order of the signature. Throws `invalid_request` for what ONNX Runtime refuses, else `internal`. */
+  run(inputs: readonly NamedTensor[]): Promise<NamedTensor[]>;
+  /** The same on tensors of ONNX Runtime; `fetches` are outputs with room already allocated. */
+  runTensors(feeds: OrtTensors, fetches?: OrtTensors): Promise<OrtTensors>;
+  release(): Promise<void>;
+}
+
+export type OrtTensors = Record<string, OrtTensor>;
+
+/** Loads an ONNX file. Throws `model_rejected` with ONNX Runtime's reason. */
+export async function openSession(path: string, options: SessionOptions = {}): Promise<Session> {
+  const { session, providers } = await createWithProviders(path, options);
+  const signature = { inputs: session.inputMetadata.map(tensorSpec), outputs: session.outputMetadata.map(tensorSpec) };
+  const runTensors = (feeds: OrtTensors, fetches?: OrtTensors): Promise<OrtTensors> =>
+    runSession(session, feeds, fetches);
+  const run = async (inputs: readonly NamedTensor[]): Promise<NamedTensor[]> => {
+    const results = await runTensors(Object.fromEntries(inputs.map((input) => [input.name, toOrt(input)])));
+    return signature.outputs.map((spec) => fromOrt(spec, results[spec.name]));
+  };
+  const release = (): Promise<void> => session.release();
+  return { signature, batchable: isBatchable(session), providers, run, runTensors, release };
+}
+
+async function createWithProviders(
+  path: string,
+  options: SessionOptions,
+): Promise<{ session: InferenceSession; providers: ProvidersUsed }> {
+  const wanted = (options.providers ?? []).map((name) => name.toLowerCase()).filter((name) => name !== 'cpu');
+  const here = new Set(listSupportedBackends().map(({ name }) => name));
+  const tried = wanted.filter((name) => here.has(name));
+  const reasons = wanted
+    .filter((name) => !here.has(name))
+    .map((name) => `"${name}" is not part of ONNX Runtime on this machine`);
+  if (tried.length > 0) {
+    try {
+      const session = await createSession(path, options, [...tried, 'cpu']);
+      return { session, providers: { used: [...tried, 'cpu'], fallback: reasons.join('; ') || undefined } };
+    } catch (error) {
+      reasons.push(`${tried.join(', ')}: ${oneLine(error)}`);
+    }
+  }
+  try {
+    const session = await createSession(path, options, ['cpu']);
+    return { session, providers: { used: ['cpu'], fallback: reasons.join('; ') || undefined } };
+  } catch (cause) {
+    throw new AppError('model_rejected', `ONNX Runtime can't load the model: ${messageOf(cause)}`, { cause });
+  }
+}
+
+/** Idle threads must not spin: they take the processor from the other copies of the model. */
+function createSession(
+  path: string,
+  { intraOpThreads = 1 }: SessionOptions,
+  executionProviders: string[],
+): Promise<InferenceSession> {
+  return InferenceSession.create(path, {
+    executionProviders,
+    intraOpNumThreads: intraOpThreads,
+    interOpNumThreads: 1,
+    executionMode: 'sequential',
+    logSeverityLevel: 3,
+    extra: { session: { intra_op: { allow_spinning: '0' } } },
+  });
+}
+
+async function runSession(
+  session: InferenceSession,
+  feeds: OrtTensors,
+  fetches: OrtTensors | undefined,
+): Promise<OrtTensors> {
+  try {
+    return fetches === undefined ? await session.run(feeds) : await session.run(feeds, fetches);
+  } catch (cause) {
+    const message = oneLine(cause);
+    const refused = /invalid dimensions|invalid rank|unexpected input data type|is missing in 'feeds'/i.test(message);
+    throw new AppError(refused ? 'invalid_request' : 'internal', `the model failed to run: ${message}`, { cause });
+  }
+}
+
+function oneLine(error: unknown): string {
+  return messageOf(error).replaceAll(/\s+/g, ' ').trim();
+}
+
+const datatypesOfOrt = new Map<OrtTensor.Type, Datatype>([
+  ['float32', 'FP32'],
+  ['float64', 'FP64'],
+  ['float16', 'FP16'],
+  ['bool', 'BOOL'],
+  ['string', 'BYTES'],
+  ['uint8', 'UINT8'],
+  ['uint16', 'UINT16'],
+  ['uint32', 'UINT32'],
+  ['uint64', 'UINT64'],
+  ['int8', 'INT8'],
+  ['int16', 'INT16'],
+  ['int32', 'INT32'],
+  ['int64', 'INT64'],
+]);
+
+function tensorSpec(metadata: InferenceSession.ValueMetadata): TensorSpec {
+  const { name } = metadata;
+  if (!metadata.isTensor) throw new AppError('model_rejected', `"${name}" is no tensor; only tensors can be served`);
+  const datatype = datatypesOfOrt.get(metadata.type);
+  if (!datatype) throw new AppError('model_rejected', `"${name}" has type ${metadata.type}, which can't be served`);
+  return { name, datatype, shape: metadata.shape.map((dim) => (typeof dim === 'number' ? dim : -1)) };
+}
+
+/** Two names for the first dimension may be two sizes, as with detections per image; then requests don't share a run. */
+function isBatchable(session: InferenceSession): boolean {
+  const first = [...session.inputMetadata, ...session.outputMetadata].map((metadata) =>
+    metadata.isTensor ? metadata.shape[0] : undefined,
+  );
+  const names = new Set(first.filter((dim) => dim !== ''));
+  return session.inputMetadata.length > 0 && first.every((dim) => typeof dim === 'string') && names.size <= 1;
+}
+
+/** The data is not copied: ONNX Runtime computes on it. */
+export function toOrt({ datatype, shape, data }: Tensor): OrtTensor {
+  if (data instanceof Float32Array) return new OrtTensor('float32', data, shape);
+  if (Array.isArray(data)) return new OrtTensor('string', data, shape);
+  if (data instanceof Uint8Array) {
+    return datatype === 'BOOL' ? new OrtTensor('bool', data, shape) : new OrtTensor('uint8', data, shape);
+  }
+  if (data instanceof Uint16Array) return new OrtTensor(datatype === 'FP16' ? 'float16' : 'uint16', data, shape);
+  if (data instanceof Float64Array) return new OrtTensor('float64', data, shape);
+  if (data instanceof BigInt64Array) return new OrtTensor('int64', data, shape);
+  if (data instanceof BigUint64Array) return new OrtTensor('uint64', data, shape);
+  if (data instanceof Int8Array) return new OrtTensor('int8', data, shape);
+  if (data instanceof Int16Array) return new OrtTensor('int16', data, shape);
+  if (data instanceof Int32Array) return new OrtTensor('int32', data, shape);
+  return new OrtTensor('uint32', data, shape);
+}
+
+/** Throws `internal` when the model gave no such output. */
+export function fromOrt({ name, datatype }: TensorSpec, value: OrtTensor | undefined): NamedTensor {
+  if (value === undefined) throw new AppError('internal', `the model gave no output "${name}"`);
+  let data: TensorData = value.data;
+  // From Node 24 on, halves come as Float16Array.
+  if (datatype === 'FP16' && !Array.isArray(data)) data = new Uint16Array(data.buffer, data.byteOffset, data.length);
+  return { name, datatype, shape: value.dims, data };
+}

@@ -1,0 +1,97 @@
+// What lies in a folder of models, `DIR/NAME/VERSION/model.onnx`, as it is at this moment; nothing here decides.
+import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { readdir, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { AppError, parseJson } from '@edgeloop/shared/errors';
+import { GoldenSamples } from '@edgeloop/shared/golden';
+import { ModelName } from '@edgeloop/shared/identifiers';
+import { Manifest } from '@edgeloop/shared/manifest';
+import { readIfPresent } from '../../durable-files.ts';
+import type { ModelFiles } from '../../process/ipc.ts';
+
+export interface FoundModel {
+  name: string;
+  /** Which versions `model.json` asks for; undefined for the highest. */
+  policy: Manifest['versions'];
+  /** Why `model.json` cannot be used. */
+  error?: AppError;
+  /** Ascending. */
+  versions: { version: number; stamp: string }[];
+}
+
+/** Every model in the folder. @throws AppError `not_found` when the folder cannot be read */
+export async function scanFolder(folder: string): Promise<FoundModel[]> {
+  let names: string[];
+  try {
+    names = await readdir(folder);
+  } catch (cause) {
+    throw new AppError('not_found', `the model folder ${folder} cannot be read`, { cause });
+  }
+  const found = await Promise.all(names.sort().map((name) => findModel(folder, name)));
+  return found.filter((model) => model !== undefined);
+}
+
+/** One model of a folder; undefined when it holds none of this name. */
+export async function findModel(folder: string, name: string): Promise<FoundModel | undefined> {
+  if (!ModelName.safeParse(name).success) return undefined;
+  const entries = await readdir(join(folder, name)).catch(() => []);
+  const numbers = entries.filter((entry) => /^[1-9]\d{0,8}$/.test(entry)).map(Number);
+  const shared = await stampOf(folder, join(name, 'model.json'));
+  const versions: FoundModel['versions'] = [];
+  for (const version of numbers.sort((a, b) => a - b)) {
+    const stamp = await versionStamp(folder, join(name, String(version)));
+    if (stamp !== undefined) versions.push({ version, stamp: `${stamp};${shared}` });
+  }
+  if (versions.length === 0) return undefined;
+  try {
+    const text = readIfPresent(join(folder, name, 'model.json')) ?? '{}';
+    return { name, policy: parseJson(Manifest, text, `${name}/model.json`).versions, versions };
+  } catch (error) {
+    if (!(error instanceof AppError)) throw error;
+    return { name, policy: undefined, error, versions };
+  }
+}
+
+/** Changes with any file of the version; undefined when it holds no model. */
+async function versionStamp(folder: string, path: string): Promise<string | undefined> {
+  const files = (await readdir(join(folder, path)).catch(() => [])).sort();
+  if (!files.includes('model.onnx')) return undefined;
+  const stamps = await Promise.all(files.map((file) => stampOf(folder, join(path, file))));
+  return stamps.join(';');
+}
+
+async function stampOf(folder: string, path: string): Promise<string> {
+  const { size, mtimeMs, ino } = (await stat(join(folder, path)).catch(() => undefined)) ?? {};
+  return `${path}:${size}:${mtimeMs}:${ino}`;
+}
+
+/**
+ * Reads a version of the folder. Its digest covers what it computes: the model, golden samples and files beside it.
+ * @throws AppError naming what is wrong with `model.json` or `golden.json`
+ */
+export async function readVersion(folder: string, name: string, version: number): Promise<ModelFiles> {
+  const own = join(folder, name, String(version));
+  const text = readIfPresent(join(own, 'model.json')) ?? readIfPresent(join(folder, name, 'model.json')) ?? '{}';
+  const golden = readIfPresent(join(own, 'golden.json'));
+  const hash = createHash('sha256').update(golden ?? '');
+  for (const file of (await readdir(own)).sort()) {
+    if (file === 'model.json' || file === 'golden.json' || !(await stat(join(own, file))).isFile()) continue;
+    for await (const piece of createReadStream(join(own, file))) hash.update(piece);
+  }
+  return {
+    name,
+    version,
+    path: join(own, 'model.onnx'),
+    digest: hash.digest('hex'),
+    manifest: parseJson(Manifest, text, `${name}/model.json`),
+    ...(golden === undefined ? {} : { golden: parseJson(GoldenSamples, golden, `${name}/${version}/golden.json`) }),
+  };
+}
+
+/** The versions to serve out of those that are there and no failures. `present` ascends. */
+export function wantedVersions(policy: Manifest['versions'], present: readonly number[]): number[] {
+  if (policy === 'all') return [...present];
+  if (Array.isArray(policy)) return present.filter((version) => policy.includes(version));
+  return present.slice(-(policy?.latest ?? 1));
+}

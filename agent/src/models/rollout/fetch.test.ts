@@ -1,0 +1,152 @@
+import { createPrivateKey, randomBytes } from 'node:crypto';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import type { ServerResponse } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { DesiredModel } from '@edgeloop/shared/messages';
+import { Release } from '@edgeloop/shared/release';
+import { segmentBytes, segmentsOf, sha256 } from '@edgeloop/shared/segments';
+import { createFleetKey, signRelease } from '@edgeloop/shared/signing';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { createDevicePort } from '../../identity/device-port.ts';
+import { listenHttps, type PortFixture } from '../../identity/device-port-fixture.ts';
+import { createModelStore } from '../store.ts';
+import { type FetchSource, fetchModel, verifyModel } from './fetch.ts';
+
+const fleet = createFleetKey();
+const blobs = new Map<string, Buffer>();
+let folder = '';
+let server: PortFixture;
+let source: FetchSource;
+let bytesSent = 0;
+/** What the server does to the body of an artifact's range. */
+let disturb: (bytes: Buffer, response: ServerResponse) => Buffer | undefined = (bytes) => bytes;
+
+beforeEach(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'agent-models-'));
+  blobs.clear();
+  bytesSent = 0;
+  disturb = (bytes) => bytes;
+  server = await listenHttps((request, response) => {
+    const blob = blobs.get(request.url?.split('/').at(-1) ?? '');
+    const range = /^bytes=(\d+)-(\d+)$/.exec(request.headers.range ?? '');
+    if (blob === undefined) response.writeHead(404).end();
+    else if (range === null) response.end(blob);
+    else {
+      const whole = blob.subarray(Number(range[1]), Number(range[2]) + 1);
+      response.writeHead(206, { 'content-length': whole.length });
+      const bytes = disturb(whole, response);
+      bytesSent += bytes?.length ?? 0;
+      if (bytes !== undefined) response.end(bytes);
+    }
+  });
+  const port = createDevicePort({ hosts: ['127.0.0.1'], port: server.port, tls: { ca: server.ca } });
+  source = { port, store: createModelStore(folder), fleetKey: fleet.publicKeyPem };
+});
+afterEach(async () => {
+  await source.port.close();
+  server.close();
+  rmSync(folder, { recursive: true });
+});
+
+function publish(version: number, bytes: Buffer): DesiredModel {
+  const release: Release = Release.parse({
+    format: 1,
+    name: 'm',
+    version,
+    artifact: { digest: sha256(bytes), sizeBytes: bytes.length, segments: segmentsOf(bytes) },
+    signature: { inputs: [], outputs: [] },
+    manifest: {},
+    golden: { samples: [] },
+  });
+  const document = Buffer.from(JSON.stringify(release));
+  const digest = sha256(document);
+  blobs.set(digest, document);
+  blobs.set(sha256(bytes), bytes);
+  const signature = signRelease(digest, createPrivateKey(fleet.privateKeyPem));
+  return { name: 'm', version, release: digest, signature, rolloutId: 'r' };
+}
+
+const fetched = (target: DesiredModel) => fetchModel(source, target, AbortSignal.timeout(20_000));
+const modelPath = (version: number) => join(folder, 'm', String(version), 'model.onnx');
+
+describe('a model that is fetched', () => {
+  it('is on disk byte for byte once verified, and not before', async () => {
+    const bytes = randomBytes(3 * segmentBytes + 17);
+    const target = publish(1, bytes);
+    await fetched(target);
+    expect(existsSync(modelPath(1))).toBe(false);
+    await verifyModel(source, target);
+    expect(readFileSync(modelPath(1)).equals(bytes)).toBe(true);
+    expect(await source.store.modelFiles('m', 1)).toMatchObject({ path: modelPath(1), golden: { samples: [] } });
+  });
+
+  it('goes on where a broken transfer stopped', async () => {
+    const bytes = randomBytes(6 * segmentBytes);
+    const target = publish(1, bytes);
+    disturb = (whole, response) => {
+      response.write(whole.subarray(0, 4 * segmentBytes + 100), () => response.destroy());
+      return undefined;
+    };
+    await expect(fetched(target)).rejects.toMatchObject({ code: 'unavailable' });
+    disturb = (whole) => whole;
+    await fetched(target);
+    expect(bytesSent).toBe(2 * segmentBytes);
+    await verifyModel(source, target);
+    expect(readFileSync(modelPath(1)).equals(bytes)).toBe(true);
+  });
+
+  it('takes unchanged segments from another version on disk', async () => {
+    const first = randomBytes(8 * segmentBytes);
+    const second = Buffer.from(first);
+    randomBytes(10).copy(second, 5 * segmentBytes);
+    const [one, two] = [publish(1, first), publish(2, second)];
+    await fetched(one);
+    await verifyModel(source, one);
+    bytesSent = 0;
+    await fetched(two);
+    expect(bytesSent).toBe(segmentBytes);
+    await verifyModel(source, two);
+    expect(readFileSync(modelPath(2)).equals(second)).toBe(true);
+  });
+
+  it('is asked for again when a segment arrives with a wrong byte', async () => {
+    const target = publish(1, randomBytes(2 * segmentBytes));
+    let tampered = false;
+    disturb = (whole) => {
+      const bytes = Buffer.from(whole);
+      if (!tampered) bytes.writeUInt8(bytes.readUInt8(0) ^ 1, 0);
+      tampered = true;
+      return bytes;
+    };
+    await fetched(target);
+    await verifyModel(source, target);
+  });
+
+  it('is refused when its bytes stay wrong', async () => {
+    const target = publish(1, randomBytes(segmentBytes));
+    disturb = (whole) => Buffer.alloc(whole.length);
+    await expect(fetched(target)).rejects.toMatchObject({ code: 'integrity' });
+    expect(existsSync(modelPath(1))).toBe(false);
+  });
+
+  it('is refused when its release is signed by another key or is another one', async () => {
+    const target = publish(1, randomBytes(100));
+    const stranger = createPrivateKey(createFleetKey().privateKeyPem);
+    await expect(fetched({ ...target, signature: signRelease(target.release, stranger) })).rejects.toThrow(
+      /not signed by the fleet key/,
+    );
+    await expect(fetched({ ...target, version: 2 })).rejects.toThrow(/is one of m 1/);
+    blobs.set(target.release, Buffer.from('{}'));
+    await expect(fetched(target)).rejects.toThrow(/does not have the desired SHA-256/);
+  });
+
+  it('is refused and removed when its file was changed on disk', async () => {
+    const target = publish(1, randomBytes(100));
+    await fetched(target);
+    const { writeFileSync } = await import('node:fs');
+    writeFileSync(source.store.partialPath('m', 1), randomBytes(100));
+    await expect(verifyModel(source, target)).rejects.toMatchObject({ code: 'integrity' });
+    expect(await source.store.versions('m')).toEqual([]);
+  });
+});

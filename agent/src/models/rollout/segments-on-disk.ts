@@ -1,0 +1,103 @@
+// Which segments of a file are already on this disk: in its own partial file from an earlier try, or in any other
+// version. Every piece is hashed when it is taken, so a stale or damaged file can only cost time.
+import { type FileHandle, open } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Release } from '@edgeloop/shared/release';
+import { type Segment, sha256 } from '@edgeloop/shared/segments';
+import type { ModelStore } from '../store.ts';
+
+/** A segment with its place in the file. */
+export interface PlacedSegment extends Segment {
+  offset: number;
+}
+
+export function placed(segments: readonly Segment[]): PlacedSegment[] {
+  let offset = 0;
+  return segments.map((segment) => {
+    const at = offset;
+    offset += segment.sizeBytes;
+    return { ...segment, offset: at };
+  });
+}
+
+/** The segments that `file` does not hold yet at their place. */
+export async function missingFrom(file: FileHandle, segments: readonly PlacedSegment[]): Promise<PlacedSegment[]> {
+  const { size } = await file.stat();
+  const missing: PlacedSegment[] = [];
+  for (const segment of segments) {
+    const there = segment.offset + segment.sizeBytes <= size && (await holds(file, segment));
+    if (!there) missing.push(segment);
+  }
+  return missing;
+}
+
+/** Copies what other versions of `name` have of `missing` into `target`; returns what is still missing. */
+export async function copyFromVersions(
+  store: ModelStore,
+  { name, version }: { name: string; version: number },
+  target: FileHandle,
+  missing: readonly PlacedSegment[],
+): Promise<PlacedSegment[]> {
+  let left = [...missing];
+  for (const other of (await store.versions(name)).reverse()) {
+    if (left.length === 0 || other === version || !(await store.isComplete(name, other))) continue;
+    const source = await segmentsOfVersion(store, name, other);
+    if (source === undefined) continue;
+    const file = await open(join(store.folderOf(name, other), 'model.onnx'), 'r');
+    try {
+      left = await copySegments(file, source, target, left);
+    } finally {
+      await file.close();
+    }
+  }
+  return left;
+}
+
+async function copySegments(
+  from: FileHandle,
+  source: Map<string, PlacedSegment>,
+  to: FileHandle,
+  wanted: readonly PlacedSegment[],
+): Promise<PlacedSegment[]> {
+  const left: PlacedSegment[] = [];
+  for (const segment of wanted) {
+    const found = source.get(segment.digest);
+    const bytes = found === undefined ? undefined : await readSegment(from, found);
+    if (bytes === undefined) left.push(segment);
+    else await to.write(bytes, 0, bytes.length, segment.offset);
+  }
+  return left;
+}
+
+async function segmentsOfVersion(
+  store: ModelStore,
+  name: string,
+  version: number,
+): Promise<Map<string, PlacedSegment> | undefined> {
+  const document = await store.readRelease(name, version);
+  const release = Release.safeParse(jsonOf(document));
+  if (!release.success) return undefined;
+  return new Map(placed(release.data.artifact.segments).map((segment) => [segment.digest, segment]));
+}
+
+function jsonOf(document: Buffer | undefined): unknown {
+  try {
+    return JSON.parse(document?.toString('utf8') ?? '');
+  } catch {
+    return undefined; // A damaged version has nothing to copy from.
+  }
+}
+
+async function holds(file: FileHandle, segment: PlacedSegment): Promise<boolean> {
+  return (await readSegment(file, segment)) !== undefined;
+}
+
+/** The segment's bytes, or undefined when the file has others there. */
+async function readSegment(
+  file: FileHandle,
+  { offset, sizeBytes, digest }: PlacedSegment,
+): Promise<Buffer | undefined> {
+  const bytes = Buffer.alloc(sizeBytes);
+  const { bytesRead } = await file.read(bytes, 0, sizeBytes, offset);
+  return bytesRead === sizeBytes && sha256(bytes) === digest ? bytes : undefined;
+}

@@ -1,0 +1,49 @@
+// The process in which a candidate is loaded and run for the first time. It ends with its one answer.
+
+import { AppError, messageOf, parse } from '@edgeloop/shared/errors';
+import { answerBounded } from '@edgeloop/shared/node/bounded-process';
+import type { TensorSpec } from '@edgeloop/shared/tensors';
+import { encodeElements, isBadElement } from '../../inference/tensors.ts';
+import { proveGolden } from '../../inference/worker/golden-run.ts';
+import { openSession } from '../../inference/worker/session.ts';
+import { ModelFiles } from '../../process/ipc.ts';
+import type { ProofAnswer } from './prove.ts';
+
+/** More values than this are not made up for a run with zeros. */
+const zerosAtMost = 16_777_216;
+
+answerBounded(async (input): Promise<ProofAnswer> => {
+  const model = parse(ModelFiles, input, 'model to prove', 'internal');
+  try {
+    const session = await openSession(model.path);
+    if (model.golden !== undefined && model.golden.samples.length > 0) {
+      await proveGolden(session, model.golden);
+      return {};
+    }
+    const inputs = session.signature.inputs.map(zeros);
+    const known = inputs.filter((tensor) => tensor !== undefined);
+    if (known.length === inputs.length) await runWithZeros(() => session.run(known));
+    return {};
+  } catch (error) {
+    const code = error instanceof AppError ? error.code : 'model_rejected';
+    return { failure: { code, message: messageOf(error) } };
+  }
+});
+
+/** Free dimensions made 1 may not fit each other; that says nothing about the model. */
+async function runWithZeros(run: () => Promise<unknown>): Promise<void> {
+  try {
+    await run();
+  } catch (error) {
+    if (!(error instanceof AppError)) throw error;
+  }
+}
+
+function zeros({ name, datatype, shape: spec }: TensorSpec) {
+  const shape = spec.map((dimension) => Math.max(dimension, 1));
+  const count = shape.reduce((product, dimension) => product * dimension, 1);
+  if (count > zerosAtMost) return undefined;
+  const zero = datatype === 'BYTES' ? '' : datatype === 'BOOL' ? false : 0;
+  const data = encodeElements(datatype, new Array<unknown>(count).fill(zero));
+  return isBadElement(data) ? undefined : { name, datatype, shape, data };
+}

@@ -1,0 +1,46 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { GoldenSamples } from '@edgeloop/shared/golden';
+import { Manifest } from '@edgeloop/shared/manifest';
+import { afterAll, describe, expect, it } from 'vitest';
+import { softmaxModel } from '../../inference/onnx-fixture.ts';
+import type { ModelFiles } from '../../process/ipc.ts';
+import { proveModel } from './prove.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'agent-prove-'));
+afterAll(() => rmSync(folder, { recursive: true }));
+const bounds = { timeoutMs: 20_000, maxRssBytes: 1e9 };
+
+function model(bytes: Buffer, golden?: unknown): ModelFiles {
+  const path = join(folder, 'model.onnx');
+  writeFileSync(path, bytes);
+  const samples = golden === undefined ? undefined : GoldenSamples.parse({ samples: [golden] });
+  return { name: 'm', version: 1, path, manifest: Manifest.parse({}), golden: samples };
+}
+
+const softmax = softmaxModel([[1, -1]], [0, 0]);
+const sample = (scores: number[]) => ({
+  inputs: { features: { datatype: 'FP32', shape: [1, 1], data: [0] } },
+  outputs: { scores: { datatype: 'FP32', shape: [1, 2], data: scores } },
+});
+
+describe('the proof of a model in a process of its own', () => {
+  it('holds when the golden samples reproduce, and without any when it runs on zeros', async () => {
+    const signal = AbortSignal.timeout(25_000);
+    expect(await proveModel(model(softmax, sample([0.5, 0.5])), bounds, signal)).toBeUndefined();
+    expect(await proveModel(model(softmax), bounds, signal)).toBeUndefined();
+  });
+
+  it('names the golden sample that does not reproduce', async () => {
+    const failure = await proveModel(model(softmax, sample([0.9, 0.1])), bounds, AbortSignal.timeout(20_000));
+    expect(failure).toMatchObject({ code: 'model_rejected', message: expect.stringContaining('golden sample 0') });
+  });
+
+  it('fails for what is not a model, and for a bound that is passed', async () => {
+    const signal = AbortSignal.timeout(20_000);
+    expect(await proveModel(model(Buffer.from('no')), bounds, signal)).toMatchObject({ code: 'model_rejected' });
+    const late = await proveModel(model(softmax), { ...bounds, timeoutMs: 50 }, signal);
+    expect(late).toMatchObject({ code: 'timeout', message: expect.stringContaining('did not finish within 0.05 s') });
+  });
+});

@@ -1,0 +1,41 @@
+// Proves a candidate in a process of its own before the serving process touches it: a model can end its process or
+// never return, and must then take nobody with it.
+import { fileURLToPath } from 'node:url';
+import { parse } from '@edgeloop/shared/errors';
+import { runBounded, sourceExecArgv } from '@edgeloop/shared/node/bounded-process';
+import { z } from 'zod';
+import type { ModelFiles } from '../../process/ipc.ts';
+import { Failure } from '../rollout/model-state.ts';
+
+export interface ProofBounds {
+  timeoutMs: number;
+  maxRssBytes: number;
+}
+
+/** What the proving process answers. */
+export const ProofAnswer = z.object({ failure: Failure.optional() });
+export type ProofAnswer = z.infer<typeof ProofAnswer>;
+
+const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
+const modulePath = fileURLToPath(new URL(`./prove-process.${extension}`, import.meta.url));
+
+/** Loads and runs the model with bounds. Undefined when it holds, else why not. */
+export async function proveModel(
+  model: ModelFiles,
+  bounds: ProofBounds,
+  signal: AbortSignal,
+): Promise<Failure | undefined> {
+  const result = await runBounded({
+    modulePath,
+    input: model,
+    ...bounds,
+    execArgv: sourceExecArgv(import.meta.url),
+    env: { ORT_DISABLE_TELEMETRY: '1' },
+    signal,
+  });
+  if (result.ok) return parse(ProofAnswer, result.output, 'proof', 'internal').failure;
+  return {
+    code: result.reason === 'timeout' ? 'timeout' : 'model_rejected',
+    message: `the model's proof ${result.detail}`,
+  };
+}

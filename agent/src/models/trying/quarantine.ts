@@ -1,0 +1,99 @@
+// Which model file ends the serving process: deaths are laid to what ran at that moment and counted on disk by the
+// file's SHA-256. With the second one the file is quarantined until somebody says another word for it.
+import { eq } from 'drizzle-orm';
+import type { DeviceDatabase } from '../../database/open.ts';
+import { deaths } from '../../database/schema.ts';
+import type { Failure } from '../rollout/model-state.ts';
+
+/** A loaded version that ran when the serving process died. */
+export interface Accused {
+  name: string;
+  version: number;
+  digest: string;
+  /** On whose word it is here; the rollout in a fleet, empty in a folder. */
+  word: string;
+  /** Requests that it answered so far. */
+  succeeded: number;
+}
+
+interface Quarantined {
+  name: string;
+  version: number;
+  digest: string;
+  error: Failure;
+}
+
+export interface Quarantine {
+  /** Counts one death; what it quarantines is one of `accused`, or nothing yet. */
+  blame(accused: readonly Accused[], detail: string): Quarantined | undefined;
+  /** Why the file is not to be loaded on this word; undefined when it may be. */
+  reasonFor(digest: string, word: string): Failure | undefined;
+}
+
+interface Charge {
+  accused: Accused;
+  /** With this one. */
+  deaths: number;
+}
+
+const deathsAllowed = 1;
+/** Deaths further apart say little: a hardware fault or a shortage is as likely. */
+const forgottenAfterMs = 24 * 3_600_000;
+
+/**
+ * Whom to quarantine. Several models may run at a death, so being there twice is needed, and of several who were, the
+ * one with the fewest answers is taken: a model that ends its process seldom comes to answer.
+ */
+function guiltyOf(charges: readonly Charge[]): Accused | undefined {
+  const suspected = charges.filter(({ deaths }) => deaths > deathsAllowed);
+  const most = Math.max(...suspected.map(({ deaths }) => deaths));
+  return suspected
+    .filter(({ deaths }) => deaths === most)
+    .map(({ accused }) => accused)
+    .sort((a, b) => a.succeeded - b.succeeded)[0];
+}
+
+export function createQuarantine(database: DeviceDatabase, now: () => number): Quarantine {
+  const rowOf = (digest: string) => database.select().from(deaths).where(eq(deaths.digest, digest)).get();
+
+  function charge(accused: Accused, detail: string): Charge {
+    const { digest, word, name, version } = accused;
+    const known = rowOf(digest);
+    const counts = known !== undefined && known.word === word && now() - known.at < forgottenAfterMs;
+    const count = counts ? known.count + 1 : 1;
+    const row = { word, name, version, count, at: now(), detail, quarantined: false };
+    database
+      .insert(deaths)
+      .values({ digest, ...row })
+      .onConflictDoUpdate({ target: deaths.digest, set: row })
+      .run();
+    return { accused, deaths: count };
+  }
+
+  return {
+    blame(accused, detail) {
+      const charges = accused.map((each) => charge(each, detail));
+      const guilty = guiltyOf(charges);
+      if (guilty === undefined) return undefined;
+      database.update(deaths).set({ quarantined: true }).where(eq(deaths.digest, guilty.digest)).run();
+      // Those who were only there are cleared: this death has its explanation.
+      for (const other of accused)
+        if (other.digest !== guilty.digest)
+          database.update(deaths).set({ count: 0 }).where(eq(deaths.digest, other.digest)).run();
+      const { name, version, digest } = guilty;
+      return { name, version, digest, error: failureOf(deathsAllowed + 1, detail) };
+    },
+    reasonFor(digest, word) {
+      const row = rowOf(digest);
+      if (row === undefined || !row.quarantined || row.word !== word) return undefined;
+      return failureOf(row.count, row.detail);
+    },
+  };
+}
+
+function failureOf(count: number, detail: string): Failure {
+  return {
+    code: 'model_rejected',
+    message: `quarantined: the serving process died ${count} times while it ran; the last time ${detail}`,
+  };
+}

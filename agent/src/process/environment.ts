@@ -1,0 +1,52 @@
+// How the serving process is started: the one place that turns the agent's configuration into that of its child.
+import { rmSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Config } from '../config.ts';
+import { agentVersion } from '../identity/device-facts.ts';
+import type { ServingConfigInput } from './ipc.ts';
+import { readInflight } from './running-report.ts';
+
+interface ServingState {
+  deviceId: string;
+  /** Where it is kept what runs at this moment; must exist. */
+  stateDir: string;
+  /** Whether answers are journalled for telemetry. */
+  journalled: boolean;
+  /** Where models are put that come with a load request; unset where they come from the fleet alone. */
+  overridesDir?: string;
+}
+
+/** Of glibc. Each of its arenas keeps what was freed in it; two are enough for threads that seldom allocate. */
+const allocation = { MALLOC_ARENA_MAX: '2' };
+
+/** Environment of the serving process, and what it noted as running. */
+export function servingEnvironment(config: Config, { deviceId, stateDir, journalled, overridesDir }: ServingState) {
+  const { serverName, threads, providers, maxRssBytes, token, logLevel } = config;
+  const inflightPath = join(stateDir, 'inflight');
+  const serving: ServingConfigInput = {
+    deviceId,
+    agentVersion,
+    serverName,
+    threads,
+    providers,
+    maxRssBytes,
+    token,
+    logLevel,
+    inflightPath,
+    journalled,
+    overridesDir,
+  };
+  const env: NodeJS.ProcessEnv = {
+    ...allocation,
+    ...process.env,
+    ORT_DISABLE_TELEMETRY: '1',
+    EDGELOOP_SERVING_CONFIG: JSON.stringify(serving),
+  };
+  /** Read once: what one process noted says nothing about the death of the next. */
+  const inFlight = () => {
+    const running = readInflight(inflightPath);
+    rmSync(inflightPath, { force: true });
+    return running;
+  };
+  return { env, inFlight };
+}

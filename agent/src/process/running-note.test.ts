@@ -1,0 +1,71 @@
+import { execFile } from 'node:child_process';
+import { mkdtempSync, rmSync, truncateSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { sourceExecArgv } from '@edgeloop/shared/node/bounded-process';
+import { afterAll, describe, expect, it } from 'vitest';
+import { clearInflight, openInflightSlot } from './running-note.ts';
+import { readInflight } from './running-report.ts';
+
+describe('the journal of what runs', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'inflight-'));
+  const path = join(folder, 'inflight');
+  afterAll(() => rmSync(folder, { recursive: true }));
+
+  it('names every version that runs, once, and nothing that has ended', () => {
+    clearInflight(path);
+    const slots = [0, 1, 2].map((slot) => openInflightSlot(path, slot));
+    expect(readInflight(path)).toEqual([]);
+    slots[2]?.begin('second', 2 ** 31 - 1);
+    slots[1]?.begin('first', 1);
+    slots[0]?.begin('first', 1);
+    expect(readInflight(path)).toEqual([
+      { name: 'first', version: 1 },
+      { name: 'second', version: 2 ** 31 - 1 },
+    ]);
+    slots[0]?.rest();
+    slots[1]?.rest();
+    expect(readInflight(path)).toEqual([{ name: 'second', version: 2 ** 31 - 1 }]);
+    slots[1]?.begin('x'.repeat(63), 7);
+    truncateSync(path, 128 + 40);
+    expect(readInflight(path)).toEqual([]);
+    for (const slot of slots) slot.close();
+  });
+
+  it('names the version that runs now when a thread goes from one to the next, and back', () => {
+    clearInflight(path);
+    const slot = openInflightSlot(path, 0);
+    for (const [name, version] of [
+      ['first', 1],
+      ['first', 2],
+      ['first', 2],
+      ['second', 1],
+      ['first', 1],
+    ] as const) {
+      slot.begin(name, version);
+      expect(readInflight(path)).toEqual([{ name, version }]);
+    }
+    slot.close();
+    expect(readInflight(path)).toEqual([]);
+  });
+
+  it('says nothing when there is none', () => {
+    expect(readInflight(join(folder, 'missing'))).toEqual([]);
+  });
+
+  it('survives the death of its process', async () => {
+    clearInflight(path);
+    const module = new URL('./running-note.ts', import.meta.url).href;
+    const code = `const { openInflightSlot } = await import(${JSON.stringify(module)});
+      openInflightSlot(${JSON.stringify(path)}, 3).begin('culprit', 4); process.kill(process.pid, 'SIGKILL');`;
+    const child = promisify(execFile)(process.execPath, [
+      ...sourceExecArgv(import.meta.url),
+      '--input-type=module',
+      '-e',
+      code,
+    ]);
+    await expect(child).rejects.toMatchObject({ signal: 'SIGKILL' });
+    expect(readInflight(path)).toEqual([{ name: 'culprit', version: 4 }]);
+  });
+});

@@ -1,0 +1,41 @@
+// What the journal of running models says after a death. Apart from its writing, which worker threads do: they need no
+// schemas.
+import { readFileSync } from 'node:fs';
+import { ModelName, ModelVersion } from '@edgeloop/shared/identifiers';
+import { z } from 'zod';
+import { slotBytes } from './running-note.ts';
+
+const Running = z.object({ name: ModelName, version: ModelVersion });
+export type Running = z.infer<typeof Running>;
+
+/** What was running when the process that wrote the journal died; each version once. Empty when there is no journal. */
+export function readInflight(path: string): Running[] {
+  const text = readIfThere(path);
+  const found = new Map<string, Running>();
+  for (let at = 0; at < text.length; at += slotBytes) {
+    // A slot that a dying thread had half written says nothing; it is left out.
+    const running = parseSlot(
+      text
+        .subarray(at, at + slotBytes)
+        .toString()
+        .replaceAll('\0', '')
+        .trim(),
+    );
+    if (running) found.set(`${running.name}@${running.version}`, running);
+  }
+  return [...found.values()];
+}
+
+function parseSlot(text: string): Running | undefined {
+  if (!text.startsWith('{') || !text.endsWith('}')) return undefined;
+  return Running.safeParse(JSON.parse(text)).data;
+}
+
+function readIfThere(path: string): Buffer {
+  try {
+    return readFileSync(path);
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return Buffer.alloc(0);
+    throw error;
+  }
+}

@@ -1,0 +1,257 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { encodeOnnx, identityModel, softmaxModel } from '../../inference/onnx-fixture.ts';
+import { servePredict } from './served-fixture.ts';
+import { encodeWav } from './wav-fixture.ts';
+
+const served = servePredict();
+const { post } = served;
+
+/** Two inputs added: one of features, one constant. */
+const adding = encodeOnnx({
+  inputs: [
+    { name: 'x', shape: ['n', 2] },
+    { name: 'offset', shape: [1, 2] },
+  ],
+  outputs: [{ name: 'y', shape: ['n', 2] }],
+  nodes: [{ op: 'Add', inputs: ['x', 'offset'], outputs: ['y'] }],
+});
+
+beforeAll(async () => {
+  const weights = [
+    [5, 0, 0],
+    [0, 5, 0],
+  ];
+  await served.load('sides', softmaxModel(weights, [0, 0, 1]), {
+    task: 'classification',
+    inputs: { features: { features: ['width', 'height'] } },
+    outputs: { labels: ['wide', 'high', 'small'] },
+    monitoring: { reference: { rows: 4, features: { width: { edges: [0, 2, 4], counts: [0, 1, 3, 0, 0] } } } },
+  });
+  await served.load('logits', identityModel('float', ['n', 2]), {
+    task: 'classification',
+    inputs: { x: { features: ['a', 'b'] } },
+    outputs: { activation: 'softmax' },
+  });
+  await served.load('sum', adding, {
+    task: 'regression',
+    inputs: { x: { features: ['day', 'night'] }, offset: { value: [10, 20] } },
+    outputs: { labels: ['by day', 'by night'] },
+  });
+  await served.load('pump', identityModel('float', ['n', 1]), {
+    task: 'anomaly',
+    inputs: { x: { features: ['vibration'] } },
+    outputs: { threshold: 4 },
+  });
+  await served.load('lone', identityModel('float', [1, 2]), { inputs: { x: { features: ['a', 'b'] } } });
+  await served.load('counts', identityModel('int64', ['n', 1]), { inputs: { x: { features: ['count'] } } });
+  await served.load('words', identityModel('string', ['n', 1]), { inputs: { x: { features: ['word'] } } });
+  await served.load('sound', identityModel('float', [1, 'samples']), {
+    inputs: { x: { audio: { sampleRate: 8000 } } },
+  });
+  await served.load('beat', identityModel('float', [4]), { inputs: { x: { audio: { sampleRate: 8000 } } } });
+  await served.load('unsaid', identityModel('float', [1, 2]), {});
+});
+beforeEach(() => {
+  served.observed.length = 0;
+});
+afterAll(() => served.close());
+
+const error = (reason: string) => ({ error: expect.stringContaining(reason) });
+
+describe('rows of features', () => {
+  it('answers each of several rows, as rows or as a list, by name or in order', async () => {
+    const rows = [{ height: 2, width: 0 }, [2, 0]];
+    const expected = { predictions: [{ label: 'high' }, { label: 'wide' }], model: 'sides', version: 1 };
+    expect(await post('/predict/sides', { rows })).toMatchObject({ status: 200, body: expected });
+    expect(await post('/predict/sides/versions/1', rows)).toMatchObject({ status: 200, body: expected });
+    expect(served.observed[0]?.outcome).toMatchObject({ inputs: [{ shape: [2, 2] }] });
+  });
+
+  it('lists the best classes on request', async () => {
+    const { body } = await post('/predict/sides?top=2', { features: { width: 1, height: 0 } });
+    expect(body).toMatchObject({ label: 'wide', top: [{ label: 'wide' }, { label: 'small' }] });
+    expect(await post('/predict/sides?top=0', { features: [0, 0] })).toMatchObject({ status: 400, body: error('top') });
+  });
+
+  it('makes probabilities of logits when the manifest says so', async () => {
+    const { body } = await post('/predict/logits', { features: [Math.log(3), 0] });
+    expect(body).toMatchObject({ label: '0', score: expect.closeTo(0.75, 5), scores: { 1: expect.closeTo(0.25, 5) } });
+  });
+
+  it('names the values of a regression, and fills in what the manifest holds', async () => {
+    expect((await post('/predict/sum', { features: { day: 1, night: 2 } })).body).toMatchObject({
+      values: { 'by day': 11, 'by night': 22 },
+    });
+    const other = { features: [1, 2], inputs: { offset: [[0, 1]] } };
+    expect((await post('/predict/sum', other)).body).toMatchObject({ values: { 'by day': 1, 'by night': 3 } });
+    const unknown = { features: [1, 2], inputs: { ofset: 1 } };
+    expect((await post('/predict/sum', unknown)).body).toEqual(error('unknown input "ofset" (did you mean "offset"?)'));
+    const long = { features: [1, 2], inputs: { offset: [1, 2, 3] } };
+    expect((await post('/predict/sum', long)).body).toEqual(error('inputs.offset: 3 values for [1,2]'));
+  });
+
+  it('holds an anomaly against its threshold', async () => {
+    const { body } = await post('/predict/pump', { rows: [[3], [4]] });
+    expect(body).toMatchObject({
+      predictions: [
+        { score: 3, threshold: 4, anomalous: false },
+        { score: 4, threshold: 4, anomalous: true },
+      ],
+    });
+  });
+
+  it('keeps integers beyond 2^53 and texts as they are', async () => {
+    const digits = '9007199254740993';
+    expect((await post('/predict/counts', { features: { count: digits } })).body).toMatchObject({ value: digits });
+    expect((await post('/predict/counts', `count\n${digits}\n`, 'text/csv')).body).toMatchObject({
+      predictions: [{ value: digits }],
+    });
+    expect((await post('/predict/words', { features: { word: 'où' } })).body).toMatchObject({ value: 'où' });
+    expect((await post('/predict/words', { features: { word: 1 } })).body).toEqual(
+      error('"word" must be a text, not 1'),
+    );
+  });
+
+  it.each([
+    [{ features: { widht: 1, height: 1 } }, 'unknown feature "widht" (did you mean "width"?)'],
+    [{ features: { weather: 1 } }, 'unknown feature "weather"'],
+    [{ rows: [[1, 2], { width: 1 }] }, 'row 2: feature "height" is missing'],
+    [
+      {
+        rows: [
+          [1, 2],
+          [1, 'x'],
+        ],
+      },
+      'row 2: feature "height" must be a number, not "x"',
+    ],
+    [{ rows: [[1, 2], [1]] }, 'row 2: rows.1 has 1 values, the model takes 2'],
+    [{ rows: [] }, 'request.rows'],
+    [{ rows: [[1, 2]], features: [1, 2] }, 'both features and rows'],
+    [{}, 'the model takes features'],
+  ])('says what is wrong with %j', async (body, reason) => {
+    expect(await post('/predict/sides', body)).toEqual({ status: 400, body: error(reason) });
+    expect(served.observed).toMatchObject([{ outcome: { error: expect.anything() } }]);
+  });
+
+  it('says when a model takes one row at a time', async () => {
+    expect((await post('/predict/lone', { rows: [[1, 2]] })).body).toMatchObject({ outputs: [{ data: [1, 2] }] });
+    expect(
+      await post('/predict/lone', {
+        rows: [
+          [1, 2],
+          [3, 4],
+        ],
+      }),
+    ).toEqual({
+      status: 400,
+      body: error('takes one row at a time, the request has 2'),
+    });
+  });
+});
+
+describe('CSV', () => {
+  it.each([
+    ['commas', 'height,width\n2,0\n0,2\n'],
+    ['semicolons, a byte order mark and blanks', '\ufeffheight ; width\r\n 2;0\r\n\r\n0;2\r\n'],
+    ['tabs and quotes', '"height"\t"width"\n"2"\t0\n0\t2.0e0'],
+  ])('takes %s in any order of columns', async (_, text) => {
+    const { body } = await post('/predict/sides', text, 'text/csv; charset=utf-8');
+    expect(body).toMatchObject({ predictions: [{ label: 'high' }, { label: 'wide' }] });
+  });
+
+  it.each([
+    ['width,hight\n1,2\n', 'CSV header: unknown feature "hight" (did you mean "height"?)'],
+    ['width\n1\n', 'CSV header: feature "height" is missing'],
+    ['width,width,height\n1,2,3\n', 'feature "width" is given twice'],
+    ['width,height\n1,2\n3,\n', 'row 2: feature "height" must be a number, not null'],
+    ['width,height\n1,2\n3,4,5\n', 'CSV: Invalid Record Length'],
+    ['width,height\n1,0x10\n', 'row 1: feature "height" must be a number, not "0x10"'],
+    ['width,height\n', 'CSV needs a header row'],
+    ['', 'CSV needs a header row'],
+    ['width,height\n1,"2', 'CSV: Quote Not Closed'],
+  ])('says what is wrong with %j', async (text, reason) => {
+    expect(await post('/predict/sides', text, 'text/csv')).toEqual({ status: 400, body: error(reason) });
+  });
+});
+
+describe('recordings', () => {
+  const wav = encodeWav(
+    [
+      [0.5, 0],
+      [-1, 0],
+      [0, 0],
+      [0.25, 0.25],
+    ],
+    { bits: 16, float: false, sampleRate: 8000 },
+  );
+  const samples = [0.25, -0.5, 0, 0.25];
+
+  it('go into the model as one channel, from a body or a form', async () => {
+    const expected = { outputs: [{ shape: [1, 4], data: samples }] };
+    expect((await post('/predict/sound', wav, 'audio/wav')).body).toMatchObject(expected);
+    expect((await post('/predict/sound', wav)).body).toMatchObject(expected);
+    const form = new FormData();
+    form.set('id', 'mine');
+    form.set('recording', new Blob([new Uint8Array(wav)]), 'a.wav');
+    expect((await post('/predict/sound', form)).body).toMatchObject({ ...expected, id: 'mine' });
+    expect((await post('/predict/beat', wav, 'audio/x-wav')).body).toMatchObject({
+      outputs: [{ shape: [4], data: samples }],
+    });
+  });
+
+  it('are refused at another rate or length, and with the reason', async () => {
+    const fast = encodeWav([[0]], { bits: 16, float: false, sampleRate: 44_100 });
+    const reason = 'has 44100 samples a second, the model takes 8000; resample it first';
+    expect(await post('/predict/sound', fast, 'audio/wav')).toEqual({ status: 400, body: error(reason) });
+    const short = encodeWav([[0]], { bits: 16, float: false, sampleRate: 8000 });
+    expect((await post('/predict/beat', short, 'audio/wav')).body).toEqual(
+      error('has 1 samples, the model takes 4 (0.0005 s)'),
+    );
+    expect((await post('/predict/sound', 'RIFF', 'audio/wav')).body).toEqual(error('no RIFF WAVE file'));
+  });
+});
+
+describe('other bodies', () => {
+  it.each([
+    ['sides', 'audio/wav', 'can\'t take "audio/wav"; it takes application/json, text/csv'],
+    ['sides', 'application/xml', 'it takes application/json, text/csv'],
+    ['sides', 'constructor', 'it takes application/json, text/csv'],
+    ['sound', 'application/json', 'it takes audio/wav, multipart/form-data'],
+    ['unsaid', 'text/csv', 'its manifest says nothing of its inputs'],
+  ])('are refused by %s: %s', async (model, type, reason) => {
+    expect(await post(`/predict/${model}`, 'x', type)).toEqual({ status: 415, body: error(reason) });
+  });
+
+  it('names the other way where the manifest says nothing', async () => {
+    const reason = 'names no features; use POST /v2/models/unsaid/infer';
+    expect(await post('/predict/unsaid', { features: [1, 2] })).toEqual({ status: 400, body: error(reason) });
+    expect(await post('/predict/unsaid', {})).toEqual({ status: 400, body: error(reason) });
+  });
+
+  it('refuses broken and crowded forms', async () => {
+    expect((await post('/predict/sound', 'x', 'multipart/form-data')).body).toEqual(error("form can't be read"));
+    const form = new FormData();
+    form.set('a', new Blob(['x']), 'a.wav');
+    expect((await post('/predict/sound', form)).body).toEqual(error('takes a WAV file, the file is none'));
+    form.set('b', new Blob(['x']), 'b.wav');
+    expect((await post('/predict/sound', form)).body).toEqual(error('the form has 2 files, send one'));
+  });
+});
+
+describe('the description of a model', () => {
+  it('says what it takes, with the reference of its features', async () => {
+    expect((await served.get('/predict/sides')).body).toMatchObject({
+      name: 'sides',
+      task: 'classification',
+      takes: ['application/json', 'text/csv'],
+      features: [
+        { name: 'width', input: 'features', datatype: 'FP32', reference: { low: 0, middle: 3, high: 4 } },
+        { name: 'height' },
+      ],
+      labels: ['wide', 'high', 'small'],
+    });
+    expect((await served.get('/predict/sound')).body).toMatchObject({ sounds: [{ input: 'x', sampleRate: 8000 }] });
+    expect((await served.get('/predict/nobody')).status).toBe(404);
+  });
+});

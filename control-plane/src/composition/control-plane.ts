@@ -1,0 +1,193 @@
+// The control plane as one process: builds everything, starts it in order, and stops it in the reverse order.
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { AppError } from '@edgeloop/shared/errors';
+import type { Logger } from 'pino';
+import { accessRoutes } from '../access/routes.ts';
+import { createCertificateKeeper } from '../access/server-certificate.ts';
+import type { Config } from '../config.ts';
+import { dataDeviceRoutes } from '../data/device-routes.ts';
+import { dataRoutes } from '../data/routes.ts';
+import { writeDurably } from '../durable-files.ts';
+import { enrolmentDeviceRoutes, fleetDeviceRoutes, fleetRoutes } from '../fleet/routes.ts';
+import { createApp } from '../http/app.ts';
+import { createDeviceApp } from '../http/device-app.ts';
+import { eventRoutes } from '../http/events.ts';
+import { listen, listenTls } from '../http/listen.ts';
+import { monitoringRoutes } from '../monitoring/routes.ts';
+import { registryDeviceRoutes } from '../registry/device-routes.ts';
+import { registryRoutes } from '../registry/routes.ts';
+import { rolloutRoutes } from '../rollouts/routes.ts';
+import { telemetryRoutes } from '../telemetry/routes.ts';
+import { trainingRoutes } from '../training/routes.ts';
+import { version } from '../version.ts';
+import { createClosing } from './closing.ts';
+import type { Ports } from './device-access.ts';
+import { createDeviceMessages } from './device-messages.ts';
+import { type Foundation, layFoundation } from './foundation.ts';
+import { buildRooms, type Rooms } from './rooms.ts';
+
+export interface ControlPlane {
+  /** Address of API and dashboard on this machine. */
+  readonly url: string;
+  readonly ports: Readonly<Ports & { http: number }>;
+  /** Stops accepting, drains, closes everything. What is not done at the deadline is cut. */
+  close(deadline: AbortSignal): Promise<void>;
+}
+
+const maxImportBytes = 2 * 1024 ** 3;
+const dashboardDir = fileURLToPath(new URL('../../dist/dashboard', import.meta.url));
+
+/**
+ * Starts a control plane; resolves when all its ports are open.
+ * @throws AppError `conflict` when another server uses the data folder, `unavailable` when a port is taken
+ */
+export async function startControlPlane(options: {
+  config: Config;
+  log: Logger;
+  now?: () => number;
+}): Promise<ControlPlane> {
+  const { config, log, now = Date.now } = options;
+  const closing = createClosing(log);
+  try {
+    const base = await layFoundation({ config, log, now, closing });
+    const ports: Ports = { device: 0, mqtt: 0 };
+    const rooms = await buildRooms(base, ports);
+    await startRooms(base, rooms, closing);
+    await openDevicePorts(base, rooms, { ports, closing });
+    await startLoops(rooms, closing);
+    const http = await openOperatorsPort(base, rooms, closing);
+    const host = ['0.0.0.0', '::'].includes(config.http.host) ? '127.0.0.1' : config.http.host;
+    const url = `http://${host.includes(':') ? `[${host}]` : host}:${http}`;
+    const all = { ...ports, http };
+    await announce(config.dataDir, { url, ports: all }, closing);
+    log.info({ url, ...all, version }, 'control plane is up');
+    return { url, ports: all, close: (deadline) => closing.run(deadline) };
+  } catch (error) {
+    await closing.run(AbortSignal.timeout(10_000));
+    throw error;
+  }
+}
+
+type Closing = ReturnType<typeof createClosing>;
+
+/** Everything that works by itself, from the ground up. */
+async function startRooms({ metrics, log, events }: Foundation, rooms: Rooms, closing: Closing): Promise<void> {
+  const { broker, fleet, registry, telemetry } = rooms;
+  await fleet.start();
+  await registry.start();
+  closing.add('registry', () => registry.close());
+  closing.add('telemetry', () => telemetry.close());
+  await broker.start();
+  closing.add('broker', () => broker.close());
+  broker.onMessage(
+    createDeviceMessages({
+      onReported: fleet.onReported,
+      onPresence: fleet.onPresence,
+      ingest: telemetry.ingest,
+      acknowledge: (deviceId, ack) => rooms.publish(deviceId, 'telemetry/ack', ack, { retain: false }),
+      count: (channel, outcome) => metrics.messages.inc({ channel, outcome }),
+      log: log.child({ room: 'messages' }),
+    }),
+  );
+  await fleet.publishAllDesired();
+  metrics.gauge('edgeloop_devices_online', 'Devices that are connected', () => fleet.online());
+  metrics.gauge('edgeloop_mqtt_sessions', 'MQTT sessions of the embedded broker', () => broker.sessions());
+  metrics.gauge('edgeloop_event_clients', 'Clients of GET /events', () => events.clients());
+}
+
+/** What looks again and again whether something is to be done. */
+async function startLoops({ rollouts, monitoring, training }: Rooms, closing: Closing): Promise<void> {
+  const stopping = new AbortController();
+  training.start(stopping.signal);
+  closing.add('training', () => training.close());
+  monitoring.start(stopping.signal);
+  closing.add('monitoring', () => monitoring.close());
+  await rollouts.start();
+  closing.add('rollouts', () => rollouts.close());
+  closing.add('loops', () => stopping.abort());
+}
+
+/** MQTT and HTTPS for devices. */
+async function openDevicePorts(
+  { authority, blobs, config, log }: Foundation,
+  rooms: Rooms,
+  { ports, closing }: { ports: Ports; closing: Closing },
+): Promise<void> {
+  const { broker, enrolment, registry, fleet, data } = rooms;
+  const app = createDeviceApp({
+    caCertificate: authority.caCertificate,
+    open: [enrolmentDeviceRoutes(enrolment)],
+    closed: [fleetDeviceRoutes(enrolment), registryDeviceRoutes({ registry, blobs, fleet }), dataDeviceRoutes(data)],
+    admits: enrolment.admits,
+    log: log.child({ room: 'device-port' }),
+  });
+  const tls = { ca: authority.caCertificate, minVersion: 'TLSv1.2' } as const;
+  const devices = await listenTls(app.fetch, config.device, {
+    ...tls,
+    ...(await authority.serverCredentials()),
+    requestCert: true,
+    // Enrolment has no certificate yet; the app refuses everyone else whose certificate did not verify.
+    rejectUnauthorized: false,
+  });
+  closing.add('device port', (deadline) => devices.close(deadline));
+  ports.device = devices.port;
+  await broker.open();
+  ports.mqtt = broker.port();
+  const keeper = createCertificateKeeper({
+    authority,
+    use: (credentials) => {
+      devices.server.setSecureContext({ ...credentials, ...tls });
+      broker.useCredentials(credentials);
+    },
+    log,
+  });
+  await keeper.start();
+  closing.add('certificate keeper', () => keeper.close());
+}
+
+/** API and dashboard; gives the port. */
+async function openOperatorsPort(base: Foundation, rooms: Rooms, closing: Closing): Promise<number> {
+  const { database, keys, metrics, events, blobs, config, now } = base;
+  const { fleet, enrolment, joinTokens, registry, telemetry, data, broker } = rooms;
+  const { rollouts, monitoring, training } = rooms;
+  const app = createApp({
+    rooms: [
+      fleetRoutes(fleet, enrolment),
+      registryRoutes({ registry, blobs }),
+      rolloutRoutes(rollouts),
+      telemetryRoutes(telemetry),
+      monitoringRoutes(monitoring),
+      dataRoutes({ data, scratchDir: join(config.dataDir, 'tmp', 'data'), maxImportBytes }),
+      trainingRoutes(training),
+      accessRoutes({ database, keys, joinTokens }),
+      eventRoutes(events),
+    ],
+    authenticate: keys.authenticate,
+    database,
+    metrics,
+    readiness: {
+      database: () => database.ping(),
+      broker: async () => {
+        if (!broker.isListening()) throw new AppError('unavailable', 'the broker is not listening');
+      },
+    },
+    dashboardDir,
+    version,
+    now,
+    log: base.log.child({ room: 'http' }),
+  });
+  const operators = await listen(app.fetch, config.http);
+  closing.add('operators’ port', (deadline) => operators.close(deadline));
+  // Before the port: its streams never end by themselves.
+  closing.add('events', () => events.close());
+  return operators.port;
+}
+
+/** Tells programs on this machine where the server is, in `server.json` of the data folder. */
+async function announce(dataDir: string, where: { url: string; ports: Ports }, closing: Closing): Promise<void> {
+  const path = join(dataDir, 'server.json');
+  await writeDurably(path, `${JSON.stringify({ ...where, pid: process.pid, version })}\n`);
+  closing.add('announcement', () => rm(path, { force: true }));
+}

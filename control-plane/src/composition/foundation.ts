@@ -1,0 +1,49 @@
+// What every room stands on: the data folder and its lock, the database, blobs, keys and certificates, metrics, events.
+import { join } from 'node:path';
+import type { Logger } from 'pino';
+import { openAuthority } from '../access/authority.ts';
+import { createKeys } from '../access/keys.ts';
+import { createFolderBlobs } from '../blobs/folder.ts';
+import type { Config } from '../config.ts';
+import { lockDataDir } from '../database/lock.ts';
+import { openDatabase } from '../database/open.ts';
+import { createEventHub } from '../http/events.ts';
+import { createMetrics } from '../http/metrics.ts';
+import type { createClosing } from './closing.ts';
+
+export type Foundation = Awaited<ReturnType<typeof layFoundation>>;
+
+export interface FoundationDeps {
+  config: Config;
+  log: Logger;
+  now: () => number;
+  closing: ReturnType<typeof createClosing>;
+}
+
+/** Opens all of it; `closing` learns how to close it again. */
+export async function layFoundation({ config, log, now, closing }: FoundationDeps) {
+  const { dataDir, publicHosts } = config;
+  const lock = lockDataDir(dataDir);
+  closing.add('lock', () => lock.release());
+  const database = await openDatabase(config);
+  closing.add('database', () => database.close());
+  const authority = await openAuthority({ dataDir, publicHosts, now });
+  const keys = createKeys({ database, now, log: log.child({ room: 'access' }) });
+  await keys.ensureAdmin(join(dataDir, 'admin.key'));
+  const metrics = createMetrics();
+  metrics.start();
+  closing.add('metrics', () => metrics.close());
+  const events = createEventHub({ now });
+  events.start();
+  return {
+    config,
+    log,
+    now,
+    database,
+    authority,
+    keys,
+    metrics,
+    events,
+    blobs: createFolderBlobs(join(dataDir, 'blobs')),
+  };
+}

@@ -1,0 +1,94 @@
+// Builds the rooms and hands each the words of others that it needs. Nothing runs yet.
+import { join } from 'node:path';
+import type { RolloutPlan } from '@edgeloop/shared/api/rollouts';
+import { AppError } from '@edgeloop/shared/errors';
+import type { ReferenceProfile } from '@edgeloop/shared/profile';
+import { createData } from '../data/data.ts';
+import { createMonitoring, type Monitoring } from '../monitoring/monitoring.ts';
+import { createRegistry, type Registry } from '../registry/registry.ts';
+import { createRollouts, type Rollouts } from '../rollouts/rollouts.ts';
+import { createTelemetry, type Telemetry } from '../telemetry/telemetry.ts';
+import { createTraining, type Training } from '../training/training.ts';
+import { buildDeviceAccess, type Ports } from './device-access.ts';
+import type { Foundation } from './foundation.ts';
+
+export type Rooms = Awaited<ReturnType<typeof buildRooms>>;
+
+export async function buildRooms(base: Foundation, ports: Ports) {
+  const { config, database, authority, now, blobs, metrics, events } = base;
+  const { notify } = events;
+  const { dataDir } = config;
+  const common = (room: string) => ({ database, blobs, now, notify, log: base.log.child({ room }) });
+
+  const access = await buildDeviceAccess(base, {
+    ports,
+    notify: (event) => {
+      notify(event);
+      rollouts.wake();
+    },
+  });
+  const { fleet } = access;
+  const registry = createRegistry({ ...common('registry'), fleetKey: authority.fleetKey, dataDir });
+  const telemetry: Telemetry = createTelemetry({
+    ...common('telemetry'),
+    metrics: metrics.registry,
+    devicesMatching: async (selector) => new Set((await fleet.matching(selector)).map(({ id }) => id)),
+    driftSeries: (query) => monitoring.driftSeries(query),
+  });
+  const rollouts: Rollouts = createRollouts({
+    ...common('rollouts'),
+    fleet,
+    registry,
+    evidence: telemetry.evidence,
+  });
+  const monitoring: Monitoring = createMonitoring({
+    ...common('monitoring'),
+    telemetry,
+    reference: (model, version) => referenceOf(registry, model, version),
+    deviceLabels: async () => new Map((await fleet.matching([])).map(({ id, labels }) => [id, labels])),
+    onFiring: (alert) => training.onAlert(alert),
+  });
+  const data = createData({
+    ...common('data'),
+    scratchDir: join(dataDir, 'tmp', 'data'),
+    featuresOf: (model) => featuresOf(registry, model),
+  });
+  const training: Training = createTraining({
+    ...common('training'),
+    data,
+    registry,
+    dataDir,
+    deployed: (model) => fleet.deployed(model),
+    release: (model, version, plan, runId) => releaseOnce(rollouts, { model, version, plan, runId }),
+  });
+  return { ...access, registry, telemetry, rollouts, monitoring, data, training };
+}
+
+/** Feature names by the newest version's manifest. */
+async function featuresOf(registry: Registry, name: string): Promise<string[]> {
+  const newest = (await registry.model(name)).versions.reduce((max, { version }) => Math.max(max, version), 0);
+  if (newest === 0) return [];
+  const { manifest } = await registry.version(name, newest);
+  return Object.values(manifest.inputs).find((input) => input.features !== undefined)?.features ?? [];
+}
+
+async function referenceOf(registry: Registry, model: string, version: number): Promise<ReferenceProfile | undefined> {
+  try {
+    return (await registry.version(model, version)).manifest.monitoring.reference;
+  } catch (error) {
+    // Devices may report what was never registered here.
+    if (error instanceof AppError && error.code === 'not_found') return undefined;
+    throw error;
+  }
+}
+
+/** The rollout of a training run: the one that it has started before, or a new one. */
+async function releaseOnce(
+  rollouts: Rollouts,
+  { model, version, plan, runId }: { model: string; version: number; plan: RolloutPlan; runId: string },
+): Promise<string> {
+  const actor = `run:${runId}`;
+  const { items } = await rollouts.list({ model, limit: 100 });
+  const earlier = items.find((rollout) => rollout.createdBy === actor && rollout.version === version);
+  return (earlier ?? (await rollouts.create(actor, { ...plan, model, version }))).id;
+}

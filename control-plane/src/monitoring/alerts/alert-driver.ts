@@ -1,0 +1,80 @@
+// Applies the steps of an alert's life to its row, in the transaction of the judgement that caused them.
+
+import type { AlertRule } from '@edgeloop/shared/api/alerts';
+import { v7 as uuid } from 'uuid';
+import type { Transaction } from '../../database/open.ts';
+import type { AlertRecord, Judged, MonitoringStore } from '../monitoring-store.ts';
+import type { EvaluationDetail } from '../schemas.ts';
+import { nextStep } from './alert-state.ts';
+
+/** How many judged windows the life of an alert depends on. */
+const recentWindows = 3;
+
+interface Situation {
+  rule: AlertRule;
+  version: number;
+  /** The versions that answer requests instead of this one; undefined while it still does. */
+  replacedBy: readonly number[] | undefined;
+  now: number;
+}
+
+/** Brings the alert of a rule and version up to its newest verdicts; returns it when its state or words changed. */
+export async function driveAlert(
+  tx: Transaction,
+  store: MonitoringStore,
+  situation: Situation,
+): Promise<AlertRecord | undefined> {
+  const { rule, version, now } = situation;
+  const judged: Judged = { ruleId: rule.id, model: rule.spec.model, version };
+  const recent = await store.newestJudged(tx, judged, recentWindows);
+  const before = await store.openAlert(tx, judged);
+  let alert = before;
+  for (;;) {
+    const status = alert?.status === 'resolved' ? undefined : alert?.status;
+    const verdicts = recent.map(({ verdict }) => verdict);
+    const step = nextStep({ status, verdicts, replaced: situation.replacedBy !== undefined });
+    if (step.kind === 'open') alert = opened(situation, recent);
+    else if (step.kind === 'fire' && alert !== undefined) alert = { ...alert, status: 'firing', firedAt: now };
+    else if (step.kind === 'resolve' && alert !== undefined) {
+      alert = { ...alert, status: 'resolved', resolvedAt: now, summary: endOf(situation, recent[0]?.detail) };
+    } else break;
+    if (alert.status === 'resolved') break;
+  }
+  return alert && save(tx, store, { before, after: withNewestFigures(alert, recent) });
+}
+
+type Recent = Awaited<ReturnType<MonitoringStore['newestJudged']>>;
+
+function opened({ rule, version, now }: Situation, recent: Recent): AlertRecord {
+  const first = recent.filter(({ verdict }) => verdict === 'suspicious').at(-1);
+  return {
+    ...{ id: uuid(), ruleId: rule.id, kind: rule.spec.kind, model: rule.spec.model, version },
+    ...{ status: 'pending', startedAt: first?.windowStart ?? now, firedAt: null, resolvedAt: null },
+    ...{ acknowledgedBy: null, silencedUntil: null, notifiedAt: null, handedOver: false },
+    ...{ summary: '', features: [], scope: { kind: 'unknown', devices: [], detail: '' }, value: null },
+  };
+}
+
+/** While it is open, an alert tells of the newest suspicious window. */
+function withNewestFigures(alert: AlertRecord, recent: Recent): AlertRecord {
+  const newest = recent.find(({ verdict }) => verdict === 'suspicious');
+  if (alert.status === 'resolved' || newest === undefined) return alert;
+  const { summary, features, scope, value } = newest.detail;
+  return { ...alert, summary, features, scope, value };
+}
+
+function endOf({ version, replacedBy }: Situation, newest: EvaluationDetail | undefined): string {
+  if (replacedBy === undefined) return `calm again: ${newest?.summary ?? 'nothing suspicious'}`;
+  return `version ${version} no longer answers requests; version ${replacedBy.join(', ')} does`;
+}
+
+async function save(
+  tx: Transaction,
+  store: MonitoringStore,
+  { before, after }: { before: AlertRecord | undefined; after: AlertRecord },
+): Promise<AlertRecord | undefined> {
+  if (before === undefined) await store.insertAlert(tx, after);
+  else if (JSON.stringify(before) !== JSON.stringify(after)) await store.updateAlert(tx, after);
+  else return undefined;
+  return after;
+}

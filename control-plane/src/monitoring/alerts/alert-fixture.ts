@@ -1,0 +1,11 @@
+// A firing alert to put into the database, for tests.
+import type { AlertRecord } from '../monitoring-store.ts';
+
+export function alertOf(id: string, parts: Partial<AlertRecord> = {}): AlertRecord {
+  return {
+    ...{ id, ruleId: 'r', kind: 'drift', model: 'm', version: 1, status: 'firing', startedAt: 1, firedAt: 2 },
+    ...{ resolvedAt: null, acknowledgedBy: null, silencedUntil: null, summary: 's', features: [], value: 1 },
+    ...{ scope: { kind: 'fleet', devices: [], detail: '' }, notifiedAt: null, handedOver: false },
+    ...parts,
+  };
+}

@@ -1,0 +1,147 @@
+// Changes of alert rules and channels, each with its audit entry, and the rules that a model gets without asking.
+import type { AlertRule, AlertRuleSpec, NotificationChannel } from '@edgeloop/shared/api/alerts';
+import { AlertRuleSpec as SpecSchema } from '@edgeloop/shared/api/alerts';
+import { AppError } from '@edgeloop/shared/errors';
+import type { ReferenceProfile } from '@edgeloop/shared/profile';
+import { v7 as uuid } from 'uuid';
+import { recordAudit } from '../../access/audit.ts';
+import type { Database, Transaction } from '../../database/open.ts';
+import type { MonitoringStore } from '../monitoring-store.ts';
+import type { RulesStore } from './rules-store.ts';
+
+interface AlertRulesDeps {
+  database: Database;
+  store: MonitoringStore;
+  rulesStore: RulesStore;
+  reference: (model: string, version: number) => Promise<ReferenceProfile | undefined>;
+  now: () => number;
+}
+
+export type AlertRules = ReturnType<typeof createAlertRules>;
+
+export function createAlertRules({ database, store, rulesStore, reference, now }: AlertRulesDeps) {
+  /** Model versions whose need for default rules is settled for the life of the process. */
+  const settled = new Set<string>();
+
+  return {
+    all: () => rulesStore.rules(),
+    create: (actor: string, spec: AlertRuleSpec): Promise<AlertRule> =>
+      database.transact((tx) => insert(tx, actor, { id: uuid(), createdAt: now(), spec })),
+    replace,
+    remove,
+    ensureDefaults,
+  };
+
+  /** @throws AppError `not_found`; `conflict` when kind or model would change */
+  function replace(actor: string, id: string, spec: AlertRuleSpec): Promise<AlertRule> {
+    return database.transact(async (tx) => {
+      const before = await existing(tx, id);
+      if (before.spec.kind !== spec.kind || before.spec.model !== spec.model) {
+        const is = `${before.spec.kind} of model ${before.spec.model}`;
+        throw new AppError('conflict', `kind and model of a rule cannot change (it is ${is}); create another rule`);
+      }
+      await checkChannels(tx, spec);
+      const rule = { ...before, spec };
+      await rulesStore.updateRule(tx, rule);
+      // Windows of another length cannot be told together with these.
+      if (before.spec.windowSeconds !== spec.windowSeconds) await store.deleteEvaluations(tx, id);
+      if (!spec.enabled) await endAlerts(tx, id, 'the rule was disabled');
+      await audit(tx, { actor, action: 'alert_rule.replace', id, before: before.spec, after: spec });
+      return rule;
+    });
+  }
+
+  /** @throws AppError `not_found` */
+  function remove(actor: string, id: string): Promise<AlertRule> {
+    return database.transact(async (tx) => {
+      const rule = await existing(tx, id);
+      await rulesStore.deleteRule(tx, id);
+      await store.deleteEvaluations(tx, id);
+      if (isDefault(rule)) await leaveMark(tx, rule);
+      await endAlerts(tx, id, 'the rule was deleted');
+      await audit(tx, { actor, action: 'alert_rule.delete', id, before: rule.spec });
+      return rule;
+    });
+  }
+
+  /**
+   * A model that answers requests, has a reference profile and no rule gets a drift rule, and an accuracy rule when the
+   * profile has an accuracy, so that nobody has to think of it. Default rules that were deleted do not come back.
+   */
+  async function ensureDefaults(seen: readonly { model: string; version: number }[]): Promise<void> {
+    for (const { model, version } of seen) {
+      const key = `${model} ${version}`;
+      if (settled.has(key)) continue;
+      const profile = await reference(model, version);
+      if (profile === undefined) continue;
+      await database.transact((tx) => createDefaults(tx, model, profile));
+      settled.add(key);
+    }
+  }
+
+  async function createDefaults(tx: Transaction, model: string, profile: ReferenceProfile): Promise<void> {
+    const rules = await rulesStore.rules(tx);
+    if (rules.some(({ spec }) => spec.model === model)) return;
+    const kinds = profile.accuracy === undefined ? (['drift'] as const) : (['drift', 'accuracy'] as const);
+    for (const kind of kinds) {
+      const id = defaultId(kind, model);
+      if (await store.hasEvaluations(tx, id)) continue;
+      await insert(tx, 'system', { id, createdAt: now(), spec: SpecSchema.parse({ kind, model }) });
+    }
+  }
+
+  async function insert(tx: Transaction, actor: string, rule: AlertRule): Promise<AlertRule> {
+    await checkChannels(tx, rule.spec);
+    await rulesStore.insertRule(tx, rule);
+    await audit(tx, { actor, action: 'alert_rule.create', id: rule.id, after: rule.spec });
+    return rule;
+  }
+
+  async function existing(tx: Transaction, id: string): Promise<AlertRule> {
+    const rule = await rulesStore.rule(tx, id);
+    if (rule === undefined) throw new AppError('not_found', `there is no alert rule "${id}"`);
+    return rule;
+  }
+
+  async function checkChannels(tx: Transaction, spec: AlertRuleSpec): Promise<void> {
+    const channels = await rulesStore.channels(tx);
+    const missing = spec.channels.find((wanted) => !channels.some(({ id, name }) => wanted === id || wanted === name));
+    if (missing === undefined) return;
+    const known = channels.map(({ name }: NotificationChannel) => name).join(', ') || 'none';
+    throw new AppError('invalid_request', `channels: there is no channel "${missing}" (there are: ${known})`);
+  }
+
+  async function endAlerts(tx: Transaction, ruleId: string, summary: string): Promise<void> {
+    for (const alert of await store.openAlertsOfRule(tx, ruleId)) {
+      await store.updateAlert(tx, { ...alert, status: 'resolved', resolvedAt: now(), summary });
+    }
+  }
+
+  /** An evaluation of no version at the beginning of time says that this default rule once was. */
+  function leaveMark(tx: Transaction, { id, spec }: AlertRule): Promise<void> {
+    return store.upsertEvaluation(tx, {
+      ...{ ruleId: id, model: spec.model, version: 0, windowStart: 0, windowEnd: 0, samples: 0 },
+      verdict: 'insufficient',
+      detail: {
+        ...{ evidence: '', summary: 'the rule was deleted', features: [], value: null, psi: {}, notMonitorable: [] },
+        scope: { kind: 'unknown', devices: [], detail: '' },
+      },
+    });
+  }
+
+  function audit(
+    tx: Transaction,
+    entry: { actor: string; action: string; id: string; before?: unknown; after?: unknown },
+  ): Promise<void> {
+    const { actor, action, id, before, after } = entry;
+    return recordAudit(database.tables, tx, { at: now(), actor, action, subject: `alert-rule/${id}`, before, after });
+  }
+}
+
+function defaultId(kind: AlertRuleSpec['kind'], model: string): string {
+  return `default-${kind}-${model}`;
+}
+
+function isDefault({ id, spec }: AlertRule): boolean {
+  return id === defaultId(spec.kind, spec.model);
+}

@@ -1,0 +1,44 @@
+// Tells whoever acts on firing alerts (training), once for each firing: tried again until it took the word, which is
+// then noted in the alert's row.
+import type { Alert } from '@edgeloop/shared/api/alerts';
+import type { Logger } from 'pino';
+import type { Database } from '../../database/open.ts';
+import { backoffMs } from '../backoff.ts';
+import type { MonitoringStore } from '../monitoring-store.ts';
+
+interface HandOverDeps {
+  database: Pick<Database, 'transact'>;
+  store: MonitoringStore;
+  /** May be called again for the same alert after a crash: idempotent by the alert's id. */
+  onFiring: (alert: Alert) => Promise<void>;
+  now: () => number;
+  log: Logger;
+}
+
+export function createHandOver({ database, store, onFiring, now, log }: HandOverDeps) {
+  const failures = new Map<string, { attempts: number; nextAt: number }>();
+  return {
+    async look(): Promise<void> {
+      const firing = (await store.openAlerts()).filter((alert) => alert.status === 'firing' && !alert.handedOver);
+      for (const { handedOver: _, notifiedAt: __, ...alert } of firing) {
+        if ((failures.get(alert.id)?.nextAt ?? 0) <= now()) await pass(alert);
+      }
+    },
+  };
+
+  async function pass(alert: Alert): Promise<void> {
+    try {
+      await onFiring(alert);
+      failures.delete(alert.id);
+    } catch (error) {
+      const attempts = (failures.get(alert.id)?.attempts ?? 0) + 1;
+      failures.set(alert.id, { attempts, nextAt: now() + backoffMs(attempts) });
+      log.error({ err: error, alert: alert.id, attempts }, 'nobody took over the firing alert; it is tried again');
+      return;
+    }
+    await database.transact(async (tx) => {
+      const current = await store.alert(tx, alert.id);
+      if (current !== undefined) await store.updateAlert(tx, { ...current, handedOver: true });
+    });
+  }
+}

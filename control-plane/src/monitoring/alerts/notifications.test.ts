@@ -1,0 +1,130 @@
+import { createServer, type Server } from 'node:http';
+import { json } from 'node:stream/consumers';
+import { Alert, AlertRuleSpec } from '@edgeloop/shared/api/alerts';
+import { pino } from 'pino';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { z } from 'zod';
+import { openTelemetry } from '../../telemetry/telemetry-fixture.ts';
+import { type AlertRecord, createMonitoringStore } from '../monitoring-store.ts';
+import { alertOf } from './alert-fixture.ts';
+import { createNotifications } from './notifications.ts';
+import { createRulesStore } from './rules-store.ts';
+
+const Message = z.object({
+  group: z.object({ model: z.literal('m'), kind: z.literal('drift') }),
+  alerts: z.array(Alert),
+});
+
+let room: ReturnType<typeof openTelemetry>;
+let store: ReturnType<typeof createMonitoringStore>;
+let notifications: ReturnType<typeof createNotifications>;
+let received: { path: string; told: string[] }[];
+/** Answers with a failure on these paths. */
+let broken: Set<string>;
+let server: Server;
+
+beforeEach(async () => {
+  room = openTelemetry();
+  received = [];
+  broken = new Set();
+  server = createServer(async (request, response) => {
+    const path = request.url ?? '';
+    const { alerts } = Message.parse(await json(request));
+    received.push({ path, told: alerts.map(({ id, status }) => `${id} ${status}`) });
+    response.writeHead(broken.has(path) ? 503 : 204).end();
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  store = createMonitoringStore(room.database);
+  notifications = build();
+  const rulesStore = createRulesStore(room.database);
+  const spec = AlertRuleSpec.parse({ kind: 'drift', model: 'm', channels: ['one', 'two'] });
+  await room.database.transact(async (tx) => {
+    for (const name of ['one', 'two', 'unused']) {
+      await rulesStore.insertChannel(tx, {
+        id: name,
+        name,
+        kind: 'webhook',
+        createdAt: 0,
+        url: `${address()}/${name}`,
+      });
+    }
+    await rulesStore.insertRule(tx, { id: 'r', createdAt: 0, spec });
+  });
+});
+afterEach(async () => {
+  await notifications.close();
+  await new Promise((resolve) => server.close(resolve));
+  await room.close();
+});
+
+function address(): string {
+  const bound = server.address();
+  if (bound === null || typeof bound === 'string') throw new Error('the server is not listening');
+  return `http://127.0.0.1:${bound.port}`;
+}
+function build() {
+  const { database, clock } = room;
+  const log = pino({ level: 'silent' });
+  return createNotifications({ database, store, rulesStore: createRulesStore(database), now: clock.now, log });
+}
+async function insert(...alerts: AlertRecord[]): Promise<void> {
+  await room.database.transact(async (tx) => {
+    for (const alert of alerts) await store.insertAlert(tx, alert);
+  });
+}
+async function resolveAlert(id: string): Promise<void> {
+  await room.database.transact(async (tx) => {
+    const alert = await store.alert(tx, id);
+    if (alert !== undefined) await store.updateAlert(tx, { ...alert, status: 'resolved', resolvedAt: room.clock.at });
+  });
+}
+/** Looks at a later time, waits for the sending, and returns what came. */
+async function lookAfter(ms: number): Promise<string[]> {
+  room.clock.at += ms;
+  received = [];
+  await notifications.look();
+  await notifications.idle();
+  return received.map(({ path, told }) => `${path} ${told.join(', ')}`).sort();
+}
+
+test('alerts of a group go out as one message, once, and so does their end', async () => {
+  await insert(alertOf('1'), alertOf('2', { version: 2 }), alertOf('3', { status: 'pending', firedAt: null }));
+  expect(await lookAfter(0)).toEqual(['/one 1 firing, 2 firing', '/two 1 firing, 2 firing']);
+  expect(await lookAfter(1000)).toEqual([]);
+  await resolveAlert('1');
+  notifications = build();
+  expect(await lookAfter(1000)).toEqual(['/one 1 resolved', '/two 1 resolved']);
+  expect(await lookAfter(1000)).toEqual([]);
+});
+
+test('an alert that joins a group just told of waits for five minutes', async () => {
+  await insert(alertOf('1'));
+  await lookAfter(0);
+  await insert(alertOf('2', { version: 2 }));
+  expect(await lookAfter(200_000)).toEqual([]);
+  expect(await lookAfter(100_000)).toEqual(['/one 2 firing', '/two 2 firing']);
+});
+
+test('a channel that fails is tried again with growing pauses, the others are not told twice', async () => {
+  broken.add('/two');
+  await insert(alertOf('1'));
+  expect(await lookAfter(0)).toEqual(['/one 1 firing', '/two 1 firing']);
+  expect(await lookAfter(1900)).toEqual([]);
+  expect(await lookAfter(200)).toEqual(['/two 1 firing']);
+  expect(await lookAfter(3900)).toEqual([]);
+  broken.clear();
+  expect(await lookAfter(200)).toEqual(['/two 1 firing']);
+  expect(await lookAfter(600_000)).toEqual([]);
+});
+
+test('a silenced alert is told of when the silence ends', async () => {
+  await insert(alertOf('1', { silencedUntil: room.clock.at + 60_000 }));
+  expect(await lookAfter(59_000)).toEqual([]);
+  expect(await lookAfter(1000)).toHaveLength(2);
+});
+
+test('an alert nobody heard of does not send its end', async () => {
+  await insert(alertOf('1', { silencedUntil: room.clock.at + 60_000 }));
+  await resolveAlert('1');
+  expect(await lookAfter(120_000)).toEqual([]);
+});

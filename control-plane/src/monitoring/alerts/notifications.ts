@@ -1,0 +1,152 @@
+// Sends alerts to webhooks, one message for all alerts of a model and kind. What was told is in the alerts' rows, so a
+// restart neither forgets nor repeats; a webhook that fails is tried again and keeps nothing else waiting.
+import type { Alert, NotificationChannel } from '@edgeloop/shared/api/alerts';
+import { messageOf } from '@edgeloop/shared/errors';
+import type { Logger } from 'pino';
+import type { Database } from '../../database/open.ts';
+import { backoffMs } from '../backoff.ts';
+import type { AlertRecord, MonitoringStore } from '../monitoring-store.ts';
+import type { RulesStore } from './rules-store.ts';
+
+/** Body of the webhook's POST request. */
+export interface AlertMessage {
+  group: { model: string; kind: Alert['kind'] };
+  alerts: Alert[];
+}
+
+interface NotificationsDeps {
+  database: Pick<Database, 'transact'>;
+  store: MonitoringStore;
+  rulesStore: RulesStore;
+  now: () => number;
+  log: Logger;
+  /** Least time between two messages about newly firing alerts of one group. */
+  groupIntervalMs?: number;
+  timeoutMs?: number;
+}
+
+interface Delivery {
+  attempts: number;
+  nextAt: number;
+  /** Alerts (with their status) that a channel has been told. */
+  done: Set<string>;
+}
+
+export type Notifications = ReturnType<typeof createNotifications>;
+
+export function createNotifications(deps: NotificationsDeps) {
+  const { database, store, rulesStore, now, log, groupIntervalMs = 300_000, timeoutMs = 10_000 } = deps;
+  const deliveries = new Map<string, Delivery>();
+  const sending = new Map<string, Promise<void>>();
+  const stopped = new AbortController();
+
+  return {
+    /** Starts sending what is due, without waiting for it. */
+    async look(): Promise<void> {
+      const groups = groupsOf(await store.alertsToNotify());
+      for (const id of deliveries.keys()) if (!groups.has(id) && !sending.has(id)) deliveries.delete(id);
+      for (const [id, alerts] of groups) {
+        const due = dueOf(alerts);
+        if (due.length === 0 || sending.has(id) || (deliveries.get(id)?.nextAt ?? 0) > now()) continue;
+        sending.set(
+          id,
+          send(id, due).finally(() => sending.delete(id)),
+        );
+      }
+    },
+    /** Resolves when nothing is being sent. */
+    idle,
+    /** Breaks off what is being sent; it is due again after the next start. */
+    async close(): Promise<void> {
+      stopped.abort();
+      await idle();
+    },
+  };
+
+  async function idle(): Promise<void> {
+    await Promise.all(sending.values());
+  }
+
+  function dueOf(alerts: readonly AlertRecord[]): AlertRecord[] {
+    const told = alerts.filter(({ status, notifiedAt }) => status === 'firing' && notifiedAt !== null);
+    const lately = told.some(({ notifiedAt }) => (notifiedAt ?? 0) + groupIntervalMs > now());
+    return alerts.filter(
+      ({ status, notifiedAt, silencedUntil }) =>
+        (silencedUntil ?? 0) <= now() && (status === 'resolved' || (notifiedAt === null && !lately)),
+    );
+  }
+
+  async function send(groupId: string, alerts: readonly AlertRecord[]): Promise<void> {
+    const delivery = deliveries.get(groupId) ?? { attempts: 0, nextAt: 0, done: new Set<string>() };
+    deliveries.set(groupId, delivery);
+    const at = now();
+    try {
+      const channels = await channelsOf(alerts);
+      const failed = await Promise.all(channels.map((channel) => sendTo(channel, { alerts, delivery })));
+      const reasons = failed.filter((reason) => reason !== undefined);
+      if (reasons.length > 0) throw new Error(reasons.join('; '));
+      await database.transact((tx) =>
+        store.markNotified(
+          tx,
+          alerts.map(({ id }) => id),
+          at,
+        ),
+      );
+      deliveries.delete(groupId);
+    } catch (error) {
+      delivery.attempts += 1;
+      delivery.nextAt = now() + backoffMs(delivery.attempts);
+      log.warn({ err: error, group: groupId, attempts: delivery.attempts }, 'a notification failed; it is sent again');
+    }
+  }
+
+  /** Returns why it failed. */
+  async function sendTo(
+    channel: NotificationChannel,
+    { alerts, delivery }: { alerts: readonly AlertRecord[]; delivery: Delivery },
+  ): Promise<string | undefined> {
+    const keys = alerts.map(({ id, status }) => `${channel.id} ${id} ${status}`);
+    const news = alerts.filter((_, i) => !delivery.done.has(keys[i] ?? ''));
+    const [first] = news;
+    if (first === undefined) return undefined;
+    const message: AlertMessage = {
+      group: { model: first.model, kind: first.kind },
+      alerts: news.map(({ handedOver: _, notifiedAt: __, ...alert }) => alert),
+    };
+    try {
+      await post(channel.url, message);
+      for (const key of keys) delivery.done.add(key);
+      return undefined;
+    } catch (error) {
+      return `channel "${channel.name}": ${messageOf(error)}`;
+    }
+  }
+
+  async function post(url: string, message: AlertMessage): Promise<void> {
+    const response = await fetch(url, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify(message),
+      signal: AbortSignal.any([AbortSignal.timeout(timeoutMs), stopped.signal]),
+    });
+    await response.body?.cancel();
+    if (!response.ok) throw new Error(`answered ${response.status}`);
+  }
+
+  /** The channels of the alerts' rules, each once; rules name them by id or name. */
+  async function channelsOf(alerts: readonly AlertRecord[]): Promise<NotificationChannel[]> {
+    const ruleIds = new Set(alerts.map(({ ruleId }) => ruleId));
+    const rules = (await rulesStore.rules()).filter(({ id }) => ruleIds.has(id));
+    const wanted = new Set(rules.flatMap(({ spec }) => spec.channels));
+    return (await rulesStore.channels()).filter(({ id, name }) => wanted.has(id) || wanted.has(name));
+  }
+}
+
+function groupsOf(alerts: readonly AlertRecord[]): Map<string, AlertRecord[]> {
+  const groups = new Map<string, AlertRecord[]>();
+  for (const alert of alerts) {
+    const id = `${alert.model} ${alert.kind}`;
+    groups.set(id, [...(groups.get(id) ?? []), alert]);
+  }
+  return groups;
+}

@@ -1,0 +1,71 @@
+// SQL of alert rules and notification channels.
+import {
+  type AlertRule,
+  AlertRuleSpec,
+  NotificationChannel as ChannelSchema,
+  type NotificationChannel,
+  AlertRule as RuleSchema,
+} from '@edgeloop/shared/api/alerts';
+import { and, asc, eq, gt } from 'drizzle-orm';
+import type { Database, Reader, Transaction } from '../../database/open.ts';
+
+type Source = Reader | Transaction;
+/** In the order of their ids. */
+export interface After {
+  after: string | undefined;
+  limit: number;
+}
+
+export type RulesStore = ReturnType<typeof createRulesStore>;
+
+export function createRulesStore({ tables, read }: Pick<Database, 'tables' | 'read'>) {
+  const { alertRules, notificationChannels } = tables;
+  return {
+    async rules(source: Source = read): Promise<AlertRule[]> {
+      return (await source.select().from(alertRules).orderBy(asc(alertRules.id))).map(ruleOf);
+    },
+    async pageOfRules({ after, limit }: After): Promise<AlertRule[]> {
+      const where = after === undefined ? undefined : gt(alertRules.id, after);
+      return (await read.select().from(alertRules).where(and(where)).orderBy(asc(alertRules.id)).limit(limit)).map(
+        ruleOf,
+      );
+    },
+    async rule(source: Source, id: string): Promise<AlertRule | undefined> {
+      const [row] = await source.select().from(alertRules).where(eq(alertRules.id, id));
+      return row && ruleOf(row);
+    },
+    async insertRule(tx: Transaction, rule: AlertRule): Promise<void> {
+      await tx.insert(alertRules).values(rule);
+    },
+    async updateRule(tx: Transaction, { id, spec }: AlertRule): Promise<void> {
+      await tx.update(alertRules).set({ spec }).where(eq(alertRules.id, id));
+    },
+    async deleteRule(tx: Transaction, id: string): Promise<void> {
+      await tx.delete(alertRules).where(eq(alertRules.id, id));
+    },
+    async channels(source: Source = read): Promise<NotificationChannel[]> {
+      const rows = await source.select().from(notificationChannels).orderBy(asc(notificationChannels.id));
+      return rows.map((row) => ChannelSchema.parse(row));
+    },
+    async pageOfChannels({ after, limit }: After): Promise<NotificationChannel[]> {
+      const where = after === undefined ? undefined : gt(notificationChannels.id, after);
+      const rows = await read
+        .select()
+        .from(notificationChannels)
+        .where(and(where))
+        .orderBy(asc(notificationChannels.id))
+        .limit(limit);
+      return rows.map((row) => ChannelSchema.parse(row));
+    },
+    async insertChannel(tx: Transaction, channel: NotificationChannel): Promise<void> {
+      await tx.insert(notificationChannels).values(channel);
+    },
+    async deleteChannel(tx: Transaction, id: string): Promise<void> {
+      await tx.delete(notificationChannels).where(eq(notificationChannels.id, id));
+    },
+  };
+
+  function ruleOf(row: typeof alertRules.$inferSelect): AlertRule {
+    return RuleSchema.parse({ ...row, spec: AlertRuleSpec.parse(row.spec) });
+  }
+}

@@ -1,0 +1,253 @@
+import type { Alert, AlertRuleSpec } from '@edgeloop/shared/api/alerts';
+import { AlertRuleSpec as SpecSchema } from '@edgeloop/shared/api/alerts';
+import type { ReferenceProfile } from '@edgeloop/shared/profile';
+import { pino } from 'pino';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { batchOf, labelOf, openTelemetry, windowOf } from '../../telemetry/telemetry-fixture.ts';
+import { createMonitoring, type MonitoringDeps } from '../monitoring.ts';
+import { histogramOf, normal, profileOf, samplesOf, seeded } from '../statistics/profile-fixture.ts';
+
+const random = seeded(21);
+const profile = profileOf(samplesOf(5000, () => normal(random)));
+const still = profileOf(samplesOf(5000, () => normal(random)));
+const reference: ReferenceProfile = { rows: 5000, features: { x: profile, y: still }, accuracy: 0.9 };
+/** Rule windows of ten seconds; the first begins at 100 s. */
+const seconds = 10;
+const first = 100_000;
+const at = (window: number) => first + window * seconds * 1000;
+const drift = SpecSchema.parse({ kind: 'drift', model: 'm', windowSeconds: seconds });
+
+let room: ReturnType<typeof openTelemetry>;
+let monitoring: ReturnType<typeof createMonitoring>;
+let fired: Alert[];
+let sequence: number;
+
+beforeEach(() => {
+  fired = [];
+  sequence = 0;
+  room = openTelemetry({ driftSeries: (query) => monitoring.driftSeries(query) });
+  monitoring = monitoringOver({});
+});
+afterEach(() => room.close());
+
+function monitoringOver(overrides: Partial<MonitoringDeps>) {
+  const built = createMonitoring({
+    ...{ database: room.database, telemetry: room.telemetry, now: room.clock.now, log: pino({ level: 'silent' }) },
+    reference: async (model, version) => (model === 'm' && version < 9 ? reference : undefined),
+    deviceLabels: async () => new Map([['a', { site: 'paris' }]]),
+    onFiring: async (alert) => {
+      fired.push(alert);
+    },
+    notify: ({ type, state }) => room.events.push(`${type} ${state}`),
+    ...overrides,
+  });
+  const stop = new AbortController();
+  // Listens to telemetry; the tests look by themselves, at the time they set.
+  stop.abort();
+  built.start(stop.signal);
+  return built;
+}
+
+interface Sent {
+  window: number;
+  version?: number;
+  device?: string;
+  shift?: number;
+  count?: number;
+}
+async function send({ window, version = 1, device = 'a', shift = 0, count = 400 }: Sent) {
+  const histogram = (edges: number[], by: number) =>
+    histogramOf(
+      edges,
+      samplesOf(count, () => normal(random) + by),
+    );
+  const features = { x: histogram(profile.edges, shift), y: histogram(still.edges, 0) };
+  const item = windowOf({ startedAt: at(window) + 2000, version, features, succeeded: count, rows: count });
+  await room.telemetry.ingest(device, batchOf([item], { first: ++sequence }));
+}
+async function label({ window, right, wrong }: { window: number; right: number; wrong: number }) {
+  const labels = Array.from({ length: right + wrong }, (_, i) =>
+    labelOf({
+      ...{ inferenceId: `${sequence}-${i}`, predictedAt: at(window) + i, labelledAt: room.clock.at },
+      label: i < right ? 'a' : 'b',
+    }),
+  );
+  await room.telemetry.ingest('a', batchOf([{ kind: 'labels', labels }], { first: ++sequence }));
+}
+/** Looks once, when the window and its time of grace are over. */
+async function lookAfter(window: number, built = monitoring) {
+  room.clock.at = at(window + 1) + 2500;
+  await built.tick();
+}
+async function alerts(): Promise<Alert[]> {
+  return (await monitoring.alerts.list({ limit: 100 })).items;
+}
+async function statuses() {
+  return (await alerts()).map(({ status }) => status);
+}
+
+async function withRule(spec: AlertRuleSpec = drift) {
+  return monitoring.rules.create('key:test', spec);
+}
+
+test('drift opens an alert, fires at the second window, names what moved, and resolves when calm', async () => {
+  await withRule();
+  const seen: string[] = [];
+  for (const [window, shift] of [0, 0, 1.5, 1.5, 1.5, 0, 0].entries()) {
+    await send({ window, shift });
+    await lookAfter(window);
+    seen.push((await statuses())[0] ?? 'none');
+  }
+  expect(seen).toEqual(['none', 'none', 'pending', 'firing', 'firing', 'firing', 'resolved']);
+  const [alert] = await alerts();
+  expect(alert).toMatchObject({ kind: 'drift', model: 'm', version: 1, startedAt: at(2), firedAt: at(4) + 2500 });
+  expect(alert?.features.map(({ name }) => name)).toEqual(['x']);
+  expect(fired.map(({ id, status }) => [id, status])).toEqual([[alert?.id, 'firing']]);
+  expect(fired[0]?.summary).toMatch(/1 of 2 signals moved, most of all x \(PSI \d/);
+  expect(room.events.filter((event) => event.startsWith('alert'))).toEqual(
+    expect.arrayContaining(['alert pending', 'alert firing', 'alert resolved']),
+  );
+});
+
+test('once started it looks by itself, until it is closed', async () => {
+  await withRule();
+  const running = createMonitoring({
+    ...{ database: room.database, telemetry: room.telemetry, now: room.clock.now, log: pino({ level: 'silent' }) },
+    ...{ reference: async () => reference, deviceLabels: async () => new Map(), onFiring: async () => {} },
+    notify: () => {},
+  });
+  running.start(new AbortController().signal);
+  await send({ window: 0, shift: 1.5 });
+  room.clock.at = at(1) + 2500;
+  await vi.waitFor(async () => expect(await statuses()).toEqual(['pending']), 10_000);
+  await running.close();
+});
+
+test('a window is judged only after its time of grace, and again when data of it comes late', async () => {
+  await withRule();
+  await send({ window: 0, count: 100 });
+  room.clock.at = at(1) + 2400;
+  await monitoring.tick();
+  const judged = () => room.database.read.select().from(room.database.tables.evaluations);
+  expect(await judged()).toEqual([]);
+  await lookAfter(0);
+  expect(await judged()).toMatchObject([{ verdict: 'insufficient', samples: 100 }]);
+  await send({ window: 0, device: 'late', count: 300, shift: 1.5 });
+  await lookAfter(1);
+  expect(await judged()).toMatchObject([{ verdict: 'suspicious', samples: 400, windowStart: at(0) }]);
+  expect(await statuses()).toEqual(['pending']);
+});
+
+test('what came while nobody looked is judged after a restart, once', async () => {
+  await withRule();
+  for (const window of [0, 1]) await send({ window, shift: 1.5 });
+  const restarted = monitoringOver({});
+  await lookAfter(1, restarted);
+  expect(await statuses()).toEqual(['firing']);
+  await lookAfter(2, monitoringOver({}));
+  await lookAfter(3, monitoringOver({}));
+  expect(await statuses()).toEqual(['firing']);
+  expect(fired).toHaveLength(1);
+});
+
+test('whoever acts on a firing alert is told again until it takes the word', async () => {
+  let calls = 0;
+  const stubborn = monitoringOver({
+    onFiring: async () => {
+      calls += 1;
+      if (calls < 3) throw new Error('busy');
+    },
+  });
+  await withRule();
+  for (const window of [0, 1]) await send({ window, shift: 1.5 });
+  for (const window of [1, 2, 3, 4, 5]) await lookAfter(window, stubborn);
+  expect(calls).toBe(3);
+});
+
+test('one device among several is told from the fleet', async () => {
+  await withRule();
+  for (const window of [0, 1]) {
+    await send({ window, shift: 2 });
+    for (const device of ['b', 'c']) await send({ window, device });
+    await lookAfter(window);
+  }
+  expect((await alerts())[0]).toMatchObject({ status: 'firing', scope: { kind: 'device', devices: ['a'] } });
+});
+
+test('the alert of a version that another one replaced resolves and does not come back', async () => {
+  await withRule();
+  for (const window of [0, 1]) {
+    await send({ window, shift: 1.5 });
+    await lookAfter(window);
+  }
+  for (const window of [2, 3, 4, 5, 6]) {
+    await send({ window, version: 2 });
+    await lookAfter(window);
+  }
+  const [alert, ...others] = await alerts();
+  expect(others).toEqual([]);
+  expect(alert).toMatchObject({ version: 1, status: 'resolved' });
+  expect(alert?.summary).toBe('version 1 no longer answers requests; version 2 does');
+  await send({ window: 1, shift: 1.5, device: 'b' });
+  await lookAfter(7);
+  expect(await statuses()).toEqual(['resolved']);
+});
+
+test('a fleet that falls silent keeps its alert', async () => {
+  await withRule();
+  for (const window of [0, 1]) await send({ window, shift: 1.5 });
+  await lookAfter(1);
+  await lookAfter(50);
+  expect(await statuses()).toEqual(['firing']);
+});
+
+test('accuracy is judged from labels, whenever they come', async () => {
+  await withRule(SpecSchema.parse({ kind: 'accuracy', model: 'm', windowSeconds: seconds }));
+  for (const window of [0, 1, 2, 3, 4]) await send({ window });
+  await lookAfter(4);
+  expect(await statuses()).toEqual([]);
+  for (const window of [0, 1]) await label({ window, right: 60, wrong: 40 });
+  await lookAfter(5);
+  const [alert] = await alerts();
+  expect(alert).toMatchObject({ kind: 'accuracy', status: 'firing', value: 0.6 });
+  expect(alert?.summary).toMatch(/accuracy 60\.0 % of 100 labels .* expected 90\.0 %, bound 85\.0 %/);
+  for (const window of [2, 3]) await label({ window, right: 89, wrong: 11 });
+  await lookAfter(6);
+  expect(await statuses()).toEqual(['resolved']);
+});
+
+test('a model with a reference and no rule gets default rules, which stay away once deleted', async () => {
+  await send({ window: 0 });
+  await lookAfter(0);
+  const ids = async () => (await monitoring.rules.all()).map(({ id }) => id);
+  expect(await ids()).toEqual(['default-accuracy-m', 'default-drift-m']);
+  for (const id of await ids()) await monitoring.rules.remove('key:test', id);
+  const restarted = monitoringOver({});
+  await send({ window: 1 });
+  await lookAfter(1, restarted);
+  expect(await ids()).toEqual([]);
+});
+
+test('models without a reference or with a rule get none', async () => {
+  await withRule();
+  await send({ window: 0 });
+  await room.telemetry.ingest('a', batchOf([windowOf({ model: 'unknown', startedAt: at(0) })], { first: ++sequence }));
+  await lookAfter(0);
+  expect(await monitoring.rules.all()).toHaveLength(1);
+});
+
+test('drift is there to query, by window, version and feature', async () => {
+  await withRule();
+  await send({ window: 0 });
+  await send({ window: 1, shift: 1.5 });
+  await lookAfter(1);
+  const query = { metric: 'drift', model: 'm', from: at(0), to: at(2), step: seconds, quantile: 0.5 } as const;
+  const { series } = await room.telemetry.query(query);
+  const [before, after] = series[0]?.points ?? [];
+  expect(before?.value).toBeLessThan(0.3);
+  expect(after?.value).toBeGreaterThan(1);
+  const byFeature = await room.telemetry.query({ ...query, groupBy: 'feature' });
+  expect(byFeature.series.map(({ labels }) => labels.feature)).toEqual(['x', 'y']);
+  const byVersion = await room.telemetry.query({ ...query, groupBy: 'version' });
+  expect(byVersion.series.map(({ labels }) => labels)).toEqual([{ version: '1' }]);
+});

@@ -1,0 +1,194 @@
+// Drives monitoring: notices what came in, judges the rule windows that closed, moves alerts on, and passes the word.
+// Everything it needs to know after a restart is in the database.
+import type { Alert, AlertRule } from '@edgeloop/shared/api/alerts';
+import type { ChangeEvent } from '@edgeloop/shared/api/events';
+import type { Logger } from 'pino';
+import type { Database } from '../../database/open.ts';
+import type { Telemetry } from '../../telemetry/telemetry.ts';
+import { driveAlert } from '../alerts/alert-driver.ts';
+import type { AlertRules } from '../alerts/alert-rules.ts';
+import type { createHandOver } from '../alerts/hand-over.ts';
+import type { Notifications } from '../alerts/notifications.ts';
+import type { AlertRecord, MonitoringStore } from '../monitoring-store.ts';
+import { createArrivals } from './arrivals.ts';
+import { createDueWindows, graceMs, windowStartOf } from './due-windows.ts';
+import type { Judge, RuleWindow } from './judge.ts';
+
+export interface EvaluatorDeps {
+  database: Pick<Database, 'transact'>;
+  telemetry: Pick<Telemetry, 'activity' | 'labelActivity' | 'versionsSince' | 'onStored'>;
+  store: MonitoringStore;
+  alertRules: Pick<AlertRules, 'all' | 'ensureDefaults'>;
+  judge: Judge;
+  handOver: ReturnType<typeof createHandOver>;
+  notifications: Notifications;
+  now: () => number;
+  notify: (event: Omit<ChangeEvent, 'at'>) => void;
+  log: Logger;
+}
+
+const tickMs = 1000;
+const day = 86_400_000;
+/** Rule windows without requests after which a version counts as replaced. */
+const quietWindows = 3;
+
+export type Evaluator = ReturnType<typeof createEvaluator>;
+
+export function createEvaluator(deps: EvaluatorDeps) {
+  const { database, telemetry, store, alertRules, judge, now, notify, log } = deps;
+  const arrivals = createArrivals();
+  const due = createDueWindows();
+  /** Rules whose past was compared with what was judged, with the specification they had then. */
+  const scanned = new Map<string, string>();
+  const replacementSeen = new Map<string, number>();
+  const stopped = new AbortController();
+  let running: Promise<void> | undefined;
+  let seeded = false;
+
+  return {
+    start(signal: AbortSignal): void {
+      telemetry.onStored((stored) => arrivals.add(stored));
+      running = run(AbortSignal.any([signal, stopped.signal]));
+    },
+    async close(): Promise<void> {
+      stopped.abort();
+      await running;
+      await deps.notifications.close();
+    },
+    tick,
+  };
+
+  async function run(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      try {
+        await tick();
+      } catch (error) {
+        // What had arrived is found again by comparing everything.
+        scanned.clear();
+        log.error({ err: error }, 'monitoring could not look; it looks again');
+      }
+      await pause(signal);
+    }
+  }
+
+  /** One look at everything. */
+  async function tick(): Promise<void> {
+    const arrived = arrivals.take();
+    const seen = seeded ? arrived : await telemetry.versionsSince(now() - day);
+    seeded = true;
+    await alertRules.ensureDefaults(seen);
+    const rules = (await alertRules.all()).filter(({ spec }) => spec.enabled);
+    for (const rule of rules) await scan(rule);
+    for (const rule of rules) {
+      for (const { model, version, at, kind } of arrived) {
+        const concerns = model === rule.spec.model && kind === (rule.spec.kind === 'drift' ? 'window' : 'label');
+        if (concerns && isJudgeable(rule, at)) due.add(keyOf(rule, version, at));
+      }
+    }
+    for (const window of due.take(rules, now())) await judgeOne(window);
+    await endReplaced(rules);
+    await deps.handOver.look();
+    await deps.notifications.look();
+  }
+
+  /** Neither older than what is looked back on nor, by a device's wrong clock, more than a day ahead. */
+  function isJudgeable(rule: AlertRule, at: number): boolean {
+    return at >= now() - lookback(rule) && at <= now() + day;
+  }
+
+  /** Finds what came while nobody looked: windows with other evidence than they were judged by. */
+  async function scan(rule: AlertRule): Promise<void> {
+    const spec = JSON.stringify(rule.spec);
+    if (scanned.get(rule.id) === spec) return;
+    const from = windowStartOf(Math.max(0, now() - lookback(rule)), rule.spec.windowSeconds);
+    const range = { model: rule.spec.model, from, to: now(), stepMs: rule.spec.windowSeconds * 1000 };
+    const judged = await store.evaluationsBetween({ ruleIds: [rule.id], from, to: now() });
+    const known = new Map(judged.map((each) => [`${each.version} ${each.windowStart}`, each.detail.evidence]));
+    for (const { version, at, evidence } of await evidenceOf(rule, range)) {
+      if (known.get(`${version} ${at}`) !== evidence) due.add(keyOf(rule, version, at));
+    }
+    scanned.set(rule.id, spec);
+  }
+
+  async function evidenceOf(rule: AlertRule, range: Parameters<Telemetry['activity']>[0]) {
+    if (rule.spec.kind === 'drift') {
+      const activity = await telemetry.activity(range);
+      return activity.map(({ version, at, windows }) => ({ version, at, evidence: String(windows) }));
+    }
+    const activity = await telemetry.labelActivity(range);
+    return activity.map(({ version, at, labels, correct }) => ({ version, at, evidence: `${correct}/${labels}` }));
+  }
+
+  async function judgeOne(window: RuleWindow): Promise<void> {
+    const { rule, version, windowStart } = window;
+    try {
+      const evaluation = await judge(window);
+      const replacedBy = await replacementOf(rule, version);
+      const changed = await database.transact(async (tx) => {
+        await store.upsertEvaluation(tx, evaluation);
+        return driveAlert(tx, store, { rule, version, replacedBy, now: now() });
+      });
+      tell(changed);
+    } catch (error) {
+      log.error({ err: error, rule: rule.id, version, windowStart }, 'a window could not be judged; it is tried again');
+      due.add({ ruleId: rule.id, version, windowStart });
+    }
+  }
+
+  /** Alerts of versions that were taken out of service get no windows that could end them. */
+  async function endReplaced(rules: readonly AlertRule[]): Promise<void> {
+    const byId = new Map(rules.map((rule) => [rule.id, rule]));
+    for (const alert of await store.openAlerts()) {
+      const rule = byId.get(alert.ruleId);
+      if (rule === undefined || !isTimeToCheck(alert, rule)) continue;
+      const replacedBy = await replacementOf(rule, alert.version);
+      if (replacedBy === undefined) continue;
+      const situation = { rule, version: alert.version, replacedBy, now: now() };
+      tell(await database.transact((tx) => driveAlert(tx, store, situation)));
+    }
+  }
+
+  function isTimeToCheck({ id }: Alert, { spec }: AlertRule): boolean {
+    if ((replacementSeen.get(id) ?? 0) + graceMs(spec.windowSeconds) > now()) return false;
+    if (replacementSeen.size > 1000) replacementSeen.clear();
+    replacementSeen.set(id, now());
+    return true;
+  }
+
+  /** The versions with requests in the last windows, when this version had none there. */
+  async function replacementOf({ spec }: AlertRule, version: number): Promise<number[] | undefined> {
+    const closed = windowStartOf(Math.max(0, now() - graceMs(spec.windowSeconds)), spec.windowSeconds);
+    const from = closed - quietWindows * spec.windowSeconds * 1000;
+    const activity = await telemetry.activity({ model: spec.model, from, to: now() + 1, stepMs: undefined });
+    const serving = activity.filter(({ requests }) => requests > 0).map((each) => each.version);
+    return serving.length === 0 || serving.includes(version) ? undefined : serving.sort((a, b) => a - b);
+  }
+
+  function tell(alert: AlertRecord | undefined): void {
+    if (alert === undefined) return;
+    log.info({ alert: alert.id, model: alert.model, version: alert.version, status: alert.status }, alert.summary);
+    notify({ type: 'alert', id: alert.id, state: alert.status });
+  }
+}
+
+/** How far back data that comes late still has its window judged. */
+function lookback({ spec }: AlertRule): number {
+  return Math.max(day, 8 * spec.windowSeconds * 1000);
+}
+
+function keyOf(rule: AlertRule, version: number, at: number) {
+  return { ruleId: rule.id, version, windowStart: windowStartOf(at, rule.spec.windowSeconds) };
+}
+
+function pause(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) return resolve();
+    const end = () => {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', end);
+      resolve();
+    };
+    const timer = setTimeout(end, tickMs);
+    signal.addEventListener('abort', end);
+  });
+}

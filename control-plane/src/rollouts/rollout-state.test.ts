@@ -1,0 +1,465 @@
+import { type RolloutPlan as Plan, RolloutPlan, type RolloutState } from '@edgeloop/shared/api/rollouts';
+import type { ActivationState } from '@edgeloop/shared/messages';
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { type DeviceView, offlineGraceMs } from './device-state.ts';
+import { exceeds, type RequestCounts } from './gates.ts';
+import { type Decision, decide } from './rollout-state.ts';
+import { waveOfRank, waveOrder, waveSize } from './waves.ts';
+
+const rolloutId = 'rollout-2';
+const version = 2;
+const start = 1_000_000;
+const phaseOf = (state: RolloutState) => state.phase;
+const terminal = ['completed', 'cancelled', 'superseded', 'rolled_back', 'awaiting_approval'];
+
+/** A fleet and a rollout as they would be stored, with the decisions applied as the reconciler does. */
+function simulate(given: Partial<Plan> & { waves?: { percent: number }[] }, size: number, online = true) {
+  const plan = RolloutPlan.parse({ bakeSeconds: 10, deployTimeoutSeconds: 100, ...given });
+  const subject = { id: rolloutId, model: 'net', version, plan };
+  const devices: DeviceView[] = [];
+  const previous = new Map<string, DeviceView['desired']>();
+  const requests = new Map<string, RequestCounts>();
+  const sim = {
+    plan,
+    subject,
+    devices,
+    requests,
+    now: start,
+    state: { phase: 'running', wave: 0, step: 'deploying', since: start } as RolloutState,
+    add(connected = true) {
+      const id = `d${devices.length}`;
+      devices.push({
+        id,
+        matches: true,
+        online: connected,
+        lastSeenAt: start,
+        report: { name: 'net', active: { version: 1, since: 0 }, lastGood: 1, candidate: null },
+        desired: { version: 1, rolloutId: 'rollout-1' },
+        member: null,
+      });
+    },
+    members: () => devices.filter(({ member }) => member !== null),
+    look: () => ({ subject, state: sim.state, devices, evidence: evidence(), now: sim.now }),
+    /** Lets time pass and applies what is decided then. */
+    tick(seconds = 1): Decision {
+      sim.now += seconds * 1000;
+      for (const device of devices) if (device.online) device.lastSeenAt = sim.now;
+      const decision = decide(sim.look());
+      apply(decision);
+      return decision;
+    },
+    ticks(count: number, seconds = 1) {
+      for (let i = 0; i < count; i++) sim.tick(seconds);
+      return sim.state;
+    },
+    /** Devices that were told to run the version do so. */
+    deployed(only = devices) {
+      for (const device of only) {
+        if (device.desired?.version === version && device.online) {
+          device.report = { name: 'net', active: { version, since: 0 }, lastGood: version, candidate: null };
+        }
+      }
+    },
+    fails(device: DeviceView | undefined, state: ActivationState = 'failed') {
+      if (device === undefined) throw new Error('no such device');
+      const error = { code: 'model_rejected', message: 'golden sample 0' };
+      const candidate = { version, rolloutId, state, since: 0, error };
+      device.report = { name: 'net', active: { version: 1, since: 0 }, lastGood: 1, candidate };
+    },
+    serve(id: string, more: RequestCounts) {
+      const before = requests.get(id) ?? { requests: 0, failed: 0 };
+      requests.set(id, { requests: before.requests + more.requests, failed: before.failed + more.failed });
+    },
+    serveAll(more: RequestCounts) {
+      for (const device of sim.members()) if (device.report?.active?.version === version) sim.serve(device.id, more);
+    },
+  };
+  function evidence() {
+    const running = sim.state.phase === 'paused' ? sim.state.resume : sim.state;
+    const wave = running.phase === 'running' ? running.wave : -1;
+    const sum = (of: DeviceView[]): RequestCounts =>
+      of.reduce(
+        (total, { id }) => {
+          const counts = requests.get(id) ?? { requests: 0, failed: 0 };
+          return { requests: total.requests + counts.requests, failed: total.failed + counts.failed };
+        },
+        { requests: 0, failed: 0 },
+      );
+    return { wave: sum(sim.members().filter(({ member }) => member?.wave === wave)), all: sum(sim.members()) };
+  }
+  function apply(decision: Decision) {
+    for (const { deviceId, member } of decision.observed) {
+      const device = devices.find(({ id }) => id === deviceId);
+      if (device !== undefined) device.member = member;
+    }
+    sim.state = decision.state;
+    for (const device of devices) {
+      if (decision.assign.includes(device.id) && sim.state.phase === 'running') {
+        previous.set(device.id, device.desired);
+        device.desired = { version, rolloutId };
+        device.member = {
+          wave: sim.state.wave,
+          assignedAt: sim.now,
+          online: false,
+          connectionSince: sim.now,
+          servingSince: null,
+        };
+      }
+      if (decision.revert.includes(device.id)) device.desired = previous.get(device.id) ?? null;
+    }
+  }
+  for (let i = 0; i < size; i++) sim.add(online);
+  return sim;
+}
+const good = { requests: 50, failed: 0 };
+const twoWaves = { waves: [{ percent: 20 }, { percent: 100 }] };
+
+describe('a rollout', () => {
+  it('goes wave by wave: deploys, bakes, is judged, and completes', () => {
+    const sim = simulate(twoWaves, 10);
+    sim.tick();
+    expect(sim.members()).toHaveLength(2);
+    sim.deployed();
+    sim.tick();
+    expect(sim.state).toMatchObject({ phase: 'running', wave: 0, step: 'baking' });
+    sim.ticks(10);
+    expect(sim.state).toMatchObject({ phase: 'running', wave: 0, step: 'judging' });
+    sim.serveAll(good);
+    sim.tick();
+    expect(sim.state).toMatchObject({ phase: 'running', wave: 1, step: 'deploying' });
+    expect(sim.members()).toHaveLength(10);
+    sim.deployed();
+    sim.serveAll(good);
+    expect(sim.ticks(12)).toMatchObject({ phase: 'completed' });
+  });
+
+  it('rolls back as soon as too many devices failed, even while others are deploying, and says which and why', () => {
+    const sim = simulate({ waves: [{ percent: 50 }, { percent: 100 }] }, 10);
+    sim.tick();
+    sim.fails(sim.members()[0]);
+    const decision = sim.tick();
+    expect(sim.state).toMatchObject({ phase: 'rolling_back' });
+    expect(sim.state).toHaveProperty('reason', expect.stringContaining('golden sample 0'));
+    expect(decision.revert).toHaveLength(5);
+    expect(sim.devices.every(({ desired }) => desired?.rolloutId === 'rollout-1')).toBe(true);
+  });
+
+  it('stays within the bound of failures: one of ten may fail when that is allowed', () => {
+    const sim = simulate(
+      { waves: [{ percent: 100 }], gates: { ...RolloutPlan.parse({}).gates, maxFailedDevices: 0.1 } },
+      10,
+    );
+    sim.tick();
+    sim.deployed();
+    sim.fails(sim.members()[3]);
+    sim.serveAll(good);
+    expect(sim.ticks(12)).toMatchObject({ phase: 'completed' });
+  });
+
+  it('pauses instead when the plan says so, and after a resume pauses for the same reason', () => {
+    const sim = simulate({ onFailure: 'pause' }, 3);
+    sim.tick();
+    sim.fails(sim.members()[0]);
+    sim.tick();
+    expect(sim.state).toMatchObject({ phase: 'paused', resume: { phase: 'running', wave: 0 } });
+    sim.state = { phase: 'running', wave: 0, step: 'deploying', since: sim.now };
+    sim.tick();
+    expect(sim.state).toMatchObject({ phase: 'paused' });
+  });
+
+  it('fails when its requests fail, at once when that cannot be chance', () => {
+    const sim = simulate(twoWaves, 10);
+    sim.tick();
+    sim.deployed();
+    sim.serveAll({ requests: 30, failed: 15 });
+    sim.tick();
+    expect(sim.state).toMatchObject({ phase: 'rolling_back', reason: expect.stringContaining('30 of 60 requests') });
+  });
+
+  it('never passes for lack of requests: it waits, then pauses with the reason', () => {
+    const sim = simulate({ ...twoWaves, gates: { ...RolloutPlan.parse({}).gates, evidenceTimeoutSeconds: 60 } }, 10);
+    sim.tick();
+    sim.deployed();
+    expect(sim.ticks(70)).toMatchObject({ phase: 'running', wave: 0, step: 'judging' });
+    expect(sim.ticks(5)).toMatchObject({
+      phase: 'paused',
+      reason: 'no verdict on wave 1 within 60 s: 0 requests seen, 20 needed',
+    });
+    expect(sim.members()).toHaveLength(2);
+  });
+
+  it('waits for devices to match, and never completes by lack of them', () => {
+    const sim = simulate({}, 0);
+    expect(sim.ticks(100, 1000)).toMatchObject({ phase: 'running', wave: 0, step: 'deploying' });
+    expect(decide(sim.look()).gates[0]?.detail).toBe('no device matches yet');
+    sim.add();
+    sim.tick();
+    expect(sim.members()).toHaveLength(1);
+    sim.deployed();
+    sim.serveAll(good);
+    expect(sim.ticks(12)).toMatchObject({ phase: 'completed' });
+  });
+
+  it('counts a reachable device that does not get there as timed out, from when it came online', () => {
+    const sim = simulate({ onFailure: 'pause' }, 1, false);
+    sim.tick();
+    sim.ticks(200);
+    expect(decide(sim.look()).verdicts).toMatchObject([{ state: 'offline' }]);
+    for (const device of sim.devices) device.online = true;
+    expect(sim.ticks(100)).toMatchObject({ phase: 'running' });
+    expect(sim.ticks(2)).toMatchObject({ phase: 'paused', reason: expect.stringContaining('not serving after 100 s') });
+  });
+
+  it('does not hold against a device that the same version failed on it in an earlier rollout', () => {
+    const sim = simulate({}, 1);
+    sim.tick();
+    sim.fails(sim.devices[0]);
+    const candidate = sim.devices[0]?.report?.candidate;
+    if (candidate) candidate.rolloutId = 'rollout-1';
+    sim.tick();
+    expect(sim.state).toMatchObject({ phase: 'running', step: 'deploying' });
+  });
+
+  it('treats a device that falls back after serving as failed', () => {
+    const sim = simulate({}, 1);
+    sim.tick();
+    sim.deployed();
+    sim.tick();
+    for (const device of sim.devices) {
+      device.report = { name: 'net', active: { version: 1, since: 0 }, lastGood: 1, candidate: null };
+    }
+    sim.tick();
+    expect(sim.state).toMatchObject({
+      phase: 'rolling_back',
+      reason: expect.stringContaining('fell back to version 1'),
+    });
+  });
+
+  it('skips offline devices only when they stay away, so a restart that finds nobody connected changes nothing', () => {
+    const sim = simulate({ waves: [{ percent: 20 }, { percent: 100 }] }, 5);
+    sim.tick();
+    sim.deployed();
+    sim.serveAll(good);
+    sim.ticks(11);
+    expect(sim.state).toMatchObject({ phase: 'running', wave: 1, step: 'deploying' });
+    sim.tick();
+    for (const device of sim.devices) device.online = false;
+    expect(sim.ticks(30)).toMatchObject({ phase: 'running', wave: 1, step: 'deploying' });
+    for (const device of sim.devices) device.online = true;
+    sim.tick();
+    sim.deployed();
+    sim.serveAll(good);
+    expect(sim.ticks(12)).toMatchObject({ phase: 'completed' });
+  });
+
+  it.each([
+    ['skip', 'completed'],
+    ['wait', 'running'],
+  ] as const)('with offline devices to %s is %s without them', (offlineDevices, phase) => {
+    const sim = simulate({ waves: [{ percent: 20 }, { percent: 100 }], offlineDevices }, 5);
+    sim.tick();
+    sim.deployed();
+    sim.serveAll(good);
+    sim.ticks(12);
+    const [away] = sim.members().filter(({ member }) => member?.wave === 1);
+    if (away === undefined) throw new Error('nobody in the second wave');
+    away.online = false;
+    sim.deployed();
+    sim.serveAll(good);
+    expect(sim.ticks(offlineGraceMs / 1000 + 12)).toMatchObject({ phase });
+  });
+
+  it('that is rolling back ends when reachable devices run what they ran before, or after the time for it', () => {
+    const sim = simulate({ waves: [{ percent: 100 }] }, 3);
+    sim.tick();
+    sim.deployed();
+    sim.state = { phase: 'rolling_back', since: sim.now, reason: 'by hand' };
+    sim.ticks(3);
+    expect(sim.state.phase).toBe('rolling_back');
+    for (const device of sim.devices.slice(1)) {
+      device.report = { name: 'net', active: { version: 1, since: 0 }, lastGood: 1, candidate: null };
+    }
+    expect(sim.ticks(50).phase).toBe('rolling_back');
+    sim.ticks(46);
+    const last = sim.tick(2);
+    expect(last).toMatchObject({ state: { phase: 'rolled_back' }, note: 'not confirmed by d0' });
+  });
+
+  it('is superseded by a newer one, also while it is paused', () => {
+    const sim = simulate({}, 3);
+    const by = { phase: 'superseded', at: sim.now, by: 'rollout-3' };
+    expect(decide({ ...sim.look(), successor: 'rollout-3' })).toMatchObject({ state: by, assign: [], revert: [] });
+    sim.state = { phase: 'paused', reason: '', resume: { phase: 'running', wave: 0, step: 'baking', since: 0 } };
+    expect(decide({ ...sim.look(), successor: 'rollout-3' }).state).toEqual(by);
+  });
+});
+
+type Event =
+  | { kind: 'tick'; seconds: number }
+  | { kind: 'deploy' | 'fail' | 'fall_back' | 'toggle' | 'leave'; device: number }
+  | { kind: 'serve'; failed: number }
+  | { kind: 'join' };
+const device = fc.nat(20);
+const events: fc.Arbitrary<Event> = fc.oneof(
+  { weight: 6, arbitrary: fc.record({ kind: fc.constant('tick' as const), seconds: fc.constantFrom(1, 5, 20, 90) }) },
+  { weight: 6, arbitrary: fc.record({ kind: fc.constant('deploy' as const), device }) },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constantFrom('fail' as const, 'fall_back' as const), device }) },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constantFrom('toggle' as const, 'leave' as const), device }) },
+  { weight: 4, arbitrary: fc.record({ kind: fc.constant('serve' as const), failed: fc.constantFrom(0, 0, 0, 1, 10) }) },
+  { weight: 1, arbitrary: fc.constant({ kind: 'join' as const }) },
+);
+const plans = fc.record({
+  waves: fc
+    .uniqueArray(fc.integer({ min: 1, max: 99 }), { maxLength: 3 })
+    .map((list) => [...list.sort((a, b) => a - b), 100].map((percent) => ({ percent }))),
+  bakeSeconds: fc.constantFrom(0, 10),
+  onFailure: fc.constantFrom('rollback' as const, 'pause' as const),
+  offlineDevices: fc.constantFrom('wait' as const, 'skip' as const),
+  gates: fc.record({
+    maxErrorRate: fc.constantFrom(0, 0.02, 0.2),
+    minRequests: fc.constantFrom(0, 20),
+    maxFailedDevices: fc.constantFrom(0, 0.3, 1),
+    evidenceTimeoutSeconds: fc.constantFrom(30, 3600),
+  }),
+});
+
+function happen(sim: ReturnType<typeof simulate>, event: Event): void {
+  if (event.kind === 'join') sim.add();
+  if (event.kind === 'serve') sim.serveAll({ requests: 10, failed: event.failed });
+  if (!('device' in event)) return;
+  const chosen = sim.devices[event.device % Math.max(1, sim.devices.length)];
+  if (chosen === undefined) return;
+  if (event.kind === 'deploy') sim.deployed([chosen]);
+  if (event.kind === 'fail') sim.fails(chosen);
+  if (event.kind === 'toggle') chosen.online = !chosen.online;
+  if (event.kind === 'leave') chosen.matches = !chosen.matches;
+  if (event.kind === 'fall_back') {
+    chosen.report = { name: 'net', active: { version: 1, since: 0 }, lastGood: 1, candidate: null };
+  }
+}
+
+/** What must hold of every single decision. */
+function check(sim: ReturnType<typeof simulate>, before: RolloutState, decision: Decision): void {
+  const { gates } = sim.plan;
+  const after = decision.state;
+  const matching = sim.devices.filter(({ matches }) => matches);
+  if (decision.assign.length > 0) {
+    if (after.phase !== 'running') throw new Error('assigned while not running');
+    const members = matching.filter(({ member }) => member !== null).length;
+    expect(members).toBeLessThanOrEqual(waveSize(sim.plan.waves, after.wave, matching.length));
+  }
+  if (terminal.includes(before.phase)) {
+    expect(decision).toMatchObject({ state: before, assign: [], revert: [], observed: [] });
+  }
+  if (before.phase === 'paused') expect([decision.assign, decision.revert]).toEqual([[], []]);
+  const advanced =
+    before.phase === 'running' &&
+    (after.phase === 'completed' || (after.phase === 'running' && after.wave > before.wave));
+  if (advanced) {
+    const wave = decision.verdicts.filter(
+      (seen) => seen.wave === before.wave && !decision.assign.includes(seen.deviceId) && owned(sim, seen.deviceId),
+    );
+    const count = (state: string) => wave.filter((seen) => seen.state === state).length;
+    const bad = count('failed') + count('timed_out');
+    expect(count('deploying') + count('baking')).toBe(0);
+    if (sim.plan.offlineDevices === 'wait') expect(count('offline')).toBe(0);
+    expect(bad).toBeLessThanOrEqual(gates.maxFailedDevices * (count('healthy') + bad) + 1e-9);
+    if (after.phase === 'running' && wave.length > 0) expect(count('healthy')).toBeGreaterThan(0);
+    const ids = wave.map(({ deviceId }) => sim.requests.get(deviceId) ?? { requests: 0, failed: 0 });
+    const asked = ids.reduce((sum, { requests }) => sum + requests, 0);
+    const failed = ids.reduce((sum, { failed: some }) => sum + some, 0);
+    if (count('healthy') > 0) {
+      expect(asked).toBeGreaterThanOrEqual(gates.minRequests);
+      expect(failed).toBeLessThanOrEqual(gates.maxErrorRate * asked);
+    }
+    expect(decision.verdicts.some(({ state }) => state === 'healthy')).toBe(true);
+  }
+}
+function owned(sim: ReturnType<typeof simulate>, id: string): boolean {
+  return sim.devices.some((each) => each.id === id && each.desired?.rolloutId === rolloutId);
+}
+
+describe('whatever happens to the fleet', () => {
+  it('waves stay in bounds, gates hold, ends are ends, rollbacks give back exactly what was given, and looking again decides the same', () => {
+    const phases = new Set<string>();
+    fc.assert(
+      fc.property(plans, fc.nat(8), fc.array(events, { maxLength: 80 }), (plan, size, history) => {
+        const sim = simulate(plan, size);
+        for (const event of history) {
+          happen(sim, event);
+          const before = sim.state;
+          const ownedBefore = sim.devices.filter(({ id }) => owned(sim, id)).map(({ id }) => id);
+          const others = JSON.stringify(
+            sim.devices.filter(({ member }) => member === null).map((each) => each.desired),
+          );
+          const stored = structuredClone({
+            ...sim.look(),
+            now: sim.now + (event.kind === 'tick' ? event.seconds : 1) * 1000,
+          });
+          for (const each of stored.devices) if (each.online) each.lastSeenAt = stored.now;
+          const again = decide(JSON.parse(JSON.stringify(stored)));
+          const decision = sim.tick(event.kind === 'tick' ? event.seconds : 1);
+          expect(JSON.stringify(again)).toBe(JSON.stringify(decision));
+          check(sim, before, decision);
+          if (decision.revert.length > 0) {
+            expect(decision.revert).toEqual(ownedBefore);
+            expect(sim.devices.every(({ desired }) => desired?.rolloutId === 'rollout-1')).toBe(true);
+          }
+          if (decision.assign.length === 0) {
+            expect(
+              JSON.stringify(sim.devices.filter(({ member }) => member === null).map((each) => each.desired)),
+            ).toBe(others);
+          }
+          phases.add(phaseOf(sim.state));
+        }
+      }),
+      { numRuns: 400 },
+    );
+    expect([...phases].sort()).toEqual(['completed', 'paused', 'rolled_back', 'rolling_back', 'running']);
+  });
+});
+
+describe('waves', () => {
+  it('grow to all, take at least one, and keep to the order of names', () => {
+    fc.assert(
+      fc.property(fc.integer({ min: 1, max: 200 }), (total) => {
+        const waves = RolloutPlan.parse({}).waves;
+        const ids = Array.from({ length: total }, (_, i) => `device-${i}`);
+        const order = waveOrder('net', ids);
+        expect(waveOrder('net', [...ids].reverse())).toEqual(order);
+        expect(waveSize(waves, 0, total)).toBeGreaterThan(0);
+        expect(waveSize(waves, 2, total)).toBe(total);
+        const first = order.filter((_, rank) => waveOfRank(waves, rank, total) === 0);
+        expect(first).toHaveLength(waveSize(waves, 0, total));
+      }),
+    );
+    expect(waveSize([{ percent: 33.3 }], 0, 1000)).toBe(333);
+    expect(waveSize([{ percent: 10 }], 0, 0)).toBe(0);
+  });
+});
+
+describe('the test of the error rate', () => {
+  it('raises a false alarm in at most 1 of 100 rollouts however often it is looked at', () => {
+    let seed = 1;
+    const random = () => {
+      seed = (seed * 48_271) % 2_147_483_647;
+      return seed / 2_147_483_647;
+    };
+    let alarms = 0;
+    for (let run = 0; run < 400; run++) {
+      let failed = 0;
+      for (let requests = 1; requests <= 500; requests++) {
+        if (random() < 0.05) failed++;
+        if (exceeds({ requests, failed }, 0.05)) {
+          alarms++;
+          break;
+        }
+      }
+    }
+    expect(alarms / 400).toBeLessThanOrEqual(0.02);
+    expect(exceeds({ requests: 100, failed: 15 }, 0.05)).toBe(true);
+    expect(exceeds({ requests: 1, failed: 1 }, 0)).toBe(true);
+    expect(exceeds({ requests: 10, failed: 10 }, 1)).toBe(false);
+  });
+});

@@ -1,0 +1,69 @@
+// Alerts that start runs: once per cause, with a cool-down, and never silently without one.
+import type { Alert } from '@edgeloop/shared/api/alerts';
+import type { PipelineSpec } from '@edgeloop/shared/api/training';
+import { recordAudit } from '../../access/audit.ts';
+import type { Transaction } from '../../database/open.ts';
+import type { TrainingDeps } from '../dependencies.ts';
+import type { StoredRun, TrainingStore } from '../training-store.ts';
+import { newRun } from './new-run.ts';
+import { hasEnded } from './run-state.ts';
+
+type Deps = Pick<TrainingDeps, 'database' | 'now' | 'log'> & { store: TrainingStore };
+
+/** What became of an alert at one pipeline. `repeated`: this cause has started a run, or was skipped, before. */
+type Outcome =
+  | { kind: 'started'; pipeline: string; runId: string }
+  | { kind: 'skipped'; pipeline: string; reason: string }
+  | { kind: 'repeated'; pipeline: string };
+
+/** Starts runs of the model's pipelines that want it. Gives the ids of the new runs. */
+export function createTriggers({ database, now, log, store }: Deps) {
+  /** Pipelines and alerts whose skipping is in the audit log. */
+  const skipped = new Set<string>();
+
+  async function trigger(tx: Transaction, spec: PipelineSpec, alert: Alert): Promise<Outcome> {
+    const pipeline = spec.name;
+    const causeKey = `alert:${alert.id}`;
+    if (skipped.has(`${pipeline} ${causeKey}`)) return { kind: 'repeated', pipeline };
+    if ((await store.runOfCause(tx, pipeline, causeKey)) !== undefined) return { kind: 'repeated', pipeline };
+    const reason = holdBack(await store.newestTriggered(tx, pipeline), spec, now());
+    const about = { at: now(), actor: 'system', subject: `pipeline/${pipeline}` };
+    if (reason !== undefined) {
+      const after = { alertId: alert.id, reason };
+      await recordAudit(database.tables, tx, { ...about, action: 'pipeline.trigger.skip', after });
+      return { kind: 'skipped', pipeline, reason };
+    }
+    const cause = { kind: 'alert', alertId: alert.id, since: alert.startedAt } as const;
+    const run = newRun(spec, { cause, causeKey, seed: spec.seed, at: now() });
+    if (!(await store.insertRun(tx, run))) return { kind: 'repeated', pipeline };
+    const after = { alertId: alert.id, runId: run.id };
+    await recordAudit(database.tables, tx, { ...about, action: 'pipeline.trigger', after });
+    return { kind: 'started', pipeline, runId: run.id };
+  }
+
+  return async (alert: Alert): Promise<string[]> => {
+    const outcomes = await database.transact(async (tx) => {
+      const all = await store.pipelines(tx, {});
+      const results: Outcome[] = [];
+      for (const { spec } of all) if (wants(spec, alert)) results.push(await trigger(tx, spec, alert));
+      return results;
+    });
+    for (const outcome of outcomes) {
+      if (outcome.kind === 'skipped') skipped.add(`${outcome.pipeline} alert:${alert.id}`);
+      if (outcome.kind !== 'repeated') log.info({ alert: alert.id, ...outcome }, 'an alert reached a pipeline');
+    }
+    return outcomes.flatMap((outcome) => (outcome.kind === 'started' ? [outcome.runId] : []));
+  };
+}
+
+function wants({ model, trigger }: PipelineSpec, alert: Alert): boolean {
+  return model === alert.model && (alert.kind === 'drift' ? trigger.onDrift : trigger.onAccuracy);
+}
+
+/** Why another run would be one too many, or undefined. */
+function holdBack(newest: StoredRun | undefined, { trigger }: PipelineSpec, at: number): string | undefined {
+  if (newest === undefined) return undefined;
+  if (!hasEnded(newest.state)) return `run ${newest.id}, which another alert started, has not ended`;
+  const left = newest.createdAt + trigger.cooldownSeconds * 1000 - at;
+  return left > 0 ? `run ${newest.id} is too recent: the cool-down lasts ${Math.ceil(left / 1000)} s more` : undefined;
+}
