@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { z } from 'zod';
 import { softmaxModel } from './inference/onnx-fixture.ts';
-import { modelFiles, type ServingHarness, startServing } from './process/harness.ts';
+import { modelFiles, type ServingHarness, startServing } from './process/serving-fixture.ts';
 import { decodeRecords } from './telemetry/record.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'serving-'));

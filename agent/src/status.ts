@@ -1,10 +1,10 @@
 // `edgeloop-agent status`: what the agent on this machine says of itself on its local port.
 import { join } from 'node:path';
 import { AppError, messageOf, parseJson } from '@edgeloop/shared/errors';
+import { readIfPresentSync } from '@edgeloop/shared/node/durable-files';
 import { request } from 'undici';
 import { z } from 'zod';
 import type { Config } from './config.ts';
-import { readIfPresent } from './durable-files.ts';
 
 const Address = z.object({ pid: z.number(), host: z.string(), port: z.number() });
 const Index = z.array(z.object({ name: z.string(), version: z.string().optional(), state: z.string().optional() }));
@@ -19,7 +19,7 @@ export interface AgentStatus {
 
 /** Asks the running agent of the configured data folder. @throws AppError `unavailable` when there is none */
 export async function readStatus(config: Config): Promise<AgentStatus> {
-  const text = readIfPresent(join(config.dataDir, 'agent.json'));
+  const text = readIfPresentSync(join(config.dataDir, 'agent.json'));
   if (text === undefined)
     throw new AppError('unavailable', `no agent runs on ${config.dataDir}; start one with: edgeloop-agent run`);
   const { pid, host, port } = parseJson(Address, text, 'agent.json', 'integrity');

@@ -4,12 +4,13 @@ import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { AppError } from '@edgeloop/shared/errors';
 import type { Command, CommandResult, Desired, Reported } from '@edgeloop/shared/messages';
+import { writeDurablySync } from '@edgeloop/shared/node/durable-files';
+import { endLeftoverOf } from '@edgeloop/shared/node/leftover-process';
+import { lockDataFolder } from '@edgeloop/shared/node/lock';
 import type { Logger } from 'pino';
 import type { Config } from './config.ts';
 import { readCount, readFact, writeFact } from './database/facts.ts';
-import { lockDataDir } from './database/lock.ts';
 import { openDatabase } from './database/open.ts';
-import { writeDurably } from './durable-files.ts';
 import { agentVersion, deviceFacts } from './identity/device-facts.ts';
 import { createDevicePort, type DevicePort, type TlsMaterial } from './identity/device-port.ts';
 import { enrol } from './identity/enrol.ts';
@@ -24,7 +25,6 @@ import { proveModel } from './models/trying/prove.ts';
 import { createQuarantine } from './models/trying/quarantine.ts';
 import { createTuner } from './models/trying/tuning.ts';
 import { servingEnvironment } from './process/environment.ts';
-import { endLeftover } from './process/leftover.ts';
 import { createListener } from './process/listening-sockets.ts';
 import { createServingProcess, servingModulePath } from './process/serving-process.ts';
 import { createTelemetry } from './telemetry/telemetry.ts';
@@ -36,11 +36,19 @@ const linkCloseMs = 2000;
  * @throws AppError `conflict` for a data folder or port in use, `forbidden` when enrolment is refused
  */
 export async function runSupervisor(config: Config, log: Logger, signal: AbortSignal): Promise<void> {
-  const lock = lockDataDir(config.dataDir);
+  const lock = lockDataFolder({
+    folder: config.dataDir,
+    file: 'agent.lock',
+    owner: 'agent',
+    variable: 'EDGELOOP_AGENT_DATA_DIR',
+  });
   const database = openDatabase(join(config.dataDir, 'agent.db'), log);
   try {
     const pidPath = join(config.dataDir, 'serving.pid');
-    await endLeftover(pidPath, [servingModulePath, config.dataDir], log);
+    await endLeftoverOf(pidPath, {
+      marks: [servingModulePath, config.dataDir],
+      onFound: (pid) => log.warn({ pid }, 'a serving process of an earlier agent is still there and is killed'),
+    });
     const cleanStop = readFact(database, 'clean_stop') === 'yes';
     writeFact(database, 'clean_stop', 'no');
     const agent = compose(config, log, database, pidPath);
@@ -196,7 +204,7 @@ function compose(config: Config, log: Logger, database: ReturnType<typeof openDa
       const address = { pid: process.pid, host: config.host, port: taken, socketPath: config.socketPath };
       serving.start();
       telemetry.start(work.signal);
-      writeDurably(addressPath, `${JSON.stringify(address)}\n`);
+      writeDurablySync(addressPath, `${JSON.stringify(address)}\n`);
       log.info(address, 'listening');
       const stopped = new Promise<void>((resolve) => {
         if (signal.aborted) resolve();

@@ -1,6 +1,5 @@
 // The segment manifest of a file: consecutive pieces with known hashes, so that a broken transfer goes on where it
 // stopped and pieces that are already on disk are not fetched again.
-import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { Sha256 } from './identifiers.ts';
 
@@ -12,17 +11,3 @@ export const SegmentManifest = z.array(Segment).max(1_000_000);
 export type SegmentManifest = z.infer<typeof SegmentManifest>;
 
 export const segmentBytes = 256 * 1024;
-
-export function segmentsOf(bytes: Uint8Array): SegmentManifest {
-  const segments: Segment[] = [];
-  for (let start = 0; start < bytes.length; start += segmentBytes) {
-    const piece = bytes.subarray(start, start + segmentBytes);
-    segments.push({ sizeBytes: piece.length, digest: sha256(piece) });
-  }
-  return segments;
-}
-
-/** SHA-256 in lower-case hex. */
-export function sha256(bytes: Uint8Array | string): Sha256 {
-  return createHash('sha256').update(bytes).digest('hex');
-}

@@ -6,7 +6,6 @@ import Database from 'better-sqlite3';
 import pino from 'pino';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { readFact, writeFact } from './facts.ts';
-import { lockDataDir } from './lock.ts';
 import { openDatabase } from './open.ts';
 
 const lines: string[] = [];
@@ -46,12 +45,5 @@ describe('the database of a device', () => {
     client.close();
     expect(() => openDatabase(path, log)).toThrow(AppError);
     expect(readdirSync(folder)).toEqual(['agent.db']);
-  });
-
-  it('is fenced by a lock that only one holds', () => {
-    const held = lockDataDir(folder);
-    expect(() => lockDataDir(folder)).toThrow(/another agent uses/);
-    held.release();
-    lockDataDir(folder).release();
   });
 });

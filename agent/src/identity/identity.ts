@@ -3,8 +3,8 @@ import { X509Certificate } from 'node:crypto';
 import { join } from 'node:path';
 import { parseJson } from '@edgeloop/shared/errors';
 import { DeviceId } from '@edgeloop/shared/identifiers';
+import { readIfPresentSync, writeDurablySync } from '@edgeloop/shared/node/durable-files';
 import { z } from 'zod';
-import { readIfPresent, writeDurably } from '../durable-files.ts';
 
 const Address = z.object({ hosts: z.array(z.string()).min(1), port: z.number().int() });
 
@@ -22,12 +22,12 @@ export type Identity = z.infer<typeof Identity>;
 
 /** The identity in `folder`, or undefined before enrolment. @throws AppError `integrity` when the file is damaged */
 export function readIdentity(folder: string): Identity | undefined {
-  const text = readIfPresent(join(folder, 'identity.json'));
+  const text = readIfPresentSync(join(folder, 'identity.json'));
   return text === undefined ? undefined : parseJson(Identity, text, join(folder, 'identity.json'), 'integrity');
 }
 
 export function writeIdentity(folder: string, identity: Identity): void {
-  writeDurably(join(folder, 'identity.json'), `${JSON.stringify(identity, null, 2)}\n`, 0o600);
+  writeDurablySync(join(folder, 'identity.json'), `${JSON.stringify(identity, null, 2)}\n`, 0o600);
 }
 
 /** When a certificate has lived two thirds of its life, in milliseconds since the epoch. */

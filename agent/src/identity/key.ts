@@ -1,18 +1,18 @@
 // The device's key: ECDSA P-256, made here, kept at mode 0600, never sent anywhere. A certificate request proves it.
 import { createPrivateKey, generateKeyPairSync, webcrypto } from 'node:crypto';
 import { join } from 'node:path';
-import { readIfPresent, writeDurably } from '../durable-files.ts';
+import { readIfPresentSync, writeDurablySync } from '@edgeloop/shared/node/durable-files';
 
 const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const;
 
 /** The private key, PKCS#8 PEM; made at the first call. */
 export function deviceKey(folder: string): string {
   const path = join(folder, 'key.pem');
-  const present = readIfPresent(path);
+  const present = readIfPresentSync(path);
   if (present !== undefined) return present;
   const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
   const pem = privateKey.export({ type: 'pkcs8', format: 'pem' }).toString();
-  writeDurably(path, pem, 0o600);
+  writeDurablySync(path, pem, 0o600);
   return pem;
 }
 

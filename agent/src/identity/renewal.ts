@@ -1,8 +1,8 @@
 // Keeps the client certificate alive: renewed with the same key once two thirds of its life are over.
 import { messageOf, parseJson } from '@edgeloop/shared/errors';
 import { RenewResponse } from '@edgeloop/shared/messages';
+import { backoffMs, pause } from '@edgeloop/shared/node/backoff';
 import type { Logger } from 'pino';
-import { backoffMs, pause } from '../backoff.ts';
 import { type DevicePort, textOf } from './device-port.ts';
 import { type Identity, renewalDueAt, writeIdentity } from './identity.ts';
 import { certificateRequest, deviceKey } from './key.ts';

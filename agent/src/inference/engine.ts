@@ -1,6 +1,8 @@
 // The models of this process: loads versions into worker threads, swaps them, and runs requests on them.
+
 import { availableParallelism } from 'node:os';
 import { AppError } from '@edgeloop/shared/errors';
+import { createKeyedTurn } from '@edgeloop/shared/node/turn';
 import type { ModelSignature } from '@edgeloop/shared/tensors';
 import type { ModelFiles } from '../process/ipc.ts';
 import { clearInflight } from '../process/running-note.ts';
@@ -94,7 +96,8 @@ export function createEngine(options: EngineOptions): Engine {
   const threads = options.threads ?? availableParallelism();
   const active = createActiveModels<Served>();
   const byId = new Map<number, Served>();
-  const pending = new Map<string, Promise<unknown>>();
+  /** Loading and unloading the same version take turns. */
+  const changes = createKeyedTurn();
   const dispatcher = createDispatcher();
   let lastId = 0;
 
@@ -126,18 +129,6 @@ export function createEngine(options: EngineOptions): Engine {
   });
   const watching = setInterval(look, watchEveryMs);
   watching.unref();
-
-  /** Loading and unloading the same version take turns. */
-  const inTurn = <R>(name: string, version: number, work: () => Promise<R>): Promise<R> => {
-    const key = `${name}@${version}`;
-    const turn = (pending.get(key) ?? Promise.resolve()).then(work, work);
-    pending.set(key, turn);
-    const forget = (): void => {
-      if (pending.get(key) === turn) pending.delete(key);
-    };
-    turn.then(forget, forget);
-    return turn;
-  };
 
   const load = async (files: ModelFiles): Promise<void> => {
     const { name, version, manifest, tuning, path, golden } = files;
@@ -187,9 +178,9 @@ export function createEngine(options: EngineOptions): Engine {
   };
 
   return {
-    load: (files) => inTurn(files.name, files.version, () => load(files)),
+    load: (files) => changes.run(keyOf(files), () => load(files)),
     activate: active.activate,
-    unload: (name, version) => inTurn(name, version, () => unload(name, version)),
+    unload: (name, version) => changes.run(keyOf({ name, version }), () => unload(name, version)),
     lease: active.lease,
     list: active.list,
     statistics(name, version) {
@@ -200,9 +191,13 @@ export function createEngine(options: EngineOptions): Engine {
     },
     async close() {
       clearInterval(watching);
-      await Promise.allSettled(pending.values());
+      await changes.idle();
       await Promise.all(active.list().map(({ name, version }) => unload(name, version)));
       await placement.close();
     },
   };
+}
+
+function keyOf({ name, version }: Pick<ModelFiles, 'name' | 'version'>): string {
+  return `${name}@${version}`;
 }

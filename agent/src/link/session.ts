@@ -3,11 +3,11 @@
 import { randomUUID } from 'node:crypto';
 import { messageOf, parseJson } from '@edgeloop/shared/errors';
 import { Command, type CommandResult, Desired, type Presence, type Reported } from '@edgeloop/shared/messages';
+import { backoffMs } from '@edgeloop/shared/node/backoff';
 import { TelemetryAck, type TelemetryBatch } from '@edgeloop/shared/telemetry';
 import { type Channel, maxPayloadBytes, parseTopic, serverToDevice, topicOf } from '@edgeloop/shared/topics';
 import { connect, type IClientOptions, type MqttClient } from 'mqtt';
 import type { Logger } from 'pino';
-import { backoffMs } from '../backoff.ts';
 
 export interface LinkCredentials {
   deviceId: string;

@@ -4,8 +4,8 @@ import { mkdir, open, readdir, readFile, rename, rm, stat, statfs } from 'node:f
 import { join } from 'node:path';
 import { parseJson } from '@edgeloop/shared/errors';
 import { ModelName } from '@edgeloop/shared/identifiers';
+import { syncFolder, writeDurablySync } from '@edgeloop/shared/node/durable-files';
 import { Release } from '@edgeloop/shared/release';
-import { syncFolder, writeDurably } from '../durable-files.ts';
 import type { ModelFiles } from '../process/ipc.ts';
 
 export interface ModelStore {
@@ -46,8 +46,8 @@ export function createModelStore(folder: string): ModelStore {
     readRelease: (name, version) => readOptional(file(name, version, 'release.json')),
     async writeRelease(name, version, document, release) {
       await mkdir(folderOf(name, version), { recursive: true });
-      writeDurably(file(name, version, 'model.json'), `${JSON.stringify(release.manifest, null, 2)}\n`);
-      writeDurably(file(name, version, 'release.json'), document);
+      writeDurablySync(file(name, version, 'model.json'), `${JSON.stringify(release.manifest, null, 2)}\n`);
+      writeDurablySync(file(name, version, 'release.json'), document);
     },
     async complete(name, version) {
       const partial = await open(partialPath(name, version), 'r');

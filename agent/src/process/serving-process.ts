@@ -6,10 +6,10 @@ import type { Socket } from 'node:net';
 import { performance } from 'node:perf_hooks';
 import { fileURLToPath } from 'node:url';
 import { AppError, messageOf } from '@edgeloop/shared/errors';
+import { backoffMs, pause } from '@edgeloop/shared/node/backoff';
 import { sourceExecArgv } from '@edgeloop/shared/node/bounded-process';
+import { writeDurablySync } from '@edgeloop/shared/node/durable-files';
 import type { Logger } from 'pino';
-import { backoffMs, pause } from '../backoff.ts';
-import { writeDurably } from '../durable-files.ts';
 import { createServingCalls, ServingGone } from './calls.ts';
 import {
   type KnownModel,
@@ -199,7 +199,7 @@ export function createServingProcess(options: ServingProcessOptions): ServingPro
     child = process_;
     fault = undefined;
     if (options.pidPath !== undefined && process_.pid !== undefined)
-      writeDurably(options.pidPath, String(process_.pid));
+      writeDurablySync(options.pidPath, String(process_.pid));
     const ended = new Promise<{ code: number | null; signal: NodeJS.Signals | null; error?: Error }>((resolve) => {
       process_.once('exit', (code, signal) => resolve({ code, signal }));
       process_.once('error', (error) => resolve({ code: null, signal: null, error }));

@@ -1,10 +1,12 @@
 // Folds the serving process's journal into windows. A file is read as it grows; when it is closed, its windows go to
 // the outbox and its number is marked as folded in one transaction, so every record is counted exactly once whatever
 // dies in between: what is not marked is folded again from its beginning.
+
 import { mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { messageOf } from '@edgeloop/shared/errors';
+import { createTurn } from '@edgeloop/shared/node/turn';
 import type { Logger } from 'pino';
 import { type Reader, readCount, writeFact } from '../database/facts.ts';
 import type { DeviceDatabase } from '../database/open.ts';
@@ -46,16 +48,10 @@ const chunkBytes = 4 * 1024 * 1024;
 export function createJournal(options: JournalOptions): Journal {
   const { folder, database, outbox, log } = options;
   let fold: Fold | undefined;
-  let turn: Promise<unknown> = Promise.resolve();
+  const turn = createTurn();
 
   const pathOf = (number: number) => join(folder, `${String(number).padStart(10, '0')}.journal`);
   const begin = (number: number): Fold => ({ number, offset: 0, windows: createWindowSet(options.manifestOf) });
-
-  function inTurn<T>(work: () => Promise<T>): Promise<T> {
-    const result = turn.then(work, work);
-    turn = result.catch(() => undefined);
-    return result;
-  }
 
   function numbersOnDisk(): number[] {
     mkdirSync(folder, { recursive: true });
@@ -122,18 +118,18 @@ export function createJournal(options: JournalOptions): Journal {
 
   return {
     open: () =>
-      inTurn(async () => {
+      turn.run(async () => {
         const number = nextNumber();
         fold = begin(number);
         await options.switchTo(pathOf(number));
       }),
     tail: () =>
-      inTurn(async () => {
+      turn.run(async () => {
         if (fold !== undefined) await read(fold);
         return fold?.offset ?? 0;
       }),
     rotate: () =>
-      inTurn(async () => {
+      turn.run(async () => {
         if (fold === undefined) return;
         await read(fold);
         if (fold.offset === 0) return;
@@ -143,7 +139,7 @@ export function createJournal(options: JournalOptions): Journal {
         fold = begin(number);
       }),
     foldAll: (recovered) =>
-      inTurn(async () => {
+      turn.run(async () => {
         await foldThrough(Number.MAX_SAFE_INTEGER, recovered);
         fold = undefined;
       }),

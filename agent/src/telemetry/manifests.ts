@@ -2,8 +2,8 @@
 import { join } from 'node:path';
 import { messageOf, parseJson } from '@edgeloop/shared/errors';
 import { Manifest } from '@edgeloop/shared/manifest';
+import { readIfPresentSync } from '@edgeloop/shared/node/durable-files';
 import type { Logger } from 'pino';
-import { readIfPresent } from '../durable-files.ts';
 import type { ManifestOf } from './window.ts';
 
 const kept = 64;
@@ -16,7 +16,7 @@ export function createManifests(folderOf: (name: string, version: number) => str
     const present = known.get(key);
     if (present !== undefined) return present;
     try {
-      const text = readIfPresent(join(folderOf(name, version), 'model.json'));
+      const text = readIfPresentSync(join(folderOf(name, version), 'model.json'));
       if (text === undefined) return undefined;
       const manifest = parseJson(Manifest, text, `manifest of ${name} ${version}`, 'integrity');
       const oldest = known.keys().next().value;

@@ -1,8 +1,8 @@
 // Brings captured samples to the control plane, which stores each once per inference id.
 import { AppError, messageOf } from '@edgeloop/shared/errors';
+import { backoffMs, pause } from '@edgeloop/shared/node/backoff';
 import type { CaptureUpload } from '@edgeloop/shared/telemetry';
 import type { Logger } from 'pino';
-import { backoffMs, pause } from '../backoff.ts';
 import { type DevicePort, textOf } from '../identity/device-port.ts';
 import type { Samples } from './samples.ts';
 

@@ -4,10 +4,10 @@ import 'reflect-metadata';
 import { createPrivateKey, createPublicKey, type KeyObject, webcrypto } from 'node:crypto';
 import { join } from 'node:path';
 import { AppError } from '@edgeloop/shared/errors';
-import { sha256 } from '@edgeloop/shared/segments';
-import { createFleetKey } from '@edgeloop/shared/signing';
+import { sha256 } from '@edgeloop/shared/node/digests';
+import { readIfPresent, writeDurably } from '@edgeloop/shared/node/durable-files';
+import { createFleetKey } from '@edgeloop/shared/node/signing';
 import { SubjectAlternativeNameExtension, X509Certificate } from '@peculiar/x509';
-import { readIfPresent, writeDurably } from '../durable-files.ts';
 import {
   createAuthorityCertificate,
   createKeyPair,

@@ -3,7 +3,7 @@ import 'reflect-metadata';
 import { randomBytes, webcrypto } from 'node:crypto';
 import { isIP } from 'node:net';
 import { AppError } from '@edgeloop/shared/errors';
-import { sha256 } from '@edgeloop/shared/segments';
+import { sha256 } from '@edgeloop/shared/node/digests';
 import {
   AuthorityKeyIdentifierExtension,
   BasicConstraintsExtension,

@@ -3,11 +3,11 @@ import type { ApiKey, ApiKeyCreate, CreatedApiKey, Role } from '@edgeloop/shared
 import { ApiKey as ApiKeySchema } from '@edgeloop/shared/api/access';
 import type { Page } from '@edgeloop/shared/api/paging';
 import { AppError, parse } from '@edgeloop/shared/errors';
+import { readIfPresent, writeDurably } from '@edgeloop/shared/node/durable-files';
 import type { Logger } from 'pino';
 import { v7 as uuid } from 'uuid';
 import { z } from 'zod';
 import type { Database, Transaction } from '../database/open.ts';
-import { readIfPresent, writeDurably } from '../durable-files.ts';
 import { decodeCursor, toPage } from '../http/paging.ts';
 import type { Actor } from '../http/router.ts';
 import { type ApiKeyRow, activeAdmins, insertKey, keyByHash, keyById, listKeys, updateKey } from './access-store.ts';

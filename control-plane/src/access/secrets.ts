@@ -1,6 +1,6 @@
 // Random secrets and the hashes under which they are stored: 32 random bytes need no slow hash.
 import { randomBytes, timingSafeEqual } from 'node:crypto';
-import { sha256 } from '@edgeloop/shared/segments';
+import { sha256 } from '@edgeloop/shared/node/digests';
 
 /** 32 random bytes as base64url, behind a prefix that tells what it is. */
 export function createSecret(prefix: string): string {

@@ -2,7 +2,7 @@ import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { buffer } from 'node:stream/consumers';
-import { sha256 } from '@edgeloop/shared/segments';
+import { sha256 } from '@edgeloop/shared/node/digests';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { createFolderBlobs } from './folder.ts';
 

@@ -7,8 +7,8 @@ import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { AppError, parse } from '@edgeloop/shared/errors';
 import { Sha256 } from '@edgeloop/shared/identifiers';
-import { sha256 } from '@edgeloop/shared/segments';
-import { isMissing, syncFolder, writeDurably } from '../durable-files.ts';
+import { sha256 } from '@edgeloop/shared/node/digests';
+import { isMissing, syncFolder, writeDurably } from '@edgeloop/shared/node/durable-files';
 
 export type Blobs = ReturnType<typeof createFolderBlobs>;
 

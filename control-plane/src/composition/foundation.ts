@@ -1,11 +1,11 @@
 // What every room stands on: the data folder and its lock, the database, blobs, keys and certificates, metrics, events.
 import { join } from 'node:path';
+import { lockDataFolder } from '@edgeloop/shared/node/lock';
 import type { Logger } from 'pino';
 import { openAuthority } from '../access/authority.ts';
 import { createKeys } from '../access/keys.ts';
 import { createFolderBlobs } from '../blobs/folder.ts';
 import type { Config } from '../config.ts';
-import { lockDataDir } from '../database/lock.ts';
 import { openDatabase } from '../database/open.ts';
 import { createEventHub } from '../http/events.ts';
 import { createMetrics } from '../http/metrics.ts';
@@ -23,7 +23,12 @@ export interface FoundationDeps {
 /** Opens all of it; `closing` learns how to close it again. */
 export async function layFoundation({ config, log, now, closing }: FoundationDeps) {
   const { dataDir, publicHosts } = config;
-  const lock = lockDataDir(dataDir);
+  const lock = lockDataFolder({
+    folder: dataDir,
+    file: 'server.lock',
+    owner: 'server',
+    variable: 'EDGELOOP_DATA_DIR',
+  });
   closing.add('lock', () => lock.release());
   const database = await openDatabase(config);
   closing.add('database', () => database.close());

@@ -4,6 +4,7 @@ import { mkdirSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { AppError, messageOf } from '@edgeloop/shared/errors';
+import { createTurn } from '@edgeloop/shared/node/turn';
 import Sqlite from 'better-sqlite3';
 import { sql } from 'drizzle-orm';
 import { type BetterSQLite3Database, drizzle as drizzleSqlite } from 'drizzle-orm/better-sqlite3';
@@ -13,7 +14,6 @@ import { migrate as migratePostgres } from 'drizzle-orm/node-postgres/migrator';
 import pg from 'pg';
 import { postgresColumns, sqliteColumns } from './columns.ts';
 import { defineSchema, type Schema } from './schema.ts';
-import { createWriterQueue } from './transact.ts';
 
 type Drizzle = BetterSQLite3Database<Record<string, never>>;
 
@@ -26,7 +26,10 @@ export interface Database {
   readonly engine: 'sqlite' | 'postgres';
   readonly tables: Schema;
   readonly read: Reader;
-  /** Runs `work` in a transaction: committed when it resolves, rolled back when it throws. Keep it short: one writer at a time. */
+  /**
+   * Runs `work` in a transaction: committed when it resolves, rolled back when it throws. Keep it short: writers take turns,
+   * so one that asks for another transaction inside `work` waits for itself for ever; hand it `tx` instead.
+   */
   transact<T>(work: (tx: Transaction) => Promise<T>): Promise<T>;
   /** Resolves when the database answers. */
   ping(): Promise<void>;
@@ -44,13 +47,13 @@ export function openSqlite(path: string): Database {
   const writer = drizzleSqlite({ client: writing, casing: 'snake_case' });
   migrateSqlite(writer, { migrationsFolder: `${migrationsFolder}sqlite` });
   const reading = connect(path);
-  const queue = createWriterQueue();
+  const writers = createTurn();
   return {
     engine: 'sqlite',
     tables: defineSchema(sqliteColumns),
     read: drizzleSqlite({ client: reading, casing: 'snake_case' }),
     transact: (work) =>
-      queue.run(async () => {
+      writers.run(async () => {
         writing.exec('BEGIN IMMEDIATE');
         try {
           const result = await work(writer);
@@ -65,7 +68,7 @@ export function openSqlite(path: string): Database {
       reading.prepare('select 1').get();
     },
     close: async () => {
-      await queue.idle();
+      await writers.idle();
       reading.close();
       writing.close();
     },
@@ -87,13 +90,13 @@ export async function openPostgres(url: string): Promise<Database> {
     });
   }
   const asSqlite = client as unknown as Drizzle;
-  const queue = createWriterQueue();
+  const writers = createTurn();
   return {
     engine: 'postgres',
     tables: defineSchema(postgresColumns),
     read: asSqlite,
     transact: (work) =>
-      queue.run(() =>
+      writers.run(() =>
         client.transaction(async (tx) => {
           // One writer at a time, as with SQLite: what a transaction read still holds when it writes.
           await tx.execute(sql`select pg_advisory_xact_lock(${writerLock})`);
@@ -104,7 +107,7 @@ export async function openPostgres(url: string): Promise<Database> {
       await pool.query('select 1');
     },
     close: async () => {
-      await queue.idle();
+      await writers.idle();
       await pool.end();
     },
   };

@@ -5,9 +5,9 @@ import { CreatedJoinToken } from '@edgeloop/shared/api/access';
 import { Device } from '@edgeloop/shared/api/devices';
 import { pageOf } from '@edgeloop/shared/api/paging';
 import { type AppError, parseJson } from '@edgeloop/shared/errors';
+import { readIfPresent, writeDurably } from '@edgeloop/shared/node/durable-files';
 import { z } from 'zod';
 import { type ApiClient, createClient } from '../cli/client.ts';
-import { readIfPresent, writeDurably } from '../durable-files.ts';
 import { endLeftovers, freePort, type Program, startProgram } from './processes.ts';
 import { waitFor } from './wait.ts';
 

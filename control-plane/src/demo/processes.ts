@@ -1,12 +1,10 @@
 // The demo's programs as real processes: each with its own folder, log file and ports.
-import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { createWriteStream, mkdirSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { dirname } from 'node:path';
-import { promisify } from 'node:util';
 import { AppError, messageOf } from '@edgeloop/shared/errors';
-
-const run = promisify(execFile);
+import { endLeftover } from '@edgeloop/shared/node/leftover-process';
 
 export interface Program {
   name: string;
@@ -71,10 +69,7 @@ async function endChild(child: ChildProcess, ended: Promise<void>): Promise<void
 
 /** Ends what an earlier demo left behind when it was killed: the processes of `pids` that still run our programs. */
 export async function endLeftovers(pids: number[]): Promise<void> {
-  for (const pid of pids) {
-    const { stdout } = await run('ps', ['-p', String(pid), '-o', 'args=']).catch(() => ({ stdout: '' }));
-    if (/edgeloop(-agent)?\.js/.test(stdout)) process.kill(pid, 'SIGKILL');
-  }
+  for (const pid of pids) await endLeftover(pid, { marks: ['/bin/edgeloop'] });
 }
 
 /** `wanted` when nobody listens there, else any free port of this machine. */

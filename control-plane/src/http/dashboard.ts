@@ -1,8 +1,8 @@
 // Serves the built web app: its hashed assets for ever, everything else as the one page that routes by itself.
 import { readFile } from 'node:fs/promises';
 import { extname, join, normalize, sep } from 'node:path';
+import { isMissing } from '@edgeloop/shared/node/durable-files';
 import type { Context, MiddlewareHandler } from 'hono';
-import { isMissing } from '../durable-files.ts';
 import type { Env } from './router.ts';
 
 const types: Record<string, string> = {

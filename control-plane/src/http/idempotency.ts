@@ -2,7 +2,7 @@
 // twice. Only successes are kept; a write that failed changed nothing and may be tried again with the same key.
 // https://datatracker.ietf.org/doc/html/draft-ietf-httpapi-idempotency-key-header
 import { AppError } from '@edgeloop/shared/errors';
-import { sha256 } from '@edgeloop/shared/segments';
+import { sha256 } from '@edgeloop/shared/node/digests';
 import type { Context, MiddlewareHandler } from 'hono';
 import type { Database } from '../database/open.ts';
 import { createIdempotencyStore, type IdempotencyRow } from './idempotency-store.ts';

@@ -9,13 +9,13 @@ import { AppError, parse } from '@edgeloop/shared/errors';
 import { GoldenSamples, maxGoldenBytes } from '@edgeloop/shared/golden';
 import { ModelName } from '@edgeloop/shared/identifiers';
 import { Manifest, type ManifestInput, maxManifestBytes } from '@edgeloop/shared/manifest';
+import { signRelease } from '@edgeloop/shared/node/signing';
+import { createTurn } from '@edgeloop/shared/node/turn';
 import { Release } from '@edgeloop/shared/release';
-import { signRelease } from '@edgeloop/shared/signing';
 import type { Logger } from 'pino';
 import { recordAudit } from '../access/audit.ts';
 import type { Blobs } from '../blobs/folder.ts';
 import type { Database, Transaction } from '../database/open.ts';
-import { createWriterQueue } from '../database/transact.ts';
 import { decodeCursor, toPage } from '../http/paging.ts';
 import { checkManifest } from './manifest-check.ts';
 import { createRegistryStore, toDetail, type VersionRow } from './registry-store.ts';
@@ -73,7 +73,7 @@ export function createRegistry(deps: RegistryDeps) {
   const store = createRegistryStore(database.tables);
   const validator = createValidator(limits.validation);
   // Version numbers are given out one at a time; the primary key is the last wall.
-  const numbering = createWriterQueue();
+  const numbering = createTurn();
 
   async function version(name: string, number: number): Promise<ModelVersionDetail> {
     const found = await store.version(database.read, name, number);

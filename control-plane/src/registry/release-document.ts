@@ -4,8 +4,9 @@ import { createReadStream } from 'node:fs';
 import type { GoldenSamples } from '@edgeloop/shared/golden';
 import type { Sha256 } from '@edgeloop/shared/identifiers';
 import type { Manifest } from '@edgeloop/shared/manifest';
+import { segmentsOf } from '@edgeloop/shared/node/digests';
 import type { Release } from '@edgeloop/shared/release';
-import { segmentBytes, segmentsOf } from '@edgeloop/shared/segments';
+import { segmentBytes } from '@edgeloop/shared/segments';
 import type { ModelSignature } from '@edgeloop/shared/tensors';
 
 export type Artifact = Release['artifact'];

@@ -1,8 +1,10 @@
 // Tries uploaded models in a process of its own with bounds on time and memory, a few at a time.
+
 import { fileURLToPath } from 'node:url';
 import { AppError } from '@edgeloop/shared/errors';
 import { GoldenSamples } from '@edgeloop/shared/golden';
 import { type BoundedFailure, runBounded, sourceExecArgv } from '@edgeloop/shared/node/bounded-process';
+import { createTurn } from '@edgeloop/shared/node/turn';
 import { ModelSignature } from '@edgeloop/shared/tensors';
 import { z } from 'zod';
 
@@ -33,7 +35,7 @@ export type Validator = ReturnType<typeof createValidator>;
 export function createValidator(limits: ValidationLimits) {
   const stopping = new AbortController();
   let waiting = 0;
-  let last: Promise<unknown> = Promise.resolve();
+  const trials = createTurn();
 
   async function attempt(input: TrialInput): Promise<ModelSignature> {
     const result = await runBounded({
@@ -63,10 +65,8 @@ export function createValidator(limits: ValidationLimits) {
         });
       }
       waiting++;
-      const turn = last.then(() => attempt(input));
-      last = turn.catch(() => undefined);
       try {
-        return await turn;
+        return await trials.run(() => attempt(input));
       } finally {
         waiting--;
       }
@@ -75,7 +75,7 @@ export function createValidator(limits: ValidationLimits) {
     /** Ends what is being tried; resolves once its process is gone. */
     async close(): Promise<void> {
       stopping.abort(new AppError('unavailable', 'the server is stopping; upload the model again'));
-      await last;
+      await trials.idle();
     },
   };
 }

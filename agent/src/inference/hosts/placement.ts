@@ -1,7 +1,9 @@
 // Which worker threads hold which models. Small models share threads (each costs some 35 MB), a large one gets its own.
 // ONNX Runtime gives memory back only with its thread, so a shared thread that has seen many models go is replaced.
+
 import { statSync } from 'node:fs';
 import { AppError } from '@edgeloop/shared/errors';
+import { createTurn } from '@edgeloop/shared/node/turn';
 import type { ModelToOpen, OpenedModel } from '../worker/messages.ts';
 import type { Lane } from './lane.ts';
 import { startModelProcess } from './model-process.ts';
@@ -70,14 +72,8 @@ const isolatedAtMost = 4;
 export function createPlacement(options: PlacementOptions): Placement {
   const hosts = new Set<Host>();
   const placed = new Map<number, PlacedModel>();
-  let turn: Promise<unknown> = Promise.resolve();
-
   /** Changes take turns, so that each sees the outcome of the one before. */
-  const inTurn = <R>(work: () => Promise<R>): Promise<R> => {
-    const result = turn.then(work);
-    turn = result.catch(() => undefined);
-    return result;
-  };
+  const changes = createTurn();
 
   const start = (shared: boolean, inService: boolean, isolation: Isolation = 'shared'): Host => {
     const taken = new Set([...hosts].map(({ journalSlot }) => journalSlot));
@@ -177,7 +173,7 @@ export function createPlacement(options: PlacementOptions): Placement {
     host.gone.bytes += entry.fileBytes;
     if (host.models.size === 0) await (host.late ? undefined : retire(host));
     else if (host.gone.models >= renewAfter.models || host.gone.bytes >= renewAfter.bytes) {
-      void inTurn(() => renew(host));
+      void changes.run(() => renew(host));
     }
   };
 
@@ -246,7 +242,7 @@ export function createPlacement(options: PlacementOptions): Placement {
       lost.map(({ model }) => model),
       error,
     );
-    if (lost.length > 0) void inTurn(() => replace(host));
+    if (lost.length > 0) void changes.run(() => replace(host));
   };
 
   const replace = async (dead: Host): Promise<void> => {
@@ -266,9 +262,9 @@ export function createPlacement(options: PlacementOptions): Placement {
   };
 
   return {
-    place: (model, instances, onLanes) => inTurn(() => place(model, instances, onLanes)),
+    place: (model, instances, onLanes) => changes.run(() => place(model, instances, onLanes)),
     displace: (id) =>
-      inTurn(async () => {
+      changes.run(async () => {
         const entry = placed.get(id);
         placed.delete(id);
         for (const host of entry?.hosts ?? []) await leave(host, entry ?? missing());
@@ -276,7 +272,7 @@ export function createPlacement(options: PlacementOptions): Placement {
     lanes: () => [...hosts],
     isolate,
     lanesOf: (id) => placed.get(id)?.hosts ?? [],
-    close: () => inTurn(async () => void (await Promise.all([...hosts].map(retire)))),
+    close: () => changes.run(async () => void (await Promise.all([...hosts].map(retire)))),
   };
 }
 

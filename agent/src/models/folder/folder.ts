@@ -1,8 +1,10 @@
 // The models of a folder: looks again and again at what is there, proves what is new, and brings the serving process to
 // what the version policies ask for. A version that fails is told with its reason, and the next best one serves.
+
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { AppError, messageOf } from '@edgeloop/shared/errors';
+import { createTurn } from '@edgeloop/shared/node/turn';
 import type { Logger } from 'pino';
 import { ServingGone } from '../../process/calls.ts';
 import type { KnownModel, LoadOverride, ModelFiles, ServingCounts } from '../../process/ipc.ts';
@@ -56,7 +58,7 @@ export function createFolderModels(options: FolderModelsOptions): FolderModels {
   let suspected = new Set<string>();
   let first: Promise<void> | undefined;
   let looked = false;
-  let turn: Promise<void> = Promise.resolve();
+  const looks = createTurn();
 
   function tellKnown(): void {
     serving.tell([...models].flatMap(([name, model]): KnownModel[] => knownOf(name, model)));
@@ -169,8 +171,7 @@ export function createFolderModels(options: FolderModelsOptions): FolderModels {
   }
 
   function look(): Promise<void> {
-    const result = turn.then(lookNow);
-    turn = result.catch(() => undefined);
+    const result = looks.run(lookNow);
     first ??= result;
     return result;
   }

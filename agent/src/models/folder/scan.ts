@@ -7,7 +7,7 @@ import { AppError, parseJson } from '@edgeloop/shared/errors';
 import { GoldenSamples } from '@edgeloop/shared/golden';
 import { ModelName } from '@edgeloop/shared/identifiers';
 import { Manifest } from '@edgeloop/shared/manifest';
-import { readIfPresent } from '../../durable-files.ts';
+import { readIfPresentSync } from '@edgeloop/shared/node/durable-files';
 import type { ModelFiles } from '../../process/ipc.ts';
 
 export interface FoundModel {
@@ -45,7 +45,7 @@ export async function findModel(folder: string, name: string): Promise<FoundMode
   }
   if (versions.length === 0) return undefined;
   try {
-    const text = readIfPresent(join(folder, name, 'model.json')) ?? '{}';
+    const text = readIfPresentSync(join(folder, name, 'model.json')) ?? '{}';
     return { name, policy: parseJson(Manifest, text, `${name}/model.json`).versions, versions };
   } catch (error) {
     if (!(error instanceof AppError)) throw error;
@@ -72,8 +72,9 @@ async function stampOf(folder: string, path: string): Promise<string> {
  */
 export async function readVersion(folder: string, name: string, version: number): Promise<ModelFiles> {
   const own = join(folder, name, String(version));
-  const text = readIfPresent(join(own, 'model.json')) ?? readIfPresent(join(folder, name, 'model.json')) ?? '{}';
-  const golden = readIfPresent(join(own, 'golden.json'));
+  const text =
+    readIfPresentSync(join(own, 'model.json')) ?? readIfPresentSync(join(folder, name, 'model.json')) ?? '{}';
+  const golden = readIfPresentSync(join(own, 'golden.json'));
   const hash = createHash('sha256').update(golden ?? '');
   for (const file of (await readdir(own)).sort()) {
     if (file === 'model.json' || file === 'golden.json' || !(await stat(join(own, file))).isFile()) continue;

@@ -2,7 +2,7 @@
 // again. All decisions are in `model-state.ts`.
 import { messageOf } from '@edgeloop/shared/errors';
 import type { Desired, ModelReport } from '@edgeloop/shared/messages';
-import { backoffMs, pause } from '../../backoff.ts';
+import { backoffMs, pause } from '@edgeloop/shared/node/backoff';
 import type { KnownModel, ModelFiles, ServingCounts, Tuning } from '../../process/ipc.ts';
 import type { Death, Suspect } from '../../process/serving-process.ts';
 import { createHeldVersions, isAboutModel } from '../held-versions.ts';

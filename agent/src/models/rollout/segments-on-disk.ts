@@ -2,8 +2,9 @@
 // version. Every piece is hashed when it is taken, so a stale or damaged file can only cost time.
 import { type FileHandle, open } from 'node:fs/promises';
 import { join } from 'node:path';
+import { sha256 } from '@edgeloop/shared/node/digests';
 import { Release } from '@edgeloop/shared/release';
-import { type Segment, sha256 } from '@edgeloop/shared/segments';
+import type { Segment } from '@edgeloop/shared/segments';
 import type { ModelStore } from '../store.ts';
 
 /** A segment with its place in the file. */

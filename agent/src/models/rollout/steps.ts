@@ -1,9 +1,11 @@
 // The steps of an activation: fetching, verifying, proving and tuning, loading, and watching a version in its probation. What
 // comes next is decided in `model-state.ts`.
+
 import { performance } from 'node:perf_hooks';
 import { AppError, type ErrorCode, messageOf } from '@edgeloop/shared/errors';
+import { pause } from '@edgeloop/shared/node/backoff';
+import { createTurn } from '@edgeloop/shared/node/turn';
 import type { Logger } from 'pino';
-import { pause } from '../../backoff.ts';
 import type { ModelFiles } from '../../process/ipc.ts';
 import { type HeldVersions, isAboutModel, type Serving } from '../held-versions.ts';
 import type { ModelStore } from '../store.ts';
@@ -40,7 +42,7 @@ const triesForMissing = 5;
 
 export function createSteps(options: StepOptions): PerformStep {
   const { store, serving, held, tally, log } = options;
-  let proving: Promise<unknown> = Promise.resolve();
+  const proving = createTurn();
 
   async function perform(
     step: Step,
@@ -108,13 +110,11 @@ export function createSteps(options: StepOptions): PerformStep {
 
   async function proveStep(name: string, version: number, signal: AbortSignal): Promise<ModelEvent> {
     const files = await store.modelFiles(name, version);
-    const proof = proving.then(async () => {
-      const failure = await options.prove(files, signal);
-      if (failure === undefined) await options.tune(files, signal);
-      return failure;
+    const failure = await proving.run(async () => {
+      const found = await options.prove(files, signal);
+      if (found === undefined) await options.tune(files, signal);
+      return found;
     });
-    proving = proof.catch(() => undefined);
-    const failure = await proof;
     return failure === undefined ? { kind: 'proved' } : { kind: 'failed', error: failure };
   }
 

@@ -1,10 +1,13 @@
 // Tells whoever acts on firing alerts (training), once for each firing: tried again until it took the word, which is
 // then noted in the alert's row.
 import type { Alert } from '@edgeloop/shared/api/alerts';
+import { backoffMs } from '@edgeloop/shared/node/backoff';
 import type { Logger } from 'pino';
 import type { Database } from '../../database/open.ts';
-import { backoffMs } from '../backoff.ts';
 import type { MonitoringStore } from '../monitoring-store.ts';
+
+/** Before what failed is tried again. */
+const retry = { firstMs: 2000, mostMs: 300_000 };
 
 interface HandOverDeps {
   database: Pick<Database, 'transact'>;
@@ -32,7 +35,7 @@ export function createHandOver({ database, store, onFiring, now, log }: HandOver
       failures.delete(alert.id);
     } catch (error) {
       const attempts = (failures.get(alert.id)?.attempts ?? 0) + 1;
-      failures.set(alert.id, { attempts, nextAt: now() + backoffMs(attempts) });
+      failures.set(alert.id, { attempts, nextAt: now() + backoffMs(attempts, retry) });
       log.error({ err: error, alert: alert.id, attempts }, 'nobody took over the firing alert; it is tried again');
       return;
     }

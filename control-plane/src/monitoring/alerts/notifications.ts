@@ -2,9 +2,9 @@
 // restart neither forgets nor repeats; a webhook that fails is tried again and keeps nothing else waiting.
 import type { Alert, NotificationChannel } from '@edgeloop/shared/api/alerts';
 import { messageOf } from '@edgeloop/shared/errors';
+import { backoffMs } from '@edgeloop/shared/node/backoff';
 import type { Logger } from 'pino';
 import type { Database } from '../../database/open.ts';
-import { backoffMs } from '../backoff.ts';
 import type { AlertRecord, MonitoringStore } from '../monitoring-store.ts';
 import type { RulesStore } from './rules-store.ts';
 
@@ -24,6 +24,9 @@ interface NotificationsDeps {
   groupIntervalMs?: number;
   timeoutMs?: number;
 }
+
+/** Before a message that failed is sent again. */
+const retry = { firstMs: 2000, mostMs: 300_000 };
 
 interface Delivery {
   attempts: number;
@@ -95,7 +98,7 @@ export function createNotifications(deps: NotificationsDeps) {
       deliveries.delete(groupId);
     } catch (error) {
       delivery.attempts += 1;
-      delivery.nextAt = now() + backoffMs(delivery.attempts);
+      delivery.nextAt = now() + backoffMs(delivery.attempts, retry);
       log.warn({ err: error, group: groupId, attempts: delivery.attempts }, 'a notification failed; it is sent again');
     }
   }

@@ -6,10 +6,10 @@ import { mkdir, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { parseJson } from '@edgeloop/shared/errors';
+import { isMissing, readIfPresent, writeDurably } from '@edgeloop/shared/node/durable-files';
+import { endLeftoverOf } from '@edgeloop/shared/node/leftover-process';
 import type { Logger } from 'pino';
 import type { z } from 'zod';
-import { isMissing, readIfPresent, writeDurably } from '../../durable-files.ts';
-import { endLeftover } from './leftover.ts';
 
 export type JobsFolder = ReturnType<typeof createJobsFolder>;
 
@@ -27,7 +27,11 @@ export function createJobsFolder(dir: string, log: Logger) {
       await mkdir(dir, { recursive: true });
       const names = await readdir(dir);
       for (const name of names.filter((each) => each.endsWith('.pid'))) {
-        await endLeftover(join(dir, name), folderOf(name.slice(0, -'.pid'.length)), log);
+        await endLeftoverOf(join(dir, name), {
+          marks: [folderOf(name.slice(0, -'.pid'.length))],
+          group: true,
+          onFound: (pid) => log.warn({ pid }, 'a trainer of an earlier control plane is still there and is killed'),
+        });
       }
       for (const name of names) {
         if (!name.endsWith('.pid') && !open.includes(name)) await rm(join(dir, name), { recursive: true, force: true });

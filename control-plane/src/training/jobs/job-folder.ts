@@ -5,7 +5,7 @@ import { copyFile, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type DatasetVersion, type Split, splits } from '@edgeloop/shared/api/data';
 import { AppError, parseJson } from '@edgeloop/shared/errors';
-import { readIfPresent } from '../../durable-files.ts';
+import { readIfPresent } from '@edgeloop/shared/node/durable-files';
 import { type JobSchema, jobFiles, TrainedManifest, TrainerFailure, type TrainerJob } from './trainer-contract.ts';
 
 export interface JobMaterial {

@@ -2,7 +2,7 @@
 import { open } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import { RunStep } from '@edgeloop/shared/api/training';
-import { isMissing } from '../../durable-files.ts';
+import { isMissing } from '@edgeloop/shared/node/durable-files';
 
 const pollMs = 250;
 const chunkBytes = 256 * 1024;

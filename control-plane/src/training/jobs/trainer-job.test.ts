@@ -1,16 +1,13 @@
-import { spawn } from 'node:child_process';
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { DatasetVersion } from '@edgeloop/shared/api/data';
 import type { RunStep } from '@edgeloop/shared/api/training';
-import { pino } from 'pino';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { writeParquet } from '../../data/tables.ts';
 import { createRandom } from '../trainers/random.ts';
 import { endlessTrainer, features, labelledRow } from '../training-fixture.ts';
 import { type JobMaterial, prepareJobFolder } from './job-folder.ts';
-import { endLeftover } from './leftover.ts';
 import { jobFiles } from './trainer-contract.ts';
 import { builtInTrainer, runTrainer, type TrainerCommand } from './trainer-job.ts';
 
@@ -161,27 +158,5 @@ describe('a command', () => {
     } finally {
       delete process.env.EDGELOOP_DATABASE_URL;
     }
-  });
-});
-
-describe('a leftover trainer', () => {
-  const log = pino({ level: 'silent' });
-
-  it('is killed when its command line names the job folder, and spared when it does not', async () => {
-    const folder = join(scratch, 'leftover');
-    await mkdir(folder);
-    const pidPath = join(scratch, 'leftover.pid');
-    const child = spawn(process.execPath, ['-e', 'setInterval(() => {}, 1000)', folder], {
-      detached: true,
-      stdio: 'ignore',
-    });
-    const exit = new Promise<NodeJS.Signals | null>((resolve) => child.once('exit', (_, signal) => resolve(signal)));
-    await writeFile(pidPath, String(child.pid));
-    await endLeftover(pidPath, join(scratch, 'another'), log);
-    expect(isAlive(child.pid ?? 0)).toBe(true);
-    await writeFile(pidPath, String(child.pid));
-    await endLeftover(pidPath, folder, log);
-    expect(await exit).toBe('SIGKILL');
-    await expect(readFile(pidPath)).rejects.toThrow();
   });
 });

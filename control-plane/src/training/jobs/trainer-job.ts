@@ -10,9 +10,9 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import type { RunStep } from '@edgeloop/shared/api/training';
 import { sourceExecArgv } from '@edgeloop/shared/node/bounded-process';
-import { writeDurably } from '../../durable-files.ts';
+import { writeDurably } from '@edgeloop/shared/node/durable-files';
+import { signalProcess } from '@edgeloop/shared/node/leftover-process';
 import { readFailure } from './job-folder.ts';
-import { killGroup } from './leftover.ts';
 import { tailMetrics } from './metrics-tail.ts';
 import { exitCodes, jobFiles } from './trainer-contract.ts';
 
@@ -75,13 +75,13 @@ export async function runTrainer(run: TrainerJobRun): Promise<TrainerOutcome> {
     yieldPriority(pid);
     await writeDurably(run.pidPath, String(pid));
     const { code, how } = await end;
-    killGroup(pid, 'SIGKILL');
+    signalProcess(-pid, 'SIGKILL');
     // A process that left the group may hold the output open for ever.
     await Promise.race([Promise.all(printed), delay(2000, undefined, { ref: false })]);
     return await outcomeOf(run, { code, how, stopped: stopping.reason() });
   } finally {
     stopping.end();
-    killGroup(pid, 'SIGKILL');
+    signalProcess(-pid, 'SIGKILL');
     await tail.close();
   }
 }
@@ -114,8 +114,8 @@ function stopOnRequest(pid: number, { signal, timeoutMs, graceMs = 10_000 }: Tra
   const stop = (why: StopReason) => {
     if (reason !== undefined) return;
     reason = why;
-    killGroup(pid, 'SIGTERM');
-    grace = setTimeout(() => killGroup(pid, 'SIGKILL'), graceMs);
+    signalProcess(-pid, 'SIGTERM');
+    grace = setTimeout(() => signalProcess(-pid, 'SIGKILL'), graceMs);
   };
   const asked = () => stop('asked');
   const timer = setTimeout(() => stop('timeout'), timeoutMs);

@@ -1,7 +1,7 @@
 // Ed25519 (RFC 8032) over release documents.
 import { createPublicKey, generateKeyPairSync, type KeyObject, sign, verify } from 'node:crypto';
-import type { Sha256 } from './identifiers.ts';
-import { releaseSigningInput } from './release.ts';
+import type { Sha256 } from '../identifiers.ts';
+import { releaseSigningInput } from '../release.ts';
 
 /** A new fleet key: PKCS#8 and SPKI, PEM. */
 export function createFleetKey(): { privateKeyPem: string; publicKeyPem: string } {

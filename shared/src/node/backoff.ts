@@ -1,4 +1,4 @@
-// Waiting between attempts: exponential with full jitter, so that a fleet does not return in step.
+// Waiting between attempts: exponential with jitter, so that a fleet does not return in step.
 import { setTimeout as delay } from 'node:timers/promises';
 
 export interface Backoff {
