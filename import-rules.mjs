@@ -1,0 +1,166 @@
+// Who may import whom, and how biome is told: `pnpm format` writes biome.imports.json, `pnpm check` fails when that file is not
+// of this table. docs/architecture.md says why the arrows point as they do.
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+
+/**
+ * A row: a room (a folder of its program's sources) or a file beside the rooms, and what of the same program it may import.
+ * `room:a,b` allows only these files of a room. For a room inside a room, the row names its neighbours there, and the outer
+ * room's row holds for the rest of the program. Everybody may import `@edgeloop/shared`, nobody another program.
+ */
+const table = {
+  'agent/src': {
+    'config.ts': '',
+    'version.ts': '',
+    'status.ts': 'config.ts',
+    database: '',
+    identity: 'version.ts database',
+    link: '',
+    process: 'config.ts identity version.ts',
+    telemetry: 'database identity',
+    inference: 'process:ipc,running-note',
+    'inference/ring': '',
+    'inference/meaning': '',
+    'inference/worker': 'ring hosts',
+    'inference/hosts': 'ring worker',
+    'inference/queueing': 'ring hosts',
+    models: 'database identity inference process',
+    'models/trying': 'rollout',
+    'models/rollout': 'trying',
+    'models/folder': 'rollout trying',
+    server: 'inference process:ipc telemetry',
+    'serving.ts': 'inference process server telemetry',
+    'serve-folder.ts': 'config.ts version.ts database identity models process',
+    'supervisor.ts': 'config.ts version.ts database identity link models process telemetry',
+    'main.ts': 'config.ts version.ts serve-folder.ts status.ts supervisor.ts identity',
+  },
+  'control-plane/src': {
+    'config.ts': '',
+    'version.ts': '',
+    database: '',
+    broker: '',
+    blobs: '',
+    onnx: '',
+    http: 'database',
+    access: 'database http',
+    fleet: 'access database http',
+    registry: 'access blobs database fleet:fleet http onnx',
+    rollouts: 'access database fleet:fleet http registry:registry',
+    telemetry: 'database http',
+    data: 'access blobs database http',
+    monitoring: 'access database http telemetry:telemetry',
+    'monitoring/statistics': '',
+    'monitoring/alerts': 'statistics',
+    'monitoring/judging': 'alerts statistics',
+    training: 'access blobs data:data,rows,tables database http onnx registry:registry',
+    'training/jobs': '',
+    'training/trainers': 'jobs',
+    'training/evaluation': 'jobs trainers',
+    'training/runs': 'evaluation jobs trainers',
+    composition:
+      'access blobs broker config.ts data database fleet http monitoring registry rollouts telemetry training version.ts',
+    cli: '',
+    demo: 'cli',
+    'server.ts': 'composition config.ts',
+    'main.ts': 'cli demo server.ts version.ts',
+  },
+};
+
+/** What must not come from outside: a folder, and patterns of packages. */
+const packages = {
+  'shared/src': {
+    group: ['**', '!zod', '!./**', '!../**'],
+    message: 'the contract imports zod only; what needs Node stands in node/',
+  },
+  'shared/src/node': {
+    group: ['@edgeloop/**', 'hono', '@hono/**', 'drizzle-orm/**'],
+    message: 'node/ knows the machine, no program',
+  },
+  'agent/src': {
+    group: ['@edgeloop/control-plane', '@edgeloop/control-plane/**', '**/control-plane/**'],
+    message: 'agent and control plane never import each other',
+  },
+  'agent/src/inference': { group: ['hono', 'hono/**', '@hono/**', 'node:http'], message: 'the engine knows no HTTP' },
+  'control-plane/src': {
+    group: ['@edgeloop/agent', '@edgeloop/agent/**', '**/agent/**'],
+    message: 'agent and control plane never import each other',
+  },
+  'control-plane/dashboard': {
+    group: ['@edgeloop/agent/**', '@edgeloop/control-plane/**', '../../src/**', '../../../src/**'],
+    message: 'the dashboard talks HTTP and imports @edgeloop/shared only',
+  },
+};
+
+/** Files that only tests use may reach into their whole program. */
+const exceptTests = ['!**/*.test.ts', '!**/*-fixture.ts'];
+
+const overrides = [
+  ...Object.keys(packages).map((folder) =>
+    override([`${folder}/**`, ...(folder.startsWith('shared') ? exceptTests : [])], outside(folder)),
+  ),
+  ...Object.entries(table).flatMap(([program, rows]) =>
+    Object.keys(rows).map((row) =>
+      override(
+        [row.endsWith('.ts') ? `${program}/${row}` : `${program}/${row}/**`, ...exceptTests],
+        [...outside(`${program}/${row}`), ...inside(rows, row)],
+      ),
+    ),
+  ),
+];
+
+/** The last override that a file matches holds alone, so each says everything. */
+function override(includes, patterns) {
+  const noRestrictedImports = { level: 'error', options: { patterns } };
+  return { includes, linter: { rules: { style: { noRestrictedImports } } } };
+}
+
+function outside(folder) {
+  const holding = Object.keys(packages).filter((each) => folder === each || folder.startsWith(`${each}/`));
+  return (folder.startsWith('shared') ? holding.slice(-1) : holding).map((each) => packages[each]);
+}
+
+function inside(rows, row) {
+  const [outer, inner] = row.split('/');
+  const message = `${row} may import ${[rows[row], inner && rows[outer]].filter(Boolean).join(' ') || 'no other room'}`;
+  const neighbours = Object.keys(rows).filter((each) => each.startsWith(`${outer}/`) && each !== row);
+  const others = Object.keys(rows).filter((each) => !each.includes('/') && each !== outer);
+  return [
+    ...forbidden(others, rows[outer], message),
+    ...(inner
+      ? forbidden(
+          neighbours.map((each) => each.slice(outer.length + 1)),
+          rows[row],
+          message,
+        )
+      : []),
+  ];
+}
+
+function forbidden(units, allowed, message) {
+  const files = new Map(allowed.split(' ').map((each) => each.split(':')));
+  return units.flatMap((unit) => {
+    if (files.has(unit) && !files.get(unit)) return [];
+    const faces = (files.get(unit)?.split(',') ?? []).map((file) => `!**/${unit}/${file}.ts`);
+    const reached = unit.endsWith('.ts') ? [`./${unit}`, `../${unit}`, `../../${unit}`] : [`**/${unit}/**`];
+    return [{ group: [...reached, ...faces, '!@edgeloop/**'], message }];
+  });
+}
+
+function unlisted([program, rows]) {
+  const names = readdirSync(new URL(program, import.meta.url)).filter((name) => !/\.test\.ts$/.test(name));
+  return names.filter((name) => !(name in rows)).map((name) => `${program}/${name}`);
+}
+
+const path = fileURLToPath(new URL('biome.imports.json', import.meta.url));
+const lines = overrides.map((each) => `    ${JSON.stringify(each)}`);
+const text = `{\n  "overrides": [\n${lines.join(',\n')}\n  ]\n}\n`;
+if (!process.argv.includes('--check')) writeFileSync(path, text);
+else if (readFileSync(path, 'utf8') !== text)
+  fail('biome.imports.json is not what import-rules.mjs says; run: pnpm format');
+const missing = Object.entries(table).flatMap(unlisted);
+if (missing.length > 0) fail(`import-rules.mjs has no row that says what these may import: ${missing.join(', ')}`);
+
+function fail(message) {
+  process.stderr.write(`${message}\n`);
+  process.exitCode = 1;
+}
