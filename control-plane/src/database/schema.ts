@@ -235,6 +235,8 @@ export function defineSchema({
     id: text().primaryKey(),
     spec: json().notNull(),
     createdAt: instant().notNull(),
+    /** A deleted rule keeps its row: a default rule does not come back. */
+    deletedAt: instant(),
   });
   const alerts = table(
     'alerts',

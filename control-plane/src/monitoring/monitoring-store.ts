@@ -1,6 +1,6 @@
 // SQL of alerts and of the judged windows they come from.
 import { type Alert, Alert as AlertSchema } from '@edgeloop/shared/api/alerts';
-import { and, desc, eq, gte, inArray, isNotNull, lt, ne, or, sql } from 'drizzle-orm';
+import { and, desc, eq, gte, inArray, isNotNull, lt, ne, or } from 'drizzle-orm';
 import type { z } from 'zod';
 import type { Database, Reader, Transaction } from '../database/open.ts';
 import type { JudgedVerdict } from './alerts/alert-state.ts';
@@ -44,7 +44,6 @@ export function createMonitoringStore({ tables, read }: Pick<Database, 'tables' 
     upsertEvaluation,
     newestJudged,
     evaluationsBetween,
-    hasEvaluations,
     deleteEvaluations,
   };
 
@@ -177,15 +176,6 @@ export function createMonitoringStore({ tables, read }: Pick<Database, 'tables' 
       verdict: VerdictText.parse(row.verdict),
       detail: EvaluationDetail.parse(row.detail),
     }));
-  }
-
-  async function hasEvaluations(source: Source, ruleId: string): Promise<boolean> {
-    const rows = await source
-      .select({ one: sql<number>`1` })
-      .from(evaluations)
-      .where(eq(evaluations.ruleId, ruleId))
-      .limit(1);
-    return rows.length > 0;
   }
 
   async function deleteEvaluations(tx: Transaction, ruleId: string): Promise<void> {

@@ -55,9 +55,8 @@ export function createAlertRules({ database, store, rulesStore, reference, now }
   function remove(actor: string, id: string): Promise<AlertRule> {
     return database.transact(async (tx) => {
       const rule = await existing(tx, id);
-      await rulesStore.deleteRule(tx, id);
+      await rulesStore.deleteRule(tx, id, now());
       await store.deleteEvaluations(tx, id);
-      if (isDefault(rule)) await leaveMark(tx, rule);
       await endAlerts(tx, id, 'the rule was deleted');
       await audit(tx, { actor, action: 'alert_rule.delete', id, before: rule.spec });
       return rule;
@@ -84,8 +83,8 @@ export function createAlertRules({ database, store, rulesStore, reference, now }
     if (rules.some(({ spec }) => spec.model === model)) return;
     const kinds = profile.accuracy === undefined ? (['drift'] as const) : (['drift', 'accuracy'] as const);
     for (const kind of kinds) {
-      const id = defaultId(kind, model);
-      if (await store.hasEvaluations(tx, id)) continue;
+      const id = `default-${kind}-${model}`;
+      if (await rulesStore.wasDeleted(tx, id)) continue;
       await insert(tx, 'system', { id, createdAt: now(), spec: SpecSchema.parse({ kind, model }) });
     }
   }
@@ -117,18 +116,6 @@ export function createAlertRules({ database, store, rulesStore, reference, now }
     }
   }
 
-  /** An evaluation of no version at the beginning of time says that this default rule once was. */
-  function leaveMark(tx: Transaction, { id, spec }: AlertRule): Promise<void> {
-    return store.upsertEvaluation(tx, {
-      ...{ ruleId: id, model: spec.model, version: 0, windowStart: 0, windowEnd: 0, samples: 0 },
-      verdict: 'insufficient',
-      detail: {
-        ...{ evidence: '', summary: 'the rule was deleted', features: [], value: null, psi: {}, notMonitorable: [] },
-        scope: { kind: 'unknown', devices: [], detail: '' },
-      },
-    });
-  }
-
   function audit(
     tx: Transaction,
     entry: { actor: string; action: string; id: string; before?: unknown; after?: unknown },
@@ -136,12 +123,4 @@ export function createAlertRules({ database, store, rulesStore, reference, now }
     const { actor, action, id, before, after } = entry;
     return recordAudit(database.tables, tx, { at: now(), actor, action, subject: `alert-rule/${id}`, before, after });
   }
-}
-
-function defaultId(kind: AlertRuleSpec['kind'], model: string): string {
-  return `default-${kind}-${model}`;
-}
-
-function isDefault({ id, spec }: AlertRule): boolean {
-  return id === defaultId(spec.kind, spec.model);
 }

@@ -6,7 +6,7 @@ import {
   type NotificationChannel,
   AlertRule as RuleSchema,
 } from '@edgeloop/shared/api/alerts';
-import { and, asc, eq, gt } from 'drizzle-orm';
+import { and, asc, eq, gt, isNotNull, isNull } from 'drizzle-orm';
 import type { Database, Reader, Transaction } from '../../database/open.ts';
 
 type Source = Reader | Transaction;
@@ -20,18 +20,20 @@ export type RulesStore = ReturnType<typeof createRulesStore>;
 
 export function createRulesStore({ tables, read }: Pick<Database, 'tables' | 'read'>) {
   const { alertRules, notificationChannels } = tables;
+  const isLive = isNull(alertRules.deletedAt);
   return {
     async rules(source: Source = read): Promise<AlertRule[]> {
-      return (await source.select().from(alertRules).orderBy(asc(alertRules.id))).map(ruleOf);
+      return (await source.select().from(alertRules).where(isLive).orderBy(asc(alertRules.id))).map(ruleOf);
     },
     async pageOfRules({ after, limit }: After): Promise<AlertRule[]> {
-      const where = after === undefined ? undefined : gt(alertRules.id, after);
-      return (await read.select().from(alertRules).where(and(where)).orderBy(asc(alertRules.id)).limit(limit)).map(
-        ruleOf,
-      );
+      const where = and(isLive, after === undefined ? undefined : gt(alertRules.id, after));
+      return (await read.select().from(alertRules).where(where).orderBy(asc(alertRules.id)).limit(limit)).map(ruleOf);
     },
     async rule(source: Source, id: string): Promise<AlertRule | undefined> {
-      const [row] = await source.select().from(alertRules).where(eq(alertRules.id, id));
+      const [row] = await source
+        .select()
+        .from(alertRules)
+        .where(and(isLive, eq(alertRules.id, id)));
       return row && ruleOf(row);
     },
     async insertRule(tx: Transaction, rule: AlertRule): Promise<void> {
@@ -40,8 +42,12 @@ export function createRulesStore({ tables, read }: Pick<Database, 'tables' | 're
     async updateRule(tx: Transaction, { id, spec }: AlertRule): Promise<void> {
       await tx.update(alertRules).set({ spec }).where(eq(alertRules.id, id));
     },
-    async deleteRule(tx: Transaction, id: string): Promise<void> {
-      await tx.delete(alertRules).where(eq(alertRules.id, id));
+    /** Its row stays, so that `wasDeleted` knows; nothing else here sees it any more. */
+    async deleteRule(tx: Transaction, id: string, deletedAt: number): Promise<void> {
+      await tx.update(alertRules).set({ deletedAt }).where(eq(alertRules.id, id));
+    },
+    async wasDeleted(tx: Transaction, id: string): Promise<boolean> {
+      return (await tx.$count(alertRules, and(eq(alertRules.id, id), isNotNull(alertRules.deletedAt)))) > 0;
     },
     async channels(source: Source = read): Promise<NotificationChannel[]> {
       const rows = await source.select().from(notificationChannels).orderBy(asc(notificationChannels.id));

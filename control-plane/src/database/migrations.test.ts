@@ -1,0 +1,95 @@
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import Sqlite from 'better-sqlite3';
+import { drizzle as drizzleSqlite } from 'drizzle-orm/better-sqlite3';
+import { migrate as migrateSqlite } from 'drizzle-orm/better-sqlite3/migrator';
+import { drizzle as drizzlePostgres } from 'drizzle-orm/node-postgres';
+import { migrate as migratePostgres } from 'drizzle-orm/node-postgres/migrator';
+import pg from 'pg';
+import { afterAll, describe, expect, it } from 'vitest';
+import { z } from 'zod';
+import { type Database, openPostgres, openSqlite } from './open.ts';
+import { startTestPostgres } from './postgres-fixture.ts';
+
+const found = await startTestPostgres(process.env);
+if ('missing' in found && process.env.EDGELOOP_REQUIRE_ALL === '1') throw new Error(found.missing);
+
+const folder = mkdtempSync(join(tmpdir(), 'edgeloop-migrations-'));
+const Journal = z.looseObject({ entries: z.array(z.looseObject({ idx: z.number() })) });
+
+/** A folder with the migrations up to and including number `last`. */
+function migrationsUpTo(engine: 'sqlite' | 'postgres', last: number): string {
+  const former = join(folder, `${engine}-${last}`);
+  cpSync(fileURLToPath(new URL(`migrations/${engine}`, import.meta.url)), former, { recursive: true });
+  const path = join(former, 'meta', '_journal.json');
+  const journal = Journal.parse(JSON.parse(readFileSync(path, 'utf8')));
+  writeFileSync(path, JSON.stringify({ ...journal, entries: journal.entries.filter(({ idx }) => idx <= last) }));
+  return former;
+}
+
+/** A database of a former version with rows in it, opened by this one. */
+type OpenFormer = (last: number, rows: readonly string[]) => Promise<Database>;
+
+const engines: { name: string; missing?: string; openFormer: OpenFormer }[] = [
+  {
+    name: 'SQLite',
+    async openFormer(last, rows) {
+      const path = join(folder, 'former.db');
+      const client = new Sqlite(path);
+      migrateSqlite(drizzleSqlite({ client }), { migrationsFolder: migrationsUpTo('sqlite', last) });
+      for (const row of rows) client.exec(row);
+      client.close();
+      return openSqlite(path);
+    },
+  },
+  {
+    name: 'PostgreSQL',
+    ...('missing' in found ? { missing: found.missing } : {}),
+    async openFormer(last, rows) {
+      if ('missing' in found) throw new Error(found.missing);
+      const url = await found.server.createDatabase();
+      const client = new pg.Client({ connectionString: url });
+      await client.connect();
+      await migratePostgres(drizzlePostgres({ client }), { migrationsFolder: migrationsUpTo('postgres', last) });
+      for (const row of rows) await client.query(row);
+      await client.end();
+      return openPostgres(url);
+    },
+  },
+];
+
+afterAll(async () => {
+  rmSync(folder, { recursive: true, force: true });
+  if ('server' in found) await found.server.stop();
+});
+
+const evaluation = (ruleId: string, version: number, windowStart: number) =>
+  `insert into evaluations (rule_id, model, version, window_start, window_end, samples, verdict, detail)
+   values ('${ruleId}', 'm', ${version}, ${windowStart}, 0, 0, 'insufficient', '{}')`;
+const audit = (id: number, action: string, at: number) =>
+  `insert into audit (id, at, actor, action, subject)
+   values ('${id}', ${at}, 'system', 'alert_rule.${action}', 'alert-rule/default-accuracy-m')`;
+
+for (const { name, missing, openFormer } of engines) {
+  describe.skipIf(missing !== undefined)(missing === undefined ? name : `${name} (${missing})`, () => {
+    it('takes the marks of deleted default rules over into their column', async () => {
+      const database = await openFormer(0, [
+        `insert into alert_rules (id, spec, created_at) values ('live', '{"kind":"drift","model":"other"}', 3)`,
+        ...[audit(1, 'create', 5), audit(2, 'delete', 7)],
+        ...[evaluation('default-accuracy-m', 0, 0), evaluation('default-drift-m', 0, 0)],
+        ...[evaluation('live', 1, 0), evaluation('live', 2, 1000)],
+      ]);
+      const { alertRules, evaluations } = database.tables;
+      expect(await database.read.select().from(alertRules).orderBy(alertRules.id)).toEqual([
+        { id: 'default-accuracy-m', spec: { kind: 'accuracy', model: 'm' }, createdAt: 5, deletedAt: 7 },
+        { id: 'default-drift-m', spec: { kind: 'drift', model: 'm' }, createdAt: 0, deletedAt: 0 },
+        { id: 'live', spec: { kind: 'drift', model: 'other' }, createdAt: 3, deletedAt: null },
+      ]);
+      const judged = await database.read.select().from(evaluations).orderBy(evaluations.version);
+      expect(judged.map(({ ruleId, version }) => `${ruleId} ${version}`)).toEqual(['live 1', 'live 2']);
+      await database.close();
+    });
+  });
+}
