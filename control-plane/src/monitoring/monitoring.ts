@@ -1,4 +1,5 @@
-// Composition of the room: rules, judgement, alerts and where they go.
+// Composition of the room: rules, judgement, alerts and where they go. `judging` uses `alerts` and `statistics`, `alerts`
+// uses `statistics`, and nothing the other way round.
 import type { Alert } from '@edgeloop/shared/api/alerts';
 import type { ChangeEvent } from '@edgeloop/shared/api/events';
 import type { ReferenceProfile } from '@edgeloop/shared/profile';
@@ -7,16 +8,17 @@ import type { Logger } from 'pino';
 import type { Database } from '../database/open.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
 import { createAlertRules } from './alerts/alert-rules.ts';
+import { createAlertStore } from './alerts/alert-store.ts';
 import { createAlerts } from './alerts/alerts.ts';
 import { createChannels } from './alerts/channels.ts';
 import { createHandOver } from './alerts/hand-over.ts';
 import { createNotifications } from './alerts/notifications.ts';
 import { createRulesStore } from './alerts/rules-store.ts';
 import { createDriftSeries } from './judging/drift-series.ts';
+import { createEvaluationStore } from './judging/evaluation-store.ts';
 import { createJudge } from './judging/judge.ts';
 import { createReferenceCache } from './judging/reference-cache.ts';
-import { createEvaluator } from './judging/watch.ts';
-import { createMonitoringStore } from './monitoring-store.ts';
+import { createWatch } from './judging/watch.ts';
 
 export interface MonitoringDeps {
   database: Database;
@@ -36,26 +38,30 @@ export type Monitoring = ReturnType<typeof createMonitoring>;
 
 export function createMonitoring(deps: MonitoringDeps) {
   const { database, telemetry, now } = deps;
-  const store = createMonitoringStore(database);
+  const alertStore = createAlertStore(database);
   const rulesStore = createRulesStore(database);
+  const evaluationStore = createEvaluationStore(database);
   const reference = createReferenceCache(deps.reference);
-  const rules = createAlertRules({ database, store, rulesStore, reference, now });
-  const evaluator = createEvaluator({
+  const rules = createAlertRules({
+    ...{ database, alertStore, rulesStore, reference, now },
+    forgetJudged: evaluationStore.deleteEvaluations,
+  });
+  const watch = createWatch({
     ...deps,
-    ...{ store, alertRules: rules },
+    ...{ alertStore, evaluationStore, alertRules: rules },
     judge: createJudge({ telemetry, reference, deviceLabels: deps.deviceLabels }),
-    handOver: createHandOver({ ...deps, store }),
-    notifications: createNotifications({ ...deps, store, rulesStore }),
+    handOver: createHandOver({ ...deps, alertStore }),
+    notifications: createNotifications({ ...deps, alertStore, rulesStore }),
   });
   return {
     rules: { ...rules, page: rulesStore.pageOfRules },
     channels: { ...createChannels({ database, rulesStore, now }), page: rulesStore.pageOfChannels },
-    alerts: createAlerts({ ...deps, store }),
+    alerts: createAlerts({ ...deps, alertStore }),
     /** For the metric `drift`. */
-    driftSeries: createDriftSeries({ store, rulesStore }),
-    start: evaluator.start,
-    close: evaluator.close,
+    driftSeries: createDriftSeries({ evaluationStore, rulesStore }),
+    start: watch.start,
+    close: watch.close,
     /** One look at everything, as happens each second once started. */
-    tick: evaluator.tick,
+    tick: watch.tick,
   };
 }

@@ -4,9 +4,8 @@ import { onError } from '../http/problem.ts';
 import { createRouter } from '../http/router.ts';
 import { openTelemetry } from '../telemetry/telemetry-fixture.ts';
 import { alertOf } from './alerts/alert-fixture.ts';
+import { type AlertRecord, createAlertStore } from './alerts/alert-store.ts';
 import { createMonitoring } from './monitoring.ts';
-import type { AlertRecord } from './monitoring-store.ts';
-import { createMonitoringStore } from './monitoring-store.ts';
 import { monitoringRoutes } from './routes.ts';
 
 const log = pino({ level: 'silent' });
@@ -55,9 +54,9 @@ const drift = { kind: 'drift', model: 'm' };
 const hook = { name: 'ops', kind: 'webhook', url: 'https://example.com/hook?token=secret' };
 
 async function insert(...alerts: AlertRecord[]): Promise<void> {
-  const store = createMonitoringStore(room.database);
+  const alertStore = createAlertStore(room.database);
   await room.database.transact(async (tx) => {
-    for (const alert of alerts) await store.insertAlert(tx, alert);
+    for (const alert of alerts) await alertStore.insertAlert(tx, alert);
   });
 }
 

@@ -3,16 +3,21 @@
 import type { AlertRule } from '@edgeloop/shared/api/alerts';
 import { v7 as uuid } from 'uuid';
 import type { Transaction } from '../../database/open.ts';
-import type { AlertRecord, Judged, MonitoringStore } from '../monitoring-store.ts';
-import type { EvaluationDetail } from '../schemas.ts';
-import { nextStep } from './alert-state.ts';
+import { type JudgedVerdict, nextStep } from './alert-state.ts';
+import type { AlertFigures, AlertRecord, AlertStore } from './alert-store.ts';
 
-/** How many judged windows the life of an alert depends on. */
-const recentWindows = 3;
+/** A window that had enough evidence. */
+interface JudgedWindow {
+  windowStart: number;
+  verdict: JudgedVerdict;
+  detail: AlertFigures;
+}
 
 interface Situation {
   rule: AlertRule;
   version: number;
+  /** The windows judged last, newest first. */
+  recent: readonly JudgedWindow[];
   /** The versions that answer requests instead of this one; undefined while it still does. */
   replacedBy: readonly number[] | undefined;
   now: number;
@@ -21,31 +26,27 @@ interface Situation {
 /** Brings the alert of a rule and version up to its newest verdicts; returns it when its state or words changed. */
 export async function driveAlert(
   tx: Transaction,
-  store: MonitoringStore,
+  alertStore: AlertStore,
   situation: Situation,
 ): Promise<AlertRecord | undefined> {
-  const { rule, version, now } = situation;
-  const judged: Judged = { ruleId: rule.id, model: rule.spec.model, version };
-  const recent = await store.newestJudged(tx, judged, recentWindows);
-  const before = await store.openAlert(tx, judged);
+  const { rule, version, recent, now } = situation;
+  const before = await alertStore.openAlert(tx, { ruleId: rule.id, model: rule.spec.model, version });
   let alert = before;
   for (;;) {
     const status = alert?.status === 'resolved' ? undefined : alert?.status;
     const verdicts = recent.map(({ verdict }) => verdict);
     const step = nextStep({ status, verdicts, replaced: situation.replacedBy !== undefined });
-    if (step.kind === 'open') alert = opened(situation, recent);
+    if (step.kind === 'open') alert = opened(situation);
     else if (step.kind === 'fire' && alert !== undefined) alert = { ...alert, status: 'firing', firedAt: now };
     else if (step.kind === 'resolve' && alert !== undefined) {
-      alert = { ...alert, status: 'resolved', resolvedAt: now, summary: endOf(situation, recent[0]?.detail) };
+      alert = { ...alert, status: 'resolved', resolvedAt: now, summary: endOf(situation) };
     } else break;
     if (alert.status === 'resolved') break;
   }
-  return alert && save(tx, store, { before, after: withNewestFigures(alert, recent) });
+  return alert && save(tx, alertStore, { before, after: withNewestFigures(alert, recent) });
 }
 
-type Recent = Awaited<ReturnType<MonitoringStore['newestJudged']>>;
-
-function opened({ rule, version, now }: Situation, recent: Recent): AlertRecord {
+function opened({ rule, version, recent, now }: Situation): AlertRecord {
   const first = recent.filter(({ verdict }) => verdict === 'suspicious').at(-1);
   return {
     ...{ id: uuid(), ruleId: rule.id, kind: rule.spec.kind, model: rule.spec.model, version },
@@ -56,25 +57,25 @@ function opened({ rule, version, now }: Situation, recent: Recent): AlertRecord 
 }
 
 /** While it is open, an alert tells of the newest suspicious window. */
-function withNewestFigures(alert: AlertRecord, recent: Recent): AlertRecord {
+function withNewestFigures(alert: AlertRecord, recent: Situation['recent']): AlertRecord {
   const newest = recent.find(({ verdict }) => verdict === 'suspicious');
   if (alert.status === 'resolved' || newest === undefined) return alert;
   const { summary, features, scope, value } = newest.detail;
   return { ...alert, summary, features, scope, value };
 }
 
-function endOf({ version, replacedBy }: Situation, newest: EvaluationDetail | undefined): string {
-  if (replacedBy === undefined) return `calm again: ${newest?.summary ?? 'nothing suspicious'}`;
+function endOf({ version, recent, replacedBy }: Situation): string {
+  if (replacedBy === undefined) return `calm again: ${recent[0]?.detail.summary ?? 'nothing suspicious'}`;
   return `version ${version} no longer answers requests; version ${replacedBy.join(', ')} does`;
 }
 
 async function save(
   tx: Transaction,
-  store: MonitoringStore,
+  alertStore: AlertStore,
   { before, after }: { before: AlertRecord | undefined; after: AlertRecord },
 ): Promise<AlertRecord | undefined> {
-  if (before === undefined) await store.insertAlert(tx, after);
-  else if (JSON.stringify(before) !== JSON.stringify(after)) await store.updateAlert(tx, after);
+  if (before === undefined) await alertStore.insertAlert(tx, after);
+  else if (JSON.stringify(before) !== JSON.stringify(after)) await alertStore.updateAlert(tx, after);
   else return undefined;
   return after;
 }

@@ -1,5 +1,5 @@
 // A firing alert to put into the database, for tests.
-import type { AlertRecord } from '../monitoring-store.ts';
+import type { AlertRecord } from './alert-store.ts';
 
 export function alertOf(id: string, parts: Partial<AlertRecord> = {}): AlertRecord {
   return {

@@ -6,20 +6,23 @@ import type { ReferenceProfile } from '@edgeloop/shared/profile';
 import { v7 as uuid } from 'uuid';
 import { recordAudit } from '../../access/audit.ts';
 import type { Database, Transaction } from '../../database/open.ts';
-import type { MonitoringStore } from '../monitoring-store.ts';
+import type { AlertStore } from './alert-store.ts';
 import type { RulesStore } from './rules-store.ts';
 
 interface AlertRulesDeps {
   database: Database;
-  store: MonitoringStore;
+  alertStore: AlertStore;
   rulesStore: RulesStore;
+  /** Drops what was judged by a rule. */
+  forgetJudged: (tx: Transaction, ruleId: string) => Promise<void>;
   reference: (model: string, version: number) => Promise<ReferenceProfile | undefined>;
   now: () => number;
 }
 
 export type AlertRules = ReturnType<typeof createAlertRules>;
 
-export function createAlertRules({ database, store, rulesStore, reference, now }: AlertRulesDeps) {
+export function createAlertRules(deps: AlertRulesDeps) {
+  const { database, alertStore, rulesStore, forgetJudged, reference, now } = deps;
   /** Model versions whose need for default rules is settled for the life of the process. */
   const settled = new Set<string>();
 
@@ -40,11 +43,11 @@ export function createAlertRules({ database, store, rulesStore, reference, now }
         const is = `${before.spec.kind} of model ${before.spec.model}`;
         throw new AppError('conflict', `kind and model of a rule cannot change (it is ${is}); create another rule`);
       }
-      await checkChannels(tx, spec);
+      checkChannels(await rulesStore.channels(tx), spec);
       const rule = { ...before, spec };
       await rulesStore.updateRule(tx, rule);
       // Windows of another length cannot be told together with these.
-      if (before.spec.windowSeconds !== spec.windowSeconds) await store.deleteEvaluations(tx, id);
+      if (before.spec.windowSeconds !== spec.windowSeconds) await forgetJudged(tx, id);
       if (!spec.enabled) await endAlerts(tx, id, 'the rule was disabled');
       await audit(tx, { actor, action: 'alert_rule.replace', id, before: before.spec, after: spec });
       return rule;
@@ -56,7 +59,7 @@ export function createAlertRules({ database, store, rulesStore, reference, now }
     return database.transact(async (tx) => {
       const rule = await existing(tx, id);
       await rulesStore.deleteRule(tx, id, now());
-      await store.deleteEvaluations(tx, id);
+      await forgetJudged(tx, id);
       await endAlerts(tx, id, 'the rule was deleted');
       await audit(tx, { actor, action: 'alert_rule.delete', id, before: rule.spec });
       return rule;
@@ -90,7 +93,7 @@ export function createAlertRules({ database, store, rulesStore, reference, now }
   }
 
   async function insert(tx: Transaction, actor: string, rule: AlertRule): Promise<AlertRule> {
-    await checkChannels(tx, rule.spec);
+    checkChannels(await rulesStore.channels(tx), rule.spec);
     await rulesStore.insertRule(tx, rule);
     await audit(tx, { actor, action: 'alert_rule.create', id: rule.id, after: rule.spec });
     return rule;
@@ -102,17 +105,9 @@ export function createAlertRules({ database, store, rulesStore, reference, now }
     return rule;
   }
 
-  async function checkChannels(tx: Transaction, spec: AlertRuleSpec): Promise<void> {
-    const channels = await rulesStore.channels(tx);
-    const missing = spec.channels.find((wanted) => !channels.some(({ id, name }) => wanted === id || wanted === name));
-    if (missing === undefined) return;
-    const known = channels.map(({ name }: NotificationChannel) => name).join(', ') || 'none';
-    throw new AppError('invalid_request', `channels: there is no channel "${missing}" (there are: ${known})`);
-  }
-
   async function endAlerts(tx: Transaction, ruleId: string, summary: string): Promise<void> {
-    for (const alert of await store.openAlertsOfRule(tx, ruleId)) {
-      await store.updateAlert(tx, { ...alert, status: 'resolved', resolvedAt: now(), summary });
+    for (const alert of await alertStore.openAlertsOfRule(tx, ruleId)) {
+      await alertStore.updateAlert(tx, { ...alert, status: 'resolved', resolvedAt: now(), summary });
     }
   }
 
@@ -123,4 +118,12 @@ export function createAlertRules({ database, store, rulesStore, reference, now }
     const { actor, action, id, before, after } = entry;
     return recordAudit(database.tables, tx, { at: now(), actor, action, subject: `alert-rule/${id}`, before, after });
   }
+}
+
+/** @throws AppError `invalid_request` naming the first channel that is none */
+function checkChannels(channels: readonly NotificationChannel[], spec: AlertRuleSpec): void {
+  const missing = spec.channels.find((wanted) => !channels.some(({ id, name }) => wanted === id || wanted === name));
+  if (missing === undefined) return;
+  const known = channels.map(({ name }) => name).join(', ') || 'none';
+  throw new AppError('invalid_request', `channels: there is no channel "${missing}" (there are: ${known})`);
 }

@@ -26,7 +26,7 @@ export interface AlertInput {
 
 /** How many of how many windows settle the matter. */
 const needed = 2;
-const considered = 3;
+export const consideredWindows = 3;
 
 /**
  * Opens at a suspicious window, fires when 2 of the last 3 are suspicious, resolves when 2 of the last 3 are calm,
@@ -34,7 +34,7 @@ const considered = 3;
  */
 export function nextStep({ status, verdicts, replaced }: AlertInput): AlertStep {
   if (replaced) return status === undefined ? { kind: 'keep' } : { kind: 'resolve', reason: 'replaced' };
-  const recent = verdicts.slice(0, considered);
+  const recent = verdicts.slice(0, consideredWindows);
   const suspicious = recent.filter((verdict) => verdict === 'suspicious').length;
   const ended = isCalm(recent);
   switch (status) {

@@ -7,23 +7,28 @@ import { z } from 'zod';
 import { recordAudit } from '../../access/audit.ts';
 import type { Database } from '../../database/open.ts';
 import { decodeCursor, toPage } from '../../http/paging.ts';
-import type { AlertRecord, MonitoringStore } from '../monitoring-store.ts';
+import type { AlertRecord, AlertStore } from './alert-store.ts';
 
 interface AlertsDeps {
   database: Database;
-  store: MonitoringStore;
+  alertStore: AlertStore;
   now: () => number;
   notify: (event: Omit<ChangeEvent, 'at'>) => void;
 }
 
 export type Alerts = ReturnType<typeof createAlerts>;
 
-export function createAlerts({ database, store, now, notify }: AlertsDeps) {
+export function createAlerts({ database, alertStore, now, notify }: AlertsDeps) {
   return {
     /** Newest first. */
     async list({ limit, cursor, ...asked }: PageQuery & z.output<typeof AlertQuery>): Promise<Page<Alert>> {
       const after = decodeCursor(z.string(), cursor);
-      const records = await store.listAlerts({ model: asked.model, status: asked.status, after, limit: limit + 1 });
+      const records = await alertStore.listAlerts({
+        model: asked.model,
+        status: asked.status,
+        after,
+        limit: limit + 1,
+      });
       return toPage(records.map(alertOf), limit, ({ id }) => id);
     },
 
@@ -44,10 +49,10 @@ export function createAlerts({ database, store, now, notify }: AlertsDeps) {
     { actor, action, edit }: { actor: string; action: string; edit: (alert: AlertRecord) => AlertRecord },
   ): Promise<Alert> {
     const changed = await database.transact(async (tx) => {
-      const before = await store.alert(tx, id);
+      const before = await alertStore.alert(tx, id);
       if (before === undefined) throw new AppError('not_found', `there is no alert "${id}"`);
       const after = edit(before);
-      await store.updateAlert(tx, after);
+      await alertStore.updateAlert(tx, after);
       await recordAudit(database.tables, tx, {
         ...{ at: now(), actor, action, subject: `alert/${id}` },
         before: attention(before),

@@ -4,25 +4,25 @@ import type { Alert } from '@edgeloop/shared/api/alerts';
 import { backoffMs } from '@edgeloop/shared/node/backoff';
 import type { Logger } from 'pino';
 import type { Database } from '../../database/open.ts';
-import type { MonitoringStore } from '../monitoring-store.ts';
+import type { AlertStore } from './alert-store.ts';
 
 /** Before what failed is tried again. */
 const retry = { firstMs: 2000, mostMs: 300_000 };
 
 interface HandOverDeps {
   database: Pick<Database, 'transact'>;
-  store: MonitoringStore;
+  alertStore: AlertStore;
   /** May be called again for the same alert after a crash: idempotent by the alert's id. */
   onFiring: (alert: Alert) => Promise<void>;
   now: () => number;
   log: Logger;
 }
 
-export function createHandOver({ database, store, onFiring, now, log }: HandOverDeps) {
+export function createHandOver({ database, alertStore, onFiring, now, log }: HandOverDeps) {
   const failures = new Map<string, { attempts: number; nextAt: number }>();
   return {
     async look(): Promise<void> {
-      const firing = (await store.openAlerts()).filter((alert) => alert.status === 'firing' && !alert.handedOver);
+      const firing = (await alertStore.openAlerts()).filter((alert) => alert.status === 'firing' && !alert.handedOver);
       for (const { handedOver: _, notifiedAt: __, ...alert } of firing) {
         if ((failures.get(alert.id)?.nextAt ?? 0) <= now()) await pass(alert);
       }
@@ -40,8 +40,8 @@ export function createHandOver({ database, store, onFiring, now, log }: HandOver
       return;
     }
     await database.transact(async (tx) => {
-      const current = await store.alert(tx, alert.id);
-      if (current !== undefined) await store.updateAlert(tx, { ...current, handedOver: true });
+      const current = await alertStore.alert(tx, alert.id);
+      if (current !== undefined) await alertStore.updateAlert(tx, { ...current, handedOver: true });
     });
   }
 }

@@ -5,8 +5,8 @@ import { pino } from 'pino';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { z } from 'zod';
 import { openTelemetry } from '../../telemetry/telemetry-fixture.ts';
-import { type AlertRecord, createMonitoringStore } from '../monitoring-store.ts';
 import { alertOf } from './alert-fixture.ts';
+import { type AlertRecord, type AlertStore, createAlertStore } from './alert-store.ts';
 import { createNotifications } from './notifications.ts';
 import { createRulesStore } from './rules-store.ts';
 
@@ -16,7 +16,7 @@ const Message = z.object({
 });
 
 let room: ReturnType<typeof openTelemetry>;
-let store: ReturnType<typeof createMonitoringStore>;
+let alertStore: AlertStore;
 let notifications: ReturnType<typeof createNotifications>;
 let received: { path: string; told: string[] }[];
 /** Answers with a failure on these paths. */
@@ -34,7 +34,7 @@ beforeEach(async () => {
     response.writeHead(broken.has(path) ? 503 : 204).end();
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  store = createMonitoringStore(room.database);
+  alertStore = createAlertStore(room.database);
   notifications = build();
   const rulesStore = createRulesStore(room.database);
   const spec = AlertRuleSpec.parse({ kind: 'drift', model: 'm', channels: ['one', 'two'] });
@@ -65,17 +65,18 @@ function address(): string {
 function build() {
   const { database, clock } = room;
   const log = pino({ level: 'silent' });
-  return createNotifications({ database, store, rulesStore: createRulesStore(database), now: clock.now, log });
+  return createNotifications({ database, alertStore, rulesStore: createRulesStore(database), now: clock.now, log });
 }
 async function insert(...alerts: AlertRecord[]): Promise<void> {
   await room.database.transact(async (tx) => {
-    for (const alert of alerts) await store.insertAlert(tx, alert);
+    for (const alert of alerts) await alertStore.insertAlert(tx, alert);
   });
 }
 async function resolveAlert(id: string): Promise<void> {
   await room.database.transact(async (tx) => {
-    const alert = await store.alert(tx, id);
-    if (alert !== undefined) await store.updateAlert(tx, { ...alert, status: 'resolved', resolvedAt: room.clock.at });
+    const alert = await alertStore.alert(tx, id);
+    if (alert !== undefined)
+      await alertStore.updateAlert(tx, { ...alert, status: 'resolved', resolvedAt: room.clock.at });
   });
 }
 /** Looks at a later time, waits for the sending, and returns what came. */

@@ -5,7 +5,7 @@ import { messageOf } from '@edgeloop/shared/errors';
 import { backoffMs } from '@edgeloop/shared/node/backoff';
 import type { Logger } from 'pino';
 import type { Database } from '../../database/open.ts';
-import type { AlertRecord, MonitoringStore } from '../monitoring-store.ts';
+import type { AlertRecord, AlertStore } from './alert-store.ts';
 import type { RulesStore } from './rules-store.ts';
 
 /** Body of the webhook's POST request. */
@@ -16,7 +16,7 @@ export interface AlertMessage {
 
 interface NotificationsDeps {
   database: Pick<Database, 'transact'>;
-  store: MonitoringStore;
+  alertStore: AlertStore;
   rulesStore: RulesStore;
   now: () => number;
   log: Logger;
@@ -38,7 +38,7 @@ interface Delivery {
 export type Notifications = ReturnType<typeof createNotifications>;
 
 export function createNotifications(deps: NotificationsDeps) {
-  const { database, store, rulesStore, now, log, groupIntervalMs = 300_000, timeoutMs = 10_000 } = deps;
+  const { database, alertStore, rulesStore, now, log, groupIntervalMs = 300_000, timeoutMs = 10_000 } = deps;
   const deliveries = new Map<string, Delivery>();
   const sending = new Map<string, Promise<void>>();
   const stopped = new AbortController();
@@ -46,10 +46,10 @@ export function createNotifications(deps: NotificationsDeps) {
   return {
     /** Starts sending what is due, without waiting for it. */
     async look(): Promise<void> {
-      const groups = groupsOf(await store.alertsToNotify());
+      const groups = groupsOf(await alertStore.alertsToNotify());
       for (const id of deliveries.keys()) if (!groups.has(id) && !sending.has(id)) deliveries.delete(id);
       for (const [id, alerts] of groups) {
-        const due = dueOf(alerts);
+        const due = dueOf(alerts, { now: now(), groupIntervalMs });
         if (due.length === 0 || sending.has(id) || (deliveries.get(id)?.nextAt ?? 0) > now()) continue;
         sending.set(
           id,
@@ -70,26 +70,17 @@ export function createNotifications(deps: NotificationsDeps) {
     await Promise.all(sending.values());
   }
 
-  function dueOf(alerts: readonly AlertRecord[]): AlertRecord[] {
-    const told = alerts.filter(({ status, notifiedAt }) => status === 'firing' && notifiedAt !== null);
-    const lately = told.some(({ notifiedAt }) => (notifiedAt ?? 0) + groupIntervalMs > now());
-    return alerts.filter(
-      ({ status, notifiedAt, silencedUntil }) =>
-        (silencedUntil ?? 0) <= now() && (status === 'resolved' || (notifiedAt === null && !lately)),
-    );
-  }
-
   async function send(groupId: string, alerts: readonly AlertRecord[]): Promise<void> {
     const delivery = deliveries.get(groupId) ?? { attempts: 0, nextAt: 0, done: new Set<string>() };
     deliveries.set(groupId, delivery);
     const at = now();
     try {
-      const channels = await channelsOf(alerts);
+      const channels = await channelsOf(rulesStore, alerts);
       const failed = await Promise.all(channels.map((channel) => sendTo(channel, { alerts, delivery })));
       const reasons = failed.filter((reason) => reason !== undefined);
       if (reasons.length > 0) throw new Error(reasons.join('; '));
       await database.transact((tx) =>
-        store.markNotified(
+        alertStore.markNotified(
           tx,
           alerts.map(({ id }) => id),
           at,
@@ -117,31 +108,12 @@ export function createNotifications(deps: NotificationsDeps) {
       alerts: news.map(({ handedOver: _, notifiedAt: __, ...alert }) => alert),
     };
     try {
-      await post(channel.url, message);
+      await post(channel.url, message, AbortSignal.any([AbortSignal.timeout(timeoutMs), stopped.signal]));
       for (const key of keys) delivery.done.add(key);
       return undefined;
     } catch (error) {
       return `channel "${channel.name}": ${messageOf(error)}`;
     }
-  }
-
-  async function post(url: string, message: AlertMessage): Promise<void> {
-    const response = await fetch(url, {
-      method: 'POST',
-      headers: { 'content-type': 'application/json' },
-      body: JSON.stringify(message),
-      signal: AbortSignal.any([AbortSignal.timeout(timeoutMs), stopped.signal]),
-    });
-    await response.body?.cancel();
-    if (!response.ok) throw new Error(`answered ${response.status}`);
-  }
-
-  /** The channels of the alerts' rules, each once; rules name them by id or name. */
-  async function channelsOf(alerts: readonly AlertRecord[]): Promise<NotificationChannel[]> {
-    const ruleIds = new Set(alerts.map(({ ruleId }) => ruleId));
-    const rules = (await rulesStore.rules()).filter(({ id }) => ruleIds.has(id));
-    const wanted = new Set(rules.flatMap(({ spec }) => spec.channels));
-    return (await rulesStore.channels()).filter(({ id, name }) => wanted.has(id) || wanted.has(name));
   }
 }
 
@@ -152,4 +124,36 @@ function groupsOf(alerts: readonly AlertRecord[]): Map<string, AlertRecord[]> {
     groups.set(id, [...(groups.get(id) ?? []), alert]);
   }
   return groups;
+}
+
+/** What is to be told now: an end at once, a beginning not so soon after another one of the group. */
+function dueOf(
+  alerts: readonly AlertRecord[],
+  { now, groupIntervalMs }: { now: number; groupIntervalMs: number },
+): AlertRecord[] {
+  const told = alerts.filter(({ status, notifiedAt }) => status === 'firing' && notifiedAt !== null);
+  const lately = told.some(({ notifiedAt }) => (notifiedAt ?? 0) + groupIntervalMs > now);
+  return alerts.filter(
+    ({ status, notifiedAt, silencedUntil }) =>
+      (silencedUntil ?? 0) <= now && (status === 'resolved' || (notifiedAt === null && !lately)),
+  );
+}
+
+/** The channels of the alerts' rules, each once; rules name them by id or name. */
+async function channelsOf(rulesStore: RulesStore, alerts: readonly AlertRecord[]): Promise<NotificationChannel[]> {
+  const ruleIds = new Set(alerts.map(({ ruleId }) => ruleId));
+  const rules = (await rulesStore.rules()).filter(({ id }) => ruleIds.has(id));
+  const wanted = new Set(rules.flatMap(({ spec }) => spec.channels));
+  return (await rulesStore.channels()).filter(({ id, name }) => wanted.has(id) || wanted.has(name));
+}
+
+async function post(url: string, message: AlertMessage, signal: AbortSignal): Promise<void> {
+  const response = await fetch(url, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify(message),
+    signal,
+  });
+  await response.body?.cancel();
+  if (!response.ok) throw new Error(`answered ${response.status}`);
 }

@@ -1,26 +1,25 @@
 // The metric `drift`: the PSI of each judged window, of the signal that moved most or of each of the strongest.
 import type { DriftSeries } from '../../telemetry/telemetry.ts';
 import type { RulesStore } from '../alerts/rules-store.ts';
-import type { Evaluation, MonitoringStore } from '../monitoring-store.ts';
+import type { Evaluation, EvaluationStore } from './evaluation-store.ts';
 
 /** Signals that a chart can show. */
 const strongest = 20;
 
 type Point = Awaited<ReturnType<DriftSeries>>[number];
 
-export function createDriftSeries({
-  store,
-  rulesStore,
-}: {
-  store: MonitoringStore;
+interface DriftSeriesDeps {
+  evaluationStore: EvaluationStore;
   rulesStore: RulesStore;
-}): DriftSeries {
+}
+
+export function createDriftSeries({ evaluationStore, rulesStore }: DriftSeriesDeps): DriftSeries {
   return async ({ model, version, from, to, groupBy }) => {
     const rules = (await rulesStore.rules()).filter(
       ({ spec }) => spec.kind === 'drift' && (model === undefined || spec.model === model),
     );
     const ruleIds = rules.map(({ id }) => id);
-    const judged = await store.evaluationsBetween({ ruleIds, version, from, to });
+    const judged = await evaluationStore.evaluationsBetween({ ruleIds, version, from, to });
     if (groupBy === 'feature') return bySignal(judged);
     return judged.flatMap((evaluation): Point[] => {
       const { value } = evaluation.detail;

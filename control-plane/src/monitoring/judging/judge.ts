@@ -3,11 +3,10 @@ import type { AlertRule } from '@edgeloop/shared/api/alerts';
 import type { ReferenceProfile } from '@edgeloop/shared/profile';
 import type { Labels } from '@edgeloop/shared/selector';
 import type { Telemetry } from '../../telemetry/telemetry.ts';
-import type { Evaluation } from '../monitoring-store.ts';
-import type { EvaluationDetail } from '../schemas.ts';
 import { type AccuracyJudgement, judgeAccuracy } from '../statistics/accuracy.ts';
 import { attribute, type Scope } from '../statistics/attribution.ts';
 import { type DriftJudgement, judgeDrift, outputSignals, type SignalDrift } from '../statistics/drift.ts';
+import type { Evaluation, EvaluationDetail } from './evaluation-store.ts';
 
 export interface JudgeDeps {
   telemetry: Pick<Telemetry, 'merged' | 'mergedByDevice' | 'labelsBetween'>;

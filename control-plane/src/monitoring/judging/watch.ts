@@ -2,22 +2,26 @@
 // Everything it needs to know after a restart is in the database.
 import type { Alert, AlertRule } from '@edgeloop/shared/api/alerts';
 import type { ChangeEvent } from '@edgeloop/shared/api/events';
+import { pause } from '@edgeloop/shared/node/backoff';
 import type { Logger } from 'pino';
-import type { Database } from '../../database/open.ts';
+import type { Database, Transaction } from '../../database/open.ts';
 import type { Telemetry } from '../../telemetry/telemetry.ts';
 import { driveAlert } from '../alerts/alert-driver.ts';
 import type { AlertRules } from '../alerts/alert-rules.ts';
+import { consideredWindows } from '../alerts/alert-state.ts';
+import type { AlertRecord, AlertStore } from '../alerts/alert-store.ts';
 import type { createHandOver } from '../alerts/hand-over.ts';
 import type { Notifications } from '../alerts/notifications.ts';
-import type { AlertRecord, MonitoringStore } from '../monitoring-store.ts';
-import { createArrivals } from './arrivals.ts';
+import { type Arrival, createArrivals } from './arrivals.ts';
 import { createDueWindows, graceMs, windowStartOf } from './due-windows.ts';
+import type { EvaluationStore } from './evaluation-store.ts';
 import type { Judge, RuleWindow } from './judge.ts';
 
-export interface EvaluatorDeps {
+export interface WatchDeps {
   database: Pick<Database, 'transact'>;
   telemetry: Pick<Telemetry, 'activity' | 'labelActivity' | 'versionsSince' | 'onStored'>;
-  store: MonitoringStore;
+  alertStore: AlertStore;
+  evaluationStore: EvaluationStore;
   alertRules: Pick<AlertRules, 'all' | 'ensureDefaults'>;
   judge: Judge;
   handOver: ReturnType<typeof createHandOver>;
@@ -32,10 +36,8 @@ const day = 86_400_000;
 /** Rule windows without requests after which a version counts as replaced. */
 const quietWindows = 3;
 
-export type Evaluator = ReturnType<typeof createEvaluator>;
-
-export function createEvaluator(deps: EvaluatorDeps) {
-  const { database, telemetry, store, alertRules, judge, now, notify, log } = deps;
+export function createWatch(deps: WatchDeps) {
+  const { database, telemetry, alertStore, evaluationStore, alertRules, judge, now, notify, log } = deps;
   const arrivals = createArrivals();
   const due = createDueWindows();
   /** Rules whose past was compared with what was judged, with the specification they had then. */
@@ -67,7 +69,7 @@ export function createEvaluator(deps: EvaluatorDeps) {
         scanned.clear();
         log.error({ err: error }, 'monitoring could not look; it looks again');
       }
-      await pause(signal);
+      await pause(tickMs, signal);
     }
   }
 
@@ -80,9 +82,9 @@ export function createEvaluator(deps: EvaluatorDeps) {
     const rules = (await alertRules.all()).filter(({ spec }) => spec.enabled);
     for (const rule of rules) await scan(rule);
     for (const rule of rules) {
-      for (const { model, version, at, kind } of arrived) {
-        const concerns = model === rule.spec.model && kind === (rule.spec.kind === 'drift' ? 'window' : 'label');
-        if (concerns && isJudgeable(rule, at)) due.add(keyOf(rule, version, at));
+      for (const arrival of arrived) {
+        const { version, at } = arrival;
+        if (concerns(rule, arrival) && isJudgeable(rule, at, now())) due.add(keyOf(rule, version, at));
       }
     }
     for (const window of due.take(rules, now())) await judgeOne(window);
@@ -91,42 +93,28 @@ export function createEvaluator(deps: EvaluatorDeps) {
     await deps.notifications.look();
   }
 
-  /** Neither older than what is looked back on nor, by a device's wrong clock, more than a day ahead. */
-  function isJudgeable(rule: AlertRule, at: number): boolean {
-    return at >= now() - lookback(rule) && at <= now() + day;
-  }
-
   /** Finds what came while nobody looked: windows with other evidence than they were judged by. */
   async function scan(rule: AlertRule): Promise<void> {
     const spec = JSON.stringify(rule.spec);
     if (scanned.get(rule.id) === spec) return;
     const from = windowStartOf(Math.max(0, now() - lookback(rule)), rule.spec.windowSeconds);
     const range = { model: rule.spec.model, from, to: now(), stepMs: rule.spec.windowSeconds * 1000 };
-    const judged = await store.evaluationsBetween({ ruleIds: [rule.id], from, to: now() });
+    const judged = await evaluationStore.evaluationsBetween({ ruleIds: [rule.id], from, to: now() });
     const known = new Map(judged.map((each) => [`${each.version} ${each.windowStart}`, each.detail.evidence]));
-    for (const { version, at, evidence } of await evidenceOf(rule, range)) {
+    for (const { version, at, evidence } of await evidenceOf(telemetry, rule, range)) {
       if (known.get(`${version} ${at}`) !== evidence) due.add(keyOf(rule, version, at));
     }
     scanned.set(rule.id, spec);
-  }
-
-  async function evidenceOf(rule: AlertRule, range: Parameters<Telemetry['activity']>[0]) {
-    if (rule.spec.kind === 'drift') {
-      const activity = await telemetry.activity(range);
-      return activity.map(({ version, at, windows }) => ({ version, at, evidence: String(windows) }));
-    }
-    const activity = await telemetry.labelActivity(range);
-    return activity.map(({ version, at, labels, correct }) => ({ version, at, evidence: `${correct}/${labels}` }));
   }
 
   async function judgeOne(window: RuleWindow): Promise<void> {
     const { rule, version, windowStart } = window;
     try {
       const evaluation = await judge(window);
-      const replacedBy = await replacementOf(rule, version);
+      const replacedBy = await replacementOf(telemetry, { rule, version, now: now() });
       const changed = await database.transact(async (tx) => {
-        await store.upsertEvaluation(tx, evaluation);
-        return driveAlert(tx, store, { rule, version, replacedBy, now: now() });
+        await evaluationStore.upsertEvaluation(tx, evaluation);
+        return drive(tx, { rule, version, replacedBy });
       });
       tell(changed);
     } catch (error) {
@@ -138,14 +126,24 @@ export function createEvaluator(deps: EvaluatorDeps) {
   /** Alerts of versions that were taken out of service get no windows that could end them. */
   async function endReplaced(rules: readonly AlertRule[]): Promise<void> {
     const byId = new Map(rules.map((rule) => [rule.id, rule]));
-    for (const alert of await store.openAlerts()) {
+    for (const alert of await alertStore.openAlerts()) {
       const rule = byId.get(alert.ruleId);
       if (rule === undefined || !isTimeToCheck(alert, rule)) continue;
-      const replacedBy = await replacementOf(rule, alert.version);
-      if (replacedBy === undefined) continue;
-      const situation = { rule, version: alert.version, replacedBy, now: now() };
-      tell(await database.transact((tx) => driveAlert(tx, store, situation)));
+      const { version } = alert;
+      const replacedBy = await replacementOf(telemetry, { rule, version, now: now() });
+      if (replacedBy !== undefined) tell(await database.transact((tx) => drive(tx, { rule, version, replacedBy })));
     }
+  }
+
+  /** Moves the alert on, by what was judged last. */
+  async function drive(
+    tx: Transaction,
+    subject: { rule: AlertRule; version: number; replacedBy: number[] | undefined },
+  ): Promise<AlertRecord | undefined> {
+    const { rule, version } = subject;
+    const of = { ruleId: rule.id, model: rule.spec.model, version };
+    const recent = await evaluationStore.newestJudged(tx, of, consideredWindows);
+    return driveAlert(tx, alertStore, { ...subject, recent, now: now() });
   }
 
   function isTimeToCheck({ id }: Alert, { spec }: AlertRule): boolean {
@@ -153,15 +151,6 @@ export function createEvaluator(deps: EvaluatorDeps) {
     if (replacementSeen.size > 1000) replacementSeen.clear();
     replacementSeen.set(id, now());
     return true;
-  }
-
-  /** The versions with requests in the last windows, when this version had none there. */
-  async function replacementOf({ spec }: AlertRule, version: number): Promise<number[] | undefined> {
-    const closed = windowStartOf(Math.max(0, now() - graceMs(spec.windowSeconds)), spec.windowSeconds);
-    const from = closed - quietWindows * spec.windowSeconds * 1000;
-    const activity = await telemetry.activity({ model: spec.model, from, to: now() + 1, stepMs: undefined });
-    const serving = activity.filter(({ requests }) => requests > 0).map((each) => each.version);
-    return serving.length === 0 || serving.includes(version) ? undefined : serving.sort((a, b) => a - b);
   }
 
   function tell(alert: AlertRecord | undefined): void {
@@ -180,15 +169,37 @@ function keyOf(rule: AlertRule, version: number, at: number) {
   return { ruleId: rule.id, version, windowStart: windowStartOf(at, rule.spec.windowSeconds) };
 }
 
-function pause(signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) return resolve();
-    const end = () => {
-      clearTimeout(timer);
-      signal.removeEventListener('abort', end);
-      resolve();
-    };
-    const timer = setTimeout(end, tickMs);
-    signal.addEventListener('abort', end);
-  });
+function concerns({ spec }: AlertRule, { model, kind }: Arrival): boolean {
+  return model === spec.model && kind === (spec.kind === 'drift' ? 'window' : 'label');
+}
+
+/** Neither older than what is looked back on nor, by a device's wrong clock, more than a day ahead. */
+function isJudgeable(rule: AlertRule, at: number, now: number): boolean {
+  return at >= now - lookback(rule) && at <= now + day;
+}
+
+/** What there is to judge of each version and window, in the words of an evaluation's `evidence`. */
+async function evidenceOf(
+  telemetry: Pick<Telemetry, 'activity' | 'labelActivity'>,
+  { spec }: AlertRule,
+  range: Parameters<Telemetry['activity']>[0],
+): Promise<{ version: number; at: number; evidence: string }[]> {
+  if (spec.kind === 'drift') {
+    const activity = await telemetry.activity(range);
+    return activity.map(({ version, at, windows }) => ({ version, at, evidence: String(windows) }));
+  }
+  const activity = await telemetry.labelActivity(range);
+  return activity.map(({ version, at, labels, correct }) => ({ version, at, evidence: `${correct}/${labels}` }));
+}
+
+/** The versions with requests in the last windows, when this version had none there. */
+async function replacementOf(
+  telemetry: Pick<Telemetry, 'activity'>,
+  { rule: { spec }, version, now }: { rule: AlertRule; version: number; now: number },
+): Promise<number[] | undefined> {
+  const closed = windowStartOf(Math.max(0, now - graceMs(spec.windowSeconds)), spec.windowSeconds);
+  const from = closed - quietWindows * spec.windowSeconds * 1000;
+  const activity = await telemetry.activity({ model: spec.model, from, to: now + 1, stepMs: undefined });
+  const serving = activity.filter(({ requests }) => requests > 0).map((each) => each.version);
+  return serving.length === 0 || serving.includes(version) ? undefined : serving.sort((a, b) => a - b);
 }
