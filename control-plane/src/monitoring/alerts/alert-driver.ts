@@ -1,5 +1,5 @@
 // Applies the steps of an alert's life to its row, in the transaction of the judgement that caused them.
-
+import { isDeepStrictEqual } from 'node:util';
 import type { AlertRule } from '@edgeloop/shared/api/alerts';
 import { v7 as uuid } from 'uuid';
 import type { Transaction } from '../../database/open.ts';
@@ -75,7 +75,7 @@ async function save(
   { before, after }: { before: AlertRecord | undefined; after: AlertRecord },
 ): Promise<AlertRecord | undefined> {
   if (before === undefined) await alertStore.insertAlert(tx, after);
-  else if (JSON.stringify(before) !== JSON.stringify(after)) await alertStore.updateAlert(tx, after);
+  else if (!isDeepStrictEqual(before, after)) await alertStore.updateAlert(tx, after);
   else return undefined;
   return after;
 }

@@ -1,5 +1,6 @@
 // Drives monitoring: notices what came in, judges the rule windows that closed, moves alerts on, and passes the word.
 // Everything it needs to know after a restart is in the database.
+import { isDeepStrictEqual } from 'node:util';
 import type { Alert, AlertRule } from '@edgeloop/shared/api/alerts';
 import type { ChangeEvent } from '@edgeloop/shared/api/events';
 import { pause } from '@edgeloop/shared/node/backoff';
@@ -41,7 +42,7 @@ export function createWatch(deps: WatchDeps) {
   const arrivals = createArrivals();
   const due = createDueWindows();
   /** Rules whose past was compared with what was judged, with the specification they had then. */
-  const scanned = new Map<string, string>();
+  const scanned = new Map<string, AlertRule['spec']>();
   const replacementSeen = new Map<string, number>();
   const stopped = new AbortController();
   let running: Promise<void> | undefined;
@@ -95,8 +96,7 @@ export function createWatch(deps: WatchDeps) {
 
   /** Finds what came while nobody looked: windows with other evidence than they were judged by. */
   async function scan(rule: AlertRule): Promise<void> {
-    const spec = JSON.stringify(rule.spec);
-    if (scanned.get(rule.id) === spec) return;
+    if (isDeepStrictEqual(scanned.get(rule.id), rule.spec)) return;
     const from = windowStartOf(Math.max(0, now() - lookback(rule)), rule.spec.windowSeconds);
     const range = { model: rule.spec.model, from, to: now(), stepMs: rule.spec.windowSeconds * 1000 };
     const judged = await evaluationStore.evaluationsBetween({ ruleIds: [rule.id], from, to: now() });
@@ -104,7 +104,7 @@ export function createWatch(deps: WatchDeps) {
     for (const { version, at, evidence } of await evidenceOf(telemetry, rule, range)) {
       if (known.get(`${version} ${at}`) !== evidence) due.add(keyOf(rule, version, at));
     }
-    scanned.set(rule.id, spec);
+    scanned.set(rule.id, rule.spec);
   }
 
   async function judgeOne(window: RuleWindow): Promise<void> {

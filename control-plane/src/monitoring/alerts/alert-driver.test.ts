@@ -1,0 +1,42 @@
+import { AlertRuleSpec } from '@edgeloop/shared/api/alerts';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { openTelemetry } from '../../telemetry/telemetry-fixture.ts';
+import { driveAlert } from './alert-driver.ts';
+import { alertOf } from './alert-fixture.ts';
+import { type AlertFigures, createAlertStore } from './alert-store.ts';
+
+const rule = { id: 'r', createdAt: 0, spec: AlertRuleSpec.parse({ kind: 'drift', model: 'm' }) };
+const figures: AlertFigures = {
+  ...{ summary: 'x moved', features: [{ name: 'x', psi: 2, threshold: 1 }], value: 2 },
+  scope: { kind: 'device', devices: ['a'], detail: 'one of three' },
+};
+
+let room: ReturnType<typeof openTelemetry>;
+beforeEach(async () => {
+  room = openTelemetry();
+  const alertStore = createAlertStore(room.database);
+  await room.database.transact((tx) => alertStore.insertAlert(tx, alertOf('1', figures)));
+});
+afterEach(() => room.close());
+
+/** The alert as it is after a suspicious window with these figures; undefined when nothing changed. */
+function driveBy(detail: AlertFigures) {
+  const recent = [{ windowStart: 0, verdict: 'suspicious', detail } as const];
+  const situation = { rule, version: 1, recent, replacedBy: undefined, now: room.clock.at };
+  return room.database.transact((tx) => driveAlert(tx, createAlertStore(room.database), situation));
+}
+
+test('the same figures are no news, whatever the order that the database gives their keys in', async () => {
+  expect(await driveBy(figures)).toBeUndefined();
+  const { summary, features, value } = figures;
+  const reordered: AlertFigures = {
+    ...{ value, features: features.map(({ name, psi, threshold }) => ({ psi, name, threshold })), summary },
+    scope: { detail: 'one of three', devices: ['a'], kind: 'device' },
+  };
+  expect(await driveBy(reordered)).toBeUndefined();
+});
+
+test('an open alert tells of the newest suspicious window', async () => {
+  expect(await driveBy({ ...figures, summary: 'y moved', value: 3 })).toMatchObject({ id: '1', summary: 'y moved' });
+  expect(await createAlertStore(room.database).openAlerts()).toMatchObject([{ summary: 'y moved', value: 3 }]);
+});
