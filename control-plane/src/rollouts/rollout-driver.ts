@@ -2,6 +2,7 @@
 // it is woken; whatever is lost in between is found at the next look.
 import { once } from 'node:events';
 import { setTimeout as pause } from 'node:timers/promises';
+import { isDeepStrictEqual } from 'node:util';
 import type { ChangeEvent } from '@edgeloop/shared/api/events';
 import type { ModelVersionDetail } from '@edgeloop/shared/api/models';
 import type { Rollout } from '@edgeloop/shared/api/rollouts';
@@ -215,5 +216,5 @@ function isIdle(rollout: Rollout, { state, assign, revert, observed, note }: Dec
 }
 
 function isSame(a: unknown, b: unknown): boolean {
-  return JSON.stringify(a) === JSON.stringify(b);
+  return isDeepStrictEqual(a, b);
 }
