@@ -6,8 +6,8 @@ import { Labels } from '@edgeloop/shared/selector';
 import { v7 as uuid } from 'uuid';
 import type { z } from 'zod';
 import type { Database, Reader, Transaction } from '../database/open.ts';
-import { insertJoinToken, type JoinTokenRow, joinTokenByHash, setUsesLeft } from './access-store.ts';
 import { recordAudit } from './audit.ts';
+import { insertJoinToken, type JoinTokenRow, joinTokenByHash, setUsesLeft } from './join-token-store.ts';
 import { createSecret, hashOf, sameHash } from './secrets.ts';
 
 export interface JoinTokensDeps {

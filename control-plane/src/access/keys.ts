@@ -10,8 +10,8 @@ import { z } from 'zod';
 import type { Database, Transaction } from '../database/open.ts';
 import { decodeCursor, toPage } from '../http/paging.ts';
 import type { Actor } from '../http/router.ts';
-import { type ApiKeyRow, activeAdmins, insertKey, keyByHash, keyById, listKeys, updateKey } from './access-store.ts';
 import { recordAudit } from './audit.ts';
+import { type ApiKeyRow, activeAdmins, insertKey, keyByHash, keyById, listKeys, updateKey } from './key-store.ts';
 import { createSecret, hashOf, sameHash } from './secrets.ts';
 
 type Created = z.infer<typeof CreatedApiKey>;

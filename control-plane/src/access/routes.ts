@@ -11,9 +11,8 @@ import {
 import { PageQuery, pageOf } from '@edgeloop/shared/api/paging';
 import { z } from 'zod';
 import type { Database } from '../database/open.ts';
-import { decodeCursor, toPage } from '../http/paging.ts';
 import { createRouter, describeRoute, jsonBody, type Router } from '../http/router.ts';
-import { listAudit } from './access-store.ts';
+import { auditPage } from './audit.ts';
 import type { JoinTokens } from './join-tokens.ts';
 import type { Keys } from './keys.ts';
 
@@ -69,14 +68,6 @@ export function accessRoutes(deps: { database: Database; keys: Keys; joinTokens:
   router.openapi(routes.createJoinToken, async (c) =>
     c.json(await joinTokens.create(c.var.actor.name, c.req.valid('json')), 201),
   );
-  router.openapi(routes.audit, async (c) => {
-    const { limit, cursor, subject, actor } = c.req.valid('query');
-    const beforeId = decodeCursor(z.string(), cursor);
-    const rows = await listAudit(database.tables, database.read, { subject, actor, beforeId, limit: limit + 1 });
-    return c.json(
-      toPage(rows, limit, (entry) => entry.id),
-      200,
-    );
-  });
+  router.openapi(routes.audit, async (c) => c.json(await auditPage(database, c.req.valid('query')), 200));
   return router;
 }
