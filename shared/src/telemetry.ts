@@ -30,7 +30,6 @@ export const Window = z.object({
   classes: z.record(z.string(), Count),
   /** Set when the window was cut short by a death of the process or rebuilt after one. */
   recovered: z.boolean().optional(),
-  resources: z.object({ rssBytes: Count, cpuMs: z.number().min(0) }).optional(),
 });
 export type Window = z.infer<typeof Window>;
 

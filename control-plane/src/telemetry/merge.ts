@@ -23,7 +23,7 @@ export function createWindowMerge(): WindowMerge {
   };
 }
 
-function copyOf({ resources: _, recovered: __, ...window }: Window): Window {
+function copyOf({ recovered: _, ...window }: Window): Window {
   return structuredClone(window);
 }
 
