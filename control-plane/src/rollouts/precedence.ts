@@ -19,7 +19,10 @@ export function successorOf(
   const mine = devices.filter((device) => members.has(device.id) || matches(own, device.labels));
   const newer = started
     .filter((other) => other.id > rollout.id && other.model === rollout.model)
-    .filter(({ plan }) => mine.some(({ labels }) => matches(parseSelector(plan.selector), labels)));
+    .filter(({ plan }) => {
+      const selector = parseSelector(plan.selector);
+      return mine.some(({ labels }) => matches(selector, labels));
+    });
   return newer
     .map(({ id }) => id)
     .sort()
