@@ -13,7 +13,7 @@ const start = 1_000_000;
 const phaseOf = (state: RolloutState) => state.phase;
 const terminal = ['completed', 'cancelled', 'superseded', 'rolled_back', 'awaiting_approval'];
 
-/** A fleet and a rollout as they would be stored, with the decisions applied as the reconciler does. */
+/** A fleet and a rollout as they would be stored, with the decisions applied as the driver does. */
 function simulate(given: Partial<Plan> & { waves?: { percent: number }[] }, size: number, online = true) {
   const plan = RolloutPlan.parse({ bakeSeconds: 10, deployTimeoutSeconds: 100, ...given });
   const subject = { id: rolloutId, model: 'net', version, plan };

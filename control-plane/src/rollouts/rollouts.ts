@@ -14,7 +14,7 @@ import { decodeCursor, toPage } from '../http/paging.ts';
 import type { Registry } from '../registry/registry.ts';
 import { act, firstWave, type RolloutAction } from './actions.ts';
 import { describeState } from './history.ts';
-import { createReconciler } from './rollout-driver.ts';
+import { createRolloutDriver } from './rollout-driver.ts';
 import { decide } from './rollout-state.ts';
 import { createRolloutStore } from './rollout-store.ts';
 import { type EvidenceSource, lookAt } from './views.ts';
@@ -27,6 +27,7 @@ export interface RolloutsDeps {
   now: () => number;
   notify: (event: Omit<ChangeEvent, 'at'>) => void;
   log: Logger;
+  lookEveryMs?: number;
 }
 
 export interface RolloutList {
@@ -41,7 +42,7 @@ export type Rollouts = ReturnType<typeof createRollouts>;
 export function createRollouts(deps: RolloutsDeps) {
   const { database, fleet, registry, now, notify } = deps;
   const store = createRolloutStore(database.tables);
-  const reconciler = createReconciler({ ...deps, store });
+  const driver = createRolloutDriver({ ...deps, store });
 
   async function known(id: string): Promise<Rollout> {
     const rollout = await store.rollout(database.read, id);
@@ -84,7 +85,7 @@ export function createRollouts(deps: RolloutsDeps) {
         await recordAudit(database.tables, tx, { at, actor, action: 'rollout.create', subject, after });
       });
       notify({ type: 'rollout', id: rollout.id, state: state.phase });
-      reconciler.wake();
+      driver.wake();
       return rollout;
     },
 
@@ -115,16 +116,16 @@ export function createRollouts(deps: RolloutsDeps) {
         return after;
       });
       notify({ type: 'rollout', id, state: state.phase });
-      reconciler.wake();
+      driver.wake();
       return detail(id);
     },
 
     /** Something that rollouts depend on changed: a device's report, presence or labels. Cheap to call often. */
-    wake: reconciler.wake,
+    wake: driver.wake,
     /** Looks once, now. */
-    look: reconciler.look,
-    start: reconciler.start,
-    close: reconciler.close,
+    look: driver.look,
+    start: driver.start,
+    close: driver.close,
   };
 }
 
