@@ -62,13 +62,27 @@ it('runs are queued, listed newest first, shown and cancelled', async () => {
   expect(await get('/runs?model=unknown')).toEqual({ items: [] });
   expect(RunDetail.parse(await get(`/runs/${run.id}`)).steps).toEqual([]);
   expect(RunLog.parse(await get(`/runs/${run.id}/logs`))).toEqual({ lines: [] });
-  expect(await get(`/runs/${run.id}/trials`)).toMatchObject({ items: [{ number: 1, status: 'queued', seed: 5 }] });
   expect(Run.parse(await (await post(`/runs/${run.id}/cancel`)).json()).status).toBe('cancelled');
+});
+
+it('a run has no trials yet, which is said and not in the contract', async () => {
+  await post('/pipelines', spec);
+  const run = Run.parse(await (await post('/pipelines/sort/runs', {})).json());
+  const response = await app.request(`/runs/${run.id}/trials`);
+  expect(response.status).toBe(404);
+  expect(response.headers.get('content-type')).toContain('application/problem+json');
+  expect(Problem.parse(await response.json()).detail).toMatch(/^trials are not recorded yet/);
+  const { paths } = app.getOpenAPIDocument({ openapi: '3.1.0', info: { title: '', version: '' } });
+  expect(Object.keys(paths ?? {}).filter((path) => path.startsWith('/runs/{id}'))).toEqual([
+    '/runs/{id}',
+    '/runs/{id}/cancel',
+    '/runs/{id}/logs',
+  ]);
 });
 
 it('what is not there is 404, and a viewer starts nothing', async () => {
   expect((await post('/pipelines/none/runs', {})).status).toBe(404);
-  for (const path of ['/runs/none', '/runs/none/logs', '/runs/none/trials']) {
+  for (const path of ['/runs/none', '/runs/none/logs']) {
     expect((await app.request(path)).status).toBe(404);
   }
   await post('/pipelines', spec);

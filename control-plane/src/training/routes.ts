@@ -1,10 +1,10 @@
 // Pipelines and runs over the API.
 import { PageQuery, pageOf } from '@edgeloop/shared/api/paging';
 import { Pipeline, PipelineSpec, Run, RunDetail, RunLog, RunQuery, RunStart } from '@edgeloop/shared/api/training';
+import { AppError } from '@edgeloop/shared/errors';
 import { ModelName } from '@edgeloop/shared/identifiers';
 import { z } from 'zod';
 import { createRouter, describeRoute, jsonBody, type Router } from '../http/router.ts';
-import { Trial } from './schemas.ts';
 import type { Training } from './training.ts';
 
 const tag = 'training';
@@ -116,17 +116,11 @@ function outputRoutes(router: Router, training: Training): void {
   );
   router.openapi(logs, async (c) => c.json(await training.logs(c.req.valid('param').id), 200));
 
-  const trials = describeRoute(
-    {
-      method: 'get',
-      path: '/runs/{id}/trials',
-      summary: 'Parameters that the run has tried, with their metrics',
-      tag,
-      role: 'viewer',
-      status: 200,
-      response: pageOf(Trial),
-    },
-    { params: Id },
-  );
-  router.openapi(trials, async (c) => c.json(await training.trials(c.req.valid('param').id), 200));
+  // Not in the contract: what runs could tell of trials is not known before they make any.
+  router.get('/runs/:id/trials', () => {
+    throw new AppError(
+      'not_found',
+      'trials are not recorded yet: a run trains with the parameters of its pipeline only',
+    );
+  });
 }

@@ -74,7 +74,6 @@ describe('a run', () => {
       (names) => names.length === 0,
     );
     expect(await actions(`run/${run.id}`)).toEqual(['run.start', 'run.end']);
-    expect((await training.trials(run.id)).items).toMatchObject([{ number: 1, status: 'succeeded', seed: 1 }]);
   });
 
   it('is rejected when it does not beat the champion, with the same bytes for the same inputs', async () => {

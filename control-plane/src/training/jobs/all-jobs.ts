@@ -1,5 +1,4 @@
 // The folders of the runs' jobs, one a run, with the process id of its trainer beside it.
-
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { mkdir, readdir, rm } from 'node:fs/promises';
@@ -11,9 +10,9 @@ import { endLeftoverOf } from '@edgeloop/shared/node/leftover-process';
 import type { Logger } from 'pino';
 import type { z } from 'zod';
 
-export type JobsFolder = ReturnType<typeof createJobsFolder>;
+export type AllJobs = ReturnType<typeof createAllJobs>;
 
-export function createJobsFolder(dir: string, log: Logger) {
+export function createAllJobs(dir: string, log: Logger) {
   const folderOf = (runId: string) => join(dir, runId);
   const pidPathOf = (runId: string) => join(dir, `${runId}.pid`);
   const notePath = (runId: string, name: string) => join(folderOf(runId), `${name}.json`);

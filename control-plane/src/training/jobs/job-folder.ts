@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { type DatasetVersion, type Split, splits } from '@edgeloop/shared/api/data';
 import { AppError, parseJson } from '@edgeloop/shared/errors';
 import { readIfPresent } from '@edgeloop/shared/node/durable-files';
-import { type JobSchema, jobFiles, TrainedManifest, TrainerFailure, type TrainerJob } from './trainer-contract.ts';
+import { type JobDescription, type JobSchema, jobFiles, TrainedManifest, TrainerFailure } from './trainer-contract.ts';
 
 export interface JobMaterial {
   runId: string;
@@ -24,7 +24,7 @@ export async function prepareJobFolder(folder: string, material: JobMaterial): P
   await rm(folder, { recursive: true, force: true });
   await mkdir(join(folder, 'data'), { recursive: true });
   await mkdir(join(folder, 'output'));
-  const job: TrainerJob = {
+  const job: JobDescription = {
     contract: 1,
     runId: material.runId,
     trainer: trainer.kind,

@@ -6,7 +6,7 @@ import { Manifest } from '@edgeloop/shared/manifest';
 import { z } from 'zod';
 
 /** `job.json`. */
-export const TrainerJob = z.object({
+export const JobDescription = z.object({
   contract: z.literal(1),
   runId: z.string(),
   /** Which built-in trainer, with its parameters. */
@@ -22,7 +22,7 @@ export const TrainerJob = z.object({
   metric: z.literal('accuracy'),
   classes: z.array(z.string()),
 });
-export type TrainerJob = z.infer<typeof TrainerJob>;
+export type JobDescription = z.infer<typeof JobDescription>;
 
 /** `data/schema.json`. */
 export const JobSchema = z.object({ features: z.array(z.string()), label: z.string(), classes: z.array(z.string()) });

@@ -9,7 +9,7 @@ import { createRandom } from '../trainers/random.ts';
 import { endlessTrainer, features, labelledRow } from '../training-fixture.ts';
 import { type JobMaterial, prepareJobFolder } from './job-folder.ts';
 import { jobFiles } from './trainer-contract.ts';
-import { builtInTrainer, runTrainer, type TrainerCommand } from './trainer-job.ts';
+import { builtInTrainer, runTrainerJob, type TrainerCommand } from './trainer-job.ts';
 
 let scratch: string;
 beforeEach(async () => {
@@ -51,7 +51,7 @@ interface Options {
 
 /** Runs what `command` says, or the built-in trainer, in the prepared folder. */
 function start(folder: string, options: Options = {}) {
-  return runTrainer({
+  return runTrainerJob({
     runId: 'run-1',
     folder,
     pidPath: join(scratch, 'run-1.pid'),

@@ -21,7 +21,7 @@ export interface TrainerCommand {
   args: string[];
 }
 
-export interface TrainerJobRun {
+export interface TrainerJob {
   runId: string;
   /** The prepared job folder, in which the command starts. */
   folder: string;
@@ -57,7 +57,7 @@ export function builtInTrainer(folder: string): TrainerCommand {
 }
 
 /** Resolves when the trainer and every process of its group are gone. */
-export async function runTrainer(run: TrainerJobRun): Promise<TrainerOutcome> {
+export async function runTrainerJob(run: TrainerJob): Promise<TrainerOutcome> {
   if (run.signal.aborted) return { kind: 'stopped' };
   const child = spawn(run.command.file, run.command.args, {
     cwd: run.folder,
@@ -86,7 +86,7 @@ export async function runTrainer(run: TrainerJobRun): Promise<TrainerOutcome> {
   }
 }
 
-function environmentOf({ runId, folder }: TrainerJobRun): Record<string, string> {
+function environmentOf({ runId, folder }: TrainerJob): Record<string, string> {
   const environment: Record<string, string> = { EDGELOOP_RUN_ID: runId, EDGELOOP_JOB_DIR: folder };
   for (const name of passedOn) {
     const value = process.env[name];
@@ -108,7 +108,7 @@ function yieldPriority(pid: number): void {
 type StopReason = 'asked' | 'timeout';
 
 /** SIGTERM when asked to or when the time is over, SIGKILL when that does not help. */
-function stopOnRequest(pid: number, { signal, timeoutMs, graceMs = 10_000 }: TrainerJobRun) {
+function stopOnRequest(pid: number, { signal, timeoutMs, graceMs = 10_000 }: TrainerJob) {
   let reason: StopReason | undefined;
   let grace: NodeJS.Timeout | undefined;
   const stop = (why: StopReason) => {
@@ -149,7 +149,7 @@ function endOf(child: ReturnType<typeof spawn>): Promise<End> {
 }
 
 async function outcomeOf(
-  { folder, timeoutMs }: TrainerJobRun,
+  { folder, timeoutMs }: TrainerJob,
   { code, how, stopped }: End & { stopped: StopReason | undefined },
 ): Promise<TrainerOutcome> {
   // One that was done before it could be stopped counts as done only if nobody asked it to stop.

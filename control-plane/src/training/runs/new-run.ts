@@ -4,7 +4,7 @@ import { parse } from '@edgeloop/shared/errors';
 import { v7 as uuid } from 'uuid';
 import type { Schema } from '../../database/schema.ts';
 import { TrainerSpec } from '../trainers/parameters.ts';
-import type { StoredCause } from '../training-store.ts';
+import type { StoredCause } from './run-store.ts';
 
 /** The spec with every parameter of its trainer. @throws AppError `invalid_request` naming the wrong one */
 export function resolveTrainer(spec: PipelineSpec): PipelineSpec {

@@ -1,11 +1,11 @@
 // Writes a run's log lines and measurements down while it goes on: in batches, and never more than fits.
 import type { RunStep } from '@edgeloop/shared/api/training';
 import type { Database } from '../../database/open.ts';
-import type { LogLine, TrainingStore } from '../training-store.ts';
+import type { LogLine, RunStore } from './run-store.ts';
 
 export interface RecorderDeps {
   database: Database;
-  store: TrainingStore;
+  store: RunStore;
   now: () => number;
   /** Told after every batch. */
   onWritten: () => void;

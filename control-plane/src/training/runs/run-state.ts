@@ -1,4 +1,4 @@
-// The states of a run and what moves it on. Pure: the runner does the work and writes the outcome down.
+// The states of a run and what moves it on. Pure: the driver does the work and writes the outcome down.
 
 /** What a run does, in this order. */
 export const stages = ['data', 'training', 'evaluation', 'registration', 'release'] as const;
@@ -50,4 +50,9 @@ function after({ stage, verdict }: { stage: Stage; verdict: 'go_on' | 'complete'
   const following = stages[stages.indexOf(stage) + 1];
   if (verdict === 'complete' || following === undefined) return { status: 'succeeded', stage: 'done' };
   return { status: 'running', stage: following };
+}
+
+/** For change events: the stage while it runs, else the status. */
+export function wordFor(state: RunState): string {
+  return state.status === 'running' ? state.stage : state.status;
 }

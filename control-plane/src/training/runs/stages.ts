@@ -13,13 +13,13 @@ import { writeParquet } from '../../data/tables.ts';
 import type { TrainingDeps } from '../dependencies.ts';
 import { championOf } from '../evaluation/champion.ts';
 import { type Champion, Evaluated, evaluate } from '../evaluation/evaluate.ts';
-import { fileDigest, type JobsFolder } from '../jobs/all-jobs.ts';
+import { type AllJobs, fileDigest } from '../jobs/all-jobs.ts';
 import { prepareJobFolder } from '../jobs/job-folder.ts';
 import { jobFiles } from '../jobs/trainer-contract.ts';
-import { builtInTrainer, runTrainer, type TrainerOutcome } from '../jobs/trainer-job.ts';
-import type { RunChange, StoredRun } from '../training-store.ts';
+import { builtInTrainer, runTrainerJob, type TrainerOutcome } from '../jobs/trainer-job.ts';
 import type { RunRecorder } from './run-recorder.ts';
 import type { RunEvent, Stage } from './run-state.ts';
+import type { RunChange, StoredRun } from './run-store.ts';
 
 export interface StageContext {
   run: StoredRun;
@@ -34,7 +34,7 @@ export interface StageResult {
 export type StageWork = (context: StageContext) => Promise<StageResult>;
 
 export interface StageDeps extends TrainingDeps {
-  jobs: JobsFolder;
+  jobs: AllJobs;
 }
 
 const Trained = z.object({ digest: Sha256 });
@@ -123,7 +123,7 @@ async function attemptTraining(
     files: await data.files(run.dataset.name, run.dataset.version),
   });
   await recorder.forgetSteps();
-  return runTrainer({
+  return runTrainerJob({
     runId: id,
     folder,
     pidPath: jobs.pidPathOf(id),

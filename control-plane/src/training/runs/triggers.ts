@@ -4,11 +4,12 @@ import type { PipelineSpec } from '@edgeloop/shared/api/training';
 import { recordAudit } from '../../access/audit.ts';
 import type { Transaction } from '../../database/open.ts';
 import type { TrainingDeps } from '../dependencies.ts';
-import type { StoredRun, TrainingStore } from '../training-store.ts';
+import type { PipelineStore } from '../pipeline-store.ts';
 import { newRun } from './new-run.ts';
 import { hasEnded } from './run-state.ts';
+import type { RunStore, StoredRun } from './run-store.ts';
 
-type Deps = Pick<TrainingDeps, 'database' | 'now' | 'log'> & { store: TrainingStore };
+type Deps = Pick<TrainingDeps, 'database' | 'now' | 'log'> & { pipelines: PipelineStore; runs: RunStore };
 
 /** What became of an alert at one pipeline. `repeated`: this cause has started a run, or was skipped, before. */
 type Outcome =
@@ -17,7 +18,7 @@ type Outcome =
   | { kind: 'repeated'; pipeline: string };
 
 /** Starts runs of the model's pipelines that want it. Gives the ids of the new runs. */
-export function createTriggers({ database, now, log, store }: Deps) {
+export function createTriggers({ database, now, log, pipelines, runs }: Deps) {
   /** Pipelines and alerts whose skipping is in the audit log. */
   const skipped = new Set<string>();
 
@@ -25,8 +26,8 @@ export function createTriggers({ database, now, log, store }: Deps) {
     const pipeline = spec.name;
     const causeKey = `alert:${alert.id}`;
     if (skipped.has(`${pipeline} ${causeKey}`)) return { kind: 'repeated', pipeline };
-    if ((await store.runOfCause(tx, pipeline, causeKey)) !== undefined) return { kind: 'repeated', pipeline };
-    const reason = holdBack(await store.newestTriggered(tx, pipeline), spec, now());
+    if ((await runs.ofCause(tx, pipeline, causeKey)) !== undefined) return { kind: 'repeated', pipeline };
+    const reason = holdBack(await runs.newestTriggered(tx, pipeline), spec, now());
     const about = { at: now(), actor: 'system', subject: `pipeline/${pipeline}` };
     if (reason !== undefined) {
       const after = { alertId: alert.id, reason };
@@ -35,7 +36,7 @@ export function createTriggers({ database, now, log, store }: Deps) {
     }
     const cause = { kind: 'alert', alertId: alert.id, since: alert.startedAt } as const;
     const run = newRun(spec, { cause, causeKey, seed: spec.seed, at: now() });
-    if (!(await store.insertRun(tx, run))) return { kind: 'repeated', pipeline };
+    if (!(await runs.insert(tx, run))) return { kind: 'repeated', pipeline };
     const after = { alertId: alert.id, runId: run.id };
     await recordAudit(database.tables, tx, { ...about, action: 'pipeline.trigger', after });
     return { kind: 'started', pipeline, runId: run.id };
@@ -43,7 +44,7 @@ export function createTriggers({ database, now, log, store }: Deps) {
 
   return async (alert: Alert): Promise<string[]> => {
     const outcomes = await database.transact(async (tx) => {
-      const all = await store.pipelines(tx, {});
+      const all = await pipelines.list(tx, {});
       const results: Outcome[] = [];
       for (const { spec } of all) if (wants(spec, alert)) results.push(await trigger(tx, spec, alert));
       return results;

@@ -6,7 +6,14 @@ import { type Split, splits } from '@edgeloop/shared/api/data';
 import { AppError, messageOf, parse, parseJson } from '@edgeloop/shared/errors';
 import type { LabelledRows } from '../../data/rows.ts';
 import { readParquet, writeParquet } from '../../data/tables.ts';
-import { exitCodes, JobSchema, jobFiles, predictedColumn, scoreColumn, TrainerJob } from '../jobs/trainer-contract.ts';
+import {
+  exitCodes,
+  JobDescription,
+  JobSchema,
+  jobFiles,
+  predictedColumn,
+  scoreColumn,
+} from '../jobs/trainer-contract.ts';
 import { exportNetwork } from './export.ts';
 import { predict, predictedClasses, type TrainedNetwork } from './network.ts';
 import { TrainerSpec } from './parameters.ts';
@@ -17,13 +24,13 @@ const path = (name: string) => join(folder, name);
 let stopping = false;
 
 interface Material {
-  job: TrainerJob;
+  job: JobDescription;
   schema: JobSchema;
   rows: Record<Split, LabelledRows>;
 }
 
 async function readMaterial(): Promise<Material> {
-  const job = parseJson(TrainerJob, readFileSync(path(jobFiles.job), 'utf8'), jobFiles.job);
+  const job = parseJson(JobDescription, readFileSync(path(jobFiles.job), 'utf8'), jobFiles.job);
   const schema = parseJson(JobSchema, readFileSync(path(jobFiles.schema), 'utf8'), jobFiles.schema);
   const read = (split: Split) => readParquet(path(`data/${split}.parquet`), split);
   const [training, validation, test] = [await read(splits[0]), await read(splits[1]), await read(splits[2])];

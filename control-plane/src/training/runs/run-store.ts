@@ -1,11 +1,11 @@
-// All SQL of pipelines, runs, their measurements and logs.
-import { Evaluation, Pipeline, PipelineSpec, RunCause, RunStatus, type RunStep } from '@edgeloop/shared/api/training';
+// All SQL of runs, their measurements and logs.
+import { Evaluation, PipelineSpec, RunCause, RunStatus, type RunStep } from '@edgeloop/shared/api/training';
 import { AppError, parse } from '@edgeloop/shared/errors';
-import { and, asc, count, desc, eq, gt, inArray, like, lt, max, type SQL } from 'drizzle-orm';
+import { and, asc, count, desc, eq, inArray, like, lt, max, type SQL } from 'drizzle-orm';
 import { z } from 'zod';
-import type { Reader, Transaction } from '../database/open.ts';
-import type { Schema } from '../database/schema.ts';
-import { type RunState, stages } from './runs/run-state.ts';
+import type { Reader, Transaction } from '../../database/open.ts';
+import type { Schema } from '../../database/schema.ts';
+import { type RunState, stages } from './run-state.ts';
 
 /** A cause with what the run must know of it later. */
 export const StoredCause = z.discriminatedUnion('kind', [
@@ -24,7 +24,7 @@ export type StoredRun = ReturnType<typeof toRun>;
 export type RunChange = Partial<
   Pick<StoredRun, 'dataset' | 'metrics' | 'evaluation' | 'registeredVersion' | 'rolloutId' | 'error'>
 >;
-export type TrainingStore = ReturnType<typeof createTrainingStore>;
+export type RunStore = ReturnType<typeof createRunStore>;
 
 export interface RunList {
   pipeline?: string | undefined;
@@ -39,50 +39,32 @@ export interface LogLine {
   text: string;
 }
 
-export function createTrainingStore(tables: Schema) {
-  return { ...pipelineQueries(tables), ...runQueries(tables), ...outputQueries(tables) };
-}
-
-function pipelineQueries({ pipelines }: Schema) {
-  const toPipeline = (row: typeof pipelines.$inferSelect): Pipeline => parse(Pipeline, row, 'pipeline', 'internal');
-  return {
-    async pipeline(reader: Reader, name: string): Promise<Pipeline | undefined> {
-      const [row] = await reader.select().from(pipelines).where(eq(pipelines.name, name));
-      return row === undefined ? undefined : toPipeline(row);
-    },
-
-    /** Sorted by name; all without a limit. */
-    async pipelines(reader: Reader, query: { afterName?: string | undefined; limit?: number }): Promise<Pipeline[]> {
-      const found = reader
-        .select()
-        .from(pipelines)
-        .where(query.afterName === undefined ? undefined : gt(pipelines.name, query.afterName))
-        .orderBy(asc(pipelines.name));
-      return (await (query.limit === undefined ? found : found.limit(query.limit))).map(toPipeline);
-    },
-
-    async upsertPipeline(tx: Transaction, spec: PipelineSpec, at: number): Promise<void> {
-      await tx
-        .insert(pipelines)
-        .values({ name: spec.name, spec, createdAt: at, updatedAt: at })
-        .onConflictDoUpdate({ target: pipelines.name, set: { spec, updatedAt: at } });
-    },
-  };
+export function createRunStore(tables: Schema) {
+  return { ...runQueries(tables), ...outputQueries(tables) };
 }
 
 function runQueries({ runs }: Schema) {
+  async function run(reader: Reader, id: string): Promise<StoredRun | undefined> {
+    const [row] = await reader.select().from(runs).where(eq(runs.id, id));
+    return row === undefined ? undefined : toRun(row);
+  }
+
   return {
+    run,
+
+    /** @throws AppError `not_found` */
+    async known(reader: Reader, id: string): Promise<StoredRun> {
+      const found = await run(reader, id);
+      if (found === undefined) throw new AppError('not_found', `there is no run ${id}`);
+      return found;
+    },
+
     /** False when this cause has started a run of the pipeline already. */
-    async insertRun(tx: Transaction, row: RunRow): Promise<boolean> {
+    async insert(tx: Transaction, row: RunRow): Promise<boolean> {
       return (await tx.insert(runs).values(row).onConflictDoNothing().returning()).length > 0;
     },
 
-    async run(reader: Reader, id: string): Promise<StoredRun | undefined> {
-      const [row] = await reader.select().from(runs).where(eq(runs.id, id));
-      return row === undefined ? undefined : toRun(row);
-    },
-
-    async runOfCause(reader: Reader, pipeline: string, causeKey: string): Promise<StoredRun | undefined> {
+    async ofCause(reader: Reader, pipeline: string, causeKey: string): Promise<StoredRun | undefined> {
       const [row] = await reader
         .select()
         .from(runs)
@@ -102,7 +84,7 @@ function runQueries({ runs }: Schema) {
     },
 
     /** Newest first; ids are version 7 UUIDs, so they sort by time. */
-    async runs(reader: Reader, query: RunList): Promise<StoredRun[]> {
+    async list(reader: Reader, query: RunList): Promise<StoredRun[]> {
       const conditions: SQL[] = [];
       if (query.pipeline !== undefined) conditions.push(eq(runs.pipeline, query.pipeline));
       if (query.model !== undefined) conditions.push(eq(runs.model, query.model));
@@ -117,7 +99,7 @@ function runQueries({ runs }: Schema) {
     },
 
     /** Runs that have not ended, oldest first. */
-    async openRuns(reader: Reader): Promise<StoredRun[]> {
+    async open(reader: Reader): Promise<StoredRun[]> {
       const rows = await reader
         .select()
         .from(runs)
@@ -126,7 +108,7 @@ function runQueries({ runs }: Schema) {
       return rows.map(toRun);
     },
 
-    async updateRun(tx: Transaction, id: string, change: Partial<Omit<RunRow, 'id'>>): Promise<void> {
+    async update(tx: Transaction, id: string, change: Partial<Omit<RunRow, 'id'>>): Promise<void> {
       await tx.update(runs).set(change).where(eq(runs.id, id));
     },
   };
