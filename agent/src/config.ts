@@ -12,7 +12,7 @@ const number = (fallback: number, check: z.ZodNumber) =>
   z.preprocess((text) => (text === undefined ? fallback : toNumber(text)), check);
 const seconds = (fallback: number, least = 0.1) => number(fallback, z.number().min(least).max(604_800));
 
-/** Variable, unit and consequence; `interfaces.md` lists those that others hold on to. */
+/** Variable, unit and consequence; `docs/configuration.md` lists them for operators. */
 const Environment = z.object({
   /** State, models, buffer. Two agents cannot share one. */
   EDGELOOP_AGENT_DATA_DIR: z.string().min(1).default('data/agent'),

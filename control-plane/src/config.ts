@@ -14,7 +14,7 @@ const port = (fallback: number) =>
     )
     .transform(Number);
 
-/** Variable, unit and consequence; `interfaces.md` lists those that others hold on to. */
+/** Variable, unit and consequence; `docs/configuration.md` lists them for operators. */
 const Environment = z.object({
   /** Database, blobs, CA, keys. Two servers cannot share one. */
   EDGELOOP_DATA_DIR: z.string().default('data/control-plane'),
