@@ -10,7 +10,7 @@ import type { Authority, IssuedCertificate } from '../access/authority.ts';
 import type { JoinTokens } from '../access/join-tokens.ts';
 import type { Database, Transaction } from '../database/open.ts';
 import type { DevicePeer } from '../http/device-router.ts';
-import { current } from './fleet.ts';
+import { current } from './device-changes.ts';
 import { createFleetStore, type DeviceRow } from './fleet-store.ts';
 
 export interface EnrolmentDeps {

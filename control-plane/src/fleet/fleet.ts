@@ -2,20 +2,27 @@
 import type { Device, DeviceStatus } from '@edgeloop/shared/api/devices';
 import type { ChangeEvent } from '@edgeloop/shared/api/events';
 import type { Page } from '@edgeloop/shared/api/paging';
-import { AppError } from '@edgeloop/shared/errors';
-import type { Desired, DesiredModel, Presence, Reported } from '@edgeloop/shared/messages';
+import type { Desired, Presence, Reported } from '@edgeloop/shared/messages';
 import { type Labels, matches, type Selector } from '@edgeloop/shared/selector';
 import type { Channel } from '@edgeloop/shared/topics';
 import type { Logger } from 'pino';
 import { z } from 'zod';
-import { recordAudit } from '../access/audit.ts';
 import type { Database, Reader, Transaction } from '../database/open.ts';
 import { decodeCursor, encodeCursor } from '../http/paging.ts';
+import {
+  type Assignment,
+  known,
+  pick,
+  type Writing,
+  writeDesired,
+  writeLabels,
+  writePresence,
+  writeReported,
+} from './device-changes.ts';
 import { createFleetStore, type DesiredRow, type DeviceRow, type FleetStore } from './fleet-store.ts';
 import { createPublisher } from './publisher.ts';
 
-/** What a device should run of one model, and on whose word. */
-export type Assignment = Omit<DesiredModel, 'name'>;
+export type { Assignment };
 
 /** A device that rollouts may choose. */
 export interface Candidate {
@@ -39,6 +46,7 @@ export type Fleet = ReturnType<typeof createFleet>;
 
 export function createFleet({ database, now, notify, publish, log }: FleetDeps) {
   const store = createFleetStore(database.tables);
+  const writing: Writing = { database, store, now };
   const publisher = createPublisher(async (deviceIds) => {
     const states = await store.desiredStates(database.read, deviceIds);
     for (const [id, state] of states) await publish(id, 'desired', toDesired(state), { retain: true });
@@ -64,32 +72,15 @@ export function createFleet({ database, now, notify, publish, log }: FleetDeps) 
 
     /** Replaces the labels of a device. */
     async relabel(actor: string, id: string, labels: Labels): Promise<Device> {
-      await database.transact(async (tx) => {
-        const before = await current(store, tx, id);
-        await store.update(tx, id, { labels });
-        await recordAudit(database.tables, tx, {
-          at: now(),
-          actor,
-          action: 'device.label',
-          subject: `device/${id}`,
-          before: { labels: before.labels },
-          after: { labels },
-        });
-      });
+      await writeLabels(writing, { actor, id, labels });
       const relabelled = await device(id);
       changed(id, relabelled.status);
       return relabelled;
     },
 
     /** Sets or, with null, ends what the device should run of `model`. `publishDesired` tells it, after the commit. */
-    async assign(tx: Transaction, deviceId: string, model: string, desired: Assignment | null): Promise<void> {
-      const { desiredGeneration } = await known(store, tx, deviceId);
-      const before = await store.desiredRow(tx, deviceId, model);
-      if (desired === null ? before === undefined : before !== undefined && isSame(before, desired)) return;
-      if (desired === null) await store.deleteDesired(tx, deviceId, model);
-      else await store.upsertDesired(tx, { deviceId, model, ...pick(desired), since: now() });
-      await store.update(tx, deviceId, { desiredGeneration: desiredGeneration + 1 });
-    },
+    assign: (tx: Transaction, deviceId: string, model: string, desired: Assignment | null): Promise<void> =>
+      writeDesired(writing, tx, { deviceId, model, desired }),
 
     /** What each of the devices should run of `model`; those that should not run it are absent. */
     async desiredOf(reader: Reader, deviceIds: readonly string[], model: string): Promise<Map<string, Assignment>> {
@@ -117,27 +108,14 @@ export function createFleet({ database, now, notify, publish, log }: FleetDeps) 
 
     /** Stores what a device says it runs. */
     async onReported(deviceId: string, reported: Reported): Promise<void> {
-      const reporting = await database.transact(async (tx) => {
-        const row = await connectable(store, tx, deviceId);
-        const at = now();
-        if (row !== undefined)
-          await store.update(tx, deviceId, { reported, facts: reported.facts, reportedAt: at, lastSeenAt: at });
-        return row;
-      });
-      if (reporting === undefined) log.warn({ deviceId }, 'a report of an unknown or removed device was ignored');
-      else changed(deviceId, reporting.status);
+      const status = await writeReported(writing, deviceId, reported);
+      if (status === undefined) log.warn({ deviceId }, 'a report of an unknown or removed device was ignored');
+      else changed(deviceId, status);
     },
 
     /** Stores whether a device is there. A last will counts only for the session that left it. */
     async onPresence(deviceId: string, presence: Presence): Promise<void> {
-      const counts = await database.transact(async (tx) => {
-        const row = await connectable(store, tx, deviceId);
-        if (row === undefined) return false;
-        if (presence.status === 'offline' && row.session !== presence.session) return false;
-        await store.update(tx, deviceId, { status: presence.status, session: presence.session, lastSeenAt: now() });
-        return true;
-      });
-      if (counts) changed(deviceId, presence.status);
+      if (await writePresence(writing, deviceId, presence)) changed(deviceId, presence.status);
     },
 
     online: (): Promise<number> => store.countByStatus(database.read, 'online'),
@@ -175,35 +153,6 @@ async function listDevices(store: FleetStore, reader: Reader, query: DeviceList)
   const items = page.map((row) => toDevice(row, desired.get(row.id)?.models ?? []));
   const last = items.at(-1);
   return found.length > query.limit && last !== undefined ? { items, nextCursor: encodeCursor(last.id) } : { items };
-}
-
-async function known(store: FleetStore, reader: Reader, id: string): Promise<DeviceRow> {
-  const row = await store.device(reader, id);
-  if (row === undefined) throw new AppError('not_found', `there is no device "${id}"`);
-  return row;
-}
-
-/** @throws AppError `not_found`, `conflict` when it was removed */
-export async function current(store: FleetStore, reader: Reader, id: string): Promise<DeviceRow> {
-  const row = await known(store, reader, id);
-  if (row.revokedAt !== null) throw new AppError('conflict', `device "${id}" was removed; it can join again`);
-  return row;
-}
-
-async function connectable(store: FleetStore, reader: Reader, id: string): Promise<DeviceRow | undefined> {
-  const row = await store.device(reader, id);
-  return row === undefined || row.revokedAt !== null ? undefined : row;
-}
-
-function isSame(row: DesiredRow, desired: Assignment): boolean {
-  const { version, release, signature, rolloutId } = desired;
-  return (
-    row.version === version && row.release === release && row.signature === signature && row.rolloutId === rolloutId
-  );
-}
-
-function pick({ version, release, signature, rolloutId }: Assignment): Assignment {
-  return { version, release, signature, rolloutId };
 }
 
 function toDesired({ generation, models }: { generation: number; models: DesiredRow[] }): Desired {

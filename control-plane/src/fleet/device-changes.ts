@@ -1,0 +1,105 @@
+// What is written of one device while it is in the fleet: its labels, what it should run, what it says of itself.
+import type { DeviceStatus } from '@edgeloop/shared/api/devices';
+import { AppError } from '@edgeloop/shared/errors';
+import type { DesiredModel, Presence, Reported } from '@edgeloop/shared/messages';
+import type { Labels } from '@edgeloop/shared/selector';
+import { recordAudit } from '../access/audit.ts';
+import type { Database, Reader, Transaction } from '../database/open.ts';
+import type { DesiredRow, DeviceRow, FleetStore } from './fleet-store.ts';
+
+/** What a device should run of one model, and on whose word. */
+export type Assignment = Omit<DesiredModel, 'name'>;
+
+export interface Writing {
+  database: Database;
+  now: () => number;
+  store: FleetStore;
+}
+
+export async function writeLabels(
+  { database, store, now }: Writing,
+  { actor, id, labels }: { actor: string; id: string; labels: Labels },
+): Promise<void> {
+  await database.transact(async (tx) => {
+    const before = await current(store, tx, id);
+    await store.update(tx, id, { labels });
+    await recordAudit(database.tables, tx, {
+      at: now(),
+      actor,
+      action: 'device.label',
+      subject: `device/${id}`,
+      before: { labels: before.labels },
+      after: { labels },
+    });
+  });
+}
+
+/** Each change makes a new generation, so that a device and we agree on which one it has. */
+export async function writeDesired(
+  { store, now }: Writing,
+  tx: Transaction,
+  { deviceId, model, desired }: { deviceId: string; model: string; desired: Assignment | null },
+): Promise<void> {
+  const { desiredGeneration } = await known(store, tx, deviceId);
+  const before = await store.desiredRow(tx, deviceId, model);
+  if (desired === null ? before === undefined : before !== undefined && isSame(before, desired)) return;
+  if (desired === null) await store.deleteDesired(tx, deviceId, model);
+  else await store.upsertDesired(tx, { deviceId, model, ...pick(desired), since: now() });
+  await store.update(tx, deviceId, { desiredGeneration: desiredGeneration + 1 });
+}
+
+/** Gives the device's status, or undefined for a device that may not report. */
+export async function writeReported(
+  { database, store, now }: Writing,
+  deviceId: string,
+  reported: Reported,
+): Promise<DeviceStatus | undefined> {
+  return database.transact(async (tx) => {
+    const row = await connectable(store, tx, deviceId);
+    const at = now();
+    if (row !== undefined)
+      await store.update(tx, deviceId, { reported, facts: reported.facts, reportedAt: at, lastSeenAt: at });
+    return row?.status;
+  });
+}
+
+/** Whether it counts. */
+export async function writePresence({ database, store, now }: Writing, deviceId: string, presence: Presence) {
+  return database.transact(async (tx) => {
+    const row = await connectable(store, tx, deviceId);
+    if (row === undefined) return false;
+    if (presence.status === 'offline' && row.session !== presence.session) return false;
+    await store.update(tx, deviceId, { status: presence.status, session: presence.session, lastSeenAt: now() });
+    return true;
+  });
+}
+
+/** @throws AppError `not_found` */
+export async function known(store: FleetStore, reader: Reader, id: string): Promise<DeviceRow> {
+  const row = await store.device(reader, id);
+  if (row === undefined) throw new AppError('not_found', `there is no device "${id}"`);
+  return row;
+}
+
+/** @throws AppError `not_found`, `conflict` when it was removed */
+export async function current(store: FleetStore, reader: Reader, id: string): Promise<DeviceRow> {
+  const row = await known(store, reader, id);
+  if (row.revokedAt !== null) throw new AppError('conflict', `device "${id}" was removed; it can join again`);
+  return row;
+}
+
+async function connectable(store: FleetStore, reader: Reader, id: string): Promise<DeviceRow | undefined> {
+  const row = await store.device(reader, id);
+  return row === undefined || row.revokedAt !== null ? undefined : row;
+}
+
+function isSame(row: DesiredRow, desired: Assignment): boolean {
+  const { version, release, signature, rolloutId } = desired;
+  return (
+    row.version === version && row.release === release && row.signature === signature && row.rolloutId === rolloutId
+  );
+}
+
+export function pick({ version, release, signature, rolloutId }: Assignment): Assignment {
+  return { version, release, signature, rolloutId };
+}
