@@ -14,7 +14,7 @@ import type { TakenSlot } from '../ring/ring.ts';
 import { elementCount } from '../tensors.ts';
 import { fromOrt, type OrtTensors, type Session, toOrt } from './session.ts';
 
-interface BatchOutcome {
+export interface BatchOutcome {
   /** Outputs of each request; undefined when the model did not give a row for each row, so that nobody can say whose they are. */
   parts: ShapedData[][] | undefined;
   inputMs: number;

@@ -1,23 +1,18 @@
 // A worker thread: holds the sessions of one or more models and runs whatever its ring holds, as one call of ONNX
 // Runtime where requests can be joined. Its one task lasts until it is told to stop.
 import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
-import { AppError, messageOf } from '@edgeloop/shared/app-error';
+import { AppError } from '@edgeloop/shared/app-error';
 import { type InflightSlot, openInflightSlot } from '../../process/running-note.ts';
-import { type ArenaViews, recordBytes, type ShapedData, sameRows, viewsOfArena, writeRecord } from '../ring/records.ts';
-import {
-  byMessage,
-  createConsumer,
-  type RingConsumer,
-  type SlotOutcome,
-  slotStates,
-  type TakenSlot,
-} from '../ring/ring.ts';
+import { sameRows, viewsOfArena } from '../ring/records.ts';
+import { byMessage, createConsumer, type TakenSlot } from '../ring/ring.ts';
 import { sharedNowMs } from '../ring/shared-clock.ts';
 import type { NamedTensor } from '../tensors.ts';
 import { type BatchRunner, createBatchRunner } from './batch-run.ts';
 import { proveGolden } from './golden-run.ts';
-import type { Failure, FromWorker, ModelToOpen, ToWorker, WorkerStart } from './messages.ts';
+import type { ModelToOpen, ToWorker, WorkerStart } from './messages.ts';
+import { runFromRing } from './ring-runs.ts';
 import { openSession, type Session } from './session.ts';
+import { answer, fail, failureOf, send, type WayBack } from './way-back.ts';
 
 interface OpenModel {
   name: string;
@@ -26,10 +21,7 @@ interface OpenModel {
   runner: BatchRunner;
 }
 
-interface Thread {
-  port: MessagePort;
-  ring: RingConsumer;
-  arena: ArenaViews;
+interface Thread extends WayBack {
   models: Map<number, OpenModel>;
   /** Inputs that came by message, by sequence. */
   inputs: Map<number, readonly NamedTensor[]>;
@@ -39,8 +31,6 @@ interface Thread {
 
 /** A sleeping thread looks around so often, in case of a wake-up that never came. */
 const sleepMs = 1000;
-/** Larger answers would take the whole process's memory with them. */
-const outputsAtMostBytes = 128 * 1024 * 1024;
 
 /** Piscina calls it, once. */
 export default async function work({ ring, port, inflight }: WorkerStart): Promise<void> {
@@ -83,12 +73,8 @@ function joins({ arena, models }: Thread, first: TakenSlot, next: TakenSlot): bo
   return sameRows(arena.words, first.inputAt, next.inputAt, tensors);
 }
 
-function notify({ ring, port }: Thread): void {
-  if (ring.mustNotify()) send(port, { kind: 'ended' });
-}
-
-function send(port: MessagePort, message: FromWorker): void {
-  port.postMessage(message);
+function notify(thread: Thread): void {
+  if (thread.ring.mustNotify()) send(thread, { kind: 'ended' });
 }
 
 /** False when there were no commands. */
@@ -113,7 +99,7 @@ async function obeyOne(thread: Thread, command: ToWorker): Promise<void> {
     case 'close':
       await thread.models.get(command.id)?.session.release();
       thread.models.delete(command.id);
-      return send(thread.port, { kind: 'closed', id: command.id });
+      return send(thread, { kind: 'closed', id: command.id });
     case 'inputs':
       thread.inputs.set(command.sequence, command.inputs);
       return;
@@ -123,7 +109,7 @@ async function obeyOne(thread: Thread, command: ToWorker): Promise<void> {
 }
 
 async function open(thread: Thread, { id, name, version, path, golden, ...options }: ModelToOpen): Promise<void> {
-  const { journal, port, models, arena, ring } = thread;
+  const { journal, models, arena, ring } = thread;
   journal?.begin(name, version);
   ring.begin(id);
   try {
@@ -131,16 +117,12 @@ async function open(thread: Thread, { id, name, version, path, golden, ...option
     if (golden) await proveGolden(session, golden);
     models.set(id, { name, version, session, runner: createBatchRunner(session, arena) });
     const { signature, batchable, providers } = session;
-    send(port, { kind: 'opened', id, model: { signature, batchable, providers } });
+    send(thread, { kind: 'opened', id, model: { signature, batchable, providers } });
   } catch (error) {
-    send(port, { kind: 'refused', id, failure: failureOf(error) });
+    send(thread, { kind: 'refused', id, failure: failureOf(error) });
   } finally {
     ring.end();
   }
-}
-
-function failureOf(error: unknown): Failure {
-  return { code: error instanceof AppError ? error.code : 'internal', message: messageOf(error) };
 }
 
 async function runSlots(thread: Thread, slots: readonly TakenSlot[]): Promise<void> {
@@ -148,55 +130,18 @@ async function runSlots(thread: Thread, slots: readonly TakenSlot[]): Promise<vo
   const [first] = slots;
   if (!first) return;
   const model = models.get(first.model);
-  if (!model) return failAll(thread, slots, new AppError('internal', 'the model is not in this worker thread'));
+  if (!model) {
+    const error = new AppError('internal', 'the model is not in this worker thread');
+    for (const slot of slots) fail(thread, slot, error);
+    return;
+  }
   journal?.begin(model.name, model.version);
   ring.begin(first.model);
   try {
     if (first.inputBytes === byMessage) await runFromMessage(thread, model, first);
-    else if (slots.length === 1 || !(await runTogether(thread, model, slots))) await runEach(thread, model, slots);
+    else await runFromRing(thread, model.runner, slots);
   } finally {
     ring.end();
-  }
-}
-
-/** False when the requests must run each on its own: the run failed, or gave no row for each row. */
-async function runTogether(thread: Thread, model: OpenModel, slots: readonly TakenSlot[]): Promise<boolean> {
-  const startedAtMs = sharedNowMs();
-  try {
-    const { parts, inputMs, runMs } = await model.runner.run(slots);
-    if (!parts) {
-      send(thread.port, { kind: 'unbatchable', id: slots[0]?.model ?? 0 });
-      return false;
-    }
-    const rows = slots.reduce((sum, slot) => sum + slot.rows, 0);
-    const doneMs = performance.now();
-    for (const [i, slot] of slots.entries()) {
-      const outcome = {
-        startedAtMs,
-        inputMs,
-        runMs,
-        outputMs: performance.now() - doneMs,
-        runRows: i === 0 ? rows : 0,
-      };
-      deliver(thread, slot, parts[i] ?? [], outcome);
-    }
-    return true;
-  } catch {
-    // One bad request must not fail its neighbours; alone, each gets its own outcome and error.
-    return false;
-  }
-}
-
-async function runEach(thread: Thread, { runner }: OpenModel, slots: readonly TakenSlot[]): Promise<void> {
-  for (const slot of slots) {
-    const startedAtMs = sharedNowMs();
-    try {
-      const { parts, inputMs, runMs } = await runner.run([slot]);
-      const runRows = Math.max(slot.rows, 1);
-      deliver(thread, slot, parts?.[0] ?? [], { startedAtMs, inputMs, runMs, outputMs: 0, runRows });
-    } catch (error) {
-      failAll(thread, [slot], error);
-    }
   }
 }
 
@@ -209,38 +154,9 @@ async function runFromMessage(thread: Thread, { session }: OpenModel, slot: Take
     if (!inputs) throw new AppError('internal', 'the inputs of a request did not reach the worker thread');
     const runAtMs = performance.now();
     const outputs = await session.run(inputs);
-    const outcome = { startedAtMs, inputMs: 0, runMs: performance.now() - runAtMs, outputMs: 0 };
-    deliver(thread, slot, outputs, { ...outcome, runRows: Math.max(slot.rows, 1) });
+    const runMs = performance.now() - runAtMs;
+    answer(thread, slot, outputs, { startedAtMs, inputMs: 0, runMs, outputMs: 0, runRows: Math.max(slot.rows, 1) });
   } catch (error) {
-    failAll(thread, [slot], error);
-  }
-}
-
-function deliver(thread: Thread, slot: TakenSlot, outputs: readonly ShapedData[], outcome: SlotOutcome): void {
-  const { ring, arena, port } = thread;
-  const bytes = recordBytes(outputs);
-  if (bytes !== undefined && bytes <= slot.outputBytes) {
-    writeRecord(arena, slot.outputAt, outputs);
-    ring.finish(slot.sequence, slotStates.done, outcome);
-    return;
-  }
-  const total = bytes ?? 0;
-  if (total > outputsAtMostBytes) {
-    const [is, most] = [total, outputsAtMostBytes].map((size) => Math.round(size / 1024 / 1024));
-    throw new AppError('payload_too_large', `the outputs take ${is} MB, more than the ${most} MB that can be answered`);
-  }
-  // Copies: a typed array may be a part of a whole batch, or of a buffer that the next run reuses.
-  const copies = outputs.map(({ shape, data }) => ({ shape, data: data.slice() }));
-  const buffers = copies.flatMap(({ data }) => (Array.isArray(data) ? [] : [data.buffer]));
-  const message: FromWorker = { kind: 'outputs', sequence: slot.sequence, outputs: copies };
-  port.postMessage(message, buffers);
-  ring.finish(slot.sequence, slotStates.elsewhere, outcome);
-}
-
-function failAll({ port, ring }: Thread, slots: readonly TakenSlot[], error: unknown): void {
-  const outcome = { startedAtMs: sharedNowMs(), inputMs: 0, runMs: 0, outputMs: 0, runRows: 0 };
-  for (const { sequence } of slots) {
-    send(port, { kind: 'failed', sequence, failure: failureOf(error) });
-    ring.finish(sequence, slotStates.failed, outcome);
+    fail(thread, slot, error);
   }
 }
