@@ -5,6 +5,7 @@ import { elementCount } from '../tensors.ts';
 import {
   copyEntry,
   elementBytes,
+  messageBytes,
   readRecord,
   recordBytes,
   type ShapedData,
@@ -77,5 +78,12 @@ describe('records', () => {
 
   it('do not carry strings', () => {
     expect(recordBytes([{ shape: [1], data: ['text'] }])).toBeUndefined();
+  });
+
+  it('count what goes by message: strings as UTF-8, none for nothing', () => {
+    const numbers = { shape: [2], data: new Float64Array(2) };
+    expect(messageBytes([numbers, { shape: [3], data: ['', 'abc', 'ü€'] }])).toBe(16 + 8 + (8 + 3) + (8 + 5));
+    expect(messageBytes([numbers, numbers])).toBe(32);
+    expect(recordBytes([{ shape: [1], data: ['a'] }])).toBeUndefined();
   });
 });

@@ -54,6 +54,19 @@ export function recordBytes(tensors: readonly ShapedData[]): number | undefined 
   return aligned(words * 4) + bytes;
 }
 
+/** Of a string in a message: its type, its length and what alignment adds. */
+const stringHeaderBytes = 8;
+
+/** Size of a message that holds the tensors; strings as UTF-8. */
+export function messageBytes(tensors: readonly ShapedData[]): number {
+  let bytes = 0;
+  for (const { data } of tensors) {
+    if (!Array.isArray(data)) bytes += data.byteLength;
+    else for (const text of data) bytes += Buffer.byteLength(text) + stringHeaderBytes;
+  }
+  return bytes;
+}
+
 /** Views of a whole arena, made once: to make one for each request costs more than to copy a small tensor. */
 export interface ArenaViews {
   words: Int32Array;

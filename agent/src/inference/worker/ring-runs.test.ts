@@ -93,4 +93,22 @@ describe('requests that share a run', () => {
     ]);
     expect(messages).toEqual([{ kind: 'failed', sequence: 1, failure: { code: 'internal', message: 'bad row' } }]);
   });
+
+  it('go by message when they hold strings, and not when these are too large together', async () => {
+    const text = 'ü'.repeat(1024 * 1024);
+    const strings = (count: number): ShapedData[] => [{ shape: [count], data: new Array<string>(count).fill(text) }];
+    const { finished, messages } = await run([strings(2), strings(65)]);
+    expect(finished).toEqual([
+      [0, slotStates.elsewhere],
+      [1, slotStates.failed],
+    ]);
+    expect(messages).toEqual([
+      { kind: 'outputs', sequence: 0, outputs: strings(2) },
+      {
+        kind: 'failed',
+        sequence: 1,
+        failure: { code: 'payload_too_large', message: expect.stringContaining('130 MB') },
+      },
+    ]);
+  });
 });

@@ -2,7 +2,7 @@
 // or by message when they don't fit there or hold strings. A request ends once, done or failed.
 import type { MessagePort } from 'node:worker_threads';
 import { AppError, messageOf } from '@edgeloop/shared/app-error';
-import { type ArenaViews, recordBytes, type ShapedData, writeRecord } from '../ring/records.ts';
+import { type ArenaViews, messageBytes, recordBytes, type ShapedData, writeRecord } from '../ring/records.ts';
 import { type RingConsumer, type SlotOutcome, slotStates, type TakenSlot } from '../ring/ring.ts';
 import { sharedNowMs } from '../ring/shared-clock.ts';
 import type { Failure, FromWorker } from './messages.ts';
@@ -52,7 +52,7 @@ function deliver({ arena, port }: WayBack, slot: TakenSlot, outputs: readonly Sh
     writeRecord(arena, slot.outputAt, outputs);
     return slotStates.done;
   }
-  const total = bytes ?? 0;
+  const total = bytes ?? messageBytes(outputs);
   if (total > outputsAtMostBytes) {
     const [is, most] = [total, outputsAtMostBytes].map((size) => Math.round(size / 1024 / 1024));
     throw new AppError('payload_too_large', `the outputs take ${is} MB, more than the ${most} MB that can be answered`);
