@@ -1,7 +1,8 @@
 // What the next run of a model will take: time, for sharing threads fairly, and room for its outputs in shared memory.
 import type { ModelSignature } from '@edgeloop/shared/tensors';
 import { aligned } from '../ring/arena.ts';
-import { elementBytes, recordBytes, type ShapedData } from '../ring/records.ts';
+import { recordBytes, type ShapedData } from '../ring/records.ts';
+import { elementBytes } from '../typed-arrays.ts';
 
 export interface Estimates {
   /** Milliseconds. */

@@ -2,15 +2,14 @@ import { datatypes } from '@edgeloop/shared/tensors';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { elementCount } from '../tensors.ts';
+import { elementBytes, viewOf } from '../typed-arrays.ts';
 import {
   copyEntry,
-  elementBytes,
   messageBytes,
   readRecord,
   recordBytes,
   type ShapedData,
   sameRows,
-  viewOf,
   viewsOfArena,
   writeRecord,
 } from './records.ts';

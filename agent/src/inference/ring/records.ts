@@ -2,12 +2,8 @@
 // beginning at a multiple of 8. Names and datatypes are known to both sides from the model's signature.
 import type { Datatype } from '@edgeloop/shared/tensors';
 import type { TensorData } from '../tensors.ts';
+import { elementBytes, type NumericData, type NumericDatatype, viewOf } from '../typed-arrays.ts';
 import { aligned } from './arena.ts';
-
-type NumericDatatype = Exclude<Datatype, 'BYTES'>;
-
-/** Data that has a size in bytes: everything but strings. */
-export type NumericData = Exclude<TensorData, string[]>;
 
 export interface ShapedData {
   shape: readonly number[];
@@ -20,26 +16,6 @@ export interface RecordEntry {
   /** Bytes from the start of the arena. */
   at: number;
   byteLength: number;
-}
-
-const bytesOf: Record<NumericDatatype, number> = {
-  BOOL: 1,
-  UINT8: 1,
-  UINT16: 2,
-  UINT32: 4,
-  UINT64: 8,
-  INT8: 1,
-  INT16: 2,
-  INT32: 4,
-  INT64: 8,
-  FP16: 2,
-  FP32: 4,
-  FP64: 8,
-};
-
-/** Bytes of one element in memory, or undefined for BYTES. */
-export function elementBytes(datatype: Datatype): number | undefined {
-  return datatype === 'BYTES' ? undefined : bytesOf[datatype];
 }
 
 /** Size of the record, or undefined when a tensor holds strings, which don't travel so. */
@@ -137,32 +113,4 @@ export function sameRows(arena: Int32Array, first: number, second: number, tenso
     }
   }
   return true;
-}
-
-/** A typed array over the whole buffer. */
-export function viewOf(datatype: NumericDatatype, buffer: ArrayBufferLike): NumericData {
-  switch (datatype) {
-    case 'BOOL':
-    case 'UINT8':
-      return new Uint8Array(buffer);
-    case 'UINT16':
-    case 'FP16':
-      return new Uint16Array(buffer);
-    case 'UINT32':
-      return new Uint32Array(buffer);
-    case 'UINT64':
-      return new BigUint64Array(buffer);
-    case 'INT8':
-      return new Int8Array(buffer);
-    case 'INT16':
-      return new Int16Array(buffer);
-    case 'INT32':
-      return new Int32Array(buffer);
-    case 'INT64':
-      return new BigInt64Array(buffer);
-    case 'FP32':
-      return new Float32Array(buffer);
-    case 'FP64':
-      return new Float64Array(buffer);
-  }
 }
