@@ -2,11 +2,11 @@
 
 import { AppError, messageOf, parse } from '@edgeloop/shared/errors';
 import { answerBounded } from '@edgeloop/shared/node/bounded-process';
-import type { TensorSpec } from '@edgeloop/shared/tensors';
-import { encodeElements, isBadElement } from '../../inference/tensors.ts';
+import { elementCount } from '../../inference/tensors.ts';
 import { proveGolden } from '../../inference/worker/golden-run.ts';
 import { openSession } from '../../inference/worker/session.ts';
 import { ModelFiles } from '../../process/ipc.ts';
+import { madeUpInput, smallestShape } from './made-up-input.ts';
 import type { ProofAnswer } from './prove.ts';
 
 /** More values than this are not made up for a run with zeros. */
@@ -20,9 +20,9 @@ answerBounded(async (input): Promise<ProofAnswer> => {
       await proveGolden(session, model.golden);
       return {};
     }
-    const inputs = session.signature.inputs.map(zeros);
-    const known = inputs.filter((tensor) => tensor !== undefined);
-    if (known.length === inputs.length) await runWithZeros(() => session.run(known));
+    const { inputs } = session.signature;
+    if (inputs.every((spec) => elementCount(smallestShape(spec)) <= zerosAtMost))
+      await runWithZeros(() => session.run(inputs.map((spec) => madeUpInput(spec, smallestShape(spec)))));
     return {};
   } catch (error) {
     const code = error instanceof AppError ? error.code : 'model_rejected';
@@ -37,13 +37,4 @@ async function runWithZeros(run: () => Promise<unknown>): Promise<void> {
   } catch (error) {
     if (!(error instanceof AppError)) throw error;
   }
-}
-
-function zeros({ name, datatype, shape: spec }: TensorSpec) {
-  const shape = spec.map((dimension) => Math.max(dimension, 1));
-  const count = shape.reduce((product, dimension) => product * dimension, 1);
-  if (count > zerosAtMost) return undefined;
-  const zero = datatype === 'BYTES' ? '' : datatype === 'BOOL' ? false : 0;
-  const data = encodeElements(datatype, new Array<unknown>(count).fill(zero));
-  return isBadElement(data) ? undefined : { name, datatype, shape, data };
 }

@@ -1,9 +1,12 @@
 // A thread of the measuring process: one session, run again and again for a while with made-up or golden inputs.
 import { workerData } from 'node:worker_threads';
-import { AppError, parse } from '@edgeloop/shared/errors';
-import { InferenceSession, Tensor } from 'onnxruntime-node';
+import { parse } from '@edgeloop/shared/errors';
+import type { TensorSpec } from '@edgeloop/shared/tensors';
 import { z } from 'zod';
+import type { Tensor } from '../../inference/tensors.ts';
+import { openSession, type Session, toOrt } from '../../inference/worker/session.ts';
 import { ModelFiles } from '../../process/ipc.ts';
+import { madeUpInput, smallestShape } from './made-up-input.ts';
 
 export interface TuneTask {
   /** Size of the first dimension. */
@@ -27,37 +30,22 @@ const { model, intraOpThreads } = parse(
   'workerData',
   'internal',
 );
-let loaded: Promise<InferenceSession> | undefined;
-
-function load(): Promise<InferenceSession> {
-  loaded ??= InferenceSession.create(model.path, {
-    intraOpNumThreads: intraOpThreads,
-    interOpNumThreads: 1,
-    executionMode: 'sequential',
-    logSeverityLevel: 4,
-    extra: { session: { intra_op: { allow_spinning: '0' } } },
-  });
-  return loaded;
-}
-
-function isBatchable({ inputMetadata, outputMetadata }: InferenceSession): boolean {
-  const all = [...inputMetadata, ...outputMetadata];
-  return inputMetadata.length > 0 && all.every((each) => each.isTensor && typeof each.shape[0] === 'string');
-}
+let loaded: Promise<Session> | undefined;
 
 /** Runs one slice; piscina calls it. */
 export default async function runSlice({ batch, sliceMs, barrier, parties }: TuneTask): Promise<TuneReport> {
-  const session = await load();
-  const batchable = isBatchable(session);
+  loaded ??= openSession(model.path, { intraOpThreads });
+  const session = await loaded;
+  const { signature, batchable } = session;
   const first = batchable ? batch : undefined;
-  const feeds = Object.fromEntries(session.inputMetadata.map((metadata) => [metadata.name, inputOf(metadata, first)]));
-  await session.run(feeds); // The first one reserves memory.
+  const feeds = Object.fromEntries(signature.inputs.map((spec) => [spec.name, toOrt(inputOf(spec, first))]));
+  await session.runTensors(feeds); // The first one reserves memory.
   meet(barrier, parties);
   const begun = performance.now();
   let runs = 0;
   let ms = 0;
   while (ms < sliceMs) {
-    await session.run(feeds);
+    await session.runTensors(feeds);
     runs += 1;
     ms = performance.now() - begun;
   }
@@ -73,95 +61,8 @@ function meet(barrier: Int32Array, parties: number): void {
   }
 }
 
-function inputOf(metadata: InferenceSession.ValueMetadata, batch: number | undefined): Tensor {
-  if (!metadata.isTensor) throw new AppError('model_rejected', `"${metadata.name}" is no tensor`);
-  const golden = model.golden?.samples[0]?.inputs[metadata.name];
-  const shape = golden?.shape ?? metadata.shape.map((dim) => (typeof dim === 'number' ? dim : 1));
-  const dims = batch === undefined ? [...shape] : [batch, ...shape.slice(1)];
-  const count = dims.reduce((product, dim) => product * dim, 1);
-  const values = Array.isArray(golden?.data) ? golden.data.flat(32) : [];
-  return tensorOf(metadata.type, dims, (at) => (values.length === 0 ? 0 : values[at % values.length]), count);
-}
-
-function tensorOf(type: Tensor.Type, dims: number[], value: (at: number) => unknown, count: number): Tensor {
-  const numbers = { length: count };
-  const number = (at: number): number => Number(value(at)) || 0;
-  switch (type) {
-    case 'float32':
-      return new Tensor(
-        type,
-        Float32Array.from(numbers, (_, at) => number(at)),
-        dims,
-      );
-    case 'float64':
-      return new Tensor(
-        type,
-        Float64Array.from(numbers, (_, at) => number(at)),
-        dims,
-      );
-    case 'int64':
-      return new Tensor(
-        type,
-        BigInt64Array.from(numbers, (_, at) => BigInt(Math.trunc(number(at)))),
-        dims,
-      );
-    case 'uint64':
-      return new Tensor(
-        type,
-        BigUint64Array.from(numbers, (_, at) => BigInt(Math.trunc(number(at)))),
-        dims,
-      );
-    case 'int32':
-      return new Tensor(
-        type,
-        Int32Array.from(numbers, (_, at) => number(at)),
-        dims,
-      );
-    case 'uint32':
-      return new Tensor(
-        type,
-        Uint32Array.from(numbers, (_, at) => number(at)),
-        dims,
-      );
-    case 'int16':
-      return new Tensor(
-        type,
-        Int16Array.from(numbers, (_, at) => number(at)),
-        dims,
-      );
-    case 'uint16':
-      return new Tensor(
-        type,
-        Uint16Array.from(numbers, (_, at) => number(at)),
-        dims,
-      );
-    case 'int8':
-      return new Tensor(
-        type,
-        Int8Array.from(numbers, (_, at) => number(at)),
-        dims,
-      );
-    case 'uint8':
-      return new Tensor(
-        type,
-        Uint8Array.from(numbers, (_, at) => number(at)),
-        dims,
-      );
-    case 'bool':
-      return new Tensor(
-        type,
-        Uint8Array.from(numbers, (_, at) => (value(at) ? 1 : 0)),
-        dims,
-      );
-    case 'float16':
-      return new Tensor(type, new Uint16Array(count), dims);
-    case 'string':
-      return new Tensor(
-        type,
-        Array.from(numbers, (_, at) => String(value(at))),
-        dims,
-      );
-    default:
-      throw new AppError('unsupported', `inputs of type ${type} cannot be made up`);
-  }
+function inputOf(spec: TensorSpec, batch: number | undefined): Tensor {
+  const golden = model.golden?.samples[0]?.inputs[spec.name];
+  const shape = golden?.shape ?? smallestShape(spec);
+  return madeUpInput(spec, batch === undefined ? shape : [batch, ...shape.slice(1)], golden?.data);
 }

@@ -1,0 +1,46 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { Manifest } from '@edgeloop/shared/manifest';
+import { sourceExecArgv } from '@edgeloop/shared/node/bounded-process';
+import { Piscina } from 'piscina';
+import { afterAll, describe, expect, it } from 'vitest';
+import { encodeOnnx, identityModel } from '../../inference/onnx-fixture.ts';
+import { openSession } from '../../inference/worker/session.ts';
+import type { TuneReport, TuneTask } from './tune-worker.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'agent-tune-worker-'));
+afterAll(() => rmSync(folder, { recursive: true }));
+
+/** What a measuring thread says of the model after a run of two rows, and what a session of it says. */
+async function batchableOf(bytes: Buffer): Promise<{ measured: boolean; served: boolean }> {
+  const path = join(folder, 'model.onnx');
+  writeFileSync(path, bytes);
+  const threads = new Piscina<TuneTask, TuneReport>({
+    filename: fileURLToPath(new URL('./tune-worker.ts', import.meta.url)),
+    maxThreads: 1,
+    workerData: { model: { name: 'm', version: 1, path, manifest: Manifest.parse({}) }, intraOpThreads: 1 },
+    execArgv: sourceExecArgv(import.meta.url),
+  });
+  const task = { batch: 2, sliceMs: 0, barrier: new Int32Array(new SharedArrayBuffer(4)), parties: 1 };
+  const { batchable } = await threads.run(task);
+  await threads.destroy();
+  const session = await openSession(path);
+  await session.release();
+  return { measured: batchable, served: session.batchable };
+}
+
+describe('the measurement of a model', () => {
+  it('runs several rows at once for the same models as the server does', async () => {
+    expect(await batchableOf(identityModel('float', ['n', 2]))).toEqual({ measured: true, served: true });
+    expect(await batchableOf(identityModel('float', [1, 2]))).toEqual({ measured: false, served: false });
+    // Rows of the output are not those of the input, as with detections per image.
+    const detections = encodeOnnx({
+      inputs: [{ name: 'images', shape: ['n', 2] }],
+      outputs: [{ name: 'found', shape: ['detections', 2] }],
+      nodes: [{ op: 'Identity', inputs: ['images'], outputs: ['found'] }],
+    });
+    expect(await batchableOf(detections)).toEqual({ measured: false, served: false });
+  });
+});
