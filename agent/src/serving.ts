@@ -43,7 +43,7 @@ function compose(config: ServingConfig): Serving {
   const engine = createEngine({
     threads: config.threads,
     providers: config.providers,
-    inflightPath: config.inflightPath,
+    runningNotePath: config.runningNotePath,
     maxRssBytes: config.maxRssBytes,
     onStuck: (model) => send({ kind: 'stuck', ...model }),
     onModelDied: (model, error) => send({ kind: 'model_died', ...model, detail: error.message }),

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { datatypes } from '@edgeloop/shared/tensors';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { ModelFiles } from '../process/ipc.ts';
-import { readInflight } from '../process/running-report.ts';
+import { readRunningNote } from '../process/running-report.ts';
 import { createEngine, type Engine } from './engine.ts';
 import { encodeOnnx, identityModel, softmaxModel } from './onnx-fixture.ts';
 import { tensorFromJson, tensorToJson } from './tensors.ts';
@@ -274,26 +274,26 @@ describe('the engine', () => {
   });
 
   it('names the version that a killed process was running', async () => {
-    const path = join(folder, 'inflight');
-    const journalled = createEngine({
+    const path = join(folder, 'running-note');
+    const noting = createEngine({
       threads: 1,
-      inflightPath: path,
+      runningNotePath: path,
       onCrash: (_, error) => expect.unreachable(error.message),
     });
-    await journalled.load(files('noted', 3, identityModel('float', ['a', 'b'])));
-    const { model, release } = journalled.lease('noted', 3);
+    await noting.load(files('noted', 3, identityModel('float', ['a', 'b'])));
+    const { model, release } = noting.lease('noted', 3);
     const data = new Float32Array(4_000_000);
     let over = false;
     const runs = (async () => {
       while (!over) await model.batcher.submit([{ name: 'x', datatype: 'FP32', shape: [2000, 2000], data }]);
     })();
     // One reading is both the sign and the answer: the note comes and goes with every run.
-    const seen = await vi.waitUntil(() => readInflight(path).at(0), { timeout: 10_000, interval: 0 });
+    const seen = await vi.waitUntil(() => readRunningNote(path).at(0), { timeout: 10_000, interval: 0 });
     expect(seen).toEqual({ name: 'noted', version: 3 });
     over = true;
     await runs;
     release();
-    await vi.waitUntil(() => readInflight(path).length === 0, { timeout: 10_000 });
-    await journalled.close();
+    await vi.waitUntil(() => readRunningNote(path).length === 0, { timeout: 10_000 });
+    await noting.close();
   });
 });

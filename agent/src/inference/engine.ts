@@ -5,7 +5,7 @@ import { AppError } from '@edgeloop/shared/errors';
 import { createKeyedTurn } from '@edgeloop/shared/node/turn';
 import type { ModelSignature } from '@edgeloop/shared/tensors';
 import type { ModelFiles } from '../process/ipc.ts';
-import { clearInflight } from '../process/running-note.ts';
+import { clearRunningNote } from '../process/running-note.ts';
 import { createActiveModels, type Lease } from './active.ts';
 import { createPlacement } from './hosts/placement.ts';
 import { createWatchdog } from './hosts/watchdog.ts';
@@ -39,7 +39,7 @@ export interface EngineOptions {
   /** Execution providers to try where a manifest names none. */
   providers?: readonly string[] | undefined;
   /** Where it is noted what runs at this moment; see `process/running-note.ts`. */
-  inflightPath?: string | undefined;
+  runningNotePath?: string | undefined;
   /** Bound of the resident set of a model that runs in a process of its own; none when unset. */
   maxRssBytes?: number | undefined;
   /** A worker thread died, or could not be replaced. */
@@ -101,10 +101,10 @@ export function createEngine(options: EngineOptions): Engine {
   const dispatcher = createDispatcher();
   let lastId = 0;
 
-  if (options.inflightPath !== undefined) clearInflight(options.inflightPath);
+  if (options.runningNotePath !== undefined) clearRunningNote(options.runningNotePath);
   const placement = createPlacement({
     threads,
-    inflightPath: options.inflightPath,
+    runningNotePath: options.runningNotePath,
     onEnded: dispatcher.pumpSoon,
     onUnbatchable: (id) => byId.get(id)?.queue.stopBatching(),
     maxRssBytes: options.maxRssBytes ?? Number.POSITIVE_INFINITY,

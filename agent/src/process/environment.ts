@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import type { Config } from '../config.ts';
 import { agentVersion } from '../identity/device-facts.ts';
 import type { ServingConfigInput } from './ipc.ts';
-import { readInflight } from './running-report.ts';
+import { readRunningNote } from './running-report.ts';
 
 interface ServingState {
   deviceId: string;
@@ -22,7 +22,9 @@ const allocation = { MALLOC_ARENA_MAX: '2' };
 /** Environment of the serving process, and what it noted as running. */
 export function servingEnvironment(config: Config, { deviceId, stateDir, journalled, overridesDir }: ServingState) {
   const { serverName, threads, providers, maxRssBytes, token, logLevel } = config;
-  const inflightPath = join(stateDir, 'inflight');
+  const runningNotePath = join(stateDir, 'running-note');
+  // As former versions called it; nobody would ever remove it.
+  rmSync(join(stateDir, 'inflight'), { force: true });
   const serving: ServingConfigInput = {
     deviceId,
     agentVersion,
@@ -32,7 +34,7 @@ export function servingEnvironment(config: Config, { deviceId, stateDir, journal
     maxRssBytes,
     token,
     logLevel,
-    inflightPath,
+    runningNotePath,
     journalled,
     overridesDir,
   };
@@ -43,10 +45,10 @@ export function servingEnvironment(config: Config, { deviceId, stateDir, journal
     EDGELOOP_SERVING_CONFIG: JSON.stringify(serving),
   };
   /** Read once: what one process noted says nothing about the death of the next. */
-  const inFlight = () => {
-    const running = readInflight(inflightPath);
-    rmSync(inflightPath, { force: true });
+  const takeRunningNote = () => {
+    const running = readRunningNote(runningNotePath);
+    rmSync(runningNotePath, { force: true });
     return running;
   };
-  return { env, inFlight };
+  return { env, takeRunningNote };
 }

@@ -139,7 +139,7 @@ export const ServingConfig = z.object({
   /** Execution providers to try, in this order; the processor is always the last. */
   providers: z.array(z.string().min(1)).optional(),
   /** Where it is noted which model versions run at this moment, for the supervisor to read after a death. */
-  inflightPath: z.string().optional(),
+  runningNotePath: z.string().optional(),
   /** Whether answers are journalled. A server on its own has nobody who reads a journal, and must not hold one in memory. */
   journalled: z.boolean().default(true),
   /** Bound of the resident set of a model's own process. */

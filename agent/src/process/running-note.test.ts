@@ -5,37 +5,37 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { sourceExecArgv } from '@edgeloop/shared/node/bounded-process';
 import { afterAll, describe, expect, it } from 'vitest';
-import { clearInflight, openInflightSlot } from './running-note.ts';
-import { readInflight } from './running-report.ts';
+import { clearRunningNote, openRunningNoteSlot } from './running-note.ts';
+import { readRunningNote } from './running-report.ts';
 
-describe('the journal of what runs', () => {
-  const folder = mkdtempSync(join(tmpdir(), 'inflight-'));
-  const path = join(folder, 'inflight');
+describe('the note of what runs', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'running-note-'));
+  const path = join(folder, 'running-note');
   afterAll(() => rmSync(folder, { recursive: true }));
 
   it('names every version that runs, once, and nothing that has ended', () => {
-    clearInflight(path);
-    const slots = [0, 1, 2].map((slot) => openInflightSlot(path, slot));
-    expect(readInflight(path)).toEqual([]);
+    clearRunningNote(path);
+    const slots = [0, 1, 2].map((slot) => openRunningNoteSlot(path, slot));
+    expect(readRunningNote(path)).toEqual([]);
     slots[2]?.begin('second', 2 ** 31 - 1);
     slots[1]?.begin('first', 1);
     slots[0]?.begin('first', 1);
-    expect(readInflight(path)).toEqual([
+    expect(readRunningNote(path)).toEqual([
       { name: 'first', version: 1 },
       { name: 'second', version: 2 ** 31 - 1 },
     ]);
     slots[0]?.rest();
     slots[1]?.rest();
-    expect(readInflight(path)).toEqual([{ name: 'second', version: 2 ** 31 - 1 }]);
+    expect(readRunningNote(path)).toEqual([{ name: 'second', version: 2 ** 31 - 1 }]);
     slots[1]?.begin('x'.repeat(63), 7);
     truncateSync(path, 128 + 40);
-    expect(readInflight(path)).toEqual([]);
+    expect(readRunningNote(path)).toEqual([]);
     for (const slot of slots) slot.close();
   });
 
   it('names the version that runs now when a thread goes from one to the next, and back', () => {
-    clearInflight(path);
-    const slot = openInflightSlot(path, 0);
+    clearRunningNote(path);
+    const slot = openRunningNoteSlot(path, 0);
     for (const [name, version] of [
       ['first', 1],
       ['first', 2],
@@ -44,21 +44,21 @@ describe('the journal of what runs', () => {
       ['first', 1],
     ] as const) {
       slot.begin(name, version);
-      expect(readInflight(path)).toEqual([{ name, version }]);
+      expect(readRunningNote(path)).toEqual([{ name, version }]);
     }
     slot.close();
-    expect(readInflight(path)).toEqual([]);
+    expect(readRunningNote(path)).toEqual([]);
   });
 
   it('says nothing when there is none', () => {
-    expect(readInflight(join(folder, 'missing'))).toEqual([]);
+    expect(readRunningNote(join(folder, 'missing'))).toEqual([]);
   });
 
   it('survives the death of its process', async () => {
-    clearInflight(path);
+    clearRunningNote(path);
     const module = new URL('./running-note.ts', import.meta.url).href;
-    const code = `const { openInflightSlot } = await import(${JSON.stringify(module)});
-      openInflightSlot(${JSON.stringify(path)}, 3).begin('culprit', 4); process.kill(process.pid, 'SIGKILL');`;
+    const code = `const { openRunningNoteSlot } = await import(${JSON.stringify(module)});
+      openRunningNoteSlot(${JSON.stringify(path)}, 3).begin('culprit', 4); process.kill(process.pid, 'SIGKILL');`;
     const child = promisify(execFile)(process.execPath, [
       ...sourceExecArgv(import.meta.url),
       '--input-type=module',
@@ -66,6 +66,6 @@ describe('the journal of what runs', () => {
       code,
     ]);
     await expect(child).rejects.toMatchObject({ signal: 'SIGKILL' });
-    expect(readInflight(path)).toEqual([{ name: 'culprit', version: 4 }]);
+    expect(readRunningNote(path)).toEqual([{ name: 'culprit', version: 4 }]);
   });
 });

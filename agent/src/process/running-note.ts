@@ -1,5 +1,5 @@
-// Which model versions run at this moment, kept in a small file with a slot for each worker thread: after the process
-// was killed by a model (a native crash leaves no trace in JavaScript) the file still says which one it was.
+// The running note: which model versions run at this moment, in a small file with a slot for each worker thread. After the
+// process was killed by a model (a native crash leaves no trace in JavaScript) the file still says which one it was.
 // Writing a slot is one pwrite into the page cache (0.6 to 4 us); it survives the process, not a power cut, and need not.
 // A thread that runs one version after the other without a pause writes it once.
 import { closeSync, openSync, writeFileSync, writeSync } from 'node:fs';
@@ -8,7 +8,7 @@ import { closeSync, openSync, writeFileSync, writeSync } from 'node:fs';
 export const slotBytes = 128;
 const blank = Buffer.alloc(slotBytes, ' ');
 
-export interface InflightSlot {
+export interface RunningNoteSlot {
   /** Just before native code is entered on behalf of this version. */
   begin(name: string, version: number): void;
   /** When the thread has nothing more to run. */
@@ -16,13 +16,13 @@ export interface InflightSlot {
   close(): void;
 }
 
-/** Empties the journal; by the process that will run models, before it does. */
-export function clearInflight(path: string): void {
+/** Empties the note; by the process that will run models, before it does. */
+export function clearRunningNote(path: string): void {
   writeFileSync(path, '');
 }
 
 /** The slot of one worker thread. */
-export function openInflightSlot(path: string, slot: number): InflightSlot {
+export function openRunningNoteSlot(path: string, slot: number): RunningNoteSlot {
   const file = openSync(path, 'r+');
   const rendered = new Map<string, Buffer>();
   const record = (name: string, version: number): Buffer => {

@@ -1,4 +1,4 @@
-// What the journal of running models says after a death. Apart from its writing, which worker threads do: they need no
+// What the running note says after a death. Apart from its writing, which worker threads do: they need no
 // schemas.
 import { readFileSync } from 'node:fs';
 import { ModelName, ModelVersion } from '@edgeloop/shared/identifiers';
@@ -8,8 +8,8 @@ import { slotBytes } from './running-note.ts';
 const Running = z.object({ name: ModelName, version: ModelVersion });
 export type Running = z.infer<typeof Running>;
 
-/** What was running when the process that wrote the journal died; each version once. Empty when there is no journal. */
-export function readInflight(path: string): Running[] {
+/** What was running when the process that wrote the note died; each version once. Empty when there is none. */
+export function readRunningNote(path: string): Running[] {
   const text = readIfThere(path);
   const found = new Map<string, Running>();
   for (let at = 0; at < text.length; at += slotBytes) {

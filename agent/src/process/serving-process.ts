@@ -47,8 +47,8 @@ export interface ServingProcessOptions {
   silenceMs: number;
   maxRssBytes: number;
   log: Logger;
-  /** What was running when it died. */
-  inFlight(): Suspect[];
+  /** What was running when it died; it is told once. */
+  takeRunningNote(): Suspect[];
   /** Puts a fresh process into the state that callers expect; called at every start, after `onDied` has ended. */
   restore(): Promise<void>;
   /** Callers are let in before this resolves, but told that the server is not ready. */
@@ -236,7 +236,7 @@ export function createServingProcess(options: ServingProcessOptions): ServingPro
     const ended = signal === null ? `it ended with exit code ${code}` : `it was ended by ${signal}`;
     const detail = fault?.detail ?? error?.message ?? ended;
     if (!crashed) return { crashed, detail, suspects: [] };
-    const suspects = fault?.suspects ?? [...options.inFlight(), ...calls.loading()];
+    const suspects = fault?.suspects ?? [...options.takeRunningNote(), ...calls.loading()];
     return { crashed, detail, suspects: distinct(suspects) };
   }
 

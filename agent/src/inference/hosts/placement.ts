@@ -12,7 +12,7 @@ import { startWorkerThread, type WorkerThreadOptions } from './worker-thread.ts'
 export interface PlacementOptions {
   /** Upper bound on the threads of one model, and the number of shared threads. */
   threads: number;
-  inflightPath: string | undefined;
+  runningNotePath: string | undefined;
   /** Bound of the resident set of a model's own process. */
   maxRssBytes: number;
   /** A thread has room again. */
@@ -48,7 +48,7 @@ interface Host extends Lane {
   isolation: Isolation;
   /** False while it is being filled to take the place of another one. */
   inService: boolean;
-  journalSlot: number;
+  noteSlot: number;
   models: Map<number, PlacedModel>;
   /** Models and bytes of files that have gone since it started. */
   gone: { models: number; bytes: number };
@@ -76,11 +76,11 @@ export function createPlacement(options: PlacementOptions): Placement {
   const changes = createTurn();
 
   const start = (shared: boolean, inService: boolean, isolation: Isolation = 'shared'): Host => {
-    const taken = new Set([...hosts].map(({ journalSlot }) => journalSlot));
-    let journalSlot = 0;
-    while (taken.has(journalSlot)) journalSlot++;
-    const { inflightPath: path } = options;
-    const events: Omit<WorkerThreadOptions, 'inflight'> = {
+    const taken = new Set([...hosts].map(({ noteSlot }) => noteSlot));
+    let noteSlot = 0;
+    while (taken.has(noteSlot)) noteSlot++;
+    const { runningNotePath: path } = options;
+    const events: Omit<WorkerThreadOptions, 'runningNote'> = {
       onEnded() {
         host.full = false;
         host.late = false;
@@ -94,9 +94,9 @@ export function createPlacement(options: PlacementOptions): Placement {
     const thread =
       isolation === 'process'
         ? startModelProcess({ ...events, maxRssBytes: options.maxRssBytes })
-        : startWorkerThread({ ...events, inflight: path === undefined ? undefined : { path, slot: journalSlot } });
+        : startWorkerThread({ ...events, runningNote: path === undefined ? undefined : { path, slot: noteSlot } });
     const state = { plannedMs: 0, opening: false, late: false, full: false };
-    const host: Host = { ...state, thread, shared, isolation, inService, journalSlot, models, gone };
+    const host: Host = { ...state, thread, shared, isolation, inService, noteSlot, models, gone };
     hosts.add(host);
     return host;
   };

@@ -53,7 +53,7 @@ interface Flight {
 }
 
 export interface WorkerThreadOptions {
-  inflight: WorkerStart['inflight'];
+  runningNote: WorkerStart['runningNote'];
   /** Room has come free. */
   onEnded(): void;
   onUnbatchable(model: number): void;
@@ -115,7 +115,7 @@ export function startWorkerThread(options: WorkerThreadOptions): WorkerThread {
     atomics: 'disabled',
     execArgv: sourceExecArgv(import.meta.url),
   });
-  const task = piscina.run({ ring, port: port2, inflight: options.inflight }, { transferList: [port2] });
+  const task = piscina.run({ ring, port: port2, runningNote: options.runningNote }, { transferList: [port2] });
   let stopping = false;
   task.then(
     () => undefined,

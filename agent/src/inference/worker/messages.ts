@@ -40,7 +40,7 @@ export interface Failure {
 export interface WorkerStart {
   ring: SharedRing;
   port: MessagePort;
-  inflight: { path: string; slot: number } | undefined;
+  runningNote: { path: string; slot: number } | undefined;
 }
 
 export type ToWorker =

@@ -10,7 +10,7 @@ const lookEveryMs = 200;
 const megabyte = 1024 * 1024;
 
 const thread = startWorkerThread({
-  inflight: undefined,
+  runningNote: undefined,
   onEnded: () => hand(),
   onUnbatchable: (id) => send({ kind: 'unbatchable', id }),
   onDied: (error) => die(error.message),

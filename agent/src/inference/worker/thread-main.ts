@@ -2,7 +2,7 @@
 // Runtime where requests can be joined. Its one task lasts until it is told to stop.
 import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
 import { AppError } from '@edgeloop/shared/app-error';
-import { type InflightSlot, openInflightSlot } from '../../process/running-note.ts';
+import { openRunningNoteSlot, type RunningNoteSlot } from '../../process/running-note.ts';
 import { sameRows, viewsOfArena } from '../ring/records.ts';
 import { byMessage, createConsumer, type TakenSlot } from '../ring/ring.ts';
 import { sharedNowMs } from '../ring/shared-clock.ts';
@@ -25,7 +25,7 @@ interface Thread extends WayBack {
   models: Map<number, OpenModel>;
   /** Inputs that came by message, by sequence. */
   inputs: Map<number, readonly NamedTensor[]>;
-  journal: InflightSlot | undefined;
+  runningNote: RunningNoteSlot | undefined;
   stopping: boolean;
 }
 
@@ -33,18 +33,18 @@ interface Thread extends WayBack {
 const sleepMs = 1000;
 
 /** Piscina calls it, once. */
-export default async function work({ ring, port, inflight }: WorkerStart): Promise<void> {
+export default async function work({ ring, port, runningNote }: WorkerStart): Promise<void> {
   const thread: Thread = {
     port,
     ring: createConsumer(ring),
     arena: viewsOfArena(ring.arena),
     models: new Map(),
     inputs: new Map(),
-    journal: inflight && openInflightSlot(inflight.path, inflight.slot),
+    runningNote: runningNote && openRunningNoteSlot(runningNote.path, runningNote.slot),
     stopping: false,
   };
   while (await step(thread));
-  thread.journal?.close();
+  thread.runningNote?.close();
   port.close();
 }
 
@@ -62,7 +62,7 @@ async function step(thread: Thread): Promise<boolean> {
   if (await obey(thread)) return true;
   if (thread.stopping) return false;
   for (const sequence of thread.inputs.keys()) if (ring.passed(sequence)) thread.inputs.delete(sequence);
-  thread.journal?.rest();
+  thread.runningNote?.rest();
   ring.sleep(bell, sleepMs);
   return true;
 }
@@ -109,8 +109,8 @@ async function obeyOne(thread: Thread, command: ToWorker): Promise<void> {
 }
 
 async function open(thread: Thread, { id, name, version, path, golden, ...options }: ModelToOpen): Promise<void> {
-  const { journal, models, arena, ring } = thread;
-  journal?.begin(name, version);
+  const { runningNote, models, arena, ring } = thread;
+  runningNote?.begin(name, version);
   ring.begin(id);
   try {
     const session = await openSession(path, options);
@@ -126,7 +126,7 @@ async function open(thread: Thread, { id, name, version, path, golden, ...option
 }
 
 async function runSlots(thread: Thread, slots: readonly TakenSlot[]): Promise<void> {
-  const { models, journal, ring } = thread;
+  const { models, runningNote, ring } = thread;
   const [first] = slots;
   if (!first) return;
   const model = models.get(first.model);
@@ -135,7 +135,7 @@ async function runSlots(thread: Thread, slots: readonly TakenSlot[]): Promise<vo
     for (const slot of slots) fail(thread, slot, error);
     return;
   }
-  journal?.begin(model.name, model.version);
+  runningNote?.begin(model.name, model.version);
   ring.begin(first.model);
   try {
     if (first.inputBytes === byMessage) await runFromMessage(thread, model, first);

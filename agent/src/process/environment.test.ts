@@ -1,0 +1,35 @@
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { readConfig } from '../config.ts';
+import { servingEnvironment } from './environment.ts';
+import { ServingConfig } from './ipc.ts';
+import { clearRunningNote, openRunningNoteSlot } from './running-note.ts';
+
+describe('what the serving process is started with', () => {
+  let stateDir: string;
+  beforeEach(() => {
+    stateDir = mkdtempSync(join(tmpdir(), 'agent-environment-'));
+  });
+  afterEach(() => rmSync(stateDir, { recursive: true }));
+  const start = () => servingEnvironment(readConfig({}), { deviceId: 'device-1', stateDir, journalled: true });
+
+  it('says where to note what runs, which is told once to whoever asks after a death', () => {
+    const { env, takeRunningNote } = start();
+    const { runningNotePath = '' } = ServingConfig.parse(JSON.parse(env.EDGELOOP_SERVING_CONFIG ?? ''));
+    expect(takeRunningNote()).toEqual([]);
+    clearRunningNote(runningNotePath);
+    const slot = openRunningNoteSlot(runningNotePath, 0);
+    slot.begin('culprit', 4);
+    expect(takeRunningNote()).toEqual([{ name: 'culprit', version: 4 }]);
+    expect(takeRunningNote()).toEqual([]);
+    slot.close();
+  });
+
+  it('leaves nothing of the note as a former version called it', () => {
+    writeFileSync(join(stateDir, 'inflight'), JSON.stringify({ name: 'culprit', version: 4 }).padEnd(128));
+    expect(start().takeRunningNote()).toEqual([]);
+    expect(existsSync(join(stateDir, 'inflight'))).toBe(false);
+  });
+});
