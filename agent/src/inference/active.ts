@@ -26,7 +26,6 @@ export interface ActiveModels<T> {
   /** The active or the given version. Throws `not_found` with "unknown model", or `unavailable` when none is active. */
   lease(name: string, version?: number): Lease<T>;
   has(name: string, version: number): boolean;
-  activeVersion(name: string): number | undefined;
   /** Every loaded version, in the order of names and versions. */
   list(): { name: string; version: number; active: boolean; model: T }[];
 }
@@ -78,7 +77,6 @@ export function createActiveModels<T>(): ActiveModels<T> {
       return { name, version: leased, model: entry.model, release };
     },
     has: (name, version) => models.get(name)?.versions.has(version) ?? false,
-    activeVersion: (name) => models.get(name)?.active,
     list: () =>
       [...models]
         .sort(byKey)

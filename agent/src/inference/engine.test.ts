@@ -154,11 +154,13 @@ describe('the engine', () => {
     });
     await expect(model.batcher.submit([row(1, 0)], { deadline: 0 })).rejects.toMatchObject({ code: 'timeout' });
     release();
-    expect(engine.statistics('counted', 1)).toMatchObject({
+    expect(model.runtime).toEqual({
       instances: 1,
       intraOpThreads: 2,
       batchable: true,
       providers: { used: ['cpu'], fallback: '"qnn" is not part of ONNX Runtime on this machine' },
+    });
+    expect(model.batcher.statistics()).toMatchObject({
       success: { count: 1 },
       inferenceCount: 1,
       executionCount: 1,
@@ -166,7 +168,7 @@ describe('the engine', () => {
       expired: 1,
     });
     await engine.unload('counted', 1);
-    expect(() => engine.statistics('counted', 1)).toThrow('unknown model: "counted" version 1');
+    expect(() => engine.lease('counted', 1)).toThrow('unknown model: "counted"');
   });
 
   it('runs what does not fit the shared memory, and answers in order with what does', async () => {
@@ -221,7 +223,7 @@ describe('the engine', () => {
       expect(output?.data[0]).toBeCloseTo(1 / (1 + Math.exp(-i / 100)), 5);
       expect(output?.data.at(-2)).toBe(output?.data[0]);
     }
-    expect(engine.statistics('shared', 1).executionCount).toBeLessThan(294);
+    expect(model.batcher.statistics().executionCount).toBeLessThan(294);
     release();
     await engine.unload('shared', 1);
   });

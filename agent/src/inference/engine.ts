@@ -1,7 +1,6 @@
 // The models of this process: loads versions into worker threads, swaps them, and runs requests on them.
 
 import { availableParallelism } from 'node:os';
-import { AppError } from '@edgeloop/shared/errors';
 import { createKeyedTurn } from '@edgeloop/shared/node/turn';
 import type { ModelSignature } from '@edgeloop/shared/tensors';
 import type { ModelFiles } from '../process/ipc.ts';
@@ -12,7 +11,6 @@ import { createWatchdog } from './hosts/watchdog.ts';
 import { type Interpretation, interpret } from './meaning/interpretation.ts';
 import { type Batcher, createBatcher, type Dispatchable } from './queueing/batcher.ts';
 import { createDispatcher } from './queueing/dispatcher.ts';
-import type { ModelStatistics } from './queueing/statistics.ts';
 import type { ProvidersUsed } from './worker/session.ts';
 
 export interface LoadedModel {
@@ -52,13 +50,6 @@ export interface EngineOptions {
 
 export type ModelLease = Lease<LoadedModel>;
 
-interface VersionStatistics extends ModelStatistics, ModelRuntime {
-  /** Most rows of a run, as found so far. */
-  maxBatch: number;
-  /** Requests that wait. */
-  depth: number;
-}
-
 export interface Engine {
   /** Warms a version beside what answers now; nothing to do when it is loaded. Throws `model_rejected`. */
   load(files: ModelFiles): Promise<void>;
@@ -69,8 +60,6 @@ export interface Engine {
   /** Throws `not_found` for unknown models, `unavailable` when none is active. */
   lease(name: string, version?: number): ModelLease;
   list(): { name: string; version: number; active: boolean; model: LoadedModel }[];
-  /** Since the version was loaded. Throws `not_found` when it isn't. */
-  statistics(name: string, version: number): VersionStatistics;
   /** Unloads everything. */
   close(): Promise<void>;
 }
@@ -183,12 +172,6 @@ export function createEngine(options: EngineOptions): Engine {
     unload: (name, version) => changes.run(keyOf({ name, version }), () => unload(name, version)),
     lease: active.lease,
     list: active.list,
-    statistics(name, version) {
-      const found = active.list().find((loaded) => loaded.name === name && loaded.version === version);
-      if (!found) throw new AppError('not_found', `Request for unknown model: "${name}" version ${version}`);
-      const { batcher, runtime } = found.model;
-      return { ...batcher.statistics(), ...runtime, maxBatch: batcher.maxBatch(), depth: batcher.depth() };
-    },
     async close() {
       clearInterval(watching);
       await changes.idle();

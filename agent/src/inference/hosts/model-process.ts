@@ -132,7 +132,6 @@ export function startModelProcess(options: ModelProcessOptions): WorkerThread {
       }
     },
     depth: () => jobs.size,
-    drain: () => undefined,
     runs: () => runs,
     running: () => lastModel,
     kill(why) {

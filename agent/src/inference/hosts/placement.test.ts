@@ -94,7 +94,7 @@ describe('worker threads', () => {
     const ended = slow.finally(() => {
       slowEnded = true;
     });
-    await expect.poll(() => engine.statistics('slow', 1).depth, { timeout: 15_000 }).toBe(0);
+    await expect.poll(() => model.batcher.depth(), { timeout: 15_000 }).toBe(0);
     expect(await Promise.all([1, 2, 3].map((value) => ask('quick', value)))).toEqual([1, 2, 3]);
     expect(slowEnded).toBe(false);
     expect(alive()).toBe(2);

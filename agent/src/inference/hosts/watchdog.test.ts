@@ -22,7 +22,6 @@ describe('the watchdog', () => {
         close: () => Promise.resolve(),
         end: () => Promise.resolve(),
         wake: () => undefined,
-        drain: () => undefined,
         takeBack: () => undefined,
       },
     };

@@ -74,8 +74,6 @@ export interface WorkerThread {
   takeBack(): void;
   /** Jobs on their way or running. */
   depth(): number;
-  /** Settles what has ended. */
-  drain(): void;
   /** Changes with every start and end of a run; odd during one. */
   runs(): number;
   running(): number;
@@ -262,7 +260,6 @@ export function startWorkerThread(options: WorkerThreadOptions): WorkerThread {
       }
     },
     depth: jobs.count,
-    drain,
     runs: producer.runs,
     running: producer.running,
     async end() {

@@ -32,7 +32,6 @@ function heldLane(room = 1): { lane: Lane; jobs: Job[]; finish(count?: number, r
       close: () => Promise.resolve(),
       end: () => Promise.resolve(),
       wake: () => undefined,
-      drain: () => undefined,
       takeBack: () => undefined,
       runs: () => 0,
       running: () => 0,
