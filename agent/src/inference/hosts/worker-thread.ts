@@ -9,6 +9,7 @@ import type { TensorSpec } from '@edgeloop/shared/tensors';
 import { Piscina } from 'piscina';
 import { createArena } from '../ring/arena.ts';
 import { createFlights } from '../ring/flights.ts';
+import { createProducer } from '../ring/producer.ts';
 import {
   type ArenaViews,
   copyEntry,
@@ -18,7 +19,7 @@ import {
   viewsOfArena,
   writeRecord,
 } from '../ring/records.ts';
-import { allocateRing, byMessage, createProducer, type SlotOutcome, slotStates } from '../ring/ring.ts';
+import { allocateRing, byMessage, type SlotOutcome, slotStates } from '../ring/ring.ts';
 import { toSharedMs } from '../ring/shared-clock.ts';
 import type { NamedTensor } from '../tensors.ts';
 import type { FromWorker, ModelToOpen, OpenedModel, ToWorker, WorkerStart } from '../worker/messages.ts';

@@ -1,7 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { aligned, createArena } from './arena.ts';
-import { allocateRing, createConsumer, createProducer, type SlotOutcome, slotStates } from './ring.ts';
+import { createConsumer } from './consumer.ts';
+import { createProducer } from './producer.ts';
+import { allocateRing, type SlotOutcome, slotStates } from './ring.ts';
 
 const request = {
   model: 1,

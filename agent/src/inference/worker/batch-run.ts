@@ -2,8 +2,8 @@
 // Inputs are copied out of the arena since ONNX Runtime's binding refuses tensors over shared memory; buffers and
 // tensors are kept from run to run.
 import type { Datatype, TensorSpec } from '@edgeloop/shared/tensors';
+import type { TakenSlot } from '../ring/consumer.ts';
 import { type ArenaViews, readRecord, type ShapedData } from '../ring/records.ts';
-import type { TakenSlot } from '../ring/ring.ts';
 import { elementCount } from '../tensors.ts';
 import { elementBytes, type NumericData, viewOf } from '../typed-arrays.ts';
 import { fromOrt, type OrtTensors, type Session, toOrt } from './session.ts';

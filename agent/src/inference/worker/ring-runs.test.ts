@@ -1,7 +1,9 @@
 import { MessageChannel, receiveMessageOnPort } from 'node:worker_threads';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { createConsumer } from '../ring/consumer.ts';
+import { createProducer } from '../ring/producer.ts';
 import { readRecord, type ShapedData, viewsOfArena } from '../ring/records.ts';
-import { allocateRing, createConsumer, createProducer, slotStates } from '../ring/ring.ts';
+import { allocateRing, slotStates } from '../ring/ring.ts';
 import type { BatchRunner } from './batch-run.ts';
 import type { FromWorker } from './messages.ts';
 import { runFromRing } from './ring-runs.ts';

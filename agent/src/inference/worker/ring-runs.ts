@@ -1,6 +1,6 @@
 // Runs requests whose inputs lie in the ring: together as far as they can be, else each on its own.
 
-import type { TakenSlot } from '../ring/ring.ts';
+import type { TakenSlot } from '../ring/consumer.ts';
 import { sharedNowMs } from '../ring/shared-clock.ts';
 import type { BatchOutcome, BatchRunner } from './batch-run.ts';
 import { answer, fail, send, type WayBack } from './way-back.ts';

@@ -3,8 +3,9 @@
 import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
 import { AppError } from '@edgeloop/shared/app-error';
 import { openRunningNoteSlot, type RunningNoteSlot } from '../../process/running-note.ts';
+import { createConsumer, type TakenSlot } from '../ring/consumer.ts';
 import { sameRows, viewsOfArena } from '../ring/records.ts';
-import { byMessage, createConsumer, type TakenSlot } from '../ring/ring.ts';
+import { byMessage } from '../ring/ring.ts';
 import { sharedNowMs } from '../ring/shared-clock.ts';
 import type { NamedTensor } from '../tensors.ts';
 import { type BatchRunner, createBatchRunner } from './batch-run.ts';

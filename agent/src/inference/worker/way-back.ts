@@ -2,8 +2,9 @@
 // or by message when they don't fit there or hold strings. A request ends once, done or failed.
 import type { MessagePort } from 'node:worker_threads';
 import { AppError, messageOf } from '@edgeloop/shared/app-error';
+import type { RingConsumer, TakenSlot } from '../ring/consumer.ts';
 import { type ArenaViews, messageBytes, recordBytes, type ShapedData, writeRecord } from '../ring/records.ts';
-import { type RingConsumer, type SlotOutcome, slotStates, type TakenSlot } from '../ring/ring.ts';
+import { type SlotOutcome, slotStates } from '../ring/ring.ts';
 import { sharedNowMs } from '../ring/shared-clock.ts';
 import type { Failure, FromWorker } from './messages.ts';
 
