@@ -1,8 +1,8 @@
-// A worker thread as the scheduler sees it.
-import type { WorkerThread } from './worker-thread.ts';
+// A worker as the scheduler sees it.
+import type { Worker } from './worker.ts';
 
 export interface Lane {
-  thread: WorkerThread;
+  thread: Worker;
   /** Estimated time of what is on its way there. */
   plannedMs: number;
   /** It is loading a model and answers late; others are asked first. */

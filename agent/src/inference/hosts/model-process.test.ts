@@ -3,9 +3,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, describe, expect, it } from 'vitest';
 import { identityModel } from '../onnx-fixture.ts';
+import type { Ending, Job } from '../worker/job.ts';
 import type { ModelToOpen } from '../worker/messages.ts';
 import { startModelProcess } from './model-process.ts';
-import type { Ending, Job, WorkerThread } from './worker-thread.ts';
+import type { Worker } from './worker.ts';
 
 describe('a model in a process of its own', () => {
   const folder = mkdtempSync(join(tmpdir(), 'model-process-'));
@@ -21,12 +22,12 @@ describe('a model in a process of its own', () => {
     golden: undefined,
     isolation: 'process',
   };
-  let thread: WorkerThread | undefined;
+  let thread: Worker | undefined;
   const died: string[] = [];
   afterEach(() => thread?.end());
   afterAll(() => rmSync(folder, { recursive: true }));
 
-  async function start(): Promise<WorkerThread> {
+  async function start(): Promise<Worker> {
     died.length = 0;
     const fresh = startModelProcess({
       maxRssBytes: 2 ** 31,
@@ -52,7 +53,7 @@ describe('a model in a process of its own', () => {
     settle: () => undefined,
     ...more,
   });
-  const run = (on: WorkerThread, value: number, more: Partial<Job> = {}) =>
+  const run = (on: Worker, value: number, more: Partial<Job> = {}) =>
     new Promise<Ending>((settle) => on.submit(jobOf(value, { ...more, settle })));
 
   it('runs together what came together, and gives each its own', async () => {

@@ -4,68 +4,159 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { AppError, messageOf } from '@edgeloop/shared/errors';
 import { sourceExecArgv } from '@edgeloop/shared/node/bounded-process';
-import type { FromModelProcess, SentEnding, SentJob, ToModelProcess } from '../worker/process-messages.ts';
+import type { Job } from '../worker/job.ts';
+import type { ModelToOpen, OpenedModel } from '../worker/messages.ts';
 import { createOpenings } from './openings.ts';
-import type { Job, WorkerThread } from './worker-thread.ts';
+import type { FromModelProcess, SentEnding, SentJob, ToModelProcess } from './process-messages.ts';
+import type { Worker, WorkerEvents } from './worker.ts';
 
-export interface ModelProcessOptions {
+export interface ModelProcessOptions extends WorkerEvents {
   /** Resident set at which it ends itself. */
   maxRssBytes: number;
-  /** Room has come free. */
-  onEnded(): void;
-  onUnbatchable(model: number): void;
-  /** It is gone; all its jobs have been settled. */
-  onDied(error: Error): void;
 }
 
 /** Jobs on their way there; the ring of a thread holds as many. */
 const mostJobs = 256;
 /** How long it may take to end when it is told to. */
 const endMs = 5000;
+const stopped = 'it was told to end';
 const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
-const modulePath = fileURLToPath(new URL(`../worker/process-main.${extension}`, import.meta.url));
+const modulePath = fileURLToPath(new URL(`./process-main.${extension}`, import.meta.url));
 
 /** Starts a process without a model. */
-export function startModelProcess(options: ModelProcessOptions): WorkerThread {
-  const child = fork(modulePath, [String(options.maxRssBytes)], {
-    serialization: 'advanced',
-    execArgv: [...sourceExecArgv(import.meta.url), '--max-semi-space-size=4'],
-    env: { ...process.env, ORT_DISABLE_TELEMETRY: '1' },
-    stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
-  });
-  const jobs = new Map<number, Job>();
-  const openings = createOpenings();
-  let unsent: SentJob[] = [];
-  let lastSequence = 0;
-  let lastModel = 0;
+export function startModelProcess(options: ModelProcessOptions): Worker {
+  return new ModelProcess(options);
+}
+
+class ModelProcess implements Worker {
+  readonly #events: WorkerEvents;
+  readonly #child: ChildProcess;
+  readonly #ended: Promise<string>;
+  readonly #jobs = new Map<number, Job>();
+  readonly #openings = createOpenings();
+  #unsent: SentJob[] = [];
+  #lastSequence = 0;
+  #lastModel = 0;
   /** Odd while something runs. */
-  let runs = 0;
-  let reason: string | undefined;
-  let gone: AppError | undefined;
-  const ended = endOf(child);
-  void ended.then(die);
+  #runs = 0;
+  /** Why it ends, as far as it was said before it did. */
+  #reason: string | undefined;
+  #gone: AppError | undefined;
 
-  function send(message: ToModelProcess): void {
+  constructor({ maxRssBytes, ...events }: ModelProcessOptions) {
+    this.#events = events;
+    this.#child = fork(modulePath, [String(maxRssBytes)], {
+      serialization: 'advanced',
+      execArgv: [...sourceExecArgv(import.meta.url), '--max-semi-space-size=4'],
+      env: { ...process.env, ORT_DISABLE_TELEMETRY: '1' },
+      stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+    });
+    this.#child.on('message', (message: FromModelProcess) => this.#receive(message));
+    this.#ended = endOf(this.#child);
+    void this.#ended.then((how) => this.#die(how));
+  }
+
+  open(model: ModelToOpen): Promise<OpenedModel> {
+    if (this.#gone) return Promise.reject(this.#gone);
+    this.#lastModel = model.id;
+    this.#send({ kind: 'open', model });
+    return this.#openings.open(model.id);
+  }
+
+  close(id: number): Promise<void> {
+    if (this.#gone) return Promise.resolve();
+    this.#send({ kind: 'close', id });
+    return this.#openings.close(id);
+  }
+
+  submit(job: Job): number | undefined {
+    if (this.#gone || this.#reason === stopped || this.#jobs.size >= mostJobs) return undefined;
+    const sequence = ++this.#lastSequence;
+    const { model, inputs, rows, maxRows, outputs, outputBytes, deadline } = job;
+    const leftMs = deadline === undefined ? undefined : deadline - performance.now();
+    this.#unsent.push({ sequence, model, inputs, rows, maxRows, outputs, outputBytes, leftMs });
+    this.#jobs.set(sequence, job);
+    return sequence;
+  }
+
+  /** Sends what came together in one message. */
+  wake(): void {
+    if (this.#unsent.length === 0) return;
+    if (this.#runs % 2 === 0) this.#runs++;
+    this.#send({ kind: 'jobs', jobs: this.#unsent });
+    this.#unsent = [];
+  }
+
+  cancel(sequence: number): boolean {
+    const place = this.#unsent.findIndex((job) => job.sequence === sequence);
+    if (place < 0) return false;
+    this.#unsent.splice(place, 1);
+    return this.#jobs.delete(sequence);
+  }
+
+  takeBack(): void {
+    for (const { sequence } of this.#unsent.splice(0)) {
+      const job = this.#jobs.get(sequence);
+      this.#jobs.delete(sequence);
+      job?.settle({ kind: 'lost' });
+    }
+  }
+
+  depth(): number {
+    return this.#jobs.size;
+  }
+
+  runs(): number {
+    return this.#runs;
+  }
+
+  running(): number {
+    return this.#lastModel;
+  }
+
+  kill(why: string): void {
+    this.#reason ??= why;
+    this.#child.kill('SIGKILL');
+  }
+
+  async end(): Promise<void> {
+    if (this.#gone) return;
+    this.#reason ??= stopped;
+    this.#send({ kind: 'stop' });
+    const timer = setTimeout(() => this.#child.kill('SIGKILL'), endMs);
+    await this.#ended;
+    clearTimeout(timer);
+  }
+
+  #send(message: ToModelProcess): void {
     // What can't be sent any more is settled when its end is seen.
-    if (child.connected) child.send(message, () => undefined);
+    if (this.#child.connected) this.#child.send(message, () => undefined);
   }
 
-  function die(how: string): void {
-    gone = new AppError('internal', `the model's process died: ${reason ?? how}`);
-    const lost = [...jobs.values()];
-    jobs.clear();
-    unsent = [];
-    if (runs % 2 !== 0) runs++;
-    for (const job of lost) job.settle({ kind: 'failed', error: gone });
-    openings.abandon(gone);
-    if (reason !== stopped) options.onDied(gone);
+  #receive(message: FromModelProcess): void {
+    switch (message.kind) {
+      case 'opened':
+      case 'refused':
+      case 'closed':
+        this.#openings.answer(message);
+        break;
+      case 'ended':
+        this.#settle(message.sequence, message.ending);
+        this.#events.onEnded();
+        break;
+      case 'unbatchable':
+        this.#events.onUnbatchable(message.id);
+        break;
+      case 'dying':
+        this.#reason = message.reason;
+    }
   }
 
-  function settle(sequence: number, ending: SentEnding): void {
-    const job = jobs.get(sequence);
-    jobs.delete(sequence);
+  #settle(sequence: number, ending: SentEnding): void {
+    const job = this.#jobs.get(sequence);
+    this.#jobs.delete(sequence);
     // Even when nothing is left to run, and another number than before when something is.
-    runs += jobs.size === 0 ? 1 : 2;
+    this.#runs += this.#jobs.size === 0 ? 1 : 2;
     job?.settle(
       ending.kind === 'failed'
         ? { kind: 'failed', error: new AppError(ending.failure.code, ending.failure.message) }
@@ -73,83 +164,18 @@ export function startModelProcess(options: ModelProcessOptions): WorkerThread {
     );
   }
 
-  child.on('message', (message: FromModelProcess) => {
-    switch (message.kind) {
-      case 'opened':
-      case 'refused':
-      case 'closed':
-        return openings.answer(message);
-      case 'ended':
-        settle(message.sequence, message.ending);
-        return options.onEnded();
-      case 'unbatchable':
-        return options.onUnbatchable(message.id);
-      case 'dying':
-        reason = message.reason;
-    }
-  });
-
-  const flush = (): void => {
-    if (unsent.length === 0) return;
-    if (runs % 2 === 0) runs++;
-    send({ kind: 'jobs', jobs: unsent });
-    unsent = [];
-  };
-
-  return {
-    open(model) {
-      if (gone) return Promise.reject(gone);
-      lastModel = model.id;
-      send({ kind: 'open', model });
-      return openings.open(model.id);
-    },
-    close(id) {
-      if (gone) return Promise.resolve();
-      send({ kind: 'close', id });
-      return openings.close(id);
-    },
-    submit(job) {
-      if (gone || reason === stopped || jobs.size >= mostJobs) return undefined;
-      lastSequence++;
-      const { model, inputs, rows, maxRows, outputs, outputBytes, deadline } = job;
-      const leftMs = deadline === undefined ? undefined : deadline - performance.now();
-      unsent.push({ sequence: lastSequence, model, inputs, rows, maxRows, outputs, outputBytes, leftMs });
-      jobs.set(lastSequence, job);
-      return lastSequence;
-    },
-    wake: flush,
-    cancel(sequence) {
-      const place = unsent.findIndex((job) => job.sequence === sequence);
-      if (place < 0) return false;
-      unsent.splice(place, 1);
-      return jobs.delete(sequence);
-    },
-    takeBack() {
-      for (const { sequence } of unsent.splice(0)) {
-        const job = jobs.get(sequence);
-        jobs.delete(sequence);
-        job?.settle({ kind: 'lost' });
-      }
-    },
-    depth: () => jobs.size,
-    runs: () => runs,
-    running: () => lastModel,
-    kill(why) {
-      reason ??= why;
-      child.kill('SIGKILL');
-    },
-    async end() {
-      if (gone) return;
-      reason ??= stopped;
-      send({ kind: 'stop' });
-      const timer = setTimeout(() => child.kill('SIGKILL'), endMs);
-      await ended;
-      clearTimeout(timer);
-    },
-  };
+  #die(how: string): void {
+    const gone = new AppError('internal', `the model's process died: ${this.#reason ?? how}`);
+    this.#gone = gone;
+    const lost = [...this.#jobs.values()];
+    this.#jobs.clear();
+    this.#unsent = [];
+    if (this.#runs % 2 !== 0) this.#runs++;
+    for (const job of lost) job.settle({ kind: 'failed', error: gone });
+    this.#openings.abandon(gone);
+    if (this.#reason !== stopped) this.#events.onDied(gone);
+  }
 }
-
-const stopped = 'it was told to end';
 
 function endOf(child: ChildProcess): Promise<string> {
   return new Promise((resolve) => {

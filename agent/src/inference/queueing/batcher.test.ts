@@ -1,7 +1,7 @@
 import { describe, expect, it, vi } from 'vitest';
 import type { Lane } from '../hosts/lane.ts';
-import type { Job } from '../hosts/worker-thread.ts';
 import type { NamedTensor } from '../tensors.ts';
+import type { Job } from '../worker/job.ts';
 import { type BatcherOptions, createBatcher, type Dispatchable } from './batcher.ts';
 import { createDispatcher } from './dispatcher.ts';
 import { createCaller } from './hang-up.ts';

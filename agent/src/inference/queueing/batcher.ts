@@ -3,9 +3,9 @@
 import { AppError } from '@edgeloop/shared/errors';
 import type { ModelSignature } from '@edgeloop/shared/tensors';
 import type { Lane } from '../hosts/lane.ts';
-import type { Ending } from '../hosts/worker-thread.ts';
 import { toSharedMs } from '../ring/shared-clock.ts';
 import { checkData, type NamedTensor, sizeBytes } from '../tensors.ts';
+import type { Ending } from '../worker/job.ts';
 import { createBatchSize } from './batch-size.ts';
 import { createEstimates } from './estimates.ts';
 import type { HangUp } from './hang-up.ts';

@@ -1,7 +1,7 @@
 // What the HTTP thread and a worker thread say to each other by message: everything that is rare or does not fit the ring.
 
 import type { MessagePort } from 'node:worker_threads';
-import type { ErrorCode } from '@edgeloop/shared/errors';
+import { AppError, type ErrorCode, messageOf } from '@edgeloop/shared/app-error';
 import type { GoldenSamples } from '@edgeloop/shared/golden';
 import type { ModelSignature } from '@edgeloop/shared/tensors';
 import type { ShapedData } from '../ring/records.ts';
@@ -34,6 +34,10 @@ export interface OpenedModel {
 export interface Failure {
   code: ErrorCode;
   message: string;
+}
+
+export function failureOf(error: unknown): Failure {
+  return { code: error instanceof AppError ? error.code : 'internal', message: messageOf(error) };
 }
 
 /** What a worker's one task is started with. */

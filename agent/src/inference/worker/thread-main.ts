@@ -10,10 +10,10 @@ import { sharedNowMs } from '../ring/shared-clock.ts';
 import type { NamedTensor } from '../tensors.ts';
 import { type BatchRunner, createBatchRunner } from './batch-run.ts';
 import { proveGolden } from './golden-run.ts';
-import type { ModelToOpen, ToWorker, WorkerStart } from './messages.ts';
+import { failureOf, type ModelToOpen, type ToWorker, type WorkerStart } from './messages.ts';
 import { runFromRing } from './ring-runs.ts';
 import { openSession, type Session } from './session.ts';
-import { answer, fail, failureOf, send, type WayBack } from './way-back.ts';
+import { answer, fail, send, type WayBack } from './way-back.ts';
 
 interface OpenModel {
   name: string;

@@ -1,12 +1,12 @@
 // The way back from a worker thread to the HTTP thread: outputs go into the room that the request has in the ring's arena,
 // or by message when they don't fit there or hold strings. A request ends once, done or failed.
 import type { MessagePort } from 'node:worker_threads';
-import { AppError, messageOf } from '@edgeloop/shared/app-error';
+import { AppError } from '@edgeloop/shared/app-error';
 import type { RingConsumer, TakenSlot } from '../ring/consumer.ts';
 import { type ArenaViews, messageBytes, recordBytes, type ShapedData, writeRecord } from '../ring/records.ts';
 import { type SlotOutcome, slotStates } from '../ring/ring.ts';
 import { sharedNowMs } from '../ring/shared-clock.ts';
-import type { Failure, FromWorker } from './messages.ts';
+import { type FromWorker, failureOf } from './messages.ts';
 
 export interface WayBack {
   ring: RingConsumer;
@@ -40,10 +40,6 @@ export function fail(way: WayBack, { sequence }: TakenSlot, error: unknown): voi
   send(way, { kind: 'failed', sequence, failure: failureOf(error) });
   const outcome = { startedAtMs: sharedNowMs(), inputMs: 0, runMs: 0, outputMs: 0, runRows: 0 };
   way.ring.finish(sequence, slotStates.failed, outcome);
-}
-
-export function failureOf(error: unknown): Failure {
-  return { code: error instanceof AppError ? error.code : 'internal', message: messageOf(error) };
 }
 
 /** The state that says where the outputs are. */

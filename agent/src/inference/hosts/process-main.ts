@@ -1,9 +1,9 @@
 // The process of one model: one worker thread as in the serving process, fed by messages. Its first argument is the
 // resident set in bytes at which it ends itself.
-import { AppError, messageOf } from '@edgeloop/shared/app-error';
-import { type Ending, startWorkerThread } from '../hosts/worker-thread.ts';
-import type { Failure } from './messages.ts';
+import type { Ending } from '../worker/job.ts';
+import { failureOf } from '../worker/messages.ts';
 import type { FromModelProcess, SentEnding, SentJob, ToModelProcess } from './process-messages.ts';
+import { startWorkerThread } from './worker-thread.ts';
 
 const maxRssBytes = Number(process.argv[2]);
 const lookEveryMs = 200;
@@ -43,10 +43,6 @@ function sent(ending: Ending): SentEnding {
   if (ending.kind === 'failed') return { kind: 'failed', failure: failureOf(ending.error) };
   if (ending.kind === 'lost') return { kind: 'failed', failure: { code: 'internal', message: 'the thread died' } };
   return ending;
-}
-
-function failureOf(error: unknown): Failure {
-  return { code: error instanceof AppError ? error.code : 'internal', message: messageOf(error) };
 }
 
 process.on('message', (message: ToModelProcess) => {

@@ -1,10 +1,10 @@
 // What the serving process and a model's own process say to each other. Both are of one release and one start, so the
 // messages are typed and not checked; typed arrays travel as they are.
 
-import type { Job } from '../hosts/worker-thread.ts';
 import type { SlotOutcome } from '../ring/ring.ts';
 import type { NamedTensor } from '../tensors.ts';
-import type { Failure, ModelToOpen, OpeningAnswer } from './messages.ts';
+import type { Job } from '../worker/job.ts';
+import type { Failure, ModelToOpen, OpeningAnswer } from '../worker/messages.ts';
 
 /** A job with what is left of its deadline, since clocks differ. */
 export interface SentJob extends Omit<Job, 'deadline' | 'settle'> {

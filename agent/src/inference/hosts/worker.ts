@@ -1,0 +1,35 @@
+// What runs models for the scheduler: a thread of this process, or a process of its own.
+import type { Job } from '../worker/job.ts';
+import type { ModelToOpen, OpenedModel } from '../worker/messages.ts';
+
+/** What a worker tells unasked. */
+export interface WorkerEvents {
+  /** Room has come free. */
+  onEnded(): void;
+  /** Requests of this model can't share a run after all. */
+  onUnbatchable(model: number): void;
+  /** It is gone; all its jobs have been settled. */
+  onDied(error: Error): void;
+}
+
+export interface Worker {
+  /** Loads a model there. Throws `model_rejected`. */
+  open(model: ModelToOpen): Promise<OpenedModel>;
+  close(model: number): Promise<void>;
+  /** A handle, or undefined when there is no room now. Seen there at the latest after `wake`. */
+  submit(job: Job): number | undefined;
+  wake(): void;
+  /** True when it will not run; it is not settled then. */
+  cancel(handle: number): boolean;
+  /** Settles as lost what has not begun to run, so that it runs elsewhere. */
+  takeBack(): void;
+  /** Jobs on their way or running. */
+  depth(): number;
+  /** Changes with every start and end of a run; odd during one. */
+  runs(): number;
+  running(): number;
+  /** Waits for what is on its way, then ends it. */
+  end(): Promise<void>;
+  /** Ends it now, busy or not; only a process can be ended so. */
+  kill?(why: string): void;
+}
