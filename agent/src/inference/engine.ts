@@ -6,7 +6,7 @@ import type { ModelSignature } from '@edgeloop/shared/tensors';
 import type { ModelFiles } from '../process/ipc.ts';
 import { clearRunningNote } from '../process/running-note.ts';
 import { createActiveModels, type Lease } from './active.ts';
-import { createPlacement } from './hosts/placement.ts';
+import { Placement } from './hosts/placement.ts';
 import { createWatchdog } from './hosts/watchdog.ts';
 import { type Interpretation, interpret } from './meaning/interpretation.ts';
 import { type Batcher, createBatcher, type Dispatchable } from './queueing/batcher.ts';
@@ -91,7 +91,7 @@ export function createEngine(options: EngineOptions): Engine {
   let lastId = 0;
 
   if (options.runningNotePath !== undefined) clearRunningNote(options.runningNotePath);
-  const placement = createPlacement({
+  const placement = new Placement({
     threads,
     runningNotePath: options.runningNotePath,
     onEnded: dispatcher.pumpSoon,
@@ -105,7 +105,7 @@ export function createEngine(options: EngineOptions): Engine {
     },
   });
   const look = createWatchdog({
-    lanes: placement.lanes,
+    lanes: () => placement.lanes(),
     lateMs,
     onLate: (lane, id) => void placement.isolate(lane, id),
     maxRunMs: (id) => byId.get(id)?.files.manifest.maxRunMs ?? loadingMs,
