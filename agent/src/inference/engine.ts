@@ -6,10 +6,10 @@ import type { ModelSignature } from '@edgeloop/shared/tensors';
 import type { ModelFiles } from '../process/ipc.ts';
 import { clearRunningNote } from '../process/running-note.ts';
 import { createActiveModels, type Lease } from './active.ts';
-import { Placement } from './hosts/placement.ts';
+import { Placement, type PlacementOptions } from './hosts/placement.ts';
 import { createWatchdog } from './hosts/watchdog.ts';
 import { type Interpretation, interpret } from './meaning/interpretation.ts';
-import { type Batcher, createBatcher, type Dispatchable } from './queueing/batcher.ts';
+import { ModelBatcher } from './queueing/batcher.ts';
 import { createDispatcher } from './queueing/dispatcher.ts';
 import type { ProvidersUsed } from './worker/session.ts';
 
@@ -17,7 +17,7 @@ export interface LoadedModel {
   files: ModelFiles;
   signature: ModelSignature;
   interpretation: Interpretation;
-  batcher: Batcher;
+  batcher: Pick<ModelBatcher, 'submit' | 'depth' | 'runs' | 'statistics' | 'maxBatch'>;
   runtime: ModelRuntime;
 }
 
@@ -77,7 +77,7 @@ const loadingMs = 600_000;
 
 interface Served extends LoadedModel {
   id: number;
-  queue: Dispatchable;
+  batcher: ModelBatcher;
 }
 
 /** An engine without models. */
@@ -91,53 +91,28 @@ export function createEngine(options: EngineOptions): Engine {
   let lastId = 0;
 
   if (options.runningNotePath !== undefined) clearRunningNote(options.runningNotePath);
-  const placement = new Placement({
-    threads,
-    runningNotePath: options.runningNotePath,
+  const placement = placementOf(options, threads, {
     onEnded: dispatcher.pumpSoon,
-    onUnbatchable: (id) => byId.get(id)?.queue.stopBatching(),
-    maxRssBytes: options.maxRssBytes ?? Number.POSITIVE_INFINITY,
-    onCrash: (models, error) => {
-      for (const { name, version, isolation } of models) {
-        options.onCrash({ name, version }, error);
-        if (isolation === 'process') options.onModelDied?.({ name, version }, error);
-      }
-    },
+    onUnbatchable: (id) => byId.get(id)?.batcher.stopBatching(),
   });
-  const look = createWatchdog({
-    lanes: () => placement.lanes(),
-    lateMs,
-    onLate: (lane, id) => void placement.isolate(lane, id),
-    maxRunMs: (id) => byId.get(id)?.files.manifest.maxRunMs ?? loadingMs,
-    onStuck: ({ thread }, id) => {
-      const files = byId.get(id)?.files;
-      if (thread.kill) return thread.kill('a run did not return within its bound');
-      if (files) options.onStuck?.({ name: files.name, version: files.version });
-    },
-    nowMs: () => performance.now(),
-  });
-  const watching = setInterval(look, watchEveryMs);
-  watching.unref();
+  const watching = watch(placement, byId, options);
 
   const load = async (files: ModelFiles): Promise<void> => {
-    const { name, version, manifest, tuning, path, golden } = files;
+    const { name, version, manifest, path, golden } = files;
     if (active.has(name, version)) return;
-    lastId++;
-    const id = lastId;
-    const intraOpThreads = Math.min(tuning?.intraOpThreads ?? 1, threads);
+    const id = ++lastId;
+    const { wanted, intraOpThreads, maxBatch } = arrangementOf(files, threads);
     const providers = manifest.providers ?? options.providers ?? [];
-    const wanted = Math.min(manifest.instances ?? tuning?.instances ?? defaultInstances, threads);
-    let queue: Dispatchable | undefined;
+    let batcher: ModelBatcher | undefined;
     const { opened, instances } = await placement.place(
       { id, name, version, path, golden, intraOpThreads, providers, isolation: manifest.isolation },
-      Math.max(1, wanted),
-      (lanes) => queue?.setLanes(lanes),
+      wanted,
+      (lanes) => batcher?.setLanes(lanes),
     );
     const { signature, batchable } = opened;
     try {
       const interpretation = interpret(manifest, signature);
-      const maxBatch = Math.min(manifest.batching.maxBatch, tuning?.maxBatch ?? manifest.batching.maxBatch);
-      queue = createBatcher({
+      batcher = new ModelBatcher({
         id,
         signature,
         batchable,
@@ -146,11 +121,11 @@ export function createEngine(options: EngineOptions): Engine {
         bytesFree: () => maxQueuedBytes - dispatcher.waitingBytes(),
         pump: dispatcher.pumpSoon,
       });
-      queue.setLanes(placement.lanesOf(id));
+      batcher.setLanes(placement.lanesOf(id));
       const runtime = { instances, intraOpThreads, batchable, providers: opened.providers };
-      const served = { id, files, signature, interpretation, batcher: queue.batcher, runtime, queue };
+      const served = { id, files, signature, interpretation, batcher, runtime };
       byId.set(id, served);
-      dispatcher.add(queue);
+      dispatcher.add(batcher);
       active.add(name, version, served);
     } catch (error) {
       await placement.displace(id);
@@ -161,7 +136,7 @@ export function createEngine(options: EngineOptions): Engine {
   const unload = async (name: string, version: number): Promise<void> => {
     const model = await active.remove(name, version);
     if (!model) return;
-    dispatcher.remove(model.queue);
+    dispatcher.remove(model.batcher);
     await placement.displace(model.id);
     byId.delete(model.id);
   };
@@ -179,6 +154,53 @@ export function createEngine(options: EngineOptions): Engine {
       await placement.close();
     },
   };
+}
+
+/** How a version is to run: as its manifest says, else as it was measured, else by default. */
+function arrangementOf({ manifest, tuning }: ModelFiles, threads: number) {
+  const { maxBatch } = manifest.batching;
+  const instances = manifest.instances ?? tuning?.instances ?? defaultInstances;
+  return {
+    wanted: Math.max(1, Math.min(instances, threads)),
+    intraOpThreads: Math.min(tuning?.intraOpThreads ?? 1, threads),
+    maxBatch: Math.min(maxBatch, tuning?.maxBatch ?? maxBatch),
+  };
+}
+
+function placementOf(
+  { runningNotePath, maxRssBytes = Number.POSITIVE_INFINITY, onCrash, onModelDied }: EngineOptions,
+  threads: number,
+  events: Pick<PlacementOptions, 'onEnded' | 'onUnbatchable'>,
+): Placement {
+  return new Placement({
+    ...events,
+    threads,
+    runningNotePath,
+    maxRssBytes,
+    onCrash: (models, error) => {
+      for (const { name, version, isolation } of models) {
+        onCrash({ name, version }, error);
+        if (isolation === 'process') onModelDied?.({ name, version }, error);
+      }
+    },
+  });
+}
+
+/** Looks at the runs until the timer is cleared. */
+function watch(placement: Placement, byId: ReadonlyMap<number, Served>, { onStuck }: EngineOptions): NodeJS.Timeout {
+  const look = createWatchdog({
+    lanes: () => placement.lanes(),
+    lateMs,
+    onLate: (lane, id) => void placement.isolate(lane, id),
+    maxRunMs: (id) => byId.get(id)?.files.manifest.maxRunMs ?? loadingMs,
+    onStuck: ({ thread }, id) => {
+      const files = byId.get(id)?.files;
+      if (thread.kill) return thread.kill('a run did not return within its bound');
+      if (files) onStuck?.({ name: files.name, version: files.version });
+    },
+    nowMs: () => performance.now(),
+  });
+  return setInterval(look, watchEveryMs).unref();
 }
 
 function keyOf({ name, version }: Pick<ModelFiles, 'name' | 'version'>): string {

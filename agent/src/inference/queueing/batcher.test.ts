@@ -2,7 +2,7 @@ import { describe, expect, it, vi } from 'vitest';
 import type { Lane } from '../hosts/lane.ts';
 import type { NamedTensor } from '../tensors.ts';
 import type { Job } from '../worker/job.ts';
-import { type BatcherOptions, createBatcher, type Dispatchable } from './batcher.ts';
+import { type BatcherOptions, ModelBatcher } from './batcher.ts';
 import { createDispatcher } from './dispatcher.ts';
 import { createCaller } from './hang-up.ts';
 
@@ -56,15 +56,15 @@ const signature = {
 function served(lanes: Lane[], more: Partial<BatcherOptions> = {}) {
   const dispatcher = createDispatcher();
   const model = addModel(dispatcher, lanes, more);
-  return { dispatcher, model, submit: model.batcher.submit };
+  return { dispatcher, model, submit: model.submit.bind(model) };
 }
 
 function addModel(
   dispatcher: ReturnType<typeof createDispatcher>,
   lanes: Lane[],
   more: Partial<BatcherOptions> = {},
-): Dispatchable {
-  const model = createBatcher({
+): ModelBatcher {
+  const model = new ModelBatcher({
     id: 1,
     signature,
     batchable: true,
@@ -87,10 +87,10 @@ describe('the batcher', () => {
     const { submit, model } = served([lane]);
     const first = submit(row(1));
     await vi.waitUntil(() => jobs.length === 1, { timeout: 15_000 });
-    expect(model.batcher.depth()).toBe(0);
+    expect(model.depth()).toBe(0);
     finish();
     await expect(first).resolves.toMatchObject({ outputs: row(1), runMs: 1 });
-    expect(model.batcher.statistics()).toMatchObject({ inferenceCount: 1, executionCount: 1, success: { count: 1 } });
+    expect(model.statistics()).toMatchObject({ inferenceCount: 1, executionCount: 1, success: { count: 1 } });
   });
 
   it('keeps what is beyond the next run, so that priorities, deadlines and other models get their say', async () => {
@@ -99,7 +99,7 @@ describe('the batcher', () => {
     const answers = [5, 4, 3, 2, 1, 0].map((priority) => submit(row(priority), { priority }));
     const before = jobs.length;
     expect(before).toBeLessThan(6);
-    expect(model.batcher.depth()).toBe(6 - before);
+    expect(model.depth()).toBe(6 - before);
     finish(before);
     dispatcher.pump();
     expect(firstValue(jobs[0])).toBe(0);
@@ -130,7 +130,7 @@ describe('the batcher', () => {
     finish();
     await expect(running).resolves.toMatchObject({ outputs: row(1) });
     await expect(patient).resolves.toMatchObject({ outputs: row(5) });
-    expect(model.batcher.statistics()).toMatchObject({ cancelled: 2, expired: 1, success: { count: 2 } });
+    expect(model.statistics()).toMatchObject({ cancelled: 2, expired: 1, success: { count: 2 } });
     await expect(submit(row(6), { deadline: performance.now() - 1 })).rejects.toMatchObject({ code: 'timeout' });
     await expect(submit(row(6), { caller })).rejects.toMatchObject({ code: 'unavailable' });
     expect(jobs).toHaveLength(0);
@@ -143,7 +143,7 @@ describe('the batcher', () => {
     const byBytes = served([heldLane(1).lane]);
     for (const rows of [1, 200, 20]) void byBytes.submit(row(1, rows));
     await expect(byBytes.submit(row(4, 40))).rejects.toMatchObject({ code: 'unavailable' });
-    expect(byBytes.model.batcher.statistics().rejected).toBe(1);
+    expect(byBytes.model.statistics().rejected).toBe(1);
   });
 
   it('waits for company when told to, and not for ever', async () => {
@@ -165,7 +165,7 @@ describe('the batcher', () => {
     void patient.submit(row(2));
     void patient.submit(row(3));
     expect(jobs).toHaveLength(3);
-    expect(model.batcher.depth()).toBe(0);
+    expect(model.depth()).toBe(0);
   });
 
   it('refuses data that does not fill its shape, and strings that would be cut', async () => {
@@ -202,8 +202,8 @@ describe('the dispatcher', () => {
       }),
     );
     const [greedy, modest] = models;
-    for (let i = 0; i < 400; i++) void greedy?.batcher.submit(row(i));
-    for (let i = 0; i < 50; i++) void modest?.batcher.submit(row(i));
+    for (let i = 0; i < 400; i++) void greedy?.submit(row(i));
+    for (let i = 0; i < 50; i++) void modest?.submit(row(i));
     const given = new Map([
       [1, 0],
       [2, 0],
@@ -216,7 +216,7 @@ describe('the dispatcher', () => {
       finish(1, runMs);
       dispatcher.pump();
     }
-    expect(modest?.batcher.depth()).toBe(0);
+    expect(modest?.depth()).toBe(0);
     expect(given.get(2)).toBe(50);
   });
 });

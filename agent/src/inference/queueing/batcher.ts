@@ -1,14 +1,16 @@
 // The requests of one model version: takes them in, hands them to worker threads when the dispatcher says so, and
 // answers them. Requests that wait while the threads are busy are run together by the thread that takes them.
-import { AppError } from '@edgeloop/shared/errors';
+import type { AppError } from '@edgeloop/shared/errors';
 import type { ModelSignature } from '@edgeloop/shared/tensors';
 import type { Lane } from '../hosts/lane.ts';
 import { toSharedMs } from '../ring/shared-clock.ts';
 import { checkData, type NamedTensor, sizeBytes } from '../tensors.ts';
 import type { Ending } from '../worker/job.ts';
-import { createBatchSize } from './batch-size.ts';
-import { createEstimates } from './estimates.ts';
+import { type BatchSize, createBatchSize } from './batch-size.ts';
+import type { Dispatchable } from './dispatcher.ts';
+import { createEstimates, type Estimates } from './estimates.ts';
 import type { HangUp } from './hang-up.ts';
+import { abandoned, busy, callerLeft, expired } from './refusals.ts';
 import { createRequestQueue, type Queued } from './request-queue.ts';
 import { createStatistics, type ModelStatistics } from './statistics.ts';
 
@@ -50,35 +52,6 @@ export interface RunOptions {
   priority?: number | undefined;
 }
 
-export interface Batcher {
-  /**
-   * Inputs must be in the order of the signature and fit it. Throws `unavailable` when the queue is full or the caller
-   * has left, `timeout` when the deadline passed before it ran, and what the run throws.
-   */
-  submit(inputs: readonly NamedTensor[], options?: RunOptions): Promise<InferenceResult>;
-  /** Requests waiting for a worker. */
-  depth(): number;
-  /** Runs of the model so far, by rows in them. */
-  runs(): ReadonlyMap<number, number>;
-  statistics(): ModelStatistics;
-  /** Most rows of a run, as found so far; 1 when requests can't share a run. */
-  maxBatch(): number;
-}
-
-/** What the dispatcher needs of a batcher. */
-export interface Dispatchable {
-  batcher: Batcher;
-  lanes: readonly Lane[];
-  /** Threads that hold the model from now on; without any, nothing waits. */
-  setLanes(lanes: readonly Lane[]): void;
-  /** Milliseconds until the waiting may be handed over: 0 now, undefined when nothing waits. */
-  dueInMs(): number | undefined;
-  /** Hands as many requests to the thread as make one run. The estimated time of them; 0 when it took none. */
-  dispatch(lane: Lane): number;
-  stopBatching(): void;
-  waitingBytes(): number;
-}
-
 interface Request extends Queued {
   inputs: readonly NamedTensor[];
   deadline: number | undefined;
@@ -93,205 +66,222 @@ interface Request extends Queued {
 /** Timers beyond fire at once. */
 const longestTimerMs = 2 ** 31 - 1;
 
-/** A batcher with nothing in it; it owns no threads and needs no end. */
-export function createBatcher(options: BatcherOptions): Dispatchable {
-  const { id, policy, signature, maxQueued } = options;
-  const queue = createRequestQueue<Request>();
-  const statistics = createStatistics(Date.now);
-  const batchSize = createBatchSize(policy.maxBatch);
-  let batchable = options.batchable && policy.maxBatch > 1;
-  let lanes: readonly Lane[] = [];
-  const estimates = createEstimates(signature, batchable);
+/** Until a request has timers or listeners to take back. */
+const nothing = (): void => undefined;
 
-  const cap = (): number => (batchable ? batchSize.cap() : 1);
+/** Empty at first; it owns no threads and needs no end. */
+export class ModelBatcher implements Dispatchable {
+  lanes: readonly Lane[] = [];
+  readonly #options: BatcherOptions;
+  readonly #queue = createRequestQueue<Request>();
+  readonly #statistics = createStatistics(Date.now);
+  readonly #batchSize: BatchSize;
+  readonly #estimates: Estimates;
+  #batchable: boolean;
 
-  const rowsOf = (inputs: readonly NamedTensor[]): number => {
-    const rows = batchable ? (inputs[0]?.shape[0] ?? 0) : 0;
-    return inputs.every(({ shape }) => shape[0] === rows) ? rows : 0;
-  };
+  constructor(options: BatcherOptions) {
+    const { signature, policy } = options;
+    this.#options = options;
+    this.#batchable = options.batchable && policy.maxBatch > 1;
+    this.#batchSize = createBatchSize(policy.maxBatch);
+    this.#estimates = createEstimates(signature, this.#batchable);
+  }
 
-  const drop = (request: Request, kind: 'expired' | 'cancelled'): void => {
-    const { flight } = request;
-    if (flight === undefined ? !queue.remove(request) : !flight.lane.thread.cancel(flight.handle)) return;
-    if (flight) flight.lane.plannedMs -= flight.costMs;
-    statistics.dropped(kind);
-    finish(
-      request,
-      kind === 'expired' ? expired() : new AppError('unavailable', 'the caller left before the request ran'),
-    );
-  };
+  /**
+   * Inputs must be in the order of the signature and fit it. Throws `unavailable` when the queue is full or the caller
+   * has left, `timeout` when the deadline passed before it ran, and what the run throws.
+   */
+  submit(inputs: readonly NamedTensor[], run: RunOptions = {}): Promise<InferenceResult> {
+    return new Promise<InferenceResult>((resolve, reject) => {
+      for (const input of inputs) checkData(input);
+      const refusal = this.#refuse(run);
+      if (refusal) return reject(refusal);
+      const request: Request = {
+        inputs,
+        rows: this.#batchable ? commonRows(inputs) : 0,
+        bytes: inputs.reduce((sum, input) => sum + sizeBytes(input), 0),
+        priority: run.priority ?? 0,
+        deadline: run.deadline,
+        enqueuedAtMs: performance.now(),
+        flight: undefined,
+        resolve,
+        reject,
+        tidy: nothing,
+      };
+      if (this.#queue.length() > 0 && request.bytes > this.#options.bytesFree()) {
+        this.#statistics.dropped('rejected');
+        return reject(this.#busy());
+      }
+      if (run.caller || run.deadline !== undefined) this.#watch(request, run);
+      this.#queue.add(request);
+      this.#options.pump();
+    });
+  }
 
-  const finish = (request: Request, error: AppError): void => {
-    request.tidy();
-    statistics.failed(performance.now() - request.enqueuedAtMs);
-    request.reject(error);
-  };
+  /** Requests waiting for a worker. */
+  depth(): number {
+    return this.#queue.length();
+  }
+
+  /** Runs of the model so far, by rows in them. */
+  runs(): ReadonlyMap<number, number> {
+    return this.#statistics.runs();
+  }
+
+  statistics(): ModelStatistics {
+    return this.#statistics.snapshot();
+  }
+
+  /** Most rows of a run, as found so far; 1 when requests can't share a run. */
+  maxBatch(): number {
+    return this.#batchable ? this.#batchSize.cap() : 1;
+  }
+
+  waitingBytes(): number {
+    return this.#queue.bytes();
+  }
+
+  /** Threads that hold the model from now on; without any, nothing waits. */
+  setLanes(lanes: readonly Lane[]): void {
+    this.lanes = lanes;
+    if (lanes.length > 0) return;
+    for (let request = this.#queue.shift(); request; request = this.#queue.shift()) this.#reject(request, abandoned());
+  }
+
+  /** Requests can't share a run after all. */
+  stopBatching(): void {
+    this.#batchable = false;
+  }
+
+  dueInMs(): number | undefined {
+    if (this.#queue.length() === 0) return undefined;
+    const { maxDelayMs } = this.#options.policy;
+    if (maxDelayMs === 0 || !this.#batchable || this.#queue.rows() >= this.maxBatch()) return 0;
+    return Math.max(0, (this.#queue.oldestMs() ?? 0) + maxDelayMs - performance.now());
+  }
+
+  dispatch(lane: Lane): number {
+    let planned = 0;
+    let rows = 0;
+    for (let request = this.#queue.first(); request; request = this.#queue.first()) {
+      if (rows > 0 && rows + Math.max(request.rows, 1) > this.maxBatch()) break;
+      const costMs = this.#hand(lane, request);
+      if (costMs === undefined) {
+        lane.full = true;
+        break;
+      }
+      this.#queue.shift();
+      planned += costMs;
+      rows += Math.max(request.rows, 1);
+    }
+    return planned;
+  }
+
+  #refuse({ caller, deadline }: RunOptions): AppError | undefined {
+    if (caller?.gone) {
+      this.#statistics.dropped('cancelled');
+      return callerLeft();
+    }
+    if (deadline !== undefined && deadline <= performance.now()) {
+      this.#statistics.dropped('expired');
+      return expired();
+    }
+    if (this.lanes.length === 0) return abandoned();
+    if (this.#queue.length() < this.#options.maxQueued) return undefined;
+    this.#statistics.dropped('rejected');
+    return this.#busy();
+  }
+
+  #busy(): AppError {
+    const waitMs = this.#estimates.runMs(this.#queue.rows()) / Math.max(this.lanes.length, 1);
+    return busy(this.#queue.length(), waitMs);
+  }
 
   /** The ways to drop a request early; each costs something, so only those that were asked for. */
-  const watch = (request: Request, { caller, deadline }: RunOptions): void => {
-    const leave = (): void => drop(request, 'cancelled');
+  #watch(request: Request, { caller, deadline }: RunOptions): void {
+    const leave = (): void => this.#drop(request, 'cancelled');
     caller?.notify(leave);
     const waitMs = deadline === undefined ? longestTimerMs : deadline - performance.now();
-    const timer = waitMs < longestTimerMs ? setTimeout(() => drop(request, 'expired'), waitMs) : undefined;
+    const timer = waitMs < longestTimerMs ? setTimeout(() => this.#drop(request, 'expired'), waitMs) : undefined;
     request.tidy = () => {
       caller?.forget(leave);
       clearTimeout(timer);
     };
-  };
+  }
 
-  const settle = (request: Request, ending: Ending): void => {
+  #drop(request: Request, kind: 'expired' | 'cancelled'): void {
     const { flight } = request;
-    if (flight) flight.lane.plannedMs = Math.max(0, flight.lane.plannedMs - flight.costMs);
-    request.flight = undefined;
-    switch (ending.kind) {
-      case 'failed':
-        finish(request, ending.error);
-        break;
-      case 'expired':
-        statistics.dropped('expired');
-        finish(request, expired());
-        break;
-      case 'lost':
-        queue.add(request);
-        options.pump();
-        break;
-      case 'done':
-        succeed(request, ending);
-    }
-  };
+    if (flight === undefined ? !this.#queue.remove(request) : !flight.lane.thread.cancel(flight.handle)) return;
+    if (flight) flight.lane.plannedMs -= flight.costMs;
+    this.#statistics.dropped(kind);
+    this.#reject(request, kind === 'expired' ? expired() : callerLeft());
+  }
 
-  const succeed = (request: Request, { outputs, outcome }: Extract<Ending, { kind: 'done' }>): void => {
-    const { inputMs, runMs, outputMs, runRows, startedAtMs } = outcome;
+  /** The estimated time; undefined when the thread has no room. */
+  #hand(lane: Lane, request: Request): number | undefined {
+    const { id, signature } = this.#options;
     const rows = Math.max(request.rows, 1);
-    if (runRows > 0) estimates.learnTime(runRows, runMs);
-    if (runRows > 0 && batchable) batchSize.observe(runRows, runMs);
-    estimates.learnOutputs(rows, outputs);
-    request.tidy();
-    const queueMs = Math.max(0, startedAtMs - toSharedMs(request.enqueuedAtMs));
-    const totalMs = performance.now() - request.enqueuedAtMs;
-    statistics.succeeded(rowsServed(request), totalMs, { queueMs, inputMs, runMs, outputMs, runRows });
-    request.resolve({ outputs, queueMs, runMs });
-  };
-
-  const hand = (lane: Lane, request: Request): number | undefined => {
-    const rows = Math.max(request.rows, 1);
-    const costMs = estimates.runMs(rows);
+    const costMs = this.#estimates.runMs(rows);
     const handle = lane.thread.submit({
       model: id,
       inputs: request.inputs,
-      rows: batchable ? request.rows : 0,
-      maxRows: cap(),
+      rows: this.#batchable ? request.rows : 0,
+      maxRows: this.maxBatch(),
       deadline: request.deadline,
       outputs: signature.outputs,
-      outputBytes: estimates.outputBytes(rows),
-      settle: (ending) => settle(request, ending),
+      outputBytes: this.#estimates.outputBytes(rows),
+      settle: (ending) => this.#settle(request, ending),
     });
     if (handle === undefined) return undefined;
     request.flight = { lane, handle, costMs };
     lane.plannedMs += costMs;
     return costMs;
-  };
+  }
 
-  const batcher: Batcher = {
-    submit(inputs, run = {}) {
-      return new Promise<InferenceResult>((resolve, reject) => {
-        for (const input of inputs) checkData(input);
-        const refusal = refuse(run);
-        if (refusal) return reject(refusal);
-        const request: Request = {
-          inputs,
-          rows: rowsOf(inputs),
-          bytes: inputs.reduce((sum, input) => sum + sizeBytes(input), 0),
-          priority: run.priority ?? 0,
-          deadline: run.deadline,
-          enqueuedAtMs: performance.now(),
-          flight: undefined,
-          resolve,
-          reject,
-          tidy: () => undefined,
-        };
-        if (queue.length() > 0 && request.bytes > options.bytesFree()) {
-          statistics.dropped('rejected');
-          return reject(busy());
-        }
-        if (run.caller || run.deadline !== undefined) watch(request, run);
-        queue.add(request);
-        options.pump();
-      });
-    },
-    depth: () => queue.length(),
-    runs: statistics.runs,
-    statistics: statistics.snapshot,
-    maxBatch: cap,
-  };
-
-  const refuse = ({ caller, deadline }: RunOptions): AppError | undefined => {
-    if (caller?.gone) {
-      statistics.dropped('cancelled');
-      return new AppError('unavailable', 'the caller left before the request ran');
+  #settle(request: Request, ending: Ending): void {
+    const { flight } = request;
+    if (flight) flight.lane.plannedMs = Math.max(0, flight.lane.plannedMs - flight.costMs);
+    request.flight = undefined;
+    switch (ending.kind) {
+      case 'failed':
+        this.#reject(request, ending.error);
+        break;
+      case 'expired':
+        this.#statistics.dropped('expired');
+        this.#reject(request, expired());
+        break;
+      case 'lost':
+        this.#queue.add(request);
+        this.#options.pump();
+        break;
+      case 'done':
+        this.#resolve(request, ending);
     }
-    if (deadline !== undefined && deadline <= performance.now()) {
-      statistics.dropped('expired');
-      return expired();
-    }
-    if (lanes.length === 0) return abandoned();
-    if (queue.length() < maxQueued) return undefined;
-    statistics.dropped('rejected');
-    return busy();
-  };
+  }
 
-  const busy = (): AppError => {
-    const waitMs = estimates.runMs(queue.rows()) / Math.max(lanes.length, 1);
-    const message = `the model is busy and its queue is full (${queue.length()} requests); try again`;
-    const retryAfterSeconds = Math.min(30, Math.max(1, Math.ceil(waitMs / 1000)));
-    return new AppError('unavailable', message, { retryAfterSeconds });
-  };
+  #resolve(request: Request, { outputs, outcome }: Extract<Ending, { kind: 'done' }>): void {
+    const { inputMs, runMs, outputMs, runRows, startedAtMs } = outcome;
+    if (runRows > 0) this.#estimates.learnTime(runRows, runMs);
+    if (runRows > 0 && this.#batchable) this.#batchSize.observe(runRows, runMs);
+    this.#estimates.learnOutputs(Math.max(request.rows, 1), outputs);
+    request.tidy();
+    const queueMs = Math.max(0, startedAtMs - toSharedMs(request.enqueuedAtMs));
+    const totalMs = performance.now() - request.enqueuedAtMs;
+    this.#statistics.succeeded(rowsServed(request), totalMs, { queueMs, inputMs, runMs, outputMs, runRows });
+    request.resolve({ outputs, queueMs, runMs });
+  }
 
-  return {
-    batcher,
-    get lanes() {
-      return lanes;
-    },
-    setLanes(next) {
-      lanes = next;
-      if (lanes.length > 0) return;
-      for (let request = queue.shift(); request; request = queue.shift()) finish(request, abandoned());
-    },
-    dueInMs() {
-      if (queue.length() === 0) return undefined;
-      if (policy.maxDelayMs === 0 || !batchable || queue.rows() >= cap()) return 0;
-      return Math.max(0, (queue.oldestMs() ?? 0) + policy.maxDelayMs - performance.now());
-    },
-    dispatch(lane) {
-      let planned = 0;
-      let rows = 0;
-      for (let request = queue.first(); request; request = queue.first()) {
-        if (rows > 0 && rows + Math.max(request.rows, 1) > cap()) break;
-        const costMs = hand(lane, request);
-        if (costMs === undefined) {
-          lane.full = true;
-          break;
-        }
-        queue.shift();
-        planned += costMs;
-        rows += Math.max(request.rows, 1);
-      }
-      return planned;
-    },
-    stopBatching() {
-      batchable = false;
-    },
-    waitingBytes: queue.bytes,
-  };
+  #reject(request: Request, error: AppError): void {
+    request.tidy();
+    this.#statistics.failed(performance.now() - request.enqueuedAtMs);
+    request.reject(error);
+  }
 }
 
-function abandoned(): AppError {
-  const message = 'nothing runs the model at this moment; it died and could not be started again';
-  return new AppError('unavailable', message, { retryAfterSeconds: 1 });
-}
-
-function expired(): AppError {
-  return new AppError('timeout', 'the deadline passed before the request ran; allow more time or send fewer requests');
+/** Rows that all inputs have; 0 when they differ, so that the request runs alone. */
+function commonRows(inputs: readonly NamedTensor[]): number {
+  const rows = inputs[0]?.shape[0] ?? 0;
+  return inputs.every(({ shape }) => shape[0] === rows) ? rows : 0;
 }
 
 /** Rows that an answer counts for: the first dimension, whether requests can share runs or not. */

@@ -2,7 +2,17 @@
 // threads' time so far is served next. A model that was away gets no credit for it.
 
 import { type Lane, leastBusy } from '../hosts/lane.ts';
-import type { Dispatchable } from './batcher.ts';
+
+/** The waiting requests of one model. */
+export interface Dispatchable {
+  /** The threads that hold the model. */
+  readonly lanes: readonly Lane[];
+  /** Milliseconds until the waiting may be handed over: 0 now, undefined when nothing waits. */
+  dueInMs(): number | undefined;
+  /** Hands as many requests to the thread as make one run. The estimated time of them; 0 when it took none. */
+  dispatch(lane: Lane): number;
+  waitingBytes(): number;
+}
 
 export interface Dispatcher {
   add(model: Dispatchable): void;
