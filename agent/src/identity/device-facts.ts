@@ -1,8 +1,9 @@
 // What the control plane is told about the machine.
 import { arch, cpus, hostname, platform, totalmem } from 'node:os';
 import type { DeviceFacts } from '@edgeloop/shared/messages';
+import { version } from '../version.ts';
 
-export const agentVersion = '0.1.0';
+export const agentVersion = version;
 
 export function deviceFacts(): DeviceFacts {
   const processors = cpus();
