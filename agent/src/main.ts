@@ -1,11 +1,13 @@
 // Command line of the agent: arguments, signals, exit codes (0 done, 64 wrong input, 69 not there, 75 in use: try
-// later, 77 refused by the control plane, 1 everything else).
+// later, 77 refused, 1 everything else).
+import { resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { setFlagsFromString } from 'node:v8';
 import { AppError, type ErrorCode, messageOf } from '@edgeloop/shared/errors';
 import { Command } from 'commander';
 import { type Logger, pino } from 'pino';
 import { type Config, readConfig } from './config.ts';
-import { agentVersion } from './identity/device-facts.ts';
+import { version } from './version.ts';
 
 // This process waits most of the time; what answers requests is a child with a heap of its own.
 setFlagsFromString('--optimize-for-size');
@@ -19,12 +21,18 @@ interface AddressFlags {
   json?: boolean;
 }
 
+interface TrimFlags {
+  dryRun?: boolean;
+  keepGpu?: boolean;
+  json?: boolean;
+}
+
 /** Beyond the drain, for folding telemetry and the goodbye. */
 const extraStopMs = 5000;
 
 const program = new Command('edgeloop-agent')
   .description('Runs models on this device, alone or as part of a fleet. Settings come from EDGELOOP_… variables.')
-  .version(agentVersion)
+  .version(version)
   .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : 64))
   .showHelpAfterError();
 
@@ -69,6 +77,25 @@ program
       const status = await readStatus(config);
       process.stdout.write(`${flags.json === true ? JSON.stringify(status) : formatStatus(status)}\n`);
       process.exitCode = status.ready ? 0 : 1;
+    }),
+  );
+
+program
+  .command('trim')
+  .description(
+    'delete what this device never reads from the installed packages: libraries for other platforms, sources',
+  )
+  .argument('[dir]', 'folder of the installed program', fileURLToPath(new URL('..', import.meta.url)))
+  .option('--dry-run', 'only say what would go')
+  .option('--keep-gpu', 'keep the libraries for GPUs; they stay as well when EDGELOOP_PROVIDERS names a provider')
+  .option('--json', 'as JSON')
+  .action((dir: string, flags: TrimFlags) =>
+    attempt(flags, async ({ providers = [] }) => {
+      const { formatTrimmed, trim } = await import('./trim/trim.ts');
+      const keepGpu = flags.keepGpu === true || providers.some((name) => name !== 'cpu');
+      const device = { platform: process.platform, arch: process.arch, keepGpu };
+      const trimmed = await trim({ folder: resolve(dir), device, dryRun: flags.dryRun === true });
+      process.stdout.write(`${flags.json === true ? JSON.stringify(trimmed) : formatTrimmed(trimmed)}\n`);
     }),
   );
 
