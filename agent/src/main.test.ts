@@ -7,9 +7,9 @@ import { segmentsOf, sha256 } from '@edgeloop/shared/node/digests';
 import { createFleetKey } from '@edgeloop/shared/node/signing';
 import { Release } from '@edgeloop/shared/release';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { softmaxClassifier } from '../../test/support/onnx-models.ts';
 import { selfSigned } from './identity/device-port-fixture.ts';
 import { writeIdentity } from './identity/identity.ts';
-import { softmaxModel } from './inference/onnx-fixture.ts';
 
 let folder = '';
 const started: ChildProcess[] = [];
@@ -47,7 +47,7 @@ async function enrolledDevice(): Promise<void> {
   const identity = { deviceId: 'd', certificate: pem, caCertificate: pem, fleetKey, device: away, mqtt: away };
   writeIdentity(join(folder, 'identity'), identity);
   writeFileSync(join(folder, 'identity', 'key.pem'), keyPem);
-  const bytes = softmaxModel([[1, -1]], [0, 0]);
+  const bytes = softmaxClassifier([[1, -1]], [0, 0]);
   const release = Release.parse({
     format: 1,
     name: 'm',

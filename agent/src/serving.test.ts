@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { z } from 'zod';
-import { softmaxModel } from './inference/onnx-fixture.ts';
+import { softmaxClassifier } from '../../test/support/onnx-models.ts';
 import { modelFiles, type ServingHarness, startServing } from './process/serving-fixture.ts';
 import { decodeRecords } from './telemetry/record.ts';
 
@@ -22,7 +22,7 @@ function files(version: number) {
   const sign = version === 1 ? 5 : -5;
   writeFileSync(
     path,
-    softmaxModel(
+    softmaxClassifier(
       [
         [sign, 0],
         [0, sign],

@@ -1,11 +1,11 @@
 // The agent's test page in real Chromium, against a real stand-alone server.
 import { mkdir } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
-import { encodeModel } from '@edgeloop/control-plane/onnx/encode';
 import type { ManifestInput } from '@edgeloop/shared/manifest';
 import { type Browser, type Page, chromium as playwright } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { manifest as sides, sumClassifier } from '../support/models.ts';
+import { quarters } from '../support/onnx-models.ts';
 import { temporaryFolder } from '../support/programs.ts';
 import { chromium } from '../support/requirements.ts';
 import { type FolderServer, startServing, writeModel } from '../support/serving.ts';
@@ -13,34 +13,6 @@ import { type FolderServer, startServing, writeModel } from '../support/serving.
 const browserProgram = chromium();
 const results = fileURLToPath(new URL('../../test-results/', import.meta.url));
 const token = 'a-token-of-the-test';
-
-/** Gray picture of 2 x 2 -> its four quarters as boxes, each scored with its brightness. */
-function quarters(): Uint8Array {
-  return encodeModel({
-    irVersion: 8,
-    opset: 17,
-    producer: { name: 'test', version: '1' },
-    graph: {
-      name: 'quarters',
-      inputs: [{ name: 'x', type: 'float', dims: [1, 1, 2, 2] }],
-      outputs: [
-        { name: 'scores', type: 'float', dims: [1, 4] },
-        { name: 'boxes', type: 'float', dims: [1, 4, 4] },
-      ],
-      initializers: [
-        {
-          name: 'corners',
-          dims: [1, 4, 4],
-          data: Float32Array.of(0, 0, 0.5, 0.5, 0.5, 0, 1, 0.5, 0, 0.5, 0.5, 1, 0.5, 0.5, 1, 1),
-        },
-      ],
-      nodes: [
-        { opType: 'Flatten', inputs: ['x'], outputs: ['scores'], attributes: [{ name: 'axis', int: 1 }] },
-        { opType: 'Identity', inputs: ['corners'], outputs: ['boxes'] },
-      ],
-    },
-  });
-}
 
 const quartersManifest: ManifestInput = {
   task: 'detection',
@@ -75,7 +47,7 @@ describe.skipIf(browserProgram.path === undefined)(`the agent's page in Chromium
     await mkdir(results, { recursive: true });
     folder = await temporaryFolder();
     await writeModel(folder.path, 'sides', sumClassifier(), { manifest: sidesManifest });
-    await writeModel(folder.path, 'quarters', quarters(), { manifest: quartersManifest });
+    await writeModel(folder.path, 'quarters', quarters(1), { manifest: quartersManifest });
     server = await startServing(folder.path, {
       env: { EDGELOOP_AGENT_TOKEN: token, EDGELOOP_THREADS: '1' },
       readyPath: '/readyz',

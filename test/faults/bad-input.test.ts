@@ -4,7 +4,6 @@ import { readdir, readFile, truncate, writeFile } from 'node:fs/promises';
 import { request } from 'node:http';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { encodeModel } from '@edgeloop/control-plane/onnx/encode';
 import { CreatedJoinToken } from '@edgeloop/shared/api/access';
 import { Device } from '@edgeloop/shared/api/devices';
 import { Model } from '@edgeloop/shared/api/models';
@@ -12,6 +11,7 @@ import { pageOf } from '@edgeloop/shared/api/paging';
 import { Problem } from '@edgeloop/shared/errors';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { joinToken, predict, pushVersion, release, rolloutIn, serves } from '../support/fleet.ts';
+import { externalData, loadKiller } from '../support/hostile-models.ts';
 import { manifest, sumClassifier, versionForm } from '../support/models.ts';
 import {
   type Agent,
@@ -72,32 +72,6 @@ async function leftovers(): Promise<string[]> {
   return [...versions, ...files.filter((file) => /^tmp\/[^/]+\/./.test(file))];
 }
 
-function externalDataModel(): Uint8Array {
-  // TensorProto.data_location = EXTERNAL with a location outside the folder, written by hand: no honest encoder has it.
-  const text = (field: number, value: string | Uint8Array) => {
-    const bytes = typeof value === 'string' ? Buffer.from(value) : Buffer.from(value);
-    return Buffer.concat([Buffer.from([(field << 3) | 2, bytes.length]), bytes]);
-  };
-  const entry = Buffer.concat([text(1, 'location'), text(2, '../../../etc/passwd')]);
-  const tensor = Buffer.concat([
-    Buffer.from([0x08, 2, 0x10, 1]),
-    text(8, 'w'),
-    text(13, entry),
-    Buffer.from([14 << 3, 1]),
-  ]);
-  const node = Buffer.concat([text(1, 'x'), text(1, 'w'), text(2, 'y'), text(4, 'Add')]);
-  const value = (name: string) => text(1, name);
-  const graph = Buffer.concat([
-    text(1, node),
-    text(2, 'g'),
-    text(5, tensor),
-    text(11, value('x')),
-    text(12, value('y')),
-  ]);
-  const opset = Buffer.from([0x10, 17]);
-  return Buffer.concat([Buffer.from([0x08, 8]), text(7, graph), text(8, opset)]);
-}
-
 test('a file that is not ONNX', async () => {
   const { status, problem } = await upload(versionForm('this is no model'));
   expect(status).toBe(422);
@@ -113,7 +87,7 @@ test('a truncated ONNX file', async () => {
 });
 
 test('external data that points outside', async () => {
-  const { status, problem } = await upload(versionForm(externalDataModel()));
+  const { status, problem } = await upload(versionForm(externalData('../../../etc/passwd')));
   expect(status).toBe(422);
   expect(problem.detail).toMatch(/outside of its file/);
   expect(await leftovers()).toEqual([]);
@@ -129,28 +103,7 @@ test('golden samples that do not reproduce', async () => {
 });
 
 test('a model that kills the process that tries it', async () => {
-  const killer = encodeModel({
-    irVersion: 8,
-    opset: 17,
-    producer: { name: 'test', version: '1' },
-    graph: {
-      name: 'killer',
-      inputs: [{ name: 'x', type: 'float', dims: ['n'] }],
-      outputs: [{ name: 'y', type: 'float', dims: ['n'] }],
-      initializers: [
-        { name: 'smallest', dims: [1], data: Float32Array.of(-(2 ** 31)) },
-        { name: 'minus', dims: [1], data: Float32Array.of(-1) },
-      ],
-      nodes: [
-        { opType: 'Add', inputs: ['x', 'smallest'], outputs: ['a'] },
-        { opType: 'Cast', inputs: ['a'], outputs: ['n'], attributes: [{ name: 'to', int: 6 }] },
-        { opType: 'Cast', inputs: ['minus'], outputs: ['m'], attributes: [{ name: 'to', int: 6 }] },
-        { opType: 'Div', inputs: ['n', 'm'], outputs: ['q'] },
-        { opType: 'Cast', inputs: ['q'], outputs: ['y'], attributes: [{ name: 'to', int: 1 }] },
-      ],
-    },
-  });
-  const { status, problem } = await upload(versionForm(killer));
+  const { status, problem } = await upload(versionForm(loadKiller()));
   expect(status).toBe(422);
   expect(problem.detail).toMatch(/process/);
   expect(await leftovers()).toEqual([]);

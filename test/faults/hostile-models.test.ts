@@ -3,13 +3,13 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import * as hostile from '../support/hostile-models.ts';
 import { identity } from '../support/onnx-models.ts';
 import { temporaryFolder } from '../support/programs.ts';
 import { type FolderServer, startServing, writeModel } from '../support/serving.ts';
 import { until } from '../support/until.ts';
 import { outputsOf, post, type V2Answer } from '../support/v2.ts';
 import { type Bystander, startBystander } from './bystander.ts';
-import * as hostile from './hostile-models.ts';
 
 const withinMs = Number(process.env.EDGELOOP_GAP_MS ?? 15_000);
 let folder: Awaited<ReturnType<typeof temporaryFolder>>;

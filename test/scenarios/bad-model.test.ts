@@ -1,11 +1,11 @@
 // A bad version stops by itself on the first devices, and they go back to what worked.
 
-import { encodeModel } from '@edgeloop/control-plane/onnx/encode';
 import { ModelVersionDetail } from '@edgeloop/shared/api/models';
 import { expect, test } from 'vitest';
 import { device, predict, pushVersion, release, rolloutIn, serves } from '../support/fleet.ts';
 import { manifest, versionForm } from '../support/models.ts';
 import { oneAgentFleet } from '../support/one-agent.ts';
+import { encodeGraph } from '../support/onnx-models.ts';
 import { until } from '../support/until.ts';
 
 const fleet = oneAgentFleet({ EDGELOOP_PROBATION_SECONDS: '20' });
@@ -15,32 +15,26 @@ const fleet = oneAgentFleet({ EDGELOOP_PROBATION_SECONDS: '20' });
  * classes' scores are made of (INT32_MIN / int(a)), so a = -1 is deadly.
  */
 function deadlyModel(): Uint8Array {
-  return encodeModel({
-    irVersion: 8,
-    opset: 17,
-    producer: { name: 'test', version: '1' },
-    graph: {
-      name: 'deadly',
-      inputs: [{ name: 'features', type: 'float', dims: ['batch', 2] }],
-      outputs: [{ name: 'scores', type: 'float', dims: ['batch', 2] }],
-      initializers: [
-        { name: 'smallest', dims: [1], data: Float32Array.of(-(2 ** 31)) },
-        { name: 'one', dims: [1], data: Float32Array.of(1) },
-      ],
-      nodes: [
-        { opType: 'Cast', inputs: ['smallest'], outputs: ['numerator'], attributes: [{ name: 'to', int: 6 }] },
-        { opType: 'Abs', inputs: ['features'], outputs: ['size'] },
-        { opType: 'Max', inputs: ['size', 'one'], outputs: ['bounded'] },
-        { opType: 'Sign', inputs: ['features'], outputs: ['sign'] },
-        { opType: 'Equal', inputs: ['features', 'one'], outputs: ['isOne'] },
-        { opType: 'Neg', inputs: ['one'], outputs: ['minusOne'] },
-        { opType: 'Where', inputs: ['isOne', 'minusOne', 'bounded'], outputs: ['chosen'] },
-        { opType: 'Cast', inputs: ['chosen'], outputs: ['denominator'], attributes: [{ name: 'to', int: 6 }] },
-        { opType: 'Div', inputs: ['numerator', 'denominator'], outputs: ['quotient'] },
-        { opType: 'Cast', inputs: ['quotient'], outputs: ['asFloat'], attributes: [{ name: 'to', int: 1 }] },
-        { opType: 'Softmax', inputs: ['asFloat'], outputs: ['scores'], attributes: [{ name: 'axis', int: -1 }] },
-      ],
-    },
+  return encodeGraph({
+    inputs: [{ name: 'features', type: 'float', dims: ['batch', 2] }],
+    outputs: [{ name: 'scores', type: 'float', dims: ['batch', 2] }],
+    initializers: [
+      { name: 'smallest', dims: [1], data: Float32Array.of(-(2 ** 31)) },
+      { name: 'one', dims: [1], data: Float32Array.of(1) },
+    ],
+    nodes: [
+      { opType: 'Cast', inputs: ['smallest'], outputs: ['numerator'], attributes: [{ name: 'to', int: 6 }] },
+      { opType: 'Abs', inputs: ['features'], outputs: ['size'] },
+      { opType: 'Max', inputs: ['size', 'one'], outputs: ['bounded'] },
+      { opType: 'Sign', inputs: ['features'], outputs: ['sign'] },
+      { opType: 'Equal', inputs: ['features', 'one'], outputs: ['isOne'] },
+      { opType: 'Neg', inputs: ['one'], outputs: ['minusOne'] },
+      { opType: 'Where', inputs: ['isOne', 'minusOne', 'bounded'], outputs: ['chosen'] },
+      { opType: 'Cast', inputs: ['chosen'], outputs: ['denominator'], attributes: [{ name: 'to', int: 6 }] },
+      { opType: 'Div', inputs: ['numerator', 'denominator'], outputs: ['quotient'] },
+      { opType: 'Cast', inputs: ['quotient'], outputs: ['asFloat'], attributes: [{ name: 'to', int: 1 }] },
+      { opType: 'Softmax', inputs: ['asFloat'], outputs: ['scores'], attributes: [{ name: 'axis', int: -1 }] },
+    ],
   });
 }
 

@@ -1,6 +1,6 @@
-// Small real ONNX models for whole-system tests.
-import { encodeModel } from '@edgeloop/control-plane/onnx/encode';
+// The model that whole-system tests push and serve, with its manifest.
 import type { ManifestInput } from '@edgeloop/shared/manifest';
+import { softmaxClassifier } from './onnx-models.ts';
 
 const labels = ['low', 'high'];
 export const manifest: ManifestInput = {
@@ -12,25 +12,13 @@ export const manifest: ManifestInput = {
 
 /** Softmax over [0, weight * (a + b)]: `high` when `weight * (a + b)` is positive. Another `bias` makes another file. */
 export function sumClassifier({ weight = 1, bias = 0 }: { weight?: number; bias?: number } = {}): Uint8Array {
-  return encodeModel({
-    irVersion: 8,
-    opset: 17,
-    producer: { name: 'test', version: '1' },
-    graph: {
-      name: 'sum',
-      inputs: [{ name: 'features', type: 'float', dims: ['batch', 2] }],
-      outputs: [{ name: 'scores', type: 'float', dims: ['batch', 2] }],
-      initializers: [
-        { name: 'w', dims: [2, 2], data: Float32Array.of(0, weight, 0, weight) },
-        { name: 'b', dims: [2], data: Float32Array.of(0, bias) },
-      ],
-      nodes: [
-        { opType: 'MatMul', inputs: ['features', 'w'], outputs: ['product'] },
-        { opType: 'Add', inputs: ['product', 'b'], outputs: ['logits'] },
-        { opType: 'Softmax', inputs: ['logits'], outputs: ['scores'], attributes: [{ name: 'axis', int: -1 }] },
-      ],
-    },
-  });
+  return softmaxClassifier(
+    [
+      [0, weight],
+      [0, weight],
+    ],
+    [0, bias],
+  );
 }
 
 /** The multipart form of `POST /models/{name}/versions`. */

@@ -1,4 +1,4 @@
-// ONNX models that tests and benches make themselves.
+// ONNX models that tests and benches make themselves, written by the control plane's encoder. Programs never import it.
 import { encodeModel, type OnnxGraph, type OnnxNode, type OnnxTensor } from '@edgeloop/control-plane/onnx/encode';
 import type { dataTypes } from '@edgeloop/control-plane/onnx/schema';
 
@@ -19,6 +19,50 @@ export function identity(type: ElementType, dims: readonly (number | string)[]):
     inputs: [{ name: 'x', type, dims }],
     outputs: [{ name: 'y', type, dims }],
     nodes: [{ opType: 'Identity', inputs: ['x'], outputs: ['y'] }],
+  });
+}
+
+/** `input` [n, weights] -> softmax(input * weights + bias) `scores` [n, bias]. `weights` has a row per feature. */
+export function softmaxClassifier(
+  weights: readonly number[][],
+  bias: readonly number[],
+  input = 'features',
+): Uint8Array {
+  return encodeGraph({
+    inputs: [{ name: input, type: 'float', dims: ['n', weights.length] }],
+    outputs: [{ name: 'scores', type: 'float', dims: ['n', bias.length] }],
+    initializers: [
+      { name: 'w', dims: [weights.length, bias.length], data: Float32Array.from(weights.flat()) },
+      { name: 'b', dims: [bias.length], data: Float32Array.from(bias) },
+    ],
+    nodes: [
+      { opType: 'MatMul', inputs: [input, 'w'], outputs: ['product'] },
+      { opType: 'Add', inputs: ['product', 'b'], outputs: ['logits'] },
+      { opType: 'Softmax', inputs: ['logits'], outputs: ['scores'], attributes: [{ name: 'axis', int: -1 }] },
+    ],
+  });
+}
+
+/** Gray picture `x` of 2 x 2 -> its four quarters as `boxes` in a picture of this size, their brightness as `scores`. */
+export function quarters(size: number): Uint8Array {
+  const half = size / 2;
+  const corners = [
+    [0, 0, half, half],
+    [half, 0, size, half],
+    [0, half, half, size],
+    [half, half, size, size],
+  ];
+  return encodeGraph({
+    inputs: [{ name: 'x', type: 'float', dims: [1, 1, 2, 2] }],
+    outputs: [
+      { name: 'scores', type: 'float', dims: [1, 4] },
+      { name: 'boxes', type: 'float', dims: [1, 4, 4] },
+    ],
+    initializers: [{ name: 'corners', dims: [1, 4, 4], data: Float32Array.from(corners.flat()) }],
+    nodes: [
+      { opType: 'Flatten', inputs: ['x'], outputs: ['scores'], attributes: [{ name: 'axis', int: 1 }] },
+      { opType: 'Identity', inputs: ['corners'], outputs: ['boxes'] },
+    ],
   });
 }
 

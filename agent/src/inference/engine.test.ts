@@ -3,10 +3,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { datatypes } from '@edgeloop/shared/tensors';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { encodeGraph, identity, softmaxClassifier } from '../../../test/support/onnx-models.ts';
 import { ModelFiles } from '../process/ipc.ts';
 import { readRunningNote } from '../process/running-report.ts';
 import { createEngine, type Engine } from './engine.ts';
-import { encodeOnnx, identityModel, softmaxModel } from './onnx-fixture.ts';
 import { tensorFromJson, tensorToJson } from './tensors.ts';
 
 describe('the engine', () => {
@@ -21,13 +21,13 @@ describe('the engine', () => {
     rmSync(folder, { recursive: true });
   });
 
-  function files(name: string, version: number, bytes: Buffer, more: object = {}): ModelFiles {
+  function files(name: string, version: number, bytes: Uint8Array, more: object = {}): ModelFiles {
     const path = join(folder, `${name}-${version}.onnx`);
     writeFileSync(path, bytes);
     return ModelFiles.parse({ name, version, path, manifest: {}, ...more });
   }
 
-  const softmax = softmaxModel(
+  const softmax = softmaxClassifier(
     [
       [1, 0],
       [0, 1],
@@ -131,7 +131,7 @@ describe('the engine', () => {
       const data = { BOOL: [true, false], BYTES: ['é', ''], INT64: [1, '1152921504606846977'], UINT8: [0, 255] }[
         String(datatype)
       ] ?? [1, -2];
-      await engine.load(files(`identity-${datatype}`, 1, identityModel(type, ['n']), { manifest: { instances: 1 } }));
+      await engine.load(files(`identity-${datatype}`, 1, identity(type, ['n']), { manifest: { instances: 1 } }));
       const { model, release } = engine.lease(`identity-${datatype}`, 1);
       const { outputs } = await model.batcher.submit([tensorFromJson({ name: 'x', datatype, shape: [2], data })]);
       expect(outputs.map(tensorToJson)).toEqual([{ datatype, shape: [2], data }]);
@@ -172,7 +172,7 @@ describe('the engine', () => {
   });
 
   it('runs what does not fit the shared memory, and answers in order with what does', async () => {
-    await engine.load(files('echo', 1, identityModel('float', ['a', 'b']), { manifest: { instances: 1 } }));
+    await engine.load(files('echo', 1, identity('float', ['a', 'b']), { manifest: { instances: 1 } }));
     const { model, release } = engine.lease('echo', 1);
     const filled = (rows: number, width: number, value: number) => [
       { name: 'x', datatype: 'FP32' as const, shape: [rows, width], data: new Float32Array(rows * width).fill(value) },
@@ -255,14 +255,14 @@ describe('the engine', () => {
   });
 
   it('takes an initializer that the graph lists as an input for optional', async () => {
-    const bytes = encodeOnnx({
+    const bytes = encodeGraph({
       inputs: [
-        { name: 'x', shape: ['n'] },
-        { name: 'w', shape: [1] },
+        { name: 'x', type: 'float', dims: ['n'] },
+        { name: 'w', type: 'float', dims: [1] },
       ],
-      outputs: [{ name: 'y', shape: ['n'] }],
-      floats: [{ name: 'w', shape: [1], data: [3] }],
-      nodes: [{ op: 'Mul', inputs: ['x', 'w'], outputs: ['y'] }],
+      outputs: [{ name: 'y', type: 'float', dims: ['n'] }],
+      initializers: [{ name: 'w', dims: [1], data: Float32Array.of(3) }],
+      nodes: [{ opType: 'Mul', inputs: ['x', 'w'], outputs: ['y'] }],
     });
     await engine.load(files('optional', 1, bytes));
     const { model, release } = engine.lease('optional', 1);
@@ -282,7 +282,7 @@ describe('the engine', () => {
       runningNotePath: path,
       onCrash: (_, error) => expect.unreachable(error.message),
     });
-    await noting.load(files('noted', 3, identityModel('float', ['a', 'b'])));
+    await noting.load(files('noted', 3, identity('float', ['a', 'b'])));
     const { model, release } = noting.lease('noted', 3);
     const data = new Float32Array(4_000_000);
     let over = false;

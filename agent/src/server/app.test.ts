@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import { AppError } from '@edgeloop/shared/errors';
 import type { Hono } from 'hono';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { encodeGraph, softmaxClassifier } from '../../../test/support/onnx-models.ts';
 import { createEngine, type Engine } from '../inference/engine.ts';
-import { encodeOnnx, softmaxModel } from '../inference/onnx-fixture.ts';
 import { ModelFiles } from '../process/ipc.ts';
 import type { JournalRecord } from '../telemetry/record.ts';
 import { createApp } from './app.ts';
@@ -19,10 +19,10 @@ const classifier = {
   inputs: { features: { features: ['a', '__proto__'] } },
   outputs: { labels: ['left', '__proto__'] },
 };
-const doubling = encodeOnnx({
-  inputs: [{ name: 'x', type: 'double', shape: ['n', 1] }],
-  outputs: [{ name: 'y', type: 'double', shape: ['n', 1] }],
-  nodes: [{ op: 'Add', inputs: ['x', 'x'], outputs: ['y'] }],
+const doubling = encodeGraph({
+  inputs: [{ name: 'x', type: 'double', dims: ['n', 1] }],
+  outputs: [{ name: 'y', type: 'double', dims: ['n', 1] }],
+  nodes: [{ opType: 'Add', inputs: ['x', 'x'], outputs: ['y'] }],
 });
 
 describe('the local HTTP', () => {
@@ -78,7 +78,7 @@ describe('the local HTTP', () => {
     });
   }
 
-  async function load(name: string, bytes: Buffer, manifest: object): Promise<void> {
+  async function load(name: string, bytes: Uint8Array, manifest: object): Promise<void> {
     const path = join(folder, `${name}.onnx`);
     writeFileSync(path, bytes);
     await engine.load(ModelFiles.parse({ name, version: 1, path, manifest }));
@@ -88,7 +88,7 @@ describe('the local HTTP', () => {
   beforeAll(async () => {
     await load(
       'sides',
-      softmaxModel(
+      softmaxClassifier(
         [
           [5, 0],
           [0, 5],

@@ -6,8 +6,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { deflateSync, gunzipSync, gzipSync, inflateSync } from 'node:zlib';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
+import { identity, softmaxClassifier } from '../../../test/support/onnx-models.ts';
 import { createEngine, type Engine } from '../inference/engine.ts';
-import { identityModel, softmaxModel } from '../inference/onnx-fixture.ts';
 import { ModelFiles } from '../process/ipc.ts';
 import type { JournalRecord } from '../telemetry/record.ts';
 import { createTokenCheck } from './access.ts';
@@ -36,7 +36,7 @@ describe('inference and prediction on the server itself', () => {
   let listener: Listener;
   let port = 0;
 
-  async function load(name: string, bytes: Buffer, manifest: object = {}): Promise<void> {
+  async function load(name: string, bytes: Uint8Array, manifest: object = {}): Promise<void> {
     const path = join(folder, `${name}.onnx`);
     writeFileSync(path, bytes);
     await engine.load(ModelFiles.parse({ name, version: 1, path, manifest }));
@@ -44,14 +44,14 @@ describe('inference and prediction on the server itself', () => {
   }
 
   beforeAll(async () => {
-    await load('sides', softmaxModel(weights, [0, 0, 0]), { task: 'classification', outputs: { labels } });
+    await load('sides', softmaxClassifier(weights, [0, 0, 0]), { task: 'classification', outputs: { labels } });
     const inputs = { features: { features: ['a', 'b'] } };
     const named = { task: 'classification', inputs, outputs: { labels } };
-    await load('named', softmaxModel(weights, [0, 0, 0]), named);
-    await load('half', identityModel('float16', ['n']));
-    await load('long', identityModel('int64', ['n']));
-    await load('text', identityModel('string', ['n']));
-    await load('double', identityModel('double', ['n', 'm']));
+    await load('named', softmaxClassifier(weights, [0, 0, 0]), named);
+    await load('half', identity('float16', ['n']));
+    await load('long', identity('int64', ['n']));
+    await load('text', identity('string', ['n']));
+    await load('double', identity('double', ['n', 'm']));
     const route = createDirectRoutes(
       {
         engine,

@@ -11,12 +11,13 @@ import { Release } from '@edgeloop/shared/release';
 import { Hono } from 'hono';
 import pino from 'pino';
 import { afterAll, afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { endlessLoop, externalData, processKiller, sequenceOutput } from '../../../test/support/hostile-models.ts';
+import { encodeGraph, softmaxClassifier } from '../../../test/support/onnx-models.ts';
 import { createFolderBlobs } from '../blobs/folder.ts';
 import { openSqlite } from '../database/open.ts';
 import { listen } from '../http/listen.ts';
 import { onError } from '../http/problem.ts';
 import type { Env } from '../http/router.ts';
-import { endlessModel, externalModel, lethalModel, onnxFile, sequenceModel, softmaxModel } from './onnx-fixture.ts';
 import { createRegistry, defaultLimits } from './registry.ts';
 import { registryRoutes } from './routes.ts';
 import type { ValidationLimits } from './validation.ts';
@@ -90,6 +91,16 @@ function nothingStored() {
   expect(existsSync(join(world.dataDir, 'blobs'))).toBe(false);
 }
 
+/** softmax([weight * a, weight * b + 1]) of `x` [n, 2]. */
+const softmaxModel = (weight = 1) =>
+  softmaxClassifier(
+    [
+      [weight, 0],
+      [0, weight],
+    ],
+    [0, 1],
+    'x',
+  );
 const golden = (expected: number) => ({
   samples: [
     {
@@ -100,8 +111,10 @@ const golden = (expected: number) => ({
 });
 const int64 = (value: string) => ({ datatype: 'INT64', shape: [1], data: [value] });
 const lethalSample = {
-  samples: [{ inputs: { x: int64(String(-(2n ** 63n))), y: int64('-1') }, outputs: { quotient: int64('1') } }],
+  samples: [{ inputs: { x: int64('0'), d: int64('-2') }, outputs: { y: int64('1') } }],
 };
+const float = { datatype: 'FP32', shape: [1], data: [1] };
+const endlessSample = { samples: [{ inputs: { x: float }, outputs: { y: float } }] };
 const truth = 1 / (1 + Math.E);
 const manifest = {
   task: 'classification',
@@ -192,18 +205,18 @@ describe('a model is refused, and nothing of it is kept', () => {
     ['that is no ONNX file', () => ({ model: Buffer.from('%PDF-1.7 and so on') }), 'not a readable ONNX model'],
     ['that is empty', () => ({ model: Buffer.alloc(0) }), 'not a readable ONNX model'],
     ['that is truncated', () => ({ model: softmaxModel().slice(0, -30) }), 'not a readable ONNX model'],
-    ['whose data is outside', () => ({ model: externalModel('../../etc/passwd') }), '"../../etc/passwd"'],
+    ['whose data is outside', () => ({ model: externalData('../../etc/passwd') }), '"../../etc/passwd"'],
     [
       'whose golden samples do not reproduce',
       () => ({ model: softmaxModel(), golden: golden(0.9) }),
       'golden sample 0: output "scores" value 0 is 0.26',
     ],
-    ['that gives no tensor', () => ({ model: sequenceModel() }), 'output "s" is not a tensor'],
-    ['that ends its process', () => ({ model: lethalModel(), golden: lethalSample }), 'by SIGFPE'],
+    ['that gives no tensor', () => ({ model: sequenceOutput() }), 'output "s" is not a tensor'],
+    ['that ends its process', () => ({ model: processKiller(), golden: lethalSample }), 'by SIGFPE'],
     [
       'of an operator that does not exist',
       () => ({
-        model: onnxFile({
+        model: encodeGraph({
           inputs: [{ name: 'x', type: 'float', dims: [1] }],
           outputs: [{ name: 'y', type: 'float', dims: [1] }],
           nodes: [{ opType: 'Frobnicate', inputs: ['x'], outputs: ['y'] }],
@@ -222,12 +235,12 @@ describe('a model is refused, and nothing of it is kept', () => {
   });
 
   it.each([
-    ['never ends', endlessModel(), { timeoutMs: 2_000 }, 'did not finish within 2 s'],
-    ['uses too much memory', softmaxModel(), { maxRssBytes: 20_000_000 }, 'allowed are 20 MB'],
-  ])('that %s', async (_what, model, limits, detail) => {
+    ['never ends', { model: endlessLoop(), golden: endlessSample }, { timeoutMs: 2_000 }, 'did not finish within 2 s'],
+    ['uses too much memory', { model: softmaxModel() }, { maxRssBytes: 20_000_000 }, 'allowed are 20 MB'],
+  ])('that %s', async (_what, parts, limits, detail) => {
     await world.close();
     world = setup(limits);
-    const refused = await problem(push({ model }));
+    const refused = await problem(push(parts));
     expect(refused).toMatchObject({ code: 'model_rejected', detail: expect.stringContaining(detail) });
     nothingStored();
   });

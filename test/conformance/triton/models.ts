@@ -1,9 +1,8 @@
 // The models that the examples of NVIDIA's client ask for by name, as Triton's own example repository has them.
-import { encodeModel, type OnnxNode } from '@edgeloop/control-plane/onnx/encode';
+import type { OnnxNode } from '@edgeloop/control-plane/onnx/encode';
 import { dataTypes } from '@edgeloop/control-plane/onnx/schema';
+import { type ElementType, encodeGraph } from '../../support/onnx-models.ts';
 import { writeModel } from '../../support/serving.ts';
-
-type ElementType = keyof typeof dataTypes;
 
 interface GraphParts {
   inputs: readonly string[];
@@ -15,12 +14,7 @@ interface GraphParts {
 
 function model({ inputs, outputs, type, dims, nodes }: GraphParts): Uint8Array {
   const values = (names: readonly string[]) => names.map((name) => ({ name, type, dims }));
-  return encodeModel({
-    irVersion: 8,
-    opset: 17,
-    producer: { name: 'test', version: '1' },
-    graph: { name: 'example', inputs: values(inputs), outputs: values(outputs), nodes },
-  });
+  return encodeGraph({ inputs: values(inputs), outputs: values(outputs), nodes });
 }
 
 /** INPUT0 + INPUT1 and INPUT0 - INPUT1. */
@@ -74,20 +68,14 @@ function identity(type: ElementType): Uint8Array {
 
 /** Mean of each colour of an image as scores of three classes. */
 function colours(): Uint8Array {
-  return encodeModel({
-    irVersion: 8,
-    opset: 17,
-    producer: { name: 'test', version: '1' },
-    graph: {
-      name: 'colours',
-      inputs: [{ name: 'image', type: 'float', dims: [1, 3, 32, 32] }],
-      outputs: [{ name: 'scores', type: 'float', dims: [1, 3] }],
-      nodes: [
-        { opType: 'GlobalAveragePool', inputs: ['image'], outputs: ['means'] },
-        { opType: 'Flatten', inputs: ['means'], outputs: ['flat'] },
-        { opType: 'Softmax', inputs: ['flat'], outputs: ['scores'] },
-      ],
-    },
+  return encodeGraph({
+    inputs: [{ name: 'image', type: 'float', dims: [1, 3, 32, 32] }],
+    outputs: [{ name: 'scores', type: 'float', dims: [1, 3] }],
+    nodes: [
+      { opType: 'GlobalAveragePool', inputs: ['image'], outputs: ['means'] },
+      { opType: 'Flatten', inputs: ['means'], outputs: ['flat'] },
+      { opType: 'Softmax', inputs: ['flat'], outputs: ['scores'] },
+    ],
   });
 }
 

@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, describe, expect, it } from 'vitest';
-import { identityModel } from '../onnx-fixture.ts';
+import { identity } from '../../../../test/support/onnx-models.ts';
 import type { Ending, Job } from '../worker/job.ts';
 import type { ModelToOpen } from '../worker/messages.ts';
 import { startModelProcess } from './model-process.ts';
@@ -11,7 +11,7 @@ import type { Worker } from './worker.ts';
 describe('a model in a process of its own', () => {
   const folder = mkdtempSync(join(tmpdir(), 'model-process-'));
   const path = join(folder, 'model.onnx');
-  writeFileSync(path, identityModel('float', ['n', 2]));
+  writeFileSync(path, identity('float', ['n', 2]));
   const model: ModelToOpen = {
     id: 7,
     name: 'echo',

@@ -3,14 +3,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Worker } from 'node:worker_threads';
 import { afterAll, afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { encodeGraph, identity } from '../../../../test/support/onnx-models.ts';
 import { ModelFiles } from '../../process/ipc.ts';
 import { createEngine, type Engine } from '../engine.ts';
-import { encodeOnnx, identityModel } from '../onnx-fixture.ts';
 
 describe('worker threads', () => {
   const folder = mkdtempSync(join(tmpdir(), 'placement-'));
   const path = join(folder, 'model.onnx');
-  writeFileSync(path, identityModel('float', ['n']));
+  writeFileSync(path, identity('float', ['n']));
   const started: Worker[] = [];
   const ended = new Set<Worker>();
   const crashes: string[] = [];
@@ -77,13 +77,13 @@ describe('worker threads', () => {
     engine = createEngine({ threads: 1, onCrash: (_, error) => expect.unreachable(error.message) });
     await load('quick');
     const slowPath = join(folder, 'slow.onnx');
-    const matrix = (name: string) => ({ name, shape: ['n', 'n'] });
+    const matrix = (name: string) => ({ name, type: 'float', dims: ['n', 'n'] }) as const;
     const products = Array.from({ length: 6 }, (_, i) => ({
-      op: 'MatMul',
+      opType: 'MatMul',
       inputs: [`x${i}`, 'x0'],
       outputs: [`x${i + 1}`],
     }));
-    writeFileSync(slowPath, encodeOnnx({ inputs: [matrix('x0')], outputs: [matrix('x6')], nodes: products }));
+    writeFileSync(slowPath, encodeGraph({ inputs: [matrix('x0')], outputs: [matrix('x6')], nodes: products }));
     await engine.load(ModelFiles.parse({ name: 'slow', version: 1, path: slowPath, manifest: {} }));
     const { model, release } = engine.lease('slow', 1);
     const side = 2000;

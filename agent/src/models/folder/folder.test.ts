@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
 import { afterAll, describe, expect, it } from 'vitest';
-import { identityModel } from '../../inference/onnx-fixture.ts';
+import { identity } from '../../../../test/support/onnx-models.ts';
 import { createFolderModels } from './folder.ts';
 
 describe('the models of a folder', () => {
@@ -13,7 +13,7 @@ describe('the models of a folder', () => {
   function write(folder: string, version: number): string {
     const path = join(root, folder, 'net', String(version));
     mkdirSync(path, { recursive: true });
-    writeFileSync(join(path, 'model.onnx'), identityModel('float', ['n']));
+    writeFileSync(join(path, 'model.onnx'), identity('float', ['n']));
     return join(root, folder);
   }
 

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { GoldenSamples } from '@edgeloop/shared/golden';
 import { Manifest } from '@edgeloop/shared/manifest';
 import { afterAll, describe, expect, it } from 'vitest';
-import { softmaxModel } from '../../inference/onnx-fixture.ts';
+import { softmaxClassifier } from '../../../../test/support/onnx-models.ts';
 import type { ModelFiles } from '../../process/ipc.ts';
 import { proveModel } from './prove.ts';
 
@@ -12,14 +12,14 @@ const folder = mkdtempSync(join(tmpdir(), 'agent-prove-'));
 afterAll(() => rmSync(folder, { recursive: true }));
 const bounds = { timeoutMs: 20_000, maxRssBytes: 1e9 };
 
-function model(bytes: Buffer, golden?: unknown): ModelFiles {
+function model(bytes: Uint8Array, golden?: unknown): ModelFiles {
   const path = join(folder, 'model.onnx');
   writeFileSync(path, bytes);
   const samples = golden === undefined ? undefined : GoldenSamples.parse({ samples: [golden] });
   return { name: 'm', version: 1, path, manifest: Manifest.parse({}), golden: samples };
 }
 
-const softmax = softmaxModel([[1, -1]], [0, 0]);
+const softmax = softmaxClassifier([[1, -1]], [0, 0]);
 const sample = (scores: number[]) => ({
   inputs: { features: { datatype: 'FP32', shape: [1, 1], data: [0] } },
   outputs: { scores: { datatype: 'FP32', shape: [1, 2], data: scores } },

@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import { Manifest } from '@edgeloop/shared/manifest';
 import pino from 'pino';
 import { afterEach, beforeEach, expect, it } from 'vitest';
+import { softmaxClassifier } from '../../../../test/support/onnx-models.ts';
 import { type DeviceDatabase, openDatabase } from '../../database/open.ts';
-import { softmaxModel } from '../../inference/onnx-fixture.ts';
 import { createTuner } from './tuning.ts';
 
 let folder = '';
@@ -36,7 +36,7 @@ const never = new AbortController().signal;
 
 function model(digest: string) {
   const path = join(folder, 'model.onnx');
-  writeFileSync(path, softmaxModel([[1, -1]], [0, 0]));
+  writeFileSync(path, softmaxClassifier([[1, -1]], [0, 0]));
   return { name: 'm', version: 1, path, digest, manifest: Manifest.parse({ batching: { maxBatch: 8 } }) };
 }
 

@@ -1,7 +1,7 @@
 import type { ManifestInput } from '@edgeloop/shared/manifest';
 import sharp, { type Sharp } from 'sharp';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { encodeOnnx, identityModel } from '../../inference/onnx-fixture.ts';
+import { identity, quarters } from '../../../../test/support/onnx-models.ts';
 import { servePredict } from './served-fixture.ts';
 
 const served = servePredict();
@@ -11,19 +11,6 @@ const takes = (image: Partial<Image>): ManifestInput => ({
   inputs: { x: { image: { width: 2, height: 2, ...image } } },
 });
 
-/** Its four quarters as boxes, each scored with its brightness. */
-const quarters = encodeOnnx({
-  inputs: [{ name: 'x', shape: [1, 1, 2, 2] }],
-  outputs: [
-    { name: 'scores', shape: [1, 4] },
-    { name: 'boxes', shape: [1, 4, 4] },
-  ],
-  floats: [{ name: 'corners', shape: [1, 4, 4], data: [0, 0, 1, 1, 1, 0, 2, 1, 0, 1, 1, 2, 1, 1, 2, 2] }],
-  nodes: [
-    { op: 'Flatten', inputs: ['x'], outputs: ['scores'], attributes: { axis: 1 } },
-    { op: 'Identity', inputs: ['corners'], outputs: ['boxes'] },
-  ],
-});
 const bright = (crop: Image['crop']): ManifestInput => ({
   task: 'detection',
   inputs: { x: { image: { width: 2, height: 2, color: 'gray', scale: 1 / 255, crop } } },
@@ -31,14 +18,15 @@ const bright = (crop: Image['crop']): ManifestInput => ({
 });
 
 beforeAll(async () => {
-  await served.load('planar', identityModel('float', [1, 3, 2, 2]), takes({ mean: [10, 20, 30], std: [2] }));
-  await served.load('packed', identityModel('float', [1, 2, 2, 3]), takes({ layout: 'nhwc', color: 'bgr' }));
-  await served.load('gray', identityModel('float', ['n', 1, 2, 2]), takes({ color: 'gray' }));
-  await served.load('bytes', identityModel('uint8', [2, 2, 3]), takes({ layout: 'nhwc' }));
-  await served.load('half', identityModel('float16', [1, 3, 2, 2]), takes({ scale: 1 / 255 }));
-  await served.load('wide', identityModel('uint8', [2, 4, 3]), takes({ width: 4, layout: 'nhwc', crop: 'pad' }));
-  await served.load('middle', identityModel('uint8', [2, 2, 3]), takes({ layout: 'nhwc', crop: 'center' }));
-  for (const crop of ['stretch', 'center', 'pad'] as const) await served.load(`bright-${crop}`, quarters, bright(crop));
+  await served.load('planar', identity('float', [1, 3, 2, 2]), takes({ mean: [10, 20, 30], std: [2] }));
+  await served.load('packed', identity('float', [1, 2, 2, 3]), takes({ layout: 'nhwc', color: 'bgr' }));
+  await served.load('gray', identity('float', ['n', 1, 2, 2]), takes({ color: 'gray' }));
+  await served.load('bytes', identity('uint8', [2, 2, 3]), takes({ layout: 'nhwc' }));
+  await served.load('half', identity('float16', [1, 3, 2, 2]), takes({ scale: 1 / 255 }));
+  await served.load('wide', identity('uint8', [2, 4, 3]), takes({ width: 4, layout: 'nhwc', crop: 'pad' }));
+  await served.load('middle', identity('uint8', [2, 2, 3]), takes({ layout: 'nhwc', crop: 'center' }));
+  for (const crop of ['stretch', 'center', 'pad'] as const)
+    await served.load(`bright-${crop}`, quarters(2), bright(crop));
 });
 afterAll(() => served.close());
 
@@ -191,7 +179,7 @@ describe('pictures that are none', () => {
 
 describe('manifests that contradict the model', () => {
   const load = (type: 'float' | 'uint8' | 'int64', shape: number[], manifest: ManifestInput) =>
-    served.load('wrong', identityModel(type, shape), manifest);
+    served.load('wrong', identity(type, shape), manifest);
 
   it('are refused at load with the field', async () => {
     await expect(load('float', [1, 3, 4, 4], takes({}))).rejects.toThrow('inputs.x.image: [1,3,2,2] does not fit');

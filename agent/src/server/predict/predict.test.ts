@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { encodeOnnx, identityModel, softmaxModel } from '../../inference/onnx-fixture.ts';
+import { encodeGraph, identity, softmaxClassifier } from '../../../../test/support/onnx-models.ts';
 import { servePredict } from './served-fixture.ts';
 import { encodeWav } from './wav-fixture.ts';
 
@@ -7,13 +7,13 @@ const served = servePredict();
 const { post } = served;
 
 /** Two inputs added: one of features, one constant. */
-const adding = encodeOnnx({
+const adding = encodeGraph({
   inputs: [
-    { name: 'x', shape: ['n', 2] },
-    { name: 'offset', shape: [1, 2] },
+    { name: 'x', type: 'float', dims: ['n', 2] },
+    { name: 'offset', type: 'float', dims: [1, 2] },
   ],
-  outputs: [{ name: 'y', shape: ['n', 2] }],
-  nodes: [{ op: 'Add', inputs: ['x', 'offset'], outputs: ['y'] }],
+  outputs: [{ name: 'y', type: 'float', dims: ['n', 2] }],
+  nodes: [{ opType: 'Add', inputs: ['x', 'offset'], outputs: ['y'] }],
 });
 
 beforeAll(async () => {
@@ -21,13 +21,13 @@ beforeAll(async () => {
     [5, 0, 0],
     [0, 5, 0],
   ];
-  await served.load('sides', softmaxModel(weights, [0, 0, 1]), {
+  await served.load('sides', softmaxClassifier(weights, [0, 0, 1]), {
     task: 'classification',
     inputs: { features: { features: ['width', 'height'] } },
     outputs: { labels: ['wide', 'high', 'small'] },
     monitoring: { reference: { rows: 4, features: { width: { edges: [0, 2, 4], counts: [0, 1, 3, 0, 0] } } } },
   });
-  await served.load('logits', identityModel('float', ['n', 2]), {
+  await served.load('logits', identity('float', ['n', 2]), {
     task: 'classification',
     inputs: { x: { features: ['a', 'b'] } },
     outputs: { activation: 'softmax' },
@@ -37,19 +37,19 @@ beforeAll(async () => {
     inputs: { x: { features: ['day', 'night'] }, offset: { value: [10, 20] } },
     outputs: { labels: ['by day', 'by night'] },
   });
-  await served.load('pump', identityModel('float', ['n', 1]), {
+  await served.load('pump', identity('float', ['n', 1]), {
     task: 'anomaly',
     inputs: { x: { features: ['vibration'] } },
     outputs: { threshold: 4 },
   });
-  await served.load('lone', identityModel('float', [1, 2]), { inputs: { x: { features: ['a', 'b'] } } });
-  await served.load('counts', identityModel('int64', ['n', 1]), { inputs: { x: { features: ['count'] } } });
-  await served.load('words', identityModel('string', ['n', 1]), { inputs: { x: { features: ['word'] } } });
-  await served.load('sound', identityModel('float', [1, 'samples']), {
+  await served.load('lone', identity('float', [1, 2]), { inputs: { x: { features: ['a', 'b'] } } });
+  await served.load('counts', identity('int64', ['n', 1]), { inputs: { x: { features: ['count'] } } });
+  await served.load('words', identity('string', ['n', 1]), { inputs: { x: { features: ['word'] } } });
+  await served.load('sound', identity('float', [1, 'samples']), {
     inputs: { x: { audio: { sampleRate: 8000 } } },
   });
-  await served.load('beat', identityModel('float', [4]), { inputs: { x: { audio: { sampleRate: 8000 } } } });
-  await served.load('unsaid', identityModel('float', [1, 2]), {});
+  await served.load('beat', identity('float', [4]), { inputs: { x: { audio: { sampleRate: 8000 } } } });
+  await served.load('unsaid', identity('float', [1, 2]), {});
 });
 beforeEach(() => {
   served.observed.length = 0;

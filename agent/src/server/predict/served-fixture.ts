@@ -14,7 +14,7 @@ import { handlePredict } from './predict.ts';
 type Observation = Parameters<Observer['observe']>[0];
 
 export interface Served {
-  load(name: string, bytes: Buffer, manifest: ManifestInput): Promise<void>;
+  load(name: string, bytes: Uint8Array, manifest: ManifestInput): Promise<void>;
   /** Sends a body as it is, others as JSON. */
   post(path: string, body: unknown, contentType?: string): Promise<{ status: number; body: unknown }>;
   get(path: string): Promise<{ status: number; body: unknown }>;

@@ -1,5 +1,6 @@
-// Models that attack the server that loads or runs them. All but the ones for loading are harmless with zeros as input.
-import { encodeGraph } from '../support/onnx-models.ts';
+// Models that attack the server that loads or runs them, and odd ones that it must refuse. All but the ones for loading
+// are harmless with zeros as input.
+import { encodeGraph } from './onnx-models.ts';
 
 const vector = (name: string, type: 'int64' | 'float') => ({ name, type, dims: ['n'] }) as const;
 const smallest = { name: 'smallest', dims: [1], data: BigInt64Array.of(-(2n ** 63n)) };
@@ -98,18 +99,42 @@ export function hugeOutput(): Uint8Array {
   });
 }
 
-/** `y` = `x` + a tensor that is said to be kept in the file `location`. Written by hand: no honest encoder has it. */
+/** `y` = `x` + a tensor `w` that is said to be kept in the file `location`. */
 export function externalData(location: string): Uint8Array {
-  const field = (number: number, value: string | Buffer) => {
-    const bytes = Buffer.from(value);
-    return Buffer.concat([Buffer.of((number << 3) | 2, bytes.length), bytes]);
-  };
-  const place = Buffer.concat([field(1, 'location'), field(2, location)]);
-  const tensor = Buffer.concat([Buffer.of(0x08, 2, 0x10, 1), field(8, 'w'), field(13, place), Buffer.of(14 << 3, 1)]);
-  const node = Buffer.concat([field(1, 'x'), field(1, 'w'), field(2, 'y'), field(4, 'Add')]);
-  // TypeProto: tensor of float with one dimension of 2.
-  const type = field(1, Buffer.concat([Buffer.of(0x08, 1), field(2, field(1, Buffer.of(0x08, 2)))]));
-  const value = (name: string) => Buffer.concat([field(1, name), field(2, type)]);
-  const graph = [field(1, node), field(2, 'g'), field(5, tensor), field(11, value('x')), field(12, value('y'))];
-  return Buffer.concat([Buffer.of(0x08, 8), field(7, Buffer.concat(graph)), field(8, Buffer.of(0x10, 17))]);
+  const place = [...field(1, text('location')), ...field(2, text(location))];
+  // TensorProto: two floats, in the place of EXTERNAL.
+  const tensor = [0x08, 2, 0x10, 1, ...field(8, text('w')), ...field(13, place), 0x70, 1];
+  return withGraphField(
+    encodeGraph({
+      inputs: [{ name: 'x', type: 'float', dims: [2] }],
+      outputs: [{ name: 'y', type: 'float', dims: [2] }],
+      nodes: [{ opType: 'Add', inputs: ['x', 'w'], outputs: ['y'] }],
+    }),
+    field(5, tensor),
+  );
 }
+
+/** `x` -> `s`, a sequence of tensors. */
+export function sequenceOutput(): Uint8Array {
+  const tensor = field(1, [0x08, 1]);
+  return withGraphField(
+    encodeGraph({
+      inputs: [{ name: 'x', type: 'float', dims: [1] }],
+      outputs: [],
+      nodes: [{ opType: 'SequenceConstruct', inputs: ['x'], outputs: ['s'] }],
+    }),
+    field(12, [...field(1, text('s')), ...field(2, field(4, field(1, tensor)))]),
+  );
+}
+
+/** Adds what the encoder does not write: protobuf merges another piece of the graph with the first. */
+function withGraphField(model: Uint8Array, content: number[]): Uint8Array {
+  return Buffer.concat([model, Buffer.from(field(7, content))]);
+}
+
+/** A field of bytes, shorter than 128. */
+function field(number: number, content: number[]): number[] {
+  return [(number << 3) | 2, content.length, ...content];
+}
+
+const text = (value: string): number[] => [...Buffer.from(value)];
