@@ -169,21 +169,31 @@ async function endBy(program: Program, signal: NodeJS.Signals): Promise<void> {
   await program.waitForEnd();
 }
 
-/** Free ports of this machine; none is given twice. */
+/** Below what systems give to port 0 and to outgoing connections, and above what browsers and `fetch` refuse. */
+const portsFrom = 12_000;
+/** Each worker of the tests has a stretch of its own, where it begins somewhere. */
+const portsPerWorker = 5000;
+const ownPorts = portsFrom + (Number(process.env.VITEST_POOL_ID ?? 0) % 4) * portsPerWorker;
+let portsGiven = Math.floor(Math.random() * portsPerWorker);
+
+/**
+ * Free ports of this machine; none is given twice, and nothing else takes one by chance before its program listens or
+ * while that starts again.
+ */
 export async function freePorts(count: number): Promise<number[]> {
-  const servers = await Promise.all(Array.from({ length: count }, listenAnywhere));
-  return Promise.all(servers.map(async ({ port, close }) => close().then(() => port)));
+  const ports: number[] = [];
+  while (ports.length < count) {
+    const port = ownPorts + (portsGiven++ % portsPerWorker);
+    if (await isFree(port)) ports.push(port);
+  }
+  return ports;
 }
 
-function listenAnywhere(): Promise<{ port: number; close: () => Promise<void> }> {
-  return new Promise((resolve, reject) => {
+function isFree(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
     const server = createServer();
-    server.once('error', reject);
-    server.listen(0, '127.0.0.1', () => {
-      const address = server.address();
-      if (typeof address !== 'object' || address === null) return reject(new Error('no address'));
-      resolve({ port: address.port, close: () => new Promise((done) => server.close(() => done())) });
-    });
+    server.once('error', () => resolve(false));
+    server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)));
   });
 }
 
