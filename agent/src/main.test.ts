@@ -71,7 +71,7 @@ async function readyUrl(): Promise<string> {
       url = `http://127.0.0.1:${port}`;
       expect((await fetch(`${url}/readyz`)).status).toBe(200);
     },
-    { timeout: 30_000, interval: 50 },
+    { timeout: 60_000, interval: 50 },
   );
   return url;
 }
@@ -87,7 +87,7 @@ async function infer(url: string): Promise<number> {
   return response.status;
 }
 
-describe('the command edgeloop-agent', { timeout: 90_000 }, () => {
+describe('the command edgeloop-agent', { timeout: 180_000 }, () => {
   it('names a wrong variable and ends with 64', async () => {
     const { exit, said } = agent(['run'], { EDGELOOP_AGENT_PORT: 'many' });
     expect(await exit).toBe(64);
@@ -115,7 +115,7 @@ describe('the command edgeloop-agent', { timeout: 90_000 }, () => {
     const statuses: number[] = [];
     await vi.waitFor(async () => {
       statuses.push(await infer(url));
-    }, 25_000);
+    }, 60_000);
     expect(statuses).toEqual([200]);
     expect(said()).toContain('the serving process died');
 
@@ -146,7 +146,7 @@ describe('the command edgeloop-agent', { timeout: 90_000 }, () => {
     const models = join(folder, 'shelf');
     cpSync(join(folder, 'models'), models, { recursive: true });
     const { child, exit, said } = agent(['serve', models]);
-    await vi.waitFor(() => expect(said()).toContain('"msg":"serves"'), { timeout: 30_000 });
+    await vi.waitFor(() => expect(said()).toContain('"msg":"serves"'), { timeout: 60_000 });
     const port = /"port":(\d+)/.exec(said())?.[1];
     expect(await infer(`http://127.0.0.1:${port}`)).toBe(200);
     child.kill('SIGTERM');

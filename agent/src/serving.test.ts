@@ -117,7 +117,7 @@ describe('the serving process', () => {
     expect(await bad.json()).toEqual({ error: 'feature "a" must be a number, not "x"' });
     expect(decodeRecords(readFileSync(next)).records).toMatchObject([{ outcome: 'invalid', rows: 0 }]);
     serving.said.length = 0;
-    await vi.waitUntil(() => serving.said.some(({ kind }) => kind === 'counts'), { timeout: 3000 });
+    await vi.waitUntil(() => serving.said.some(({ kind }) => kind === 'counts'), { timeout: 15_000 });
     const counts = serving.said.find(({ kind }) => kind === 'counts');
     expect(counts).toMatchObject({ models: [{ name: 'sides', version: 2, failed: 0 }] });
     // The version was loaded twice; its counts began anew the second time.

@@ -57,7 +57,7 @@ function join7(options: { hosts?: string[]; caDigest?: string } = {}) {
     caDigest: options.caDigest ?? server?.caDigest ?? '',
     secret: 'a-secret-of-sixteen',
   });
-  const signal = AbortSignal.timeout(10_000);
+  const signal = AbortSignal.timeout(60_000);
   return enrol({ folder, joinToken, deviceId: 'gate-7', labels: { site: 'paris' }, log, signal });
 }
 

@@ -112,6 +112,6 @@ function optionsOf(enrolled: EnrolResponse): IClientOptions {
     ca: enrolled.caCertificate,
     protocolVersion: 4,
     reconnectPeriod: 0,
-    connectTimeout: 5000,
+    connectTimeout: 30_000,
   };
 }

@@ -15,7 +15,7 @@ function child(name: string, work: string): string {
 }
 
 function run(modulePath: string, options: Partial<BoundedRun> = {}) {
-  const defaults = { input: {}, timeoutMs: 10_000, maxRssBytes: 1e9, execArgv: sourceExecArgv(import.meta.url) };
+  const defaults = { input: {}, timeoutMs: 60_000, maxRssBytes: 1e9, execArgv: sourceExecArgv(import.meta.url) };
   return runBounded({ ...defaults, ...options, modulePath });
 }
 

@@ -68,7 +68,7 @@ function publish(version: number, bytes: Buffer): DesiredModel {
   return { name: 'm', version, release: digest, signature, rolloutId: 'r' };
 }
 
-const fetched = (target: DesiredModel) => fetchModel(source, target, AbortSignal.timeout(20_000));
+const fetched = (target: DesiredModel) => fetchModel(source, target, AbortSignal.timeout(60_000));
 const modelPath = (version: number) => join(folder, 'm', String(version), 'model.onnx');
 
 describe('a model that is fetched', () => {

@@ -90,7 +90,7 @@ async function boot(cleanStop: boolean, probationMs = 150): Promise<Activation> 
 
 const modelOf = (activation: Activation) => activation.report()[0];
 const settled = (activation: Activation, lastGood: number) =>
-  vi.waitFor(() => expect(modelOf(activation)).toMatchObject({ lastGood, candidate: null }), { timeout: 5000 });
+  vi.waitFor(() => expect(modelOf(activation)).toMatchObject({ lastGood, candidate: null }), { timeout: 15_000 });
 
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'agent-activation-'));
@@ -177,6 +177,7 @@ describe('bringing a model to what is desired', () => {
     await settled(activation, 1);
     activation.setDesired({ generation: 2, models: [release(2)] });
     await settled(activation, 2);
+    await vi.waitFor(() => expect(asked.at(-1)).toBe('unload 1'), { timeout: 15_000 });
     const death = (name: string) =>
       activation.servingDied({ crashed: true, detail: 'SIGFPE', suspects: [{ name, version: 2 }] });
     death('other');

@@ -29,7 +29,7 @@ const tuner = (cpuModel = 'some cpu', tuneMs = 600) =>
     cpuModel,
     threads: 2,
     tuneMs,
-    bounds: { timeoutMs: 20_000, maxRssBytes: 2 ** 31 },
+    bounds: { timeoutMs: 60_000, maxRssBytes: 2 ** 31 },
     log,
   });
 const never = new AbortController().signal;

@@ -15,7 +15,7 @@ import { type Champion, evaluate } from './evaluate.ts';
 
 const labels = ['high', 'low'];
 const rule = PipelineSpec.shape.evaluation.parse({});
-const limits = { timeoutMs: 30_000, maxRssBytes: 2 * 1024 ** 3 };
+const limits = { timeoutMs: 60_000, maxRssBytes: 2 * 1024 ** 3 };
 let folder: string;
 const fileOf = (split: string) => join(folder, `${split}.parquet`);
 let test: LabelledRows;

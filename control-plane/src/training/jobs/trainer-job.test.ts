@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { DatasetVersion } from '@edgeloop/shared/api/data';
 import type { RunStep } from '@edgeloop/shared/api/training';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { writeParquet } from '../../data/tables.ts';
 import { createRandom } from '../trainers/random.ts';
 import { endlessTrainer, features, labelledRow } from '../training-fixture.ts';
@@ -127,12 +127,7 @@ describe('a command', () => {
     const outcome = await start(folder, { command: node(code), signal: stopping.signal, graceMs: 50, onLine });
     expect(outcome).toEqual({ kind: 'stopped' });
     expect(pids.length).toBe(2);
-    const gone = async () => {
-      const deadline = Date.now() + 5000;
-      while (pids.some(isAlive) && Date.now() < deadline) await new Promise((resolve) => setTimeout(resolve, 10));
-      return !pids.some(isAlive);
-    };
-    expect(await gone()).toBe(true);
+    await vi.waitUntil(() => !pids.some(isAlive), { timeout: 30_000 });
   });
 
   it('that takes too long fails, and one that asks for it may be tried again', async () => {
