@@ -1,23 +1,24 @@
-// The agent's local HTTP: which path goes to whom.
+// All of the agent's local HTTP but inference and prediction, which `front.ts` answers: which path goes to whom.
 import { AppError } from '@edgeloop/shared/errors';
 import { type Context, Hono, type MiddlewareHandler } from 'hono';
-import { createTokenCheck, requireToken } from './access.ts';
-import { askedOf, type CallDeps } from './call.ts';
+import { requireToken, type TokenCheck } from './access.ts';
 import { errorReply, responseOf } from './errors.ts';
 import { type FeedbackChannel, handleFeedback } from './feedback.ts';
-import { infer } from './infer/infer.ts';
 import type { ServingMetrics } from './metrics.ts';
 import { handleConfig, handleModel, handleModelReady } from './models.ts';
+import type { Observer } from './observation.ts';
 import { handlePage, pagePaths } from './page/page.ts';
 import { handleDescription, handleModels } from './predict/describe.ts';
-import { handlePredict } from './predict/predict.ts';
 import { handleIndex, handleLoad, handleUnload, type RepositoryChannel, type RepositoryIndex } from './repository.ts';
 import type { RequestLog } from './request-log.ts';
 import { handleLogging, handleTrace } from './settings.ts';
 import { handleStats } from './statistics.ts';
 import { traceparentOf } from './trace-context.ts';
 
-export interface AppDeps extends CallDeps, RepositoryIndex {
+export interface AppDeps extends RepositoryIndex {
+  observer: Observer;
+  /** Monotonic clock in milliseconds. */
+  nowMs(): number;
   metrics: ServingMetrics;
   feedback: FeedbackChannel;
   repository: RepositoryChannel;
@@ -28,24 +29,37 @@ export interface AppDeps extends CallDeps, RepositoryIndex {
   agentVersion: string;
   /** Name that `GET /v2` tells. */
   serverName: string;
-  token: string | undefined;
+  checkToken: TokenCheck;
   logLevel: string;
-  log: RequestLog;
+  /** Undefined when nobody reads it. */
+  log: RequestLog | undefined;
   /** An error that is no caller's doing. */
   onUnexpected(error: unknown): void;
 }
 
-type Route = [method: 'GET' | 'POST', path: string, handle: (c: Context) => Response | Promise<Response>];
+type Place = [method: 'GET' | 'POST', path: string];
+type Route = [...Place, handle: (c: Context) => Response | Promise<Response>];
 
-/** The whole app; feed it with requests through `fetch`. */
+const modelPaths = ['/v2/models/:model', '/v2/models/:model/versions/:version'];
+const predictPaths = ['/predict/:model', '/predict/:model/versions/:version'];
+
+/** What never comes here, since the front answers it; other methods are told of it. */
+const answeredBefore: readonly Place[] = [
+  ...modelPaths.map((path): Place => ['POST', `${path}/infer`]),
+  ...predictPaths.map((path): Place => ['POST', path]),
+];
+
+/** Feed it with requests through `fetch`. */
 export function createApp(deps: AppDeps): Hono {
   const app = new Hono();
   app.use(traced(deps));
-  app.use(requireToken(createTokenCheck(deps.token)));
+  app.use(requireToken(deps.checkToken));
   const routes = [...probes(deps), ...protocol(deps), ...own(deps)];
   for (const [method, path, handle] of routes) app.on(method, path, handle);
-  for (const [path, methods] of methodsOf(routes)) {
+  for (const [path, methods] of methodsOf([...answeredBefore, ...routes])) {
     app.all(path, (c) => {
+      // The path was spelled as no client does, so that the front did not know it.
+      if (methods.includes(c.req.method)) return c.notFound();
       c.header('Allow', methods.join(', '));
       const message = `${c.req.method} is not allowed on ${c.req.path}; use ${methods.join(' or ')}`;
       throw new AppError('method_not_allowed', message);
@@ -64,10 +78,10 @@ export function createApp(deps: AppDeps): Hono {
   return app;
 }
 
-/** Paths in the order of the routes, which is the order in which they match. */
-function methodsOf(routes: readonly Route[]): Map<string, string[]> {
+/** Paths in the order of the places, which is the order in which they match. */
+function methodsOf(places: readonly [...Place, ...unknown[]][]): Map<string, string[]> {
   const methods = new Map<string, string[]>();
-  for (const [method, path] of routes) methods.set(path, [...(methods.get(path) ?? []), method]);
+  for (const [method, path] of places) methods.set(path, [...(methods.get(path) ?? []), method]);
   return methods;
 }
 
@@ -78,7 +92,7 @@ function traced({ log, nowMs }: AppDeps): MiddlewareHandler {
     const traceparent = traceparentOf(c.req.header('traceparent'));
     await next();
     if (traceparent !== undefined) c.header('traceparent', traceparent);
-    log({ method: c.req.method, path: c.req.path, status: c.res.status, ms: nowMs() - startedMs, traceparent });
+    log?.({ method: c.req.method, path: c.req.path, status: c.res.status, ms: nowMs() - startedMs, traceparent });
   };
 }
 
@@ -134,27 +148,18 @@ function protocol(deps: AppDeps): Route[] {
 
 function ofModel(deps: AppDeps): Route[] {
   const { engine } = deps;
-  return ['/v2/models/:model', '/v2/models/:model/versions/:version'].flatMap((path): Route[] => [
+  return modelPaths.flatMap((path): Route[] => [
     ['GET', path, (c) => handleModel(c, engine)],
     ['GET', `${path}/ready`, (c) => handleModelReady(c, engine)],
     ['GET', `${path}/config`, (c) => handleConfig(c, engine)],
     ['GET', `${path}/stats`, (c) => handleStats(c, deps)],
-    ['POST', `${path}/infer`, async (c) => responseOf(await infer(deps, await askedOf(c, deps), headersOf(c)))],
   ]);
-}
-
-function headersOf(c: Context): (name: string) => string | undefined {
-  return (name) => c.req.header(name);
 }
 
 function own(deps: AppDeps): Route[] {
-  const ofModel = ['/predict/:model', '/predict/:model/versions/:version'].flatMap((path): Route[] => [
-    ['POST', path, (c) => handlePredict(c, deps)],
-    ['GET', path, (c) => handleDescription(c, deps)],
-  ]);
   return [
     ['GET', '/predict', (c) => handleModels(c, deps)],
-    ...ofModel,
+    ...predictPaths.map((path): Route => ['GET', path, (c) => handleDescription(c, deps)]),
     ...pagePaths.map((path): Route => ['GET', path, handlePage]),
     ['POST', '/feedback/:id', (c) => handleFeedback(c, deps.feedback)],
   ];

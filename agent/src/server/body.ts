@@ -3,40 +3,22 @@ import type { IncomingMessage } from 'node:http';
 import { AppError, messageOf } from '@edgeloop/shared/errors';
 import { piecesOf } from '@edgeloop/shared/node/early-answer';
 import type { HonoRequest } from 'hono';
-import type { BodyMemoryOptions, Hold } from './body-memory.ts';
+import type { Hold } from './body-memory.ts';
+import type { CallHeaders } from './call-headers.ts';
 import { decoded } from './compression.ts';
 
 /** Largest body that is read, as sent and as inflated. */
-const maxBodyBytes = 64 * 1024 * 1024;
+export const maxBodyBytes = 64 * 1024 * 1024;
 /** Smaller ones mostly come in one piece. */
 const largeBytes = 64 * 1024;
-
-/** Of all requests together: room for two bodies of the largest kind, each held twice for a moment, in pieces and whole. */
-export const bodyMemory = { totalBytes: 2 * maxBodyBytes, keptBytes: 8 * 1024 * 1024 } satisfies BodyMemoryOptions;
 
 /**
  * The whole body as text. Throws `payload_too_large`, `unsupported_media_type` for unknown encodings, `invalid_request`
  * when it breaks off.
  */
-export async function readBody(request: HonoRequest, limitBytes = maxBodyBytes): Promise<string> {
-  return (await readBytes(request, limitBytes)).toString('utf8');
-}
-
-/** The whole body as bytes, with the same errors. `onBytes` hears of each piece of memory and may throw. */
-export async function readBytes(
-  request: HonoRequest,
-  limitBytes = maxBodyBytes,
-  onBytes: (bytes: number) => void = () => undefined,
-): Promise<Buffer> {
-  const counted = (): ((bytes: number) => void) => {
-    const count = countUpTo(limitBytes);
-    return (bytes) => {
-      count(bytes);
-      onBytes(bytes);
-    };
-  };
-  const count = counted();
-  refuseDeclared(request.header('content-length'), limitBytes);
+export async function readBody(request: HonoRequest): Promise<string> {
+  if (Number(request.header('content-length') ?? 0) > maxBodyBytes) throw tooLarge();
+  const count = countUpToMost();
   const { body } = request.raw;
   const chunks: Uint8Array[] = [];
   try {
@@ -47,7 +29,8 @@ export async function readBytes(
   } catch (cause) {
     throw brokenOff(cause);
   }
-  return decoded(Buffer.concat(chunks), request.header('content-encoding'), counted());
+  const whole = await decoded(Buffer.concat(chunks), request.header('content-encoding'), countUpToMost());
+  return whole.toString('utf8');
 }
 
 /**
@@ -55,10 +38,10 @@ export async function readBytes(
  * once the model is). What is behind its first `jsonBytes` begins at a multiple of 8 in memory where it can. A large body
  * lies in the hold's own buffer.
  */
-export function readIncoming(request: IncomingMessage, hold: Hold, jsonBytes: number): Promise<Buffer | AppError> {
-  const encoding = request.headers['content-encoding'];
-  const body = collect(request, hold, jsonBytes);
-  return encoding === undefined ? body : body.then((whole) => inflated(whole, encoding, hold.take));
+export function readIncoming(request: IncomingMessage, headers: CallHeaders, hold: Hold): Promise<Buffer | AppError> {
+  const { contentEncoding } = headers;
+  const body = collect(request, headers, hold);
+  return contentEncoding === undefined ? body : body.then((whole) => inflated(whole, contentEncoding, hold.take));
 }
 
 async function inflated(
@@ -67,7 +50,7 @@ async function inflated(
   take: (bytes: number) => void,
 ): Promise<Buffer | AppError> {
   if (body instanceof AppError) return body;
-  const count = countUpTo(maxBodyBytes);
+  const count = countUpToMost();
   try {
     return await decoded(body, encoding, (bytes) => {
       count(bytes);
@@ -79,18 +62,22 @@ async function inflated(
   }
 }
 
-function collect(request: IncomingMessage, hold: Hold, jsonBytes: number): Promise<Buffer | AppError> {
+function collect(
+  request: IncomingMessage,
+  { contentLength, jsonBytes }: CallHeaders,
+  hold: Hold,
+): Promise<Buffer | AppError> {
   // Nothing tells so any more when the caller hung up before.
   if (request.destroyed) return Promise.resolve(brokenOff(new Error('the caller left')));
-  const declared = Number(request.headers['content-length'] ?? 0);
-  if (declared > maxBodyBytes) return Promise.resolve(tooLarge(maxBodyBytes));
-  const pieces = declared >= largeBytes ? piecesIn(hold, declared, jsonBytes) : listOfPieces();
+  const declared = Number(contentLength ?? 0);
+  if (declared > maxBodyBytes) return Promise.resolve(tooLarge());
+  const pieces = declared >= largeBytes ? piecesIn(hold, declared, Number(jsonBytes ?? 0)) : listOfPieces();
   let length = 0;
   return new Promise((resolve, reject) => {
     const onData = (piece: Buffer): void => {
       try {
         length += piece.length;
-        if (length > maxBodyBytes) throw tooLarge(maxBodyBytes);
+        if (length > maxBodyBytes) throw tooLarge();
         hold.take(piece.length);
         pieces.add(piece);
       } catch (error) {
@@ -133,15 +120,11 @@ function piecesIn(hold: Hold, bytes: number, jsonBytes: number): Pieces {
   };
 }
 
-function refuseDeclared(length: string | undefined, limitBytes: number): void {
-  if (length !== undefined && Number(length) > limitBytes) throw tooLarge(limitBytes);
-}
-
-function countUpTo(limitBytes: number): (bytes: number) => void {
+function countUpToMost(): (bytes: number) => void {
   let length = 0;
   return (bytes) => {
     length += bytes;
-    if (length > limitBytes) throw tooLarge(limitBytes);
+    if (length > maxBodyBytes) throw tooLarge();
   };
 }
 
@@ -150,6 +133,6 @@ function brokenOff(cause: unknown): AppError {
   return new AppError('invalid_request', `the body could not be read: ${messageOf(cause)}`, { cause });
 }
 
-function tooLarge(limitBytes: number): AppError {
-  return new AppError('payload_too_large', `the body is larger than ${limitBytes} bytes`);
+function tooLarge(): AppError {
+  return new AppError('payload_too_large', `the body is larger than ${maxBodyBytes} bytes`);
 }

@@ -1,14 +1,14 @@
 // The way of one inference request, the same for every form of it: body, lease on a version, tensors, run, answer; and
 // one observation however it ends.
 import { AppError } from '@edgeloop/shared/errors';
-import type { Context } from 'hono';
 import type { Engine, ModelLease } from '../inference/engine.ts';
 import type { RunOptions } from '../inference/queueing/batcher.ts';
-import { callerOf, type HangUp } from '../inference/queueing/hang-up.ts';
+import type { HangUp } from '../inference/queueing/hang-up.ts';
 import { orderInputs } from '../inference/queueing/input-order.ts';
 import type { NamedTensor } from '../inference/tensors.ts';
-import { readBytes } from './body.ts';
+import type { CallHeaders } from './call-headers.ts';
 import { createInferenceIds } from './inference-id.ts';
+import { leaseNamed } from './lease.ts';
 import type { Observer } from './observation.ts';
 
 export interface CallDeps {
@@ -35,6 +35,9 @@ export interface Asked {
   /** As in the path, percent-decoded. */
   model: string;
   version: string | undefined;
+  /** Path and query as they were sent. */
+  url: string;
+  headers: CallHeaders;
   /** An error counts against the model, if there is one. */
   body: Buffer | AppError;
   /** By `nowMs`, when the body was whole. */
@@ -65,7 +68,7 @@ export async function runCall<Answer>(
     const answer = call.answer(inferenceId, result.outputs);
     const endedMs = nowMs();
     const spans = { inputMs: submittedMs - startedMs, outputMs: endedMs - ranMs };
-    observer.observe({ lease, inferenceId, latencyMs: endedMs - startedMs, spans, outcome: { inputs, result } });
+    observer.observe({ lease, inferenceId, startedMs, endedMs, spans, outcome: { inputs, result } });
     return answer;
   } catch (error) {
     const endedMs = nowMs();
@@ -73,7 +76,8 @@ export async function runCall<Answer>(
     observer.observe({
       lease,
       inferenceId: inferenceId ?? newId(Date.now()),
-      latencyMs: endedMs - startedMs,
+      startedMs,
+      endedMs,
       outcome: { error, byCaller: caller.gone ? 'cancelled' : expired },
     });
     throw error;
@@ -85,39 +89,4 @@ export async function runCall<Answer>(
 /** Whether the caller's own deadline ended the request, which says nothing against the model. */
 function isExpired(error: unknown, deadline: number | undefined, nowMs: number): boolean {
   return error instanceof AppError && error.code === 'timeout' && deadline !== undefined && nowMs >= deadline;
-}
-
-/** The request in `c` with its whole body; `onBytes` hears of the memory that it takes, and may throw. */
-export async function askedOf(c: Context, { nowMs }: CallDeps, onBytes?: (bytes: number) => void): Promise<Asked> {
-  // The version is chosen when the body is whole, so that a slow upload does not keep an old version alive.
-  const body = await bodyOrError(c, onBytes);
-  return {
-    model: c.req.param('model') ?? '',
-    version: c.req.param('version'),
-    body,
-    startedMs: nowMs(),
-    caller: callerOf(c.req.raw.signal),
-  };
-}
-
-async function bodyOrError(c: Context, onBytes?: (bytes: number) => void): Promise<Buffer | AppError> {
-  try {
-    return await readBytes(c.req, undefined, onBytes);
-  } catch (error) {
-    // Whether it counts against a model is known only once the model is.
-    if (error instanceof AppError) return error;
-    throw error;
-  }
-}
-
-/** The lease that the path of `c` asks for: `:model` and perhaps `:version`. Throws `not_found` or `unavailable`. */
-export function leaseOf(c: Context, engine: Engine): ModelLease {
-  return leaseNamed(engine, c.req.param('model') ?? '', c.req.param('version'));
-}
-
-function leaseNamed(engine: Engine, model: string, version: string | undefined): ModelLease {
-  if (version === undefined) return engine.lease(model);
-  if (!/^[0-9]{1,10}$/.test(version))
-    throw new AppError('not_found', `Request for unknown model: "${model}" version "${version}"`);
-  return engine.lease(model, Number(version));
 }

@@ -2,7 +2,7 @@
 import type { Datatype, TensorSpec } from '@edgeloop/shared/tensors';
 import type { Context } from 'hono';
 import type { Engine, LoadedModel } from '../inference/engine.ts';
-import { leaseOf } from './call.ts';
+import { leaseOf } from './lease.ts';
 
 /** `{name, versions, platform, inputs, outputs}`. */
 export function handleModel(c: Context, engine: Engine): Response {

@@ -11,8 +11,9 @@ import { outcomeOf } from './errors.ts';
 interface Observation {
   lease: ModelLease;
   inferenceId: string;
-  /** From the whole request read to the answer ready. */
-  latencyMs: number;
+  /** By a monotonic clock in milliseconds: the whole request read, and the answer ready. Between them lies the latency. */
+  startedMs: number;
+  endedMs: number;
   /** How long it took to read the tensors, and to write the answer. */
   spans?: { inputMs: number; outputMs: number };
   /** What was answered with a result, or why not. `byCaller`: it hung up, or its own deadline passed. */
@@ -60,19 +61,18 @@ export interface Observer {
 export interface ObserverOptions {
   /** Keeps the record; undefined when nobody reads it. */
   append: ((record: JournalRecord) => void) | undefined;
-  /** Wall clock and monotonic clock in milliseconds. */
+  /** Wall clock in milliseconds. */
   now(): number;
-  nowMs(): number;
 }
 
 /** An observer that has seen nothing. */
-export function createObserver({ append, now, nowMs }: ObserverOptions): Observer {
+export function createObserver({ append, now }: ObserverOptions): Observer {
   const known = new WeakMap<LoadedModel, { tally: Tally; budget: FeatureBudget | undefined }>();
 
   const knownOf = (model: LoadedModel): { tally: Tally; budget: FeatureBudget | undefined } => {
     const found = known.get(model);
     if (found) return found;
-    const budget = append && wantsFeatures(model.files.manifest) ? createFeatureBudget(nowMs) : undefined;
+    const budget = append && wantsFeatures(model.files.manifest) ? createFeatureBudget() : undefined;
     const created = { tally: emptyTally(), budget };
     known.set(model, created);
     return created;
@@ -133,7 +133,7 @@ function rowsIn({ model }: ModelLease, inputs: readonly NamedTensor[], predictio
 }
 
 function recordOf(
-  { lease, inferenceId, latencyMs, outcome }: Observation,
+  { lease, inferenceId, startedMs, endedMs, outcome }: Observation,
   { at, outcome: ending, rows }: Ended,
   predictions: Predictions | undefined,
   budget: FeatureBudget | undefined,
@@ -144,7 +144,7 @@ function recordOf(
     version: lease.version,
     at,
     outcome: ending,
-    latencyMs,
+    latencyMs: endedMs - startedMs,
     rows,
   };
   if ('error' in outcome) return record;
@@ -153,11 +153,12 @@ function recordOf(
     record.scores = predictions.scores;
   }
   const features = budget && featureRows(lease.model.interpretation.featureInputs, outcome.inputs);
-  if (features?.rows === rows && budget?.take(rows, features.width)) record.features = features.values;
+  if (features?.rows === rows && budget?.take(rows, features.width, endedMs)) record.features = features.values;
   return record;
 }
 
-function count(tally: Tally, { latencyMs, spans, outcome }: Observation, ended: Ended): void {
+function count(tally: Tally, { startedMs, endedMs, spans, outcome }: Observation, ended: Ended): void {
+  const latencyMs = endedMs - startedMs;
   tally.lastAtMs = ended.at;
   tally.outcomes.set(ended.outcome, (tally.outcomes.get(ended.outcome) ?? 0) + 1);
   if ('result' in outcome) {

@@ -1,4 +1,4 @@
-// One line for each request, for those who ask for it: at debug, so that serving costs nothing.
+// One line for each request, for those who ask for it: at debug, so that serving costs nothing else.
 import type { Logger } from 'pino';
 
 /** A request and its answer, written down. */
@@ -10,9 +10,7 @@ export type RequestLog = (request: {
   traceparent: string | undefined;
 }) => void;
 
-/** Writes at `debug`. */
-export function createRequestLog(log: Logger): RequestLog {
-  return (request) => {
-    if (log.isLevelEnabled('debug')) log.debug(request, 'answered');
-  };
+/** Writes at `debug`; undefined when that level is off, which it is or is not for good. */
+export function createRequestLog(log: Logger): RequestLog | undefined {
+  return log.isLevelEnabled('debug') ? (request) => log.debug(request, 'answered') : undefined;
 }

@@ -4,7 +4,7 @@ import type { Context } from 'hono';
 import { z } from 'zod';
 import type { Engine } from '../inference/engine.ts';
 import { readBody } from './body.ts';
-import { leaseOf } from './call.ts';
+import { leaseOf } from './lease.ts';
 
 /** The agent writes no traces of its own; it passes W3C trace context through. */
 const traceSettings = {

@@ -1,7 +1,7 @@
 // Statistics of models in Triton's shape: counts, and how long requests spent where.
 import type { Context } from 'hono';
 import type { Engine } from '../inference/engine.ts';
-import { leaseOf } from './call.ts';
+import { leaseOf } from './lease.ts';
 import type { Observer, Tally } from './observation.ts';
 
 /** Of one model (all its loaded versions, or the one named), or of all models. */

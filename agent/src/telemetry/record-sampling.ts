@@ -7,22 +7,21 @@ const rowsPerSecond = 512;
 const valuesPerRow = 4096;
 
 export interface FeatureBudget {
-  /** Whether the features of a request with so many rows are to be recorded. */
-  take(rows: number, width: number): boolean;
+  /** Whether the features of a request with so many rows, answered at `atMs`, are to be recorded. */
+  take(rows: number, width: number, atMs: number): boolean;
 }
 
 /**
  * A budget that refills every second. A request bigger than what is left may overdraw a budget that isn't empty, so that
- * callers of large batches are sampled as well. `nowMs` is a monotonic clock.
+ * callers of large batches are sampled as well. Its times are those of a monotonic clock.
  */
-export function createFeatureBudget(nowMs: () => number): FeatureBudget {
+export function createFeatureBudget(): FeatureBudget {
   let left = rowsPerSecond;
-  let refilledMs = nowMs();
+  let refilledMs = Number.NEGATIVE_INFINITY;
   return {
-    take(rows, width) {
-      const now = nowMs();
-      left = Math.min(rowsPerSecond, left + ((now - refilledMs) / 1000) * rowsPerSecond);
-      refilledMs = now;
+    take(rows, width, atMs) {
+      left = Math.min(rowsPerSecond, left + ((atMs - refilledMs) / 1000) * rowsPerSecond);
+      refilledMs = atMs;
       if (left < 1) return false;
       left -= rows * Math.max(1, width / valuesPerRow);
       return true;

@@ -94,16 +94,17 @@ describe('the record writer', () => {
 describe('the feature budget', () => {
   it('records 512 rows a second, and large batches now and then', () => {
     let nowMs = 0;
-    const budget = createFeatureBudget(() => nowMs);
-    const taken = (count: number) => Array.from({ length: count }, () => budget.take(1, 10)).filter(Boolean).length;
+    const budget = createFeatureBudget();
+    const taken = (count: number) =>
+      Array.from({ length: count }, () => budget.take(1, 10, nowMs)).filter(Boolean).length;
     expect(taken(1000)).toBe(512);
     nowMs += 500;
     expect(taken(1000)).toBe(256);
     nowMs += 1000;
-    expect(budget.take(5120, 10)).toBe(true);
+    expect(budget.take(5120, 10, nowMs)).toBe(true);
     nowMs += 8000;
-    expect(budget.take(1, 10)).toBe(false);
+    expect(budget.take(1, 10, nowMs)).toBe(false);
     nowMs += 2000;
-    expect(budget.take(1, 10)).toBe(true);
+    expect(budget.take(1, 10, nowMs)).toBe(true);
   });
 });

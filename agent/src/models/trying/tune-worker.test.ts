@@ -6,7 +6,7 @@ import { Manifest } from '@edgeloop/shared/manifest';
 import { sourceExecArgv } from '@edgeloop/shared/node/bounded-process';
 import { Piscina } from 'piscina';
 import { afterAll, describe, expect, it } from 'vitest';
-import { encodeOnnx, identityModel } from '../../inference/onnx-fixture.ts';
+import { encodeGraph, identity } from '../../../../test/support/onnx-models.ts';
 import { openSession } from '../../inference/worker/session.ts';
 import type { TuneReport, TuneTask } from './tune-worker.ts';
 
@@ -14,7 +14,7 @@ const folder = mkdtempSync(join(tmpdir(), 'agent-tune-worker-'));
 afterAll(() => rmSync(folder, { recursive: true }));
 
 /** What a measuring thread says of the model after a run of two rows, and what a session of it says. */
-async function batchableOf(bytes: Buffer): Promise<{ measured: boolean; served: boolean }> {
+async function batchableOf(bytes: Uint8Array): Promise<{ measured: boolean; served: boolean }> {
   const path = join(folder, 'model.onnx');
   writeFileSync(path, bytes);
   const threads = new Piscina<TuneTask, TuneReport>({
@@ -33,13 +33,13 @@ async function batchableOf(bytes: Buffer): Promise<{ measured: boolean; served: 
 
 describe('the measurement of a model', () => {
   it('runs several rows at once for the same models as the server does', async () => {
-    expect(await batchableOf(identityModel('float', ['n', 2]))).toEqual({ measured: true, served: true });
-    expect(await batchableOf(identityModel('float', [1, 2]))).toEqual({ measured: false, served: false });
+    expect(await batchableOf(identity('float', ['n', 2]))).toEqual({ measured: true, served: true });
+    expect(await batchableOf(identity('float', [1, 2]))).toEqual({ measured: false, served: false });
     // Rows of the output are not those of the input, as with detections per image.
-    const detections = encodeOnnx({
-      inputs: [{ name: 'images', shape: ['n', 2] }],
-      outputs: [{ name: 'found', shape: ['detections', 2] }],
-      nodes: [{ op: 'Identity', inputs: ['images'], outputs: ['found'] }],
+    const detections = encodeGraph({
+      inputs: [{ name: 'images', type: 'float', dims: ['n', 2] }],
+      outputs: [{ name: 'found', type: 'float', dims: ['detections', 2] }],
+      nodes: [{ opType: 'Identity', inputs: ['images'], outputs: ['found'] }],
     });
     expect(await batchableOf(detections)).toEqual({ measured: false, served: false });
   });

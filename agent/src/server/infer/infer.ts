@@ -5,33 +5,27 @@ import { type Asked, type Call, type CallDeps, runCall } from '../call.ts';
 import { codingFor, compressed } from '../compression.ts';
 import type { Reply } from '../errors.ts';
 import { type AnswerBody, checkOutputs, writeAnswer } from './answer.ts';
-import { runOptions, timeoutHeader } from './options.ts';
+import { runOptions } from './options.ts';
 import { readRawRequest, readRequest } from './request.ts';
 
-/** Header with the bytes of JSON in front of the binary tensors. */
-export const jsonLengthHeader = 'inference-header-content-length';
-
-/** A header of the request by its lower-case name. */
-export type HeaderOf = (name: string) => string | undefined;
-
 /** Throws what `runCall` throws. */
-export function infer(deps: CallDeps, asked: Asked, header: HeaderOf): Promise<Reply> {
-  return runCall(deps, asked, (body, lease) => understand(body, lease, header, asked.startedMs));
+export function infer(deps: CallDeps, asked: Asked): Promise<Reply> {
+  return runCall(deps, asked, (body, lease) => understand(body, lease, asked));
 }
 
-function understand(body: Buffer, lease: ModelLease, header: HeaderOf, startedMs: number): Call<Reply> {
+function understand(body: Buffer, lease: ModelLease, { headers, startedMs }: Asked): Call<Reply> {
   const { signature, interpretation } = lease.model;
-  const jsonBytes = jsonBytesOf(header(jsonLengthHeader));
+  const jsonBytes = jsonBytesOf(headers.jsonBytes);
   const request = jsonBytes === 0 ? readRawRequest(body, signature) : readRequest(body, jsonBytes);
   checkOutputs(request.outputs, signature.outputs);
   return {
     id: request.id,
     inputs: request.inputs,
-    options: runOptions(request.parameters, header(timeoutHeader), startedMs),
+    options: runOptions(request.parameters, headers.timeoutMs, startedMs),
     answer(id, outputs) {
       const { name, version } = lease;
       const { scores } = interpretation;
-      return reply(writeAnswer({ name, version, id, request, outputs, scores }), header('accept-encoding'));
+      return reply(writeAnswer({ name, version, id, request, outputs, scores }), headers.acceptEncoding);
     },
   };
 }
@@ -39,10 +33,10 @@ function understand(body: Buffer, lease: ModelLease, header: HeaderOf, startedMs
 function reply(answer: AnswerBody, accepted: string | undefined): Reply | Promise<Reply> {
   const { body } = answer;
   const coding = codingFor(accepted, body.length);
-  if (coding === undefined) return { status: 200, headers: headersOf(answer, coding, body), body };
+  if (coding === undefined) return { status: 200, headers: answerHeaders(answer, coding, body), body };
   return compressed(body, coding).then((packed) => ({
     status: 200,
-    headers: headersOf(answer, coding, packed),
+    headers: answerHeaders(answer, coding, packed),
     body: packed,
   }));
 }
@@ -53,7 +47,7 @@ function jsonBytesOf(text: string | undefined): number | undefined {
   throw new AppError('invalid_request', 'Inference-Header-Content-Length must be the length of the JSON part in bytes');
 }
 
-function headersOf({ jsonBytes }: AnswerBody, coding: string | undefined, body: string | Buffer): Reply['headers'] {
+function answerHeaders({ jsonBytes }: AnswerBody, coding: string | undefined, body: string | Buffer): Reply['headers'] {
   const headers: Reply['headers'] = {
     'Content-Type': jsonBytes === undefined ? 'application/json' : 'application/octet-stream',
     'Content-Length': String(Buffer.byteLength(body)),

@@ -3,9 +3,6 @@ import { AppError } from '@edgeloop/shared/errors';
 import type { RunOptions } from '../../inference/queueing/batcher.ts';
 import type { Parameters } from './fields.ts';
 
-/** Header with the milliseconds that a caller waits for its answer. */
-export const timeoutHeader = 'x-request-timeout-ms';
-
 /**
  * Triton's `timeout` is in microseconds, its `priority` counts from 1 (the highest), and 0 is the default of both. The
  * earlier of the two deadlines holds. Throws `invalid_request`.
@@ -29,7 +26,7 @@ function wholeNumber(parameters: Parameters, name: string, what: string): number
 function millisecondsOf(header: string | undefined): number {
   if (header === undefined) return 0;
   if (/^\d{1,9}(\.\d{1,3})?$/.test(header)) return Number(header);
-  throw new AppError('invalid_request', `header ${timeoutHeader} must be a number of milliseconds`);
+  throw new AppError('invalid_request', 'header x-request-timeout-ms must be a number of milliseconds');
 }
 
 /** Triton keeps these for itself; one of them is what its clients send on every streaming request. */

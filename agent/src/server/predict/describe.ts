@@ -2,7 +2,7 @@
 import type { NumericProfile } from '@edgeloop/shared/profile';
 import type { Context } from 'hono';
 import type { Engine, LoadedModel } from '../../inference/engine.ts';
-import { leaseOf } from '../call.ts';
+import { leaseOf } from '../lease.ts';
 import { mediaTypesOf } from './media-type.ts';
 
 /** Every loaded version, the active one of each model marked. */

@@ -2,9 +2,9 @@ import type { ManifestInput } from '@edgeloop/shared/manifest';
 import sharp, { type Sharp } from 'sharp';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { identity, quarters } from '../../../../test/support/onnx-models.ts';
-import { servePredict } from './served-fixture.ts';
+import { servePredict } from './predict-fixture.ts';
 
-const served = servePredict();
+const served = await servePredict();
 
 type Image = NonNullable<NonNullable<ManifestInput['inputs']>[string]['image']>;
 const takes = (image: Partial<Image>): ManifestInput => ({
@@ -25,8 +25,7 @@ beforeAll(async () => {
   await served.load('half', identity('float16', [1, 3, 2, 2]), takes({ scale: 1 / 255 }));
   await served.load('wide', identity('uint8', [2, 4, 3]), takes({ width: 4, layout: 'nhwc', crop: 'pad' }));
   await served.load('middle', identity('uint8', [2, 2, 3]), takes({ layout: 'nhwc', crop: 'center' }));
-  for (const crop of ['stretch', 'center', 'pad'] as const)
-    await served.load(`bright-${crop}`, quarters(2), bright(crop));
+  for (const crop of ['stretch', 'center', 'pad'] as const) await served.load(`bright-${crop}`, quarters(2), bright(crop));
 });
 afterAll(() => served.close());
 

@@ -1,9 +1,9 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { encodeGraph, identity, softmaxClassifier } from '../../../../test/support/onnx-models.ts';
-import { servePredict } from './served-fixture.ts';
+import { servePredict } from './predict-fixture.ts';
 import { encodeWav } from './wav-fixture.ts';
 
-const served = servePredict();
+const served = await servePredict();
 const { post } = served;
 
 /** Two inputs added: one of features, one constant. */

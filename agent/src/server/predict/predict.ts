@@ -1,30 +1,17 @@
 // `POST /predict/{model}`: features, pictures and recordings by what the manifest says of them, answered with labels,
 // values or boxes.
 import { AppError } from '@edgeloop/shared/errors';
-import type { Context } from 'hono';
-import { bodyMemory } from '../body.ts';
-import { createBodyMemory } from '../body-memory.ts';
-import { type Asked, askedOf, type CallDeps, runCall } from '../call.ts';
-import { jsonReply, type Reply, responseOf } from '../errors.ts';
+import { type Asked, type CallDeps, runCall } from '../call.ts';
+import { jsonReply, type Reply } from '../errors.ts';
 import { answerOf } from './answer.ts';
 import { inputsOf } from './inputs.ts';
 import { readPayload } from './payload.ts';
 
-/** For the bodies of all requests that come by way of hono. */
-const memory = createBodyMemory(bodyMemory);
-
-/** What a request says besides its body. */
-interface Asking {
-  contentType: string | undefined;
-  /** `?top=k` adds the k best classes. */
-  url: string;
-}
-
-/** Answers `{id, model, version, …}`, as `answerOf` says. Throws what `runCall` throws. */
-export function predict(deps: CallDeps, asked: Asked, { contentType, url }: Asking): Promise<Reply> {
+/** Answers `{id, model, version, …}`, as `answerOf` says; `?top=k` adds the k best classes. Throws what `runCall` throws. */
+export function predict(deps: CallDeps, asked: Asked): Promise<Reply> {
   return runCall(deps, asked, async (body, lease) => {
-    const top = topOf(queryOf(url).get('top'));
-    const payload = await readPayload(body, contentType, lease.model);
+    const top = topOf(queryOf(asked.url).get('top'));
+    const payload = await readPayload(body, asked.headers.contentType, lease.model);
     const inputs = await inputsOf(payload, lease.model);
     return {
       id: payload.id,
@@ -38,17 +25,6 @@ export function predict(deps: CallDeps, asked: Asked, { contentType, url }: Aski
         }),
     };
   });
-}
-
-/** The same by way of hono. */
-export async function handlePredict(c: Context, deps: CallDeps): Promise<Response> {
-  const hold = memory.hold();
-  try {
-    const asked = await askedOf(c, deps, hold.take);
-    return responseOf(await predict(deps, asked, { contentType: c.req.header('content-type'), url: c.req.url }));
-  } finally {
-    hold.giveBack();
-  }
 }
 
 function queryOf(url: string): URLSearchParams {

@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
-import { type Served, servePredict } from './served-fixture.ts';
+import { type Served, servePredict } from './predict-fixture.ts';
 import { decodeWav } from './wav.ts';
 import { encodeWav } from './wav-fixture.ts';
 
@@ -30,7 +30,7 @@ describe.skipIf(missing)(`published models${reason}`, () => {
   afterAll(() => served?.close());
 
   it('find the faces of photos', async () => {
-    served ??= servePredict();
+    served ??= await servePredict();
     await served.load('faces', readFileSync(join(detector, 'version-RFB-320.onnx')), {
       task: 'detection',
       inputs: { input: { image: { width: 320, height: 240, mean: [127], std: [128] } } },
@@ -56,7 +56,7 @@ describe.skipIf(missing)(`published models${reason}`, () => {
   });
 
   it('hear speech, with a state that the caller carries on', async () => {
-    served ??= servePredict();
+    served ??= await servePredict();
     await served.load('voice', readFileSync(join(voice, 'silero_vad_16k_op15.onnx')), {
       inputs: { input: { audio: { sampleRate: 16_000, samples: 576 } }, state: { value: 0 }, sr: { value: 16_000 } },
     });

@@ -1,19 +1,10 @@
 import { once } from 'node:events';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { request as httpRequest, type IncomingHttpHeaders } from 'node:http';
-import { connect, createServer, type Server } from 'node:net';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { connect } from 'node:net';
 import { deflateSync, gunzipSync, gzipSync, inflateSync } from 'node:zlib';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { identity, softmaxClassifier } from '../../../test/support/onnx-models.ts';
-import { createEngine, type Engine } from '../inference/engine.ts';
-import { ModelFiles } from '../process/ipc.ts';
-import type { JournalRecord } from '../telemetry/record.ts';
 import { createTokenCheck } from './access.ts';
-import { createDirectRoutes } from './direct-routes.ts';
-import { createListener, type Listener } from './handed-sockets.ts';
-import { createObserver, type Observer } from './observation.ts';
+import { type ServedFront, serveFront } from './front-fixture.ts';
 
 const labels = ['left', 'right', 'up'];
 const weights = [
@@ -22,87 +13,33 @@ const weights = [
 ];
 
 describe('inference and prediction on the server itself', () => {
-  const folder = mkdtempSync(join(tmpdir(), 'route-'));
-  const engine: Engine = createEngine({ threads: 1, onCrash: (_, error) => expect.unreachable(error.message) });
-  const records: JournalRecord[] = [];
   const logged: object[] = [];
-  const nowMs = () => performance.now();
-  const observer: Observer = createObserver({
-    append: (record) => records.push(record),
-    now: Date.now,
-    nowMs,
-  });
-  let server: Server;
-  let listener: Listener;
-  let port = 0;
-
-  async function load(name: string, bytes: Uint8Array, manifest: object = {}): Promise<void> {
-    const path = join(folder, `${name}.onnx`);
-    writeFileSync(path, bytes);
-    await engine.load(ModelFiles.parse({ name, version: 1, path, manifest }));
-    engine.activate(name, 1);
-  }
-
+  let front: ServedFront;
   beforeAll(async () => {
-    await load('sides', softmaxClassifier(weights, [0, 0, 0]), { task: 'classification', outputs: { labels } });
+    front = await serveFront({ log: (request) => logged.push(request) });
+    await front.load('sides', softmaxClassifier(weights, [0, 0, 0]), { task: 'classification', outputs: { labels } });
     const inputs = { features: { features: ['a', 'b'] } };
-    const named = { task: 'classification', inputs, outputs: { labels } };
-    await load('named', softmaxClassifier(weights, [0, 0, 0]), named);
-    await load('half', identity('float16', ['n']));
-    await load('long', identity('int64', ['n']));
-    await load('text', identity('string', ['n']));
-    await load('double', identity('double', ['n', 'm']));
-    const route = createDirectRoutes(
-      {
-        engine,
-        observer,
-        nowMs,
-        checkToken: createTokenCheck(undefined),
-        log: (request) => logged.push(request),
-        onUnexpected: (error) => expect.unreachable(String(error)),
-      },
-      (_, response) => response.writeHead(418).end(),
-    );
-    listener = createListener(route);
-    server = createServer({ pauseOnConnect: true }, listener.accept);
-    await once(server.listen(0, '127.0.0.1'), 'listening');
-    const address = server.address();
-    port = typeof address === 'object' ? (address?.port ?? 0) : 0;
+    await front.load('named', softmaxClassifier(weights, [0, 0, 0]), {
+      task: 'classification',
+      inputs,
+      outputs: { labels },
+    });
+    await front.load('half', identity('float16', ['n']));
+    await front.load('long', identity('int64', ['n']));
+    await front.load('text', identity('string', ['n']));
+    await front.load('double', identity('double', ['n', 'm']));
   });
   beforeEach(() => {
-    records.length = 0;
+    front.records.length = 0;
   });
-  afterAll(async () => {
-    server.close();
-    await listener.drain();
-    await engine.close();
-    rmSync(folder, { recursive: true });
-  });
+  afterAll(() => front.close());
 
-  async function post(
-    path: string,
-    body: string | Buffer | object,
-    headers: Record<string, string> = {},
-  ): Promise<{ status: number; headers: IncomingHttpHeaders; body: Buffer; json(): unknown }> {
-    const bytes = Buffer.isBuffer(body) || typeof body === 'string' ? body : JSON.stringify(body);
-    const request = httpRequest({ host: '127.0.0.1', port, path, method: 'POST', headers });
-    request.end(bytes);
-    const [response] = await once(request, 'response');
-    const chunks: Buffer[] = [];
-    for await (const chunk of response) chunks.push(chunk);
-    const whole = Buffer.concat(chunks);
-    return {
-      status: response.statusCode,
-      headers: response.headers,
-      body: whole,
-      json: () => JSON.parse(whole.toString()),
-    };
-  }
+  const post: ServedFront['post'] = (...request) => front.post(...request);
   const tensor = (datatype: string, shape: number[], data: unknown, name = 'x') => ({ name, datatype, shape, data });
   const tallyOf = (name: string) => {
-    const { model, release } = engine.lease(name);
+    const { model, release } = front.engine.lease(name);
     release();
-    return observer.tally(model);
+    return front.observer.tally(model);
   };
   const rows = (data: unknown) => tensor('FP32', [2, 2], data, 'features');
 
@@ -229,7 +166,7 @@ describe('inference and prediction on the server itself', () => {
     expect(await status(Buffer.from('{}'), 'gzip')).toBe(400);
     expect(await status(gzipSync('{"inputs":[]}').subarray(0, 20), 'gzip')).toBe(400);
     expect(await status(Buffer.from('{}'), 'br')).toBe(415);
-    expect(records).toMatchObject([
+    expect(front.records).toMatchObject([
       { outcome: 'invalid' },
       { outcome: 'invalid' },
       { outcome: 'invalid' },
@@ -251,7 +188,7 @@ describe('inference and prediction on the server itself', () => {
   });
 
   it('answers a claim of a gigabyte at once', async () => {
-    const socket = connect(port, '127.0.0.1');
+    const socket = connect(front.port, '127.0.0.1');
     socket.write('POST /v2/models/sides/infer HTTP/1.1\r\nHost: a\r\nContent-Length: 1073741824\r\n\r\n{"inputs');
     const [head] = await once(socket, 'data');
     expect(String(head)).toMatch(/^HTTP\/1.1 413 /);
@@ -262,7 +199,7 @@ describe('inference and prediction on the server itself', () => {
     ['says', `Content-Length: ${100 * 1024 * 1024}`],
     ['does not say', 'Transfer-Encoding: chunked'],
   ])('tells a caller that %s how much it sends, and reads nothing before it has sent it all', async (_, header) => {
-    const socket = connect(port, '127.0.0.1');
+    const socket = connect(front.port, '127.0.0.1');
     const piece = Buffer.alloc(1024 * 1024, ' ');
     const chunk = header.startsWith('T')
       ? Buffer.concat([Buffer.from('100000\r\n'), piece, Buffer.from('\r\n')])
@@ -298,13 +235,13 @@ describe('inference and prediction on the server itself', () => {
   });
 
   it('counts a caller who hangs up as gone, not as a failure', async () => {
-    const socket = connect(port, '127.0.0.1');
+    const socket = connect(front.port, '127.0.0.1');
     socket.write('POST /v2/models/sides/infer HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n{"inputs');
     await once(socket, 'connect');
     await new Promise((resolve) => setImmediate(resolve));
     socket.destroy();
-    await vi.waitUntil(() => records.length > 0, { timeout: 15_000 });
-    expect(records).toMatchObject([{ outcome: 'invalid' }]);
+    await vi.waitUntil(() => front.records.length > 0, { timeout: 15_000 });
+    expect(front.records).toMatchObject([{ outcome: 'invalid' }]);
     expect(tallyOf('sides')).toMatchObject({ cancelled: 1, failed: 0 });
   });
 
@@ -319,14 +256,64 @@ describe('inference and prediction on the server itself', () => {
     const { status, headers, json } = await post('/predict/named/versions/1?top=1', { features: { a: 1, b: 0 } });
     expect([status, headers['content-type']]).toEqual([200, 'application/json']);
     expect(json()).toMatchObject({ model: 'named', version: 1, label: 'left', top: [{ label: 'left' }] });
-    expect(records.at(-1)).toMatchObject({ model: 'named', outcome: 'ok', rows: 1, predicted: ['left'] });
+    expect(front.records.at(-1)).toMatchObject({ model: 'named', outcome: 'ok', rows: 1, predicted: ['left'] });
     const wrong = await post('/predict/named', { features: { a: 1 } });
     expect([wrong.status, wrong.json()]).toEqual([400, { error: 'feature "b" is missing' }]);
     expect((await post('/predict/nobody', {})).status).toBe(404);
   });
 
-  it('leaves every other request alone', async () => {
-    expect((await post('/v2/models/sides', '')).status).toBe(418);
-    expect((await post('/v2/models/%zz/infer', '')).status).toBe(418);
+  it.each([
+    ['/v2/models/%zz/infer', 'unknown model: "%zz"'],
+    ['/v2/models/sides/versions/%zz/infer', 'unknown model: "sides" version "%zz"'],
+    ['/predict/%E0%A4%A', 'unknown model: "%E0%A4%A"'],
+  ])('knows no model by a name that is no text, at %s', async (path, reason) => {
+    const answer = await post(path, '{}');
+    expect([answer.status, answer.headers['content-type']]).toEqual([404, 'application/json']);
+    expect(answer.json()).toEqual({ error: expect.stringContaining(reason) });
+    expect(front.records).toEqual([]);
+  });
+
+  it('is asked by whole URLs, too, as proxies are', async () => {
+    const answer = await post(`http://127.0.0.1:${front.port}/predict/named?top=1`, { features: [1, 0] });
+    expect(answer).toMatchObject({ status: 200 });
+    expect(answer.json()).toMatchObject({ label: 'left', top: [{ label: 'left' }] });
+  });
+
+  it.each([
+    ['/v2/models/sides/infer', 'POST'],
+    ['/v2/models/sides/versions/1/infer', 'POST'],
+    ['/predict/sides', 'POST, GET'],
+    ['/predict/sides/versions/1', 'POST, GET'],
+  ])('names the methods that %s has', async (path, methods) => {
+    const answer = await front.send('PUT', path);
+    expect([answer.status, answer.headers.allow]).toEqual([405, methods]);
+    expect(answer.json()).toEqual({ error: expect.stringMatching(/^PUT is not allowed on .*; use POST/) });
+  });
+
+  it('finds nothing behind another spelling of its paths', async () => {
+    const answer = await post('/v2/models/sides/%69nfer', '{}');
+    expect([answer.status, answer.json()]).toEqual([404, { error: expect.stringContaining('nothing is at POST') }]);
+  });
+
+  it('asks for the token where there is one', async () => {
+    const guarded = await serveFront({ checkToken: createTokenCheck('secret') });
+    await guarded.load('double', identity('double', ['n', 1]), { inputs: { x: { features: ['x'] } } });
+    const ask = async (headers: Record<string, string>) => {
+      const { status, headers: given } = await guarded.post('/predict/double', { features: [1] }, headers);
+      return [status, given['www-authenticate']];
+    };
+    expect(await ask({})).toEqual([401, 'Bearer']);
+    expect(await ask({ authorization: 'Bearer wrong' })).toEqual([401, 'Bearer']);
+    expect(await ask({ authorization: 'Bearer secret' })).toEqual([200, undefined]);
+    await guarded.close();
+  });
+
+  it('leaves every other request to the app', async () => {
+    expect((await front.get('/v2/models/sides')).json()).toMatchObject({ name: 'sides' });
+    expect((await front.get('/predict/named')).json()).toMatchObject({
+      name: 'named',
+      takes: ['application/json', 'text/csv'],
+    });
+    expect((await post('/v2/models/sides', '')).status).toBe(405);
   });
 });

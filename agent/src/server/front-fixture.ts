@@ -1,0 +1,136 @@
+// The HTTP of the serving process on a port of its own, with real models in it: the front and the listener that ship.
+// Used by tests only.
+import { once } from 'node:events';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { request as httpRequest, type IncomingHttpHeaders } from 'node:http';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { ManifestInput } from '@edgeloop/shared/manifest';
+import { createEngine, type Engine } from '../inference/engine.ts';
+import { ModelFiles } from '../process/ipc.ts';
+import type { JournalRecord } from '../telemetry/record.ts';
+import { createTokenCheck } from './access.ts';
+import type { AppDeps } from './app.ts';
+import { createFeedbackChannel } from './feedback.ts';
+import { createFront } from './front.ts';
+import { createListener } from './handed-sockets.ts';
+import { createMetrics } from './metrics.ts';
+import { createObserver, type Observer } from './observation.ts';
+import { createRepositoryChannel } from './repository.ts';
+
+export interface Answer {
+  status: number;
+  headers: IncomingHttpHeaders;
+  body: Buffer;
+  json(): unknown;
+}
+
+export interface ServedFront {
+  port: number;
+  engine: Engine;
+  observer: Observer;
+  /** What was journalled, oldest first. */
+  records: JournalRecord[];
+  load(name: string, bytes: Uint8Array, manifest?: ManifestInput): Promise<void>;
+  get(path: string, headers?: Record<string, string>): Promise<Answer>;
+  /** Sends texts and bytes as they are, all else as JSON. */
+  post(path: string, body: unknown, headers?: Record<string, string>): Promise<Answer>;
+  send(method: string, path: string): Promise<Answer>;
+  close(): Promise<void>;
+}
+
+/** A server without models, with what `changes` says in the place of the usual. */
+export async function serveFront(changes: Partial<AppDeps> = {}): Promise<ServedFront> {
+  const folder = mkdtempSync(join(tmpdir(), 'front-'));
+  const engine = createEngine({ threads: 1, onCrash: (_, error) => unexpected(error) });
+  const records: JournalRecord[] = [];
+  const observer = createObserver({ append: (record) => records.push(record), now: Date.now });
+  const listener = createListener(createFront({ ...usual(engine, observer), ...changes }));
+  const server = createServer({ pauseOnConnect: true }, listener.accept);
+  await once(server.listen(0, '127.0.0.1'), 'listening');
+  const address = server.address();
+  const port = typeof address === 'object' ? (address?.port ?? 0) : 0;
+  return {
+    port,
+    engine,
+    observer,
+    records,
+    async load(name, bytes, manifest = {}) {
+      const path = join(folder, `${name}.onnx`);
+      writeFileSync(path, bytes);
+      await engine.load(ModelFiles.parse({ name, version: 1, path, manifest }));
+      engine.activate(name, 1);
+    },
+    get: (path, headers = {}) => exchange(port, { method: 'GET', path, headers }, ''),
+    post: (path, body, headers = {}) => exchange(port, { method: 'POST', path, headers }, bytesOf(body)),
+    send: (method, path) => exchange(port, { method, path, headers: {} }, ''),
+    async close() {
+      server.close();
+      await listener.drain();
+      await engine.close();
+      rmSync(folder, { recursive: true });
+    },
+  };
+}
+
+function usual(engine: Engine, observer: Observer): AppDeps {
+  return {
+    engine,
+    observer,
+    nowMs: () => performance.now(),
+    metrics: createMetrics({
+      figures: () =>
+        engine.list().map(({ name, version, model }) => ({
+          model: name,
+          version,
+          tally: observer.tally(model),
+          runs: model.batcher.runs(),
+          depth: model.batcher.depth(),
+        })),
+      journal: () => ({ failedWrites: 0, lostRecords: 0 }),
+    }),
+    feedback: createFeedbackChannel(() => undefined, 10),
+    repository: createRepositoryChannel(() => undefined, 10),
+    overridesDir: undefined,
+    notLoaded: () => [],
+    isReady: () => true,
+    agentVersion: '1.2.3',
+    serverName: 'edgeloop-agent',
+    checkToken: createTokenCheck(undefined),
+    logLevel: 'info',
+    log: undefined,
+    onUnexpected: unexpected,
+  };
+}
+
+/** Ends the test run: nothing here may happen whatever callers do. */
+function unexpected(error: unknown): void {
+  queueMicrotask(() => {
+    throw error;
+  });
+}
+
+function bytesOf(body: unknown): Uint8Array | string {
+  return body instanceof Uint8Array || typeof body === 'string' ? body : JSON.stringify(body);
+}
+
+/** Not `fetch`: it adds headers, inflates what it gets, and refuses some paths. */
+async function exchange(
+  port: number,
+  { method, path, headers }: { method: string; path: string; headers: Record<string, string> },
+  body: Uint8Array | string,
+): Promise<Answer> {
+  const request = httpRequest({ host: '127.0.0.1', port, path, method, headers });
+  request.end(body);
+  const [response] = await once(request, 'response');
+  const chunks: Buffer[] = [];
+  for await (const chunk of response) chunks.push(chunk);
+  const whole = Buffer.concat(chunks);
+  return {
+    status: response.statusCode,
+    headers: response.headers,
+    body: whole,
+    json: () => JSON.parse(whole.toString()),
+  };
+}
