@@ -40,3 +40,16 @@ describe('the listener, with callers who take their time', () => {
     expect(await send('GET / HTTP/1.1\r\nHost: x\r\n\r\n', patient)).toMatch(/^HTTP\/1\.1 200 OK[\s\S]*done/);
   });
 });
+
+it('hangs up on who is handed over after it has drained', async () => {
+  const listener = createListener((_, response) => response.end('too late'));
+  await listener.drain();
+  const server = createServer({ pauseOnConnect: true }, listener.accept);
+  await once(server.listen(0, '127.0.0.1'), 'listening');
+  const address = server.address();
+  const socket = connect(typeof address === 'object' ? (address?.port ?? 0) : 0, '127.0.0.1');
+  socket.write('GET / HTTP/1.1\r\nHost: x\r\n\r\n');
+  // It may be a reset: the request was never read.
+  expect(await text(socket).catch(() => '')).toBe('');
+  server.close();
+});

@@ -5,6 +5,7 @@ import type { Socket } from 'node:net';
 import { discardRest } from '@edgeloop/shared/node/early-answer';
 
 export interface Listener {
+  /** After `drain` has ended, nobody is left to answer: the socket is closed. */
   accept(socket: Socket): void;
   /** Answers what is in flight, closing each connection behind it. */
   drain(): Promise<void>;
@@ -23,8 +24,9 @@ export function createListener(answer: RequestListener, patience = usual): Liste
   const server = createServer(patience, answer);
   let inFlight = 0;
   let onDrained: (() => void) | undefined;
+  let ended = false;
 
-  const ended = (request: IncomingMessage): void => {
+  const leave = (request: IncomingMessage): void => {
     discardRest(request);
     inFlight--;
     if (!onDrained) return;
@@ -35,13 +37,14 @@ export function createListener(answer: RequestListener, patience = usual): Liste
   server.prependListener('request', (request, response) => {
     inFlight++;
     if (onDrained) response.setHeader('Connection', 'close');
-    response.once('close', () => ended(request));
+    response.once('close', () => leave(request));
   });
   // Node keeps track of connections, and bounds how slowly they may send, only from this event on.
   server.emit('listening');
 
   return {
     accept(socket) {
+      if (ended) return void socket.destroy();
       server.emit('connection', socket);
       socket.resume();
     },
@@ -51,6 +54,7 @@ export function createListener(answer: RequestListener, patience = usual): Liste
       });
       server.closeIdleConnections();
       if (inFlight > 0) await drained;
+      ended = true;
       server.closeAllConnections();
     },
   };
