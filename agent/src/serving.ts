@@ -104,7 +104,7 @@ async function handle(serving: Serving, message: ToServing, socket: unknown): Pr
   switch (message.kind) {
     case 'connection':
       // The caller may have gone meanwhile.
-      if (socket instanceof Socket) serving.listener.accept(socket);
+      if (socket instanceof Socket) serving.listener.accept(socket, message.head);
       return;
     case 'load':
       return replyTo(message.requestId, serving.log, () => engine.load(message.model));

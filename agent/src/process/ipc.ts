@@ -85,8 +85,8 @@ export const ToServing = z.discriminatedUnion('kind', [
     requestId: RequestId,
     error: z.object({ code: z.enum(errorCodes), message: z.string() }).optional(),
   }),
-  /** A new caller; comes with the socket. */
-  z.object({ kind: z.literal('connection') }),
+  /** A new caller; comes with the socket. `head`: what was read from it while it waited, in base64. */
+  z.object({ kind: z.literal('connection'), head: z.string().optional() }),
   /** Finish what is in flight and exit with 0. */
   z.object({ kind: z.literal('stop') }),
 ]);

@@ -5,8 +5,8 @@ import type { Socket } from 'node:net';
 import { discardRest } from '@edgeloop/shared/node/early-answer';
 
 export interface Listener {
-  /** After `drain` has ended, nobody is left to answer: the socket is closed. */
-  accept(socket: Socket): void;
+  /** After `drain` has ended, nobody is left to answer: the socket is closed. `head` comes before what is read from it, in base64. */
+  accept(socket: Socket, head?: string): void;
   /** Answers what is in flight, closing each connection behind it. */
   drain(): Promise<void>;
 }
@@ -43,8 +43,9 @@ export function createListener(answer: RequestListener, patience = usual): Liste
   server.emit('listening');
 
   return {
-    accept(socket) {
+    accept(socket, head) {
       if (ended) return void socket.destroy();
+      if (head !== undefined) socket.unshift(Buffer.from(head, 'base64'));
       server.emit('connection', socket);
       socket.resume();
     },
