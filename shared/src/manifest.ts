@@ -128,5 +128,13 @@ export const Manifest = z.strictObject({
 export type Manifest = z.infer<typeof Manifest>;
 export type ManifestInput = z.input<typeof Manifest>;
 
+/**
+ * The names of all features of a model, input by input: what a recorded row holds, in this order. The order of the inputs
+ * is that of the manifest as text; a database that keeps JSON by its meaning may have lost it.
+ */
+export function featureNames({ inputs }: Pick<Manifest, 'inputs'>): string[] {
+  return Object.values(inputs).flatMap(({ features }) => features ?? []);
+}
+
 /** Largest manifest that is read, in bytes. */
 export const maxManifestBytes = 8 * 1024 * 1024;

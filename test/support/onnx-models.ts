@@ -22,6 +22,18 @@ export function identity(type: ElementType, dims: readonly (number | string)[]):
   });
 }
 
+/** `wide` [n, 2] beside `a` [n, 1] -> `y` [n, 3]. */
+export function sideBySide(): Uint8Array {
+  return encodeGraph({
+    inputs: [
+      { name: 'wide', type: 'float', dims: ['n', 2] },
+      { name: 'a', type: 'float', dims: ['n', 1] },
+    ],
+    outputs: [{ name: 'y', type: 'float', dims: ['n', 3] }],
+    nodes: [{ opType: 'Concat', inputs: ['wide', 'a'], outputs: ['y'], attributes: [{ name: 'axis', int: 1 }] }],
+  });
+}
+
 /** `input` [n, weights] -> softmax(input * weights + bias) `scores` [n, bias]. `weights` has a row per feature. */
 export function softmaxClassifier(
   weights: readonly number[][],

@@ -1,6 +1,6 @@
 // Turns journal records into one telemetry window per model version. Pure: the same records give the same windows,
 // so a journal can be folded again after any crash.
-import type { Manifest } from '@edgeloop/shared/manifest';
+import { featureNames, type Manifest } from '@edgeloop/shared/manifest';
 import { QuantileSketchBuilder } from '@edgeloop/shared/sketches/ddsketch';
 import { addValue, emptyHistogram, type Histogram } from '@edgeloop/shared/sketches/histogram';
 import type { Window } from '@edgeloop/shared/telemetry';
@@ -53,7 +53,7 @@ export function createWindowSet(manifestOf: ManifestOf): WindowSet {
 
 function openWindow({ model, version, at }: JournalRecord, manifest: Manifest | undefined): OpenWindow {
   const reference = manifest?.monitoring.reference;
-  const names = Object.values(manifest?.inputs ?? {}).flatMap((input) => input.features ?? []);
+  const names = manifest === undefined ? [] : featureNames(manifest);
   const columns = new Map<string, FeatureColumn>();
   for (const [column, name] of names.entries()) {
     const edges = reference?.features[name]?.edges;

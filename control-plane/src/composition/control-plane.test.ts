@@ -2,6 +2,7 @@ import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { CreatedJoinToken } from '@edgeloop/shared/api/access';
+import { DatasetVersion } from '@edgeloop/shared/api/data';
 import { Device } from '@edgeloop/shared/api/devices';
 import { MetricResult } from '@edgeloop/shared/api/metrics';
 import { decodeJoinToken } from '@edgeloop/shared/join-token';
@@ -11,6 +12,7 @@ import type { MqttClient } from 'mqtt';
 import { pino } from 'pino';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { z } from 'zod';
+import { sideBySide } from '../../../test/support/onnx-models.ts';
 import { openAuthority } from '../access/authority.ts';
 import { readConfig } from '../config.ts';
 import {
@@ -22,6 +24,7 @@ import {
   facts,
   tryToConnect,
 } from '../fleet/device-fixture.ts';
+
 import { type ControlPlane, startControlPlane } from './control-plane.ts';
 
 const dataDir = mkdtempSync(join(tmpdir(), 'edgeloop-server-'));
@@ -147,6 +150,30 @@ it('acknowledges telemetry once it is stored, and counts what comes twice once',
     ]);
   const lost = await api('GET', '/metrics/query?metric=lost&device=meter', MetricResult);
   expect(lost.series.map((series) => series.points.map((point) => point.value))).toEqual([[5]]);
+});
+
+it('makes datasets of whole rows from a model with features in two inputs', async () => {
+  const { enrolled, key: deviceKey } = await enrolDevice('two-eyed');
+  const model = new FormData();
+  model.set('model', new Blob([Buffer.from(sideBySide())]), 'model.onnx');
+  model.set(
+    'manifest',
+    JSON.stringify({ inputs: { wide: { features: ['width', 'height'] }, a: { features: ['age'] } } }),
+  );
+  const authorization = `Bearer ${key}`;
+  const push = { method: 'POST', headers: { authorization }, body: model };
+  expect((await fetch(`${server.url}/api/v1/models/eyes/versions`, push)).status).toBe(201);
+  const sample = { inferenceId: 'i1', model: 'eyes', version: 1, predictedAt: 1, reason: 'rate', label: 'near' };
+  const captured = {
+    method: 'POST',
+    path: '/device/v1/captures',
+    body: { samples: [{ ...sample, features: [1, 2, 3] }] },
+  };
+  const tls = { ca, cert: enrolled.certificate, key: deviceKey.keyPem };
+  expect((await ask(server.ports.device, { ...captured, ...tls })).status).toBe(200);
+  const built = await api('POST', '/datasets/seen/versions', DatasetVersion, { fromField: { model: 'eyes' } });
+  expect(built).toMatchObject({ schema: { features: ['width', 'height', 'age'] }, dropped: {} });
+  expect(built.rows.train + built.rows.validation + built.rows.test).toBe(1);
 });
 
 it('fences a device in below its own id', async () => {

@@ -51,7 +51,7 @@ export async function buildRooms(base: Foundation, ports: Ports) {
   const data = createData({
     ...common('data'),
     scratchDir: join(dataDir, 'tmp', 'data'),
-    featuresOf: (model) => featuresOf(registry, model),
+    featuresOf: registry.featureNames,
   });
   const training: Training = createTraining({
     ...common('training'),
@@ -62,14 +62,6 @@ export async function buildRooms(base: Foundation, ports: Ports) {
     release: (model, version, plan, runId) => releaseOnce(rollouts, { model, version, plan, runId }),
   });
   return { ...access, registry, telemetry, rollouts, monitoring, data, training };
-}
-
-/** Feature names by the newest version's manifest. */
-async function featuresOf(registry: Registry, name: string): Promise<string[]> {
-  const newest = (await registry.model(name)).versions.reduce((max, { version }) => Math.max(max, version), 0);
-  if (newest === 0) return [];
-  const { manifest } = await registry.version(name, newest);
-  return Object.values(manifest.inputs).find((input) => input.features !== undefined)?.features ?? [];
 }
 
 async function referenceOf(registry: Registry, model: string, version: number): Promise<ReferenceProfile | undefined> {

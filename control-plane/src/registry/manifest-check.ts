@@ -1,6 +1,6 @@
 // What a manifest says must fit the model that it comes with; every contradiction is named by its field.
 import { AppError, type FieldError } from '@edgeloop/shared/errors';
-import type { Manifest } from '@edgeloop/shared/manifest';
+import { featureNames, type Manifest } from '@edgeloop/shared/manifest';
 import type { ModelSignature, TensorSpec } from '@edgeloop/shared/tensors';
 
 type Input = Manifest['inputs'][string];
@@ -9,6 +9,7 @@ type Input = Manifest['inputs'][string];
 export function checkManifest(manifest: Manifest, signature: ModelSignature): void {
   const errors = [
     ...Object.entries(manifest.inputs).flatMap(([name, input]) => inputErrors(name, input, signature)),
+    ...sharedNames(manifest),
     ...outputErrors(manifest.outputs, signature),
     ...referenceErrors(manifest),
   ].slice(0, 20);
@@ -39,6 +40,14 @@ function featureErrors(field: string, features: string[], spec: TensorSpec): Fie
   return [{ field, message: `names ${features.length} features, but the input's last dimension is ${last}` }];
 }
 
+/** Rows hold the features of all inputs side by side, so each name stands for one value. */
+function sharedNames(manifest: Manifest): FieldError[] {
+  const once = Object.values(manifest.inputs).every(({ features }) => repetitionIn(features ?? []) === undefined);
+  const repeated = once ? repetitionIn(featureNames(manifest)) : undefined;
+  if (repeated === undefined) return [];
+  return [{ field: 'manifest.inputs', message: `the feature name "${repeated}" is given to two inputs` }];
+}
+
 function imageErrors(field: string, image: NonNullable<Input['image']>, spec: TensorSpec): FieldError[] {
   const { width, height, layout } = image;
   const channels = image.color === 'gray' ? 1 : 3;
@@ -66,9 +75,13 @@ function outputErrors({ labels, scores }: Manifest['outputs'], { outputs }: Mode
   return [{ field, message }];
 }
 
-function referenceErrors({ inputs, outputs, monitoring: { reference } }: Manifest): FieldError[] {
+function referenceErrors(manifest: Manifest): FieldError[] {
+  const {
+    outputs,
+    monitoring: { reference },
+  } = manifest;
   if (reference === undefined) return [];
-  const features = new Set(Object.values(inputs).flatMap((input) => input.features ?? []));
+  const features = new Set(featureNames(manifest));
   const labels = new Set(outputs.labels ?? []);
   const unknown = (names: string[], known: Set<string>, where: string, what: string): FieldError[] =>
     names

@@ -2,16 +2,15 @@
 // and written down.
 import type { KeyObject } from 'node:crypto';
 import type { Lineage, ModelVersionDetail } from '@edgeloop/shared/api/models';
-import { AppError, parse } from '@edgeloop/shared/errors';
+import { AppError } from '@edgeloop/shared/errors';
 import type { GoldenSamples } from '@edgeloop/shared/golden';
 import type { Manifest, ManifestInput } from '@edgeloop/shared/manifest';
 import { signRelease } from '@edgeloop/shared/node/signing';
-import { Release } from '@edgeloop/shared/release';
 import { recordAudit } from '../access/audit.ts';
 import type { Blobs } from '../blobs/folder.ts';
 import type { Database, Transaction } from '../database/open.ts';
 import { type RegistryStore, toDetail, type VersionRow } from './registry-store.ts';
-import { type Artifact, contentDigest, encodeRelease } from './release-document.ts';
+import { type Artifact, contentDigest, encodeRelease, readRelease } from './release-document.ts';
 
 export interface Registration {
   model: string;
@@ -54,12 +53,7 @@ export async function refuseRepetition(
 ): Promise<void> {
   const wanted = contentDigest(given);
   for (const known of await store.withArtifact(database.read, name, digest)) {
-    const release = parse(
-      Release,
-      JSON.parse((await blobs.read(known.release)).toString('utf8')),
-      'release',
-      'internal',
-    );
+    const release = await readRelease(blobs, known.release);
     if (contentDigest({ manifest: release.manifest, golden: release.golden }) !== wanted) continue;
     throw new AppError(
       'conflict',

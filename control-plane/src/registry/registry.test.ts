@@ -12,7 +12,7 @@ import { Hono } from 'hono';
 import pino from 'pino';
 import { afterAll, afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { endlessLoop, externalData, processKiller, sequenceOutput } from '../../../test/support/hostile-models.ts';
-import { encodeGraph, softmaxClassifier } from '../../../test/support/onnx-models.ts';
+import { encodeGraph, sideBySide, softmaxClassifier } from '../../../test/support/onnx-models.ts';
 import { createFolderBlobs } from '../blobs/folder.ts';
 import { openSqlite } from '../database/open.ts';
 import { listen } from '../http/listen.ts';
@@ -265,6 +265,15 @@ describe('a model is refused, and nothing of it is kept', () => {
     nothingStored();
   });
 
+  it('whose manifest gives one name to the features of two inputs', async () => {
+    const inputs = { wide: { features: ['width', 'height'] }, a: { features: ['width'] } };
+    const refused = await problem(push({ model: sideBySide(), manifest: { inputs } }));
+    expect(refused.errors).toEqual([
+      { field: 'manifest.inputs', message: 'the feature name "width" is given to two inputs' },
+    ]);
+    nothingStored();
+  });
+
   it('whose manifest has an unknown key', async () => {
     const response = await push({ model: softmaxModel(), manifest: { batch: 3 } });
     expect(response.status).toBe(400);
@@ -342,6 +351,28 @@ describe('models', () => {
     await pushed({ model: softmaxModel() });
     const missing = await problem(world.app.request('/models/net/versions/7'));
     expect(missing).toMatchObject({ code: 'not_found', detail: 'model "net" has no version 7' });
+  });
+});
+
+describe('the features of a model', () => {
+  it('are those of all inputs of its newest version, in the order that devices have', async () => {
+    await expect(world.registry.featureNames('net')).rejects.toMatchObject({ code: 'not_found' });
+    await world.app.request('/models', {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ name: 'net' }),
+    });
+    expect(await world.registry.featureNames('net')).toEqual([]);
+    await pushed({ model: softmaxModel(), manifest: { inputs: { x: { features: ['p', 'q'] } } } });
+    expect(await world.registry.featureNames('net')).toEqual(['p', 'q']);
+    const [wide, a] = [{ features: ['width', 'height'] }, { features: ['age'] }];
+    await pushed({ model: sideBySide(), manifest: { inputs: { wide, a } } });
+    // As PostgreSQL gives JSON back: shorter keys first.
+    const { tables } = world.database;
+    await world.database.transact(async (tx) => {
+      await tx.update(tables.modelVersions).set({ manifest: { inputs: { a, wide } } });
+    });
+    expect(await world.registry.featureNames('net')).toEqual(['width', 'height', 'age']);
   });
 });
 

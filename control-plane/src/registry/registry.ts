@@ -8,7 +8,7 @@ import type { Page, PageQuery } from '@edgeloop/shared/api/paging';
 import { AppError, parse } from '@edgeloop/shared/errors';
 import { GoldenSamples, maxGoldenBytes } from '@edgeloop/shared/golden';
 import { ModelName } from '@edgeloop/shared/identifiers';
-import { Manifest, maxManifestBytes } from '@edgeloop/shared/manifest';
+import { featureNames, Manifest, maxManifestBytes } from '@edgeloop/shared/manifest';
 import { createTurn } from '@edgeloop/shared/node/turn';
 import type { Logger } from 'pino';
 import type { Blobs } from '../blobs/folder.ts';
@@ -24,7 +24,7 @@ import {
   unknownModel,
 } from './registration.ts';
 import { createRegistryStore } from './registry-store.ts';
-import { describeArtifact } from './release-document.ts';
+import { describeArtifact, readRelease } from './release-document.ts';
 import { createValidator, type ValidationLimits } from './validation.ts';
 
 export interface RegistryLimits {
@@ -112,6 +112,18 @@ export function createRegistry(deps: RegistryDeps) {
 
     /** @throws AppError `not_found` */
     version,
+
+    /**
+     * The names of a model's features in the order of captured samples, by its newest version; none without versions.
+     * Devices have the order from the release document. @throws AppError `not_found`
+     */
+    async featureNames(name: string): Promise<string[]> {
+      if ((await store.model(database.read, name)) === undefined) throw unknownModel(name);
+      const newest = await store.latest(database.read, name);
+      if (newest === 0) return [];
+      const { release } = await version(name, newest);
+      return featureNames((await readRelease(blobs, release)).manifest);
+    },
 
     /** The model file, a blob. @throws AppError `not_found` */
     async artifact(name: string, number: number): Promise<{ digest: string; sizeBytes: number }> {

@@ -1,13 +1,15 @@
 // The release document of a model version: made once, signed, and never changed.
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
+import { parseJson } from '@edgeloop/shared/errors';
 import type { GoldenSamples } from '@edgeloop/shared/golden';
 import type { Sha256 } from '@edgeloop/shared/identifiers';
 import type { Manifest } from '@edgeloop/shared/manifest';
 import { segmentsOf } from '@edgeloop/shared/node/digests';
-import type { Release } from '@edgeloop/shared/release';
+import { Release } from '@edgeloop/shared/release';
 import { segmentBytes } from '@edgeloop/shared/segments';
 import type { ModelSignature } from '@edgeloop/shared/tensors';
+import type { Blobs } from '../blobs/folder.ts';
 
 export type Artifact = Release['artifact'];
 
@@ -58,4 +60,9 @@ function sorted(value: unknown): unknown {
   if (typeof value !== 'object' || value === null) return value;
   const entries = Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1));
   return Object.fromEntries(entries.map(([key, inner]) => [key, sorted(inner)]));
+}
+
+/** The release document with this digest, as it was made. @throws AppError `not_found` when its blob is lost */
+export async function readRelease(blobs: Pick<Blobs, 'read'>, digest: string): Promise<Release> {
+  return parseJson(Release, (await blobs.read(digest)).toString('utf8'), 'release', 'internal');
 }
