@@ -32,7 +32,6 @@ export interface LinkOptions {
 export interface Link {
   /** Connects, and again with other credentials after a renewal. */
   connect(credentials: LinkCredentials): void;
-  isConnected(): boolean;
   /** False when there is no connection; nothing is queued. */
   publishTelemetry(batch: TelemetryBatch): boolean;
   /** Reports shortly; changes that come together are reported once. */
@@ -190,7 +189,6 @@ export function createLink(options: LinkOptions): Link {
       client = connect(clientOptions(credentials));
       watch(client);
     },
-    isConnected: () => client?.connected === true,
     publishTelemetry: (batch) => publish('telemetry', batch, false),
     reportSoon,
     async close(deadlineMs) {
