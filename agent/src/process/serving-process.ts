@@ -11,6 +11,7 @@ import { sourceExecArgv } from '@edgeloop/shared/node/bounded-process';
 import { writeDurablySync } from '@edgeloop/shared/node/durable-files';
 import type { Logger } from 'pino';
 import { createServingCalls, ServingGone } from './calls.ts';
+import { type Death, deathOf, type Fault, type Suspect } from './death.ts';
 import {
   type KnownModel,
   type LoadOverride,
@@ -21,20 +22,6 @@ import {
 } from './ipc.ts';
 import { createWaitingCallers } from './waiting-callers.ts';
 import { type ServingWatch, watchServing } from './watch.ts';
-
-/** A model version that may have brought a death about. */
-export interface Suspect {
-  name: string;
-  version: number;
-}
-
-export interface Death {
-  /** By a fault of its own (a crash signal, an exit code, a bound), not by being killed from outside. */
-  crashed: boolean;
-  detail: string;
-  /** What ran or was being loaded; empty when the death was no model's doing or nothing is known. */
-  suspects: Suspect[];
-}
 
 export interface ServingProcessOptions {
   /** Tells a leftover process by its command line; the data or model folder. */
@@ -79,24 +66,10 @@ export interface ServingProcess {
   stop(deadlineMs: number): Promise<void>;
 }
 
-interface Fault {
-  detail: string;
-  /** Undefined: whatever was in flight. */
-  suspects?: Suspect[];
-}
-
 const restart = { firstMs: 100, mostMs: 10_000 };
 /** A process that lived this long starts its backoff anew. */
 const stableMs = 10_000;
 const startMs = 60_000;
-const crashSignals: readonly (NodeJS.Signals | null)[] = [
-  'SIGFPE',
-  'SIGSEGV',
-  'SIGABRT',
-  'SIGILL',
-  'SIGBUS',
-  'SIGTRAP',
-];
 const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
 export const servingModulePath = fileURLToPath(new URL(`../serving.${extension}`, import.meta.url));
 /**
@@ -208,7 +181,7 @@ export function createServingProcess(options: ServingProcessOptions): ServingPro
     watch = watchServing({ ...options, startMs, pid: process_.pid ?? 0, onFault });
     const end = await ended;
     watch.end();
-    const death = deathOf(end);
+    const death = deathOf(end, fault, () => [...options.inFlight(), ...calls.loading()]);
     started = false;
     restored = false;
     child = undefined;
@@ -221,23 +194,6 @@ export function createServingProcess(options: ServingProcessOptions): ServingPro
   /** Silence is the HTTP thread's own doing; memory may be that of whatever runs. */
   function onFault(reason: 'silence' | 'memory', detail: string): void {
     kill(reason === 'silence' ? { detail, suspects: [] } : { detail });
-  }
-
-  function deathOf({
-    code,
-    signal,
-    error,
-  }: {
-    code: number | null;
-    signal: NodeJS.Signals | null;
-    error?: Error;
-  }): Death {
-    const crashed = fault !== undefined || error !== undefined || crashSignals.includes(signal) || (code ?? 0) !== 0;
-    const ended = signal === null ? `it ended with exit code ${code}` : `it was ended by ${signal}`;
-    const detail = fault?.detail ?? error?.message ?? ended;
-    if (!crashed) return { crashed, detail, suspects: [] };
-    const suspects = fault?.suspects ?? [...options.takeRunningNote(), ...calls.loading()];
-    return { crashed, detail, suspects: distinct(suspects) };
   }
 
   async function bringUp(fresh: ChildProcess): Promise<void> {
@@ -329,7 +285,3 @@ async function errorOf(work: Promise<void>, log: Logger) {
 }
 
 const diedMessage = 'the serving process died';
-
-function distinct(suspects: readonly Suspect[]): Suspect[] {
-  return [...new Map(suspects.map(({ name, version }) => [`${name}@${version}`, { name, version }])).values()];
-}
