@@ -10,7 +10,7 @@ import type { Logger } from 'pino';
 import type { Config } from './config.ts';
 import { type DeviceDatabase, openDatabase } from './database/open.ts';
 import { deviceFacts } from './identity/device-facts.ts';
-import { createFolderModels } from './models/folder/folder.ts';
+import { FolderModels } from './models/folder/folder.ts';
 import { createProofs } from './models/trying/proofs.ts';
 import { proveModel } from './models/trying/prove.ts';
 import { createQuarantine } from './models/trying/quarantine.ts';
@@ -86,7 +86,7 @@ async function serve({ folder, config, scratch, database, log }: Parts, signal: 
     onRepository: (action, name, override) => models.control(action, name, override),
   });
   const rounds = createRounds(() => models.look(), log);
-  const models = createFolderModels({
+  const models = new FolderModels({
     folder,
     serving,
     prove: (model) => proofs.once(model, () => proveModel(model, config.prove, stop.signal)),

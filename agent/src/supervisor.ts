@@ -18,7 +18,7 @@ import { type Identity, readIdentity } from './identity/identity.ts';
 import { deviceKey } from './identity/key.ts';
 import { keepRenewed } from './identity/renewal.ts';
 import { createLink, type LinkCredentials } from './link/session.ts';
-import { createActivation } from './models/rollout/model-driver.ts';
+import { ModelDriver } from './models/rollout/model-driver.ts';
 import { createStateStore } from './models/rollout/state-store.ts';
 import { createModelStore } from './models/store.ts';
 import { proveModel } from './models/trying/prove.ts';
@@ -117,7 +117,7 @@ function compose(config: Config, log: Logger, database: ReturnType<typeof openDa
     },
   });
   const tuner = createTuner({ ...config, bounds: config.prove, database, cpuModel: facts.cpuModel, log });
-  const activation = createActivation({
+  const activation = new ModelDriver({
     states: createStateStore(database, log),
     store,
     serving,

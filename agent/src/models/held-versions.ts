@@ -1,144 +1,235 @@
-// Which versions the serving process holds and which of them answers; brings both in line with the models' states. One
-// change at a time: loading two models at once would take the memory of both. Only after a restart, when all are
-// wanted back quickly and their memory is known to suffice, are models loaded beside each other.
-import { availableParallelism } from 'node:os';
-import { messageOf } from '@edgeloop/shared/errors';
+// Which versions the serving process holds and which of them answer; brings both to what a plan says, one step after the
+// other. The plan is asked anew before every step, so what changes meanwhile is followed.
+//
+// INVARIANTS
+// - What is known belongs to one life of the serving process. Work that was begun for a former life ends with
+//   `ServingGone` at its next step and changes nothing of the present one.
+// - Nobody else changes a model within its turn. Turns belong to a life, too: a fresh process waits for no work of the last.
+// - A version answers only while it is held, and counts as held no more before it is unloaded.
+import { createKeyedTurn } from '@edgeloop/shared/node/turn';
 import type { Logger } from 'pino';
 import { ServingGone } from '../process/calls.ts';
 import type { ModelFiles } from '../process/ipc.ts';
 import type { ServingProcess } from '../process/serving-process.ts';
-import { type ModelState, versionsToHold } from './rollout/model-state.ts';
+import { inLanes } from './lanes.ts';
 
-export type Serving = Pick<ServingProcess, 'load' | 'activate' | 'unload' | 'up' | 'tell'>;
-
-export interface HeldVersions {
-  /** Loads, activates and unloads until the serving process does what `state()` says. @throws AppError when a load fails */
-  align(name: string, state: () => ModelState): Promise<void>;
-  /** The same for many models at once; `failed` is told of those that cannot be loaded. */
-  alignAll(names: readonly string[], state: (name: string) => ModelState, failed: Failed): Promise<void>;
-  /** Loads a candidate beside what answers, then lets it answer unless `signal` aborted meanwhile. */
-  admit(name: string, version: number, signal: AbortSignal): Promise<void>;
-  /** SHA-256 of what is loaded as this version, or was in the process that just died. */
-  digestOf(name: string, version: number): string | undefined;
-  /** The serving process is a fresh one. */
-  reset(): void;
+/** A version that is to be held. */
+export interface WantedVersion {
+  version: number;
+  /** Held as something else, it is loaded anew. Undefined: its number says all. */
+  identity?: string;
+  /** Without it nothing else is changed. */
+  needed?: boolean;
+  /** Read when it has to be loaded; golden samples may be large. */
+  files(): Promise<ModelFiles>;
 }
 
-type Failed = (name: string, error: unknown) => void;
+/** What one model is to be. */
+export interface Plan {
+  /** In the order in which they are loaded; everything else is unloaded. */
+  hold: readonly WantedVersion[];
+  /** Of these, the best first. The best answers as soon as it is held, another one when all were tried. */
+  answers: readonly number[];
+}
+
+/** A version that cannot be loaded, or not answer. */
+export interface VersionFailure {
+  version: number;
+  error: unknown;
+}
 
 export interface HeldVersionsOptions {
-  serving: Serving;
-  filesOf(name: string, version: number): Promise<ModelFiles>;
+  serving: Pick<ServingProcess, 'load' | 'activate' | 'unload'>;
+  /** Loading two models at once takes the memory of both. False: models go beside each other, each in its own turns. */
+  oneAtATime: boolean;
   log: Logger;
 }
 
-const besideEachOther = Math.max(2, availableParallelism());
+interface HeldModel {
+  /** Version -> identity. */
+  versions: Map<number, string | undefined>;
+  answers: number | undefined;
+}
 
-export function createHeldVersions({ serving, filesOf, log }: HeldVersionsOptions): HeldVersions {
-  const loaded = new Map<string, Set<number>>();
-  const digests = new Map<string, string>();
-  const answering = new Map<string, number>();
-  let turn: Promise<unknown> = Promise.resolve();
-  /** Counts the serving processes: work that was begun for a former one ends. */
-  let life = 0;
+type Step =
+  | { kind: 'load'; wanted: WantedVersion }
+  | { kind: 'answer'; version: number }
+  | { kind: 'unload'; version: number };
 
-  function inTurn<T>(work: (mine: number) => Promise<T>): Promise<T> {
-    const mine = life;
-    const result = turn.then(() => work(mine));
-    turn = result.catch(() => undefined);
-    return result;
+export class HeldVersions {
+  readonly #options: HeldVersionsOptions;
+  /** Outlives the process that they were loaded in: what it died of is asked afterwards. */
+  readonly #digests = new Map<string, string>();
+  #life = new Life();
+
+  constructor(options: HeldVersionsOptions) {
+    this.#options = options;
   }
 
-  function requireLife(mine: number): void {
-    if (mine !== life) throw new ServingGone('it was started again');
+  names(): string[] {
+    return [...this.#life.models.keys()];
   }
 
-  function heldOf(name: string): Set<number> {
-    const held = loaded.get(name) ?? new Set();
-    loaded.set(name, held);
-    return held;
+  versionsOf(name: string): number[] {
+    return [...(this.#life.models.get(name)?.versions.keys() ?? [])];
   }
 
-  async function load(name: string, version: number, mine: number): Promise<void> {
-    requireLife(mine);
-    if (heldOf(name).has(version)) return;
-    const files = await filesOf(name, version);
-    requireLife(mine);
-    if (files.digest !== undefined) digests.set(`${name}@${version}`, files.digest);
-    await serving.load(files);
-    requireLife(mine);
-    heldOf(name).add(version);
+  /** SHA-256 of what is loaded as this version, or was in the process that just died. */
+  digestOf(name: string, version: number): string | undefined {
+    return this.#digests.get(`${name}@${version}`);
   }
 
-  async function answer(name: string, version: number, mine: number): Promise<void> {
-    requireLife(mine);
-    if (answering.get(name) === version) return;
-    await serving.activate(name, version);
-    requireLife(mine);
-    answering.set(name, version);
-    log.info({ model: name, version }, 'answers requests');
+  /** Loads, lets answer and unloads until all is as planned. Resolves to what failed. @throws ServingGone */
+  align(name: string, plan: () => Plan): Promise<VersionFailure[]> {
+    return this.#inTurn(name, (life) => this.#align(life, name, plan));
   }
 
-  async function unload(name: string, version: number, mine: number): Promise<void> {
-    requireLife(mine);
-    heldOf(name).delete(version);
-    if (answering.get(name) === version) answering.delete(name);
-    await serving.unload(name, version);
-  }
-
-  async function align(name: string, state: () => ModelState, mine: number): Promise<void> {
-    const { active } = state();
-    if (active !== null) {
-      await load(name, active.version, mine);
-      await answer(name, active.version, mine);
-    }
-    const hold = versionsToHold(state());
-    for (const version of hold) {
-      // What one would fall back to may fail to load without harm to what answers.
-      if (version !== active?.version)
-        await load(name, version, mine).catch((error: unknown) =>
-          log.warn({ model: name, version, reason: messageOf(error) }, 'the version to fall back to is not loaded'),
-        );
-    }
-    for (const version of [...heldOf(name)]) if (!hold.includes(version)) await unload(name, version, mine);
-  }
-
-  async function alignAll(
+  /**
+   * The same for many, several beside each other: after a restart all are wanted back quickly, and their memory is known
+   * to suffice. `done` is told of each. @throws ServingGone
+   */
+  async alignAll(
     names: readonly string[],
-    state: (name: string) => ModelState,
-    { mine, failed }: { mine: number; failed: Failed },
+    plan: (name: string) => Plan,
+    done: (name: string, failed: VersionFailure[]) => void,
   ): Promise<void> {
-    const left = [...names];
-    const lane = async () => {
-      for (let name = left.shift(); name !== undefined; name = left.shift()) {
-        const current = name;
-        await align(current, () => state(current), mine).catch((error: unknown) => {
-          if (!isAboutModel(error)) throw error;
-          failed(current, error);
-        });
-      }
-    };
-    await Promise.all(Array.from({ length: besideEachOther }, lane));
+    const alignOne = async (name: string, aligned: Promise<VersionFailure[]>) => done(name, await aligned);
+    if (!this.#options.oneAtATime)
+      return inLanes(names, (name) =>
+        alignOne(
+          name,
+          this.align(name, () => plan(name)),
+        ),
+      );
+    await this.#inTurn('', (life) =>
+      inLanes(names, (name) =>
+        alignOne(
+          name,
+          this.#align(life, name, () => plan(name)),
+        ),
+      ),
+    );
   }
 
-  return {
-    align: (name, state) => inTurn((mine) => align(name, state, mine)),
-    alignAll: (names, state, failed) => inTurn((mine) => alignAll(names, state, { mine, failed })),
-    digestOf: (name, version) => digests.get(`${name}@${version}`),
-    admit: (name, version, signal) =>
-      inTurn(async (mine) => {
-        signal.throwIfAborted();
-        await load(name, version, mine);
-        signal.throwIfAborted();
-        await answer(name, version, mine);
-      }),
-    reset() {
-      life += 1;
-      loaded.clear();
-      answering.clear();
-      turn = Promise.resolve();
-    },
-  };
+  /** Loads a candidate beside what answers, then lets it answer unless `signal` aborted. @throws what loading fails with */
+  admit(name: string, candidate: WantedVersion, signal: AbortSignal): Promise<void> {
+    return this.#inTurn(name, async (life) => {
+      signal.throwIfAborted();
+      if (!isHeld(life.modelOf(name), candidate)) await this.#load(life, name, candidate);
+      signal.throwIfAborted();
+      await this.#answer(life, name, candidate.version);
+    });
+  }
+
+  /** The serving process is gone or a fresh one: it holds nothing. */
+  reset(): void {
+    this.#life.end();
+    this.#life = new Life();
+  }
+
+  #inTurn<T>(name: string, work: (life: Life) => Promise<T>): Promise<T> {
+    const life = this.#life;
+    return life.turns.run(this.#options.oneAtATime ? '' : name, () => work(life));
+  }
+
+  async #align(life: Life, name: string, plan: () => Plan): Promise<VersionFailure[]> {
+    const failed: VersionFailure[] = [];
+    for (;;) {
+      const step = nextStep(plan(), life.modelOf(name), failed);
+      if (step === undefined) break;
+      const version = step.kind === 'load' ? step.wanted.version : step.version;
+      try {
+        await this.#make(life, name, step);
+      } catch (error) {
+        if (!isAboutModel(error)) throw error;
+        failed.push({ version, error });
+        if (step.kind !== 'load' || step.wanted.needed === true) break;
+      }
+    }
+    if (life.modelOf(name).versions.size === 0) life.models.delete(name);
+    return failed;
+  }
+
+  #make(life: Life, name: string, step: Step): Promise<void> {
+    switch (step.kind) {
+      case 'load':
+        return this.#load(life, name, step.wanted);
+      case 'answer':
+        return this.#answer(life, name, step.version);
+      case 'unload':
+        return this.#unload(life, name, step.version);
+    }
+  }
+
+  async #load(life: Life, name: string, { version, identity, files: read }: WantedVersion): Promise<void> {
+    const files = await life.during(read);
+    if (life.modelOf(name).versions.has(version)) await this.#unload(life, name, version);
+    if (files.digest !== undefined) this.#digests.set(`${name}@${version}`, files.digest);
+    await life.during(() => this.#options.serving.load(files));
+    life.modelOf(name).versions.set(version, identity);
+  }
+
+  async #answer(life: Life, name: string, version: number): Promise<void> {
+    if (life.modelOf(name).answers === version) return;
+    await life.during(() => this.#options.serving.activate(name, version));
+    life.modelOf(name).answers = version;
+    this.#options.log.info({ model: name, version }, 'serves');
+  }
+
+  async #unload(life: Life, name: string, version: number): Promise<void> {
+    const model = life.modelOf(name);
+    model.versions.delete(version);
+    if (model.answers === version) model.answers = undefined;
+    await life.during(() => this.#options.serving.unload(name, version));
+    this.#options.log.info({ model: name, version }, 'is unloaded');
+  }
+}
+
+/** What is held in one life of the serving process. */
+class Life {
+  readonly models = new Map<string, HeldModel>();
+  readonly turns = createKeyedTurn();
+  #isOver = false;
+
+  end(): void {
+    this.#isOver = true;
+  }
+
+  modelOf(name: string): HeldModel {
+    const model = this.models.get(name) ?? { versions: new Map<number, string | undefined>(), answers: undefined };
+    this.models.set(name, model);
+    return model;
+  }
+
+  /** Does `work`, unless this life is over before; its outcome counts only while it lasts. @throws ServingGone */
+  async during<T>(work: () => Promise<T>): Promise<T> {
+    this.#requirePresent();
+    try {
+      return await work();
+    } finally {
+      this.#requirePresent();
+    }
+  }
+
+  #requirePresent(): void {
+    if (this.#isOver) throw new ServingGone('it was started again');
+  }
+}
+
+/** The one thing to do next; undefined when all is as planned, apart from what failed. */
+function nextStep({ hold, answers }: Plan, model: HeldModel, failed: readonly VersionFailure[]): Step | undefined {
+  const isHere = (wanted: WantedVersion) => isHeld(model, wanted);
+  const wanted = hold.find((each) => !isHere(each) && !failed.some(({ version }) => version === each.version));
+  const best = answers.find((version) => hold.some((each) => each.version === version && isHere(each)));
+  if (best !== undefined && best !== model.answers && (best === answers[0] || wanted === undefined))
+    return { kind: 'answer', version: best };
+  if (wanted !== undefined) return { kind: 'load', wanted };
+  const surplus = [...model.versions.keys()].find((version) => !hold.some((each) => each.version === version));
+  return surplus === undefined ? undefined : { kind: 'unload', version: surplus };
+}
+
+function isHeld({ versions }: HeldModel, { version, identity }: WantedVersion): boolean {
+  return versions.has(version) && (identity === undefined || versions.get(version) === identity);
 }
 
 /** Whether a failed call says something about the model, rather than about the process that was asked. */

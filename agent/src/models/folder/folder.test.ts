@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { pino } from 'pino';
 import { afterAll, describe, expect, it } from 'vitest';
 import { identity } from '../../../../test/support/onnx-models.ts';
-import { createFolderModels } from './folder.ts';
+import { FolderModels } from './folder.ts';
 
 describe('the models of a folder', () => {
   const root = mkdtempSync(join(tmpdir(), 'folder-'));
@@ -19,7 +19,7 @@ describe('the models of a folder', () => {
 
   it('are loaded at once when somebody asks for them, also while the folder is being read', async () => {
     const loaded: number[] = [];
-    const models = createFolderModels({
+    const models = new FolderModels({
       folder: write('own', 2),
       serving: {
         load: async ({ version }) => void loaded.push(version),

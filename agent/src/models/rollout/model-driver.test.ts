@@ -14,7 +14,7 @@ import { createDevicePort } from '../../identity/device-port.ts';
 import type { ModelFiles } from '../../process/ipc.ts';
 import { createModelStore } from '../store.ts';
 import { createQuarantine } from '../trying/quarantine.ts';
-import { type Activation, createActivation } from './model-driver.ts';
+import { ModelDriver } from './model-driver.ts';
 import { createStateStore } from './state-store.ts';
 
 const log = pino({ level: 'silent' });
@@ -25,7 +25,7 @@ const port = createDevicePort({ hosts: ['127.0.0.1'], port: 1, tls: {} });
 let folder = '';
 let database: DeviceDatabase;
 let stop: AbortController;
-let running: Activation | undefined;
+let running: ModelDriver | undefined;
 /** What the serving process was asked for; `refuse` makes a load fail. */
 const asked: string[] = [];
 const refuse = new Set<number>();
@@ -67,10 +67,10 @@ function release(version: number, rolloutId = `r${version}`): DesiredModel {
   return { name: 'm', version, release: digest, signature, rolloutId };
 }
 
-async function boot(cleanStop: boolean, probationMs = 150): Promise<Activation> {
+async function boot(cleanStop: boolean, probationMs = 150): Promise<ModelDriver> {
   stop = new AbortController();
   const store = createModelStore(join(folder, 'models'));
-  running = createActivation({
+  running = new ModelDriver({
     states: createStateStore(database, log),
     store,
     serving,
@@ -88,12 +88,12 @@ async function boot(cleanStop: boolean, probationMs = 150): Promise<Activation> 
   return running;
 }
 
-const modelOf = (activation: Activation) => activation.report()[0];
-const settled = (activation: Activation, lastGood: number) =>
-  vi.waitFor(() => expect(modelOf(activation)).toMatchObject({ lastGood, candidate: null }), { timeout: 15_000 });
+const modelOf = (driver: ModelDriver) => driver.report()[0];
+const settled = (driver: ModelDriver, lastGood: number) =>
+  vi.waitFor(() => expect(modelOf(driver)).toMatchObject({ lastGood, candidate: null }), { timeout: 15_000 });
 
 beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), 'agent-activation-'));
+  folder = mkdtempSync(join(tmpdir(), 'agent-driver-'));
   database = openDatabase(join(folder, 'agent.db'), log);
   asked.length = 0;
   refuse.clear();
@@ -108,121 +108,121 @@ afterEach(async () => {
 
 describe('bringing a model to what is desired', () => {
   it('keeps the former version loaded until probation is over, then lets it go', async () => {
-    const activation = await boot(true);
-    activation.setDesired({ generation: 1, models: [release(1)] });
-    await settled(activation, 1);
-    activation.setDesired({ generation: 2, models: [release(2)] });
-    await settled(activation, 2);
+    const driver = await boot(true);
+    driver.setDesired({ generation: 1, models: [release(1)] });
+    await settled(driver, 1);
+    driver.setDesired({ generation: 2, models: [release(2)] });
+    await settled(driver, 2);
     await vi.waitFor(() => expect(asked.at(-1)).toBe('unload 1'), { timeout: 15_000 });
     expect(asked).toEqual(['load 1', 'activate 1', 'load 2', 'activate 2', 'unload 1']);
   });
 
   it('leaves what answers alone when the new version cannot be loaded, and tries it once', async () => {
-    const activation = await boot(true);
-    activation.setDesired({ generation: 1, models: [release(1)] });
-    await settled(activation, 1);
+    const driver = await boot(true);
+    driver.setDesired({ generation: 1, models: [release(1)] });
+    await settled(driver, 1);
     refuse.add(2);
-    activation.setDesired({ generation: 2, models: [release(2)] });
-    await vi.waitFor(() => expect(modelOf(activation)?.candidate?.state).toBe('failed'), { timeout: 15_000 });
-    activation.setDesired({ generation: 2, models: [release(2)] });
+    driver.setDesired({ generation: 2, models: [release(2)] });
+    await vi.waitFor(() => expect(modelOf(driver)?.candidate?.state).toBe('failed'), { timeout: 15_000 });
+    driver.setDesired({ generation: 2, models: [release(2)] });
     expect(asked.filter((each) => each === 'load 2')).toHaveLength(1);
-    expect(modelOf(activation)).toMatchObject({
+    expect(modelOf(driver)).toMatchObject({
       active: { version: 1 },
       candidate: { error: { code: 'model_rejected' } },
     });
   });
 
   it('does not let a version answer that was superseded while it was loaded', async () => {
-    const activation = await boot(true);
-    activation.setDesired({ generation: 1, models: [release(1)] });
-    await settled(activation, 1);
-    whenLoading.set(2, () => activation.setDesired({ generation: 3, models: [release(1)] }));
-    activation.setDesired({ generation: 2, models: [release(2)] });
+    const driver = await boot(true);
+    driver.setDesired({ generation: 1, models: [release(1)] });
+    await settled(driver, 1);
+    whenLoading.set(2, () => driver.setDesired({ generation: 3, models: [release(1)] }));
+    driver.setDesired({ generation: 2, models: [release(2)] });
     await vi.waitFor(() => expect(asked.at(-1)).toBe('unload 2'), { timeout: 15_000 });
     expect(asked).not.toContain('activate 2');
-    expect(modelOf(activation)).toMatchObject({ active: { version: 1 }, candidate: null });
+    expect(modelOf(driver)).toMatchObject({ active: { version: 1 }, candidate: null });
   });
 
   it('goes back at once when too many requests fail in probation', async () => {
-    const activation = await boot(true, 60_000);
-    activation.setDesired({ generation: 1, models: [release(1)] });
-    await vi.waitFor(() => expect(modelOf(activation)?.candidate?.state).toBe('probation'), { timeout: 15_000 });
-    activation.update([{ name: 'm', version: 1, succeeded: 19, failed: 2 }]);
-    await vi.waitFor(() => expect(modelOf(activation)?.candidate?.state).toBe('failed'), { timeout: 15_000 });
-    expect(modelOf(activation)).toMatchObject({
+    const driver = await boot(true, 60_000);
+    driver.setDesired({ generation: 1, models: [release(1)] });
+    await vi.waitFor(() => expect(modelOf(driver)?.candidate?.state).toBe('probation'), { timeout: 15_000 });
+    driver.update([{ name: 'm', version: 1, succeeded: 19, failed: 2 }]);
+    await vi.waitFor(() => expect(modelOf(driver)?.candidate?.state).toBe('failed'), { timeout: 15_000 });
+    expect(modelOf(driver)).toMatchObject({
       active: null,
       candidate: { error: { message: '2 of 21 requests failed in its probation' } },
     });
   });
 
   it('falls back after a crash at the first run, and serves the last good version in the next process', async () => {
-    let activation = await boot(true);
-    activation.setDesired({ generation: 1, models: [release(1)] });
-    await settled(activation, 1);
+    let driver = await boot(true);
+    driver.setDesired({ generation: 1, models: [release(1)] });
+    await settled(driver, 1);
     stop.abort();
-    await activation.close();
-    activation = await boot(true, 60_000);
-    activation.setDesired({ generation: 2, models: [release(2)] });
-    await vi.waitFor(() => expect(modelOf(activation)?.candidate?.state).toBe('probation'), { timeout: 15_000 });
-    activation.servingDied({ crashed: true, detail: 'it was ended by SIGFPE', suspects: [] });
-    expect(modelOf(activation)).toMatchObject({ active: { version: 1 }, candidate: { state: 'failed' } });
+    await driver.close();
+    driver = await boot(true, 60_000);
+    driver.setDesired({ generation: 2, models: [release(2)] });
+    await vi.waitFor(() => expect(modelOf(driver)?.candidate?.state).toBe('probation'), { timeout: 15_000 });
+    driver.servingDied({ crashed: true, detail: 'it was ended by SIGFPE', suspects: [] });
+    expect(modelOf(driver)).toMatchObject({ active: { version: 1 }, candidate: { state: 'failed' } });
     asked.length = 0;
-    await activation.restore();
+    await driver.restore();
     expect(asked).toEqual(['load 1', 'activate 1']);
   });
 
   it('quarantines a version that ends the process twice long after its probation, and leaves others alone', async () => {
-    const activation = await boot(true);
-    activation.setDesired({ generation: 1, models: [release(1)] });
-    await settled(activation, 1);
-    activation.setDesired({ generation: 2, models: [release(2)] });
-    await settled(activation, 2);
+    const driver = await boot(true);
+    driver.setDesired({ generation: 1, models: [release(1)] });
+    await settled(driver, 1);
+    driver.setDesired({ generation: 2, models: [release(2)] });
+    await settled(driver, 2);
     await vi.waitFor(() => expect(asked.at(-1)).toBe('unload 1'), { timeout: 15_000 });
     const death = (name: string) =>
-      activation.servingDied({ crashed: true, detail: 'SIGFPE', suspects: [{ name, version: 2 }] });
+      driver.servingDied({ crashed: true, detail: 'SIGFPE', suspects: [{ name, version: 2 }] });
     death('other');
-    await activation.restore();
+    await driver.restore();
     death('m');
-    expect(modelOf(activation)).toMatchObject({ active: { version: 2 }, candidate: null });
+    expect(modelOf(driver)).toMatchObject({ active: { version: 2 }, candidate: null });
     asked.length = 0;
-    await activation.restore();
+    await driver.restore();
     await vi.waitFor(() => expect(asked).toEqual(['load 2', 'activate 2']), { timeout: 15_000 });
     death('m');
-    expect(modelOf(activation)).toMatchObject({
+    expect(modelOf(driver)).toMatchObject({
       active: { version: 1 },
       candidate: { version: 2, state: 'failed', error: { message: expect.stringMatching(/^quarantined: /) } },
     });
   });
 
   it('serves what was active after a kill without asking anybody, and counts the attempt', async () => {
-    let activation = await boot(true, 60_000);
-    activation.setDesired({ generation: 1, models: [release(1)] });
-    await vi.waitFor(() => expect(modelOf(activation)?.candidate?.state).toBe('probation'), { timeout: 15_000 });
+    let driver = await boot(true, 60_000);
+    driver.setDesired({ generation: 1, models: [release(1)] });
+    await vi.waitFor(() => expect(modelOf(driver)?.candidate?.state).toBe('probation'), { timeout: 15_000 });
     for (const state of ['probation', 'probation', 'failed']) {
       stop.abort();
-      await activation.close();
-      activation = await boot(false, 60_000);
-      expect(modelOf(activation)?.candidate?.state).toBe(state);
+      await driver.close();
+      driver = await boot(false, 60_000);
+      expect(modelOf(driver)?.candidate?.state).toBe(state);
     }
-    expect(modelOf(activation)?.active).toBeNull();
+    expect(modelOf(driver)?.active).toBeNull();
   });
 
   it('serves what is on disk when the states were lost', async () => {
     release(3);
-    const activation = await boot(true);
+    const driver = await boot(true);
     expect(asked).toEqual(['load 3', 'activate 3']);
-    expect(modelOf(activation)).toMatchObject({ active: { version: 3 }, lastGood: 3 });
+    expect(modelOf(driver)).toMatchObject({ active: { version: 3 }, lastGood: 3 });
   });
 
   it('unloads and removes a model that is no longer desired', async () => {
-    const activation = await boot(true);
-    activation.setDesired({ generation: 1, models: [release(1)] });
-    await settled(activation, 1);
-    activation.setDesired({ generation: 2, models: [] });
+    const driver = await boot(true);
+    driver.setDesired({ generation: 1, models: [release(1)] });
+    await settled(driver, 1);
+    driver.setDesired({ generation: 2, models: [] });
     await vi.waitFor(async () => expect(await createModelStore(join(folder, 'models')).names()).toEqual([]), {
       timeout: 15_000,
     });
     expect(asked.at(-1)).toBe('unload 1');
-    expect(activation.report()).toEqual([]);
+    expect(driver.report()).toEqual([]);
   });
 });

@@ -1,13 +1,20 @@
 // Drives every model to what is desired: performs the step that its state asks for, writes the outcome to disk, looks
 // again. All decisions are in `model-state.ts`.
+//
+// INVARIANTS
+// - A state is on disk before what it announces is done.
+// - One loop performs a model's steps. What a superseded step comes to is dropped.
 import { messageOf } from '@edgeloop/shared/errors';
 import type { Desired, ModelReport } from '@edgeloop/shared/messages';
 import { backoffMs, pause } from '@edgeloop/shared/node/backoff';
+import type { Death, Suspect } from '../../process/death.ts';
 import type { KnownModel, ModelFiles, ServingCounts, Tuning } from '../../process/ipc.ts';
-import type { Death, Suspect } from '../../process/serving-process.ts';
-import { createHeldVersions, isAboutModel } from '../held-versions.ts';
+import type { ServingProcess } from '../../process/serving-process.ts';
+import { HeldVersions, isAboutModel, type Plan, type VersionFailure, type WantedVersion } from '../held-versions.ts';
+import type { ModelStore } from '../store.ts';
 import type { Accused, Quarantine } from '../trying/quarantine.ts';
 import {
+  failureOf,
   type ModelEvent,
   type ModelState,
   newModelState,
@@ -18,12 +25,13 @@ import {
   versionsToKeep,
 } from './model-state.ts';
 import type { StateStore } from './state-store.ts';
-import { createSteps, failureOf, type StepOptions } from './steps.ts';
+import { type StepOptions, Steps } from './steps.ts';
 import { createTally } from './tally.ts';
 import { unknownModels } from './unknown-models.ts';
 
-export interface ActivationOptions extends Omit<StepOptions, 'held' | 'tally'> {
+export interface ModelDriverOptions extends Omit<StepOptions, 'serving' | 'admit' | 'tally'> {
   states: StateStore;
+  serving: Pick<ServingProcess, 'load' | 'activate' | 'unload' | 'up' | 'tell'>;
   /** How a model file is known to run best here. */
   tuningOf(digest: string): Tuning | undefined;
   quarantine: Quarantine;
@@ -31,206 +39,256 @@ export interface ActivationOptions extends Omit<StepOptions, 'held' | 'tally'> {
   onChange(): void;
 }
 
-export interface Activation {
-  /** Reads the states; `cleanStop` false counts unfinished attempts. */
-  start(signal: AbortSignal, cleanStop: boolean): Promise<void>;
-  setDesired(desired: Desired): void;
-  /** Brings a fresh serving process to what was active. */
-  restore(): Promise<void>;
-  servingDied(death: Death): void;
-  /** The own process of a model died; the serving process goes on. */
-  modelDied(suspect: Suspect, detail: string): void;
-  update(counts: readonly ServingCounts[]): void;
-  report(): ModelReport[];
-  close(): Promise<void>;
-}
-
 const retry = { firstMs: 500, mostMs: 60_000 };
 
-export function createActivation(options: ActivationOptions): Activation {
-  const { states: disk, store, serving, log } = options;
-  const states = new Map<string, ModelState>();
-  const attempts = new Map<string, AbortController>();
-  const drivers = new Map<string, Promise<void>>();
-  const held = createHeldVersions({ serving, filesOf, log });
-  const tally = createTally();
-  const perform = createSteps({ ...options, held, tally });
-  let stop = AbortSignal.abort();
+export class ModelDriver {
+  readonly #options: ModelDriverOptions;
+  readonly #held: HeldVersions;
+  readonly #tally = createTally();
+  readonly #steps: Steps;
+  readonly #states = new Map<string, ModelState>();
+  /** Ends the step that is being performed for a model. */
+  readonly #attempts = new Map<string, AbortController>();
+  readonly #loops = new Map<string, Promise<void>>();
   /** Models that may have ended the last serving process: the next one gets them after all others. */
-  let suspected = new Set<string>();
+  #suspected = new Set<string>();
+  #stop = AbortSignal.abort();
 
-  const stateOf = (name: string) => states.get(name) ?? newModelState(name);
+  constructor(options: ModelDriverOptions) {
+    this.#options = options;
+    this.#held = new HeldVersions({ serving: options.serving, oneAtATime: true, log: options.log });
+    this.#steps = new Steps({
+      ...options,
+      tally: this.#tally,
+      admit: (name, version, signal) => this.#held.admit(name, this.#wanted(name, version), signal),
+    });
+  }
 
-  function apply(name: string, event: ModelEvent): void {
-    const before = stateOf(name);
+  /** Reads the states; `cleanStop` false counts unfinished attempts. */
+  async start(signal: AbortSignal, cleanStop: boolean): Promise<void> {
+    const { states, store, log } = this.#options;
+    for (const state of states.load()) this.#states.set(state.name, state);
+    for (const state of await unknownModels(store, new Set(this.#states.keys()))) {
+      log.warn({ model: state.name, ...state.active }, 'a model without a state was found on disk and is served');
+      this.#states.set(state.name, state);
+      states.save(state);
+    }
+    this.#stop = signal;
+    for (const name of [...this.#states.keys()]) {
+      if (!cleanStop) this.#apply(name, { kind: 'rebooted' });
+      this.#drive(name);
+    }
+  }
+
+  setDesired(desired: Desired): void {
+    const wanted = new Map(desired.models.map((model) => [model.name, model]));
+    for (const name of new Set([...this.#states.keys(), ...wanted.keys()]))
+      this.#apply(name, { kind: 'desired', model: wanted.get(name) ?? null });
+  }
+
+  /** Brings a fresh serving process to what was active. @throws ServingGone */
+  async restore(): Promise<void> {
+    this.#held.reset();
+    this.#tellKnown();
+    const late = [...this.#suspected];
+    const first = [...this.#states.keys()].filter((name) => !this.#suspected.has(name));
+    this.#suspected = new Set();
+    await this.#held.alignAll(
+      first,
+      (name) => this.#planOf(name),
+      (name, failed) => this.#aligned(name, failed),
+    );
+    // Nobody waits for what may end this process, too.
+    for (const name of late) void this.#align(name);
+  }
+
+  servingDied({ crashed, detail, suspects }: Death): void {
+    const accused = suspects.flatMap((suspect) => this.#accusedOf(suspect));
+    this.#held.reset();
+    this.#tally.restarted();
+    this.#suspected = new Set(suspects.map(({ name }) => name));
+    this.#judge(accused, detail);
+    for (const { name, active, candidate } of [...this.#states.values()]) {
+      const here = [active?.version, candidate?.target.version];
+      const mayBe = suspects.some((each) => each.name === name && here.includes(each.version));
+      if (suspects.length > 0 && !mayBe) continue;
+      const served = active !== null && this.#tally.of(name, active.version).succeeded > 0;
+      this.#apply(name, { kind: 'died', crashed, served, detail });
+    }
+  }
+
+  /** The own process of a model died; the serving process goes on. */
+  modelDied(suspect: Suspect, detail: string): void {
+    const { name, version } = suspect;
+    const { active } = this.#stateOf(name);
+    const served = active?.version === version && this.#tally.of(name, version).succeeded > 0;
+    this.#judge(this.#accusedOf(suspect), detail);
+    this.#apply(name, { kind: 'died', crashed: true, served, detail });
+    void this.#align(name);
+  }
+
+  update(counts: readonly ServingCounts[]): void {
+    this.#tally.update(counts);
+  }
+
+  report(): ModelReport[] {
+    const here = [...this.#states.values()].filter(({ desired, active }) => desired !== null || active !== null);
+    return here.map(reportOf);
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(this.#loops.values());
+  }
+
+  #stateOf(name: string): ModelState {
+    return this.#states.get(name) ?? newModelState(name);
+  }
+
+  #apply(name: string, event: ModelEvent): void {
+    const before = this.#stateOf(name);
     const after = next(before, event, Date.now());
     if (after === before) return;
-    states.set(name, after);
-    disk.save(after);
-    const attempt = (state: ModelState) => JSON.stringify([state.candidate?.target, stepOf(state)]);
-    if (attempt(before) !== attempt(after)) attempts.get(name)?.abort();
+    this.#states.set(name, after);
+    this.#options.states.save(after);
+    if (attemptOf(before) !== attemptOf(after)) this.#attempts.get(name)?.abort();
     if (JSON.stringify(reportOf(before)) !== JSON.stringify(reportOf(after))) {
-      log.info({ event: event.kind, ...reportOf(after) }, 'model state');
-      options.onChange();
-      tellKnown();
+      this.#options.log.info({ event: event.kind, ...reportOf(after) }, 'model state');
+      this.#options.onChange();
+      this.#tellKnown();
     }
-    if (versionsToHold(before).join() !== versionsToHold(after).join()) void align(name);
-    if (event.kind === 'activated') tally.forget(name, after.active?.version ?? 0);
-    if (after.candidate === null || after.candidate.state === 'failed') void tidy(name);
-    drive(name);
+    if (versionsToHold(before).join() !== versionsToHold(after).join()) void this.#align(name);
+    if (event.kind === 'activated') this.#tally.forget(name, after.active?.version ?? 0);
+    if (after.candidate === null || after.candidate.state === 'failed') void this.#tidy(name);
+    this.#drive(name);
   }
 
-  function tellKnown(): void {
-    serving.tell([...states.values()].flatMap(knownOf));
+  #tellKnown(): void {
+    this.#options.serving.tell([...this.#states.values()].flatMap(knownOf));
   }
 
-  async function filesOf(name: string, version: number): Promise<ModelFiles> {
-    const files = await store.modelFiles(name, version);
-    const tuning = files.digest === undefined ? undefined : options.tuningOf(files.digest);
+  #planOf(name: string): Plan {
+    const state = this.#stateOf(name);
+    const hold = versionsToHold(state).map((version) => this.#wanted(name, version));
+    return { hold, answers: state.active === null ? [] : [state.active.version] };
+  }
+
+  /** What one would fall back to may fail to load without harm to what answers. */
+  #wanted(name: string, version: number): WantedVersion {
+    const needed = this.#stateOf(name).active?.version === version;
+    return { version, needed, files: () => this.#filesOf(name, version) };
+  }
+
+  async #filesOf(name: string, version: number): Promise<ModelFiles> {
+    const files = await this.#options.store.modelFiles(name, version);
+    const tuning = files.digest === undefined ? undefined : this.#options.tuningOf(files.digest);
     return tuning === undefined ? files : { ...files, tuning };
   }
 
-  function lost(name: string, error: unknown): void {
-    if (stop.aborted) return; // The database is about to be closed, the next start looks again.
-    log.error({ model: name, reason: messageOf(error) }, 'the active version cannot be loaded');
-    apply(name, { kind: 'lost', error: failureOf(error) });
-  }
-
-  async function align(name: string): Promise<void> {
+  async #align(name: string): Promise<void> {
     try {
-      await held.align(name, () => stateOf(name));
+      this.#aligned(name, await this.#held.align(name, () => this.#planOf(name)));
     } catch (error) {
-      if (isAboutModel(error)) lost(name, error);
+      if (isAboutModel(error)) throw error;
       // Otherwise the process is being started again, which aligns all.
     }
   }
 
+  #aligned(name: string, failed: readonly VersionFailure[]): void {
+    for (const { version, error } of failed) {
+      if (version === this.#stateOf(name).active?.version) this.#lost(name, error);
+      else {
+        const about = { model: name, version, reason: messageOf(error) };
+        this.#options.log.warn(about, 'the version to fall back to is not loaded');
+      }
+    }
+  }
+
+  #lost(name: string, error: unknown): void {
+    if (this.#stop.aborted) return; // The database is about to be closed, the next start looks again.
+    this.#options.log.error({ model: name, reason: messageOf(error) }, 'the active version cannot be loaded');
+    this.#apply(name, { kind: 'lost', error: failureOf(error) });
+  }
+
   /** Quarantines what died too often. */
-  function judge(accused: readonly Accused[], detail: string): void {
-    const guilty = options.quarantine.blame(accused, detail);
+  #judge(accused: readonly Accused[], detail: string): void {
+    const guilty = this.#options.quarantine.blame(accused, detail);
     if (guilty === undefined) return;
     const { name, version, error } = guilty;
-    log.error({ model: name, version, reason: error.message }, 'a model version is quarantined');
-    suspected.delete(name);
-    apply(name, { kind: 'quarantined', version, error });
+    this.#options.log.error({ model: name, version, reason: error.message }, 'a model version is quarantined');
+    this.#suspected.delete(name);
+    this.#apply(name, { kind: 'quarantined', version, error });
   }
 
-  function accusedOf({ name, version }: Suspect): Accused[] {
-    const digest = held.digestOf(name, version);
+  #accusedOf({ name, version }: Suspect): Accused[] {
+    const digest = this.#held.digestOf(name, version);
     if (digest === undefined) return [];
-    const { candidate, desired } = stateOf(name);
+    const { candidate, desired } = this.#stateOf(name);
     const target = [candidate?.target, desired].find((each) => each?.version === version);
-    return [{ name, version, digest, word: target?.rolloutId ?? '', succeeded: tally.of(name, version).succeeded }];
+    const { succeeded } = this.#tally.of(name, version);
+    return [{ name, version, digest, word: target?.rolloutId ?? '', succeeded }];
   }
 
-  async function tidy(name: string): Promise<void> {
-    const state = stateOf(name);
+  /** Removes from disk what the state needs no more. */
+  async #tidy(name: string): Promise<void> {
+    const { store, log } = this.#options;
     try {
-      if (state.desired === null) {
-        await held.align(name, () => stateOf(name)).catch(() => undefined);
-        if (stateOf(name).desired !== null) return;
-        states.delete(name);
-        disk.remove(name);
-        await store.removeModel(name);
-        return;
-      }
-      const keep = versionsToKeep(state);
-      const { candidate } = state;
-      const failed = candidate?.state === 'failed' && !keep.includes(candidate.target.version);
-      if (failed) await store.remove(name, candidate.target.version);
-      await store.collect(name, keep, 1);
+      if (this.#stateOf(name).desired === null) await this.#forget(name);
+      else await tidyVersions(store, this.#stateOf(name));
     } catch (error) {
       log.warn({ model: name, reason: messageOf(error) }, 'old versions could not be removed');
     }
   }
 
-  function drive(name: string): void {
-    if (drivers.has(name) || stop.aborted || stepOf(stateOf(name)) === 'rest') return;
-    const driver = driveOn(name)
-      .catch((error: unknown) => log.error({ err: error, model: name }, 'a step ended unexpectedly'))
-      .finally(() => {
-        drivers.delete(name);
-        drive(name);
-      });
-    drivers.set(name, driver);
+  /** A model that is desired no more goes once the serving process has let go of it. */
+  async #forget(name: string): Promise<void> {
+    await this.#align(name);
+    if (this.#stateOf(name).desired !== null) return;
+    this.#states.delete(name);
+    this.#options.states.remove(name);
+    await this.#options.store.removeModel(name);
   }
 
-  async function driveOn(name: string): Promise<void> {
-    for (let failures = 0; !stop.aborted; ) {
-      const step = stepOf(stateOf(name));
+  #drive(name: string): void {
+    if (this.#loops.has(name) || this.#stop.aborted || stepOf(this.#stateOf(name)) === 'rest') return;
+    const loop = this.#loop(name)
+      .catch((error: unknown) => this.#options.log.error({ err: error, model: name }, 'a step ended unexpectedly'))
+      .finally(() => {
+        this.#loops.delete(name);
+        this.#drive(name);
+      });
+    this.#loops.set(name, loop);
+  }
+
+  async #loop(name: string): Promise<void> {
+    for (let failures = 0; !this.#stop.aborted; ) {
+      const state = this.#stateOf(name);
+      const step = stepOf(state);
       if (step === 'rest') return;
       const attempt = new AbortController();
-      attempts.set(name, attempt);
-      const signal = AbortSignal.any([stop, attempt.signal]);
-      const event = await perform(step, stateOf(name), failures, signal);
+      this.#attempts.set(name, attempt);
+      const signal = AbortSignal.any([this.#stop, attempt.signal]);
+      const event = await this.#steps.perform(step, { state, failures, signal });
       // A candidate that was superseded while it was loaded must not stay.
-      if (signal.aborted && step === 'load' && !stop.aborted) await align(name);
-      if (signal.aborted) failures = 0;
-      else if (event === undefined || event.kind === 'delayed') failures += 1;
-      else failures = 0;
-      if (event !== undefined && !signal.aborted) apply(name, event);
+      if (signal.aborted && step === 'load' && !this.#stop.aborted) await this.#align(name);
+      const goesOn = event === undefined || event.kind === 'delayed';
+      failures = goesOn && !signal.aborted ? failures + 1 : 0;
+      if (event !== undefined && !signal.aborted) this.#apply(name, event);
       if (failures > 0) await pause(backoffMs(failures, retry), signal);
     }
   }
+}
 
-  return {
-    async start(signal, cleanStop) {
-      for (const state of disk.load()) states.set(state.name, state);
-      for (const state of await unknownModels(store, new Set(states.keys()))) {
-        log.warn({ model: state.name, ...state.active }, 'a model without a state was found on disk and is served');
-        states.set(state.name, state);
-        disk.save(state);
-      }
-      stop = signal;
-      for (const name of [...states.keys()]) {
-        if (!cleanStop) apply(name, { kind: 'rebooted' });
-        drive(name);
-      }
-    },
-    setDesired(desired) {
-      const wanted = new Map(desired.models.map((model) => [model.name, model]));
-      for (const name of new Set([...states.keys(), ...wanted.keys()]))
-        apply(name, { kind: 'desired', model: wanted.get(name) ?? null });
-    },
-    async restore() {
-      held.reset();
-      tellKnown();
-      const late = [...suspected];
-      const first = [...states.keys()].filter((name) => !suspected.has(name));
-      suspected = new Set();
-      await held.alignAll(first, stateOf, lost);
-      // Nobody waits for what may end this process, too.
-      for (const name of late) void align(name);
-    },
-    servingDied({ crashed, detail, suspects }) {
-      const accused = suspects.flatMap(accusedOf);
-      held.reset();
-      tally.restarted();
-      suspected = new Set(suspects.map(({ name }) => name));
-      judge(accused, detail);
-      for (const { name, active, candidate } of [...states.values()]) {
-        const here = [active?.version, candidate?.target.version];
-        const mayBe = suspects.some((each) => each.name === name && here.includes(each.version));
-        if (suspects.length > 0 && !mayBe) continue;
-        const served = active !== null && tally.of(name, active.version).succeeded > 0;
-        apply(name, { kind: 'died', crashed, served, detail });
-      }
-    },
-    modelDied(suspect, detail) {
-      const { name, version } = suspect;
-      const { active } = stateOf(name);
-      const served = active?.version === version && tally.of(name, version).succeeded > 0;
-      judge(accusedOf(suspect), detail);
-      apply(name, { kind: 'died', crashed: true, served, detail });
-      void align(name);
-    },
-    update: (counts) => tally.update(counts),
-    report: () =>
-      [...states.values()].filter(({ desired, active }) => desired !== null || active !== null).map(reportOf),
-    async close() {
-      await Promise.all(drivers.values());
-    },
-  };
+/** What a loop works at: another attempt supersedes it. */
+function attemptOf(state: ModelState): string {
+  return JSON.stringify([state.candidate?.target, stepOf(state)]);
+}
+
+async function tidyVersions(store: ModelStore, state: ModelState): Promise<void> {
+  const { name, candidate } = state;
+  const keep = versionsToKeep(state);
+  const failed = candidate?.state === 'failed' && !keep.includes(candidate.target.version);
+  if (failed) await store.remove(name, candidate.target.version);
+  await store.collect(name, keep, 1);
 }
 
 /** What is known of a model beside what the serving process holds; it leaves out what it has loaded. */

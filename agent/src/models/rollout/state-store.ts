@@ -1,4 +1,4 @@
-// The journal of activations: each model's state, on disk before the step that it announces is made.
+// The models' states on disk: each is written before the step that it announces is made.
 import { messageOf, parseJson } from '@edgeloop/shared/errors';
 import { eq } from 'drizzle-orm';
 import type { Logger } from 'pino';

@@ -1,0 +1,271 @@
+import { AppError } from '@edgeloop/shared/errors';
+import fc from 'fast-check';
+import { pino } from 'pino';
+import { describe, expect, it } from 'vitest';
+import { ServingGone } from '../process/calls.ts';
+import type { ModelFiles } from '../process/ipc.ts';
+import { modelFiles } from '../process/serving-fixture.ts';
+import { HeldVersions, type Plan, type WantedVersion } from './held-versions.ts';
+
+const log = pino({ level: 'silent' });
+
+/** A serving process that insists on what the real one does, and loads nothing of `refused`. */
+function servingProcess() {
+  const asked: string[] = [];
+  const loaded = new Map<string, ModelFiles>();
+  const active = new Map<string, number>();
+  const refused = new Set<number>();
+  const key = (name: string, version: number) => `${name} ${version}`;
+  const mustBeLoaded = (name: string, version: number) => {
+    if (!loaded.has(key(name, version))) throw new Error(`${key(name, version)} is not loaded`);
+  };
+  return {
+    asked,
+    loaded,
+    active,
+    refused,
+    async load(files: ModelFiles) {
+      const { name, version } = files;
+      asked.push(`load ${key(name, version)}`);
+      await new Promise(setImmediate);
+      if (loaded.has(key(name, version))) throw new Error('it is loaded already');
+      if (refused.has(version)) throw new AppError('model_rejected', 'cannot be loaded');
+      loaded.set(key(name, version), files);
+    },
+    async activate(name: string, version: number) {
+      asked.push(`activate ${key(name, version)}`);
+      mustBeLoaded(name, version);
+      active.set(name, version);
+    },
+    async unload(name: string, version: number) {
+      asked.push(`unload ${key(name, version)}`);
+      mustBeLoaded(name, version);
+      loaded.delete(key(name, version));
+      if (active.get(name) === version) active.delete(name);
+    },
+  };
+}
+
+function wanted(version: number, more: Partial<WantedVersion> & { name?: string } = {}): WantedVersion {
+  const { name = 'm', ...rest } = more;
+  return { version, files: async () => modelFiles({ name, version, path: `${name}/${version}` }), ...rest };
+}
+
+function plan(hold: WantedVersion[], answers: number[]): () => Plan {
+  return () => ({ hold, answers });
+}
+
+function setUp(oneAtATime = true) {
+  const serving = servingProcess();
+  return { serving, held: new HeldVersions({ serving, oneAtATime, log }) };
+}
+
+/** Something that is waited for until `open` is called. */
+function gate() {
+  let open = (): void => undefined;
+  const passed = new Promise<void>((resolve) => {
+    open = resolve;
+  });
+  return { passed, open: () => open() };
+}
+
+describe('the versions that the serving process holds', () => {
+  it('become those of the plan: the best answers first, and what is left over goes last', async () => {
+    const { serving, held } = setUp();
+    await held.align('m', plan([wanted(1)], [1]));
+    await held.align('m', plan([wanted(2), wanted(3)], [2]));
+    expect(serving.asked.slice(2)).toEqual(['load m 2', 'activate m 2', 'load m 3', 'unload m 1']);
+    expect(held.versionsOf('m')).toEqual([2, 3]);
+  });
+
+  it('leave what is held as it is when one that is needed cannot be loaded', async () => {
+    const { serving, held } = setUp();
+    await held.align('m', plan([wanted(1)], [1]));
+    serving.refused.add(2);
+    const failed = await held.align('m', plan([wanted(2, { needed: true }), wanted(3)], [2]));
+    expect(failed).toEqual([{ version: 2, error: expect.objectContaining({ code: 'model_rejected' }) }]);
+    expect(serving.asked.slice(2)).toEqual(['load m 2']);
+    expect(serving.active.get('m')).toBe(1);
+  });
+
+  it('do without one that is not needed: the next best answers', async () => {
+    const { serving, held } = setUp();
+    serving.refused.add(3);
+    const failed = await held.align('m', plan([wanted(1), wanted(2), wanted(3)], [3, 2, 1]));
+    expect(failed.map(({ version }) => version)).toEqual([3]);
+    expect(serving.active.get('m')).toBe(2);
+  });
+
+  it('are loaded anew under the same number when they are another model', async () => {
+    const { serving, held } = setUp();
+    await held.align('m', plan([wanted(1, { identity: 'a' })], [1]));
+    await held.align('m', plan([wanted(1, { identity: 'a' })], [1]));
+    await held.align('m', plan([wanted(1, { identity: 'b' })], [1]));
+    const anew = ['unload m 1', 'load m 1', 'activate m 1'];
+    expect(serving.asked).toEqual(['load m 1', 'activate m 1', ...anew]);
+  });
+
+  it('follow a plan that changes while something is loaded', async () => {
+    const { serving, held } = setUp();
+    let now = plan([wanted(1)], [1])();
+    const change = async () => {
+      now = plan([wanted(2)], [2])();
+      return modelFiles({ name: 'm', version: 1, path: 'm/1' });
+    };
+    now = plan([wanted(1, { files: change })], [1])();
+    await held.align('m', () => now);
+    expect(serving.asked).toEqual(['load m 1', 'load m 2', 'activate m 2', 'unload m 1']);
+  });
+
+  it('are changed for one model at a time, or for each in its own turns', async () => {
+    for (const oneAtATime of [true, false]) {
+      const { serving, held } = setUp(oneAtATime);
+      const first = gate();
+      const waiting = held.align(
+        'a',
+        plan([wanted(1, { name: 'a', files: () => first.passed.then(filesOf('a')) })], [1]),
+      );
+      const other = held.align('b', plan([wanted(1, { name: 'b' })], [1]));
+      if (!oneAtATime) await other;
+      first.open();
+      await Promise.all([waiting, other]);
+      const [before, after] = oneAtATime ? ['a', 'b'] : ['b', 'a'];
+      expect(serving.asked.filter((each) => each.startsWith('load'))).toEqual([`load ${before} 1`, `load ${after} 1`]);
+    }
+  });
+
+  it('are aligned beside each other after a restart, each with its own outcome', async () => {
+    const { serving, held } = setUp();
+    const together = gate();
+    let reading = 0;
+    const files = (name: string) => async () => {
+      reading++;
+      if (reading === 2) together.open();
+      await together.passed;
+      return filesOf(name)();
+    };
+    serving.refused.add(2);
+    const outcome = new Map<string, number[]>();
+    await held.alignAll(
+      ['a', 'b'],
+      (name) => plan([wanted(name === 'a' ? 1 : 2, { name, files: files(name) })], [1, 2])(),
+      (name, failed) =>
+        outcome.set(
+          name,
+          failed.map(({ version }) => version),
+        ),
+    );
+    expect(outcome).toEqual(
+      new Map([
+        ['a', []],
+        ['b', [2]],
+      ]),
+    );
+  });
+
+  it('never let a candidate answer that was superseded while it was loaded', async () => {
+    const { serving, held } = setUp();
+    const stop = new AbortController();
+    const superseded = async () => {
+      stop.abort();
+      return filesOf('m')();
+    };
+    await expect(held.admit('m', wanted(1, { files: superseded }), stop.signal)).rejects.toThrow(/aborted/);
+    expect(serving.asked).toEqual(['load m 1']);
+  });
+});
+
+function filesOf(name: string, version = 1): () => ModelFiles {
+  return () => modelFiles({ name, version, path: `${name}/${version}` });
+}
+
+describe('a fresh serving process', () => {
+  it('waits for no work that was begun for the former one, which ends with its next step', async () => {
+    const { serving, held } = setUp();
+    const former = gate();
+    const late = () => former.passed.then(filesOf('m'));
+    const old = held.align('m', plan([wanted(1, { files: late })], [1]));
+    const queued = held.align('m', plan([wanted(2)], [2]));
+    const ended = [old, queued].map((work) => expect(work).rejects.toBeInstanceOf(ServingGone));
+    held.reset();
+    await held.align('m', plan([wanted(3)], [3]));
+    former.open();
+    await Promise.all(ended);
+    expect(serving.asked).toEqual(['load m 3', 'activate m 3']);
+    expect(held.versionsOf('m')).toEqual([3]);
+  });
+
+  it('makes a failure of the former one say nothing of the model', async () => {
+    const { held } = setUp();
+    const former = gate();
+    const broken = async () => {
+      await former.passed;
+      throw new AppError('integrity', 'the release is damaged');
+    };
+    const ended = expect(held.align('m', plan([wanted(1, { files: broken })], [1]))).rejects;
+    held.reset();
+    former.open();
+    await ended.toBeInstanceOf(ServingGone);
+  });
+
+  it('still knows what the former one had loaded', async () => {
+    const { held } = setUp();
+    const files = async () => ({ ...filesOf('m')(), digest: 'd' });
+    await held.align('m', plan([wanted(1, { files })], [1]));
+    held.reset();
+    expect(held.digestOf('m', 1)).toBe('d');
+  });
+});
+
+describe('any order of plans and deaths', () => {
+  const version = fc.integer({ min: 1, max: 4 });
+  const target = fc.record({
+    name: fc.constantFrom('a', 'b'),
+    versions: fc.uniqueArray(version, { maxLength: 4 }),
+    identity: fc.constantFrom('x', 'y'),
+  });
+  const event = fc.oneof({ weight: 4, arbitrary: target }, { weight: 1, arbitrary: fc.constant('died' as const) });
+
+  it('ends with the last plan, and never asks for what the process would refuse', async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.array(event, { maxLength: 12 }), fc.boolean(), version, async (events, oneAtATime, bad) => {
+        let serving = servingProcess();
+        const held = new HeldVersions({
+          oneAtATime,
+          log,
+          serving: {
+            load: (files) => serving.load(files),
+            activate: (name, number) => serving.activate(name, number),
+            unload: (name, number) => serving.unload(name, number),
+          },
+        });
+        const plans = new Map<string, Plan>();
+        const planOf = (name: string) => plans.get(name) ?? { hold: [], answers: [] };
+        const work: Promise<unknown>[] = [];
+        const settle = (aligned: Promise<unknown>) =>
+          work.push(aligned.catch((error: unknown) => expect(error).toBeInstanceOf(ServingGone)));
+        serving.refused.add(bad);
+        for (const each of events) {
+          if (each === 'died') {
+            serving = servingProcess();
+            serving.refused.add(bad);
+            held.reset();
+            settle(held.alignAll([...plans.keys()], planOf, () => undefined));
+          } else {
+            const { name, versions, identity } = each;
+            plans.set(name, { hold: versions.map((number) => wanted(number, { name, identity })), answers: versions });
+            settle(held.align(name, () => planOf(name)));
+          }
+          await new Promise(setImmediate);
+        }
+        await Promise.all(work);
+        for (const [name, { hold, answers }] of plans) {
+          const good = hold.map((each) => each.version).filter((number) => number !== bad);
+          expect([...held.versionsOf(name)].sort()).toEqual([...good].sort());
+          for (const number of good) expect(serving.loaded.has(`${name} ${number}`)).toBe(true);
+          expect(serving.active.get(name)).toBe(answers.find((number) => number !== bad));
+        }
+      }),
+    );
+  });
+});
