@@ -17,7 +17,7 @@ import { createQuarantine } from './models/trying/quarantine.ts';
 import { createTuner } from './models/trying/tuning.ts';
 import { servingEnvironment } from './process/environment.ts';
 import { createListener } from './process/listening-sockets.ts';
-import { createServingProcess } from './process/serving-process.ts';
+import { type ServingHandlers, ServingProcess } from './process/serving-process.ts';
 
 /** A change shows itself within this even where the system tells nothing of it. */
 const lookEveryMs = 2000;
@@ -32,7 +32,12 @@ export async function serveFolder(folder: string, config: Config, log: Logger, s
   const scratch = mkdtempSync(join(tmpdir(), 'edgeloop-serve-'));
   const database = openLearnt(config, scratch, log);
   try {
-    await serve({ folder: resolve(folder), config, scratch, database, log }, signal);
+    const server = build({ folder: resolve(folder), config, scratch, database, log });
+    try {
+      await run(server, signal);
+    } finally {
+      await stop(server);
+    }
   } finally {
     database.$client.close();
     rmSync(scratch, { recursive: true, force: true });
@@ -50,7 +55,7 @@ function openLearnt({ dataDir }: Config, scratch: string, log: Logger): DeviceDa
   }
 }
 
-interface Parts {
+interface Ground {
   folder: string;
   config: Config;
   /** A folder of this process alone. */
@@ -59,22 +64,45 @@ interface Parts {
   log: Logger;
 }
 
-async function serve({ folder, config, scratch, database, log }: Parts, signal: AbortSignal): Promise<void> {
-  const stop = new AbortController();
-  const tuner = createTuner({ ...config, bounds: config.prove, database, cpuModel: deviceFacts().cpuModel, log });
+type Server = ReturnType<typeof build>;
+
+/** Each part from what is there already; nothing runs yet. */
+function build({ folder, config, scratch, database, log }: Ground) {
+  const work = new AbortController();
+  const { deviceId, prove } = config;
+  const tuner = createTuner({ ...config, bounds: prove, database, cpuModel: deviceFacts().cpuModel, log });
   const proofs = createProofs(database);
-  const serving = createServingProcess({
+  const overridesDir = join(scratch, 'overrides');
+  const serving = new ServingProcess({
     marker: folder,
-    ...servingEnvironment(config, {
-      deviceId: config.deviceId,
-      stateDir: scratch,
-      journalled: false,
-      overridesDir: join(scratch, 'overrides'),
-    }),
-    callTimeoutMs: Math.max(2 * config.prove.timeoutMs, 30_000),
+    pidPath: join(scratch, 'serving.pid'),
+    ...servingEnvironment(config, { deviceId, stateDir: scratch, journalled: false, overridesDir }),
+    callTimeoutMs: Math.max(2 * prove.timeoutMs, 30_000),
     silenceMs: config.silenceMs,
     maxRssBytes: config.maxRssBytes,
     log,
+  });
+  const rounds = new Rounds(folder, log);
+  const models = new FolderModels({
+    folder,
+    serving,
+    prove: (model) => proofs.once(model, () => proveModel(model, prove, work.signal)),
+    async tuned(model, replaces) {
+      if (replaces) await tuner.tune(model, work.signal);
+      const tuning = tuner.tuningOf(model.digest ?? '');
+      return tuning === undefined ? model : { ...model, tuning };
+    },
+    quarantine: createQuarantine(database, Date.now),
+    log,
+    lookSoon: () => rounds.soon(),
+  });
+  const listener = createListener({ ...config, onConnection: (socket) => serving.hand(socket) });
+  return { config, work, serving, rounds, models, listener, log };
+}
+
+/** Connects the serving process with what decides for it. */
+function servingHandlers({ models }: Server): ServingHandlers {
+  return {
     restore: () => models.restore(),
     settled: () => models.settled(),
     onDied: async (death) => models.servingDied(death),
@@ -84,54 +112,51 @@ async function serve({ folder, config, scratch, database, log }: Parts, signal: 
       throw new AppError('unsupported', 'feedback needs a control plane; this server was started with "serve"');
     },
     onRepository: (action, name, override) => models.control(action, name, override),
-  });
-  const rounds = createRounds(() => models.look(), log);
-  const models = new FolderModels({
-    folder,
-    serving,
-    prove: (model) => proofs.once(model, () => proveModel(model, config.prove, stop.signal)),
-    async tuned(model, replaces) {
-      if (replaces) await tuner.tune(model, stop.signal);
-      const tuning = tuner.tuningOf(model.digest ?? '');
-      return tuning === undefined ? model : { ...model, tuning };
-    },
-    quarantine: createQuarantine(database, Date.now),
-    log,
-    lookSoon: rounds.soon,
-  });
-  const listener = createListener({ ...config, onConnection: (socket) => serving.hand(socket) });
+  };
+}
+
+async function run(server: Server, signal: AbortSignal): Promise<void> {
+  const { config, listener, log, models, rounds, serving } = server;
   const port = await listener.start();
   log.info({ host: config.host, port, socketPath: config.socketPath }, 'listening');
-  serving.start();
-  try {
-    await models.look();
-    await rounds.run(folder, signal);
-  } finally {
-    stop.abort();
-    listener.close();
-    await serving.stop(config.drainMs);
-  }
+  serving.start(servingHandlers(server));
+  await models.look();
+  await rounds.run(() => models.look(), signal);
+}
+
+async function stop({ config, listener, serving, work }: Server): Promise<void> {
+  work.abort();
+  listener.close();
+  await serving.stop(config.drainMs);
 }
 
 /** Looks when the system tells of a change, when asked to, and now and then. */
-function createRounds(look: () => Promise<void>, log: Logger) {
-  let wake = new AbortController();
-  const soon = () => void setTimeout(() => wake.abort(), settleMs).unref();
-  return {
-    soon,
-    async run(folder: string, signal: AbortSignal): Promise<void> {
-      const watcher = watchFolder(folder, soon, log);
-      while (!signal.aborted) {
-        await pause(lookEveryMs, AbortSignal.any([signal, wake.signal]));
-        wake = new AbortController();
-        if (signal.aborted) break;
-        await look().catch((error: unknown) =>
-          log.error({ reason: messageOf(error) }, 'the folder is looked at later'),
-        );
-      }
-      watcher?.close();
-    },
-  };
+class Rounds {
+  readonly #folder: string;
+  readonly #log: Logger;
+  #wake = new AbortController();
+
+  constructor(folder: string, log: Logger) {
+    this.#folder = folder;
+    this.#log = log;
+  }
+
+  soon(): void {
+    setTimeout(() => this.#wake.abort(), settleMs).unref();
+  }
+
+  async run(look: () => Promise<void>, signal: AbortSignal): Promise<void> {
+    const watcher = watchFolder(this.#folder, () => this.soon(), this.#log);
+    while (!signal.aborted) {
+      await pause(lookEveryMs, AbortSignal.any([signal, this.#wake.signal]));
+      this.#wake = new AbortController();
+      if (signal.aborted) break;
+      await look().catch((error: unknown) =>
+        this.#log.error({ reason: messageOf(error) }, 'the folder is looked at later'),
+      );
+    }
+    watcher?.close();
+  }
 }
 
 /** Not every file system tells of changes; then the rounds do. */
