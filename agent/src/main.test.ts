@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { segmentsOf, sha256 } from '@edgeloop/shared/node/digests';
@@ -152,4 +152,43 @@ describe('the command edgeloop-agent', { timeout: 180_000 }, () => {
     child.kill('SIGTERM');
     expect(await exit).toBe(0);
   });
+
+  it('removes what a killed server left in the temporary directory, and nothing of a living one', async () => {
+    const temporary = join(folder, 'tmp');
+    const models = join(folder, 'shelf');
+    for (const each of [temporary, models]) mkdirSync(each);
+    const known = new Set<string>();
+    const left = () => readdirSync(temporary).filter((name) => name.startsWith('edgeloop-'));
+    const serve = async () => {
+      const server = agent(['serve', models], { TMPDIR: temporary });
+      const own = await vi.waitUntil(
+        () => left().find((name) => !known.has(name) && existsSync(join(temporary, name, 'serving.pid'))),
+        { timeout: 60_000, interval: 50 },
+      );
+      known.add(own);
+      return { ...server, own, servingPid: Number(readFileSync(join(temporary, own, 'serving.pid'), 'utf8')) };
+    };
+    const killed = await serve();
+    const neighbour = await serve();
+    // As one that is caught in native code: it does not see that nobody is there any more.
+    process.kill(killed.servingPid, 'SIGSTOP');
+    try {
+      killed.child.kill('SIGKILL');
+      await killed.exit;
+      const next = await serve();
+      expect(left().sort()).toEqual([neighbour.own, next.own].sort());
+      expect(next.said()).toContain(
+        `"pid":${killed.servingPid},"msg":"a serving process of an earlier server is still`,
+      );
+      next.child.kill('SIGTERM');
+      expect(await next.exit).toBe(0);
+      expect(left()).toEqual([neighbour.own]);
+    } finally {
+      try {
+        process.kill(killed.servingPid, 'SIGKILL');
+      } catch {
+        // It is gone, as it should be.
+      }
+    }
+  }, 240_000);
 });

@@ -1,7 +1,6 @@
 // `edgeloop-agent serve DIR`: a stand-alone inference server on a folder of models, with the same serving process and
 // no control plane; telemetry windows are not kept.
-import { mkdirSync, mkdtempSync, rmSync, watch } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, watch } from 'node:fs';
 import { join, resolve, sep } from 'node:path';
 import { AppError, messageOf } from '@edgeloop/shared/errors';
 import { ModelName } from '@edgeloop/shared/identifiers';
@@ -17,6 +16,7 @@ import { createQuarantine } from './models/trying/quarantine.ts';
 import { createTuner } from './models/trying/tuning.ts';
 import { servingEnvironment } from './process/environment.ts';
 import { createListener } from './process/listening-sockets.ts';
+import { openScratchFolder, type ScratchFolder } from './process/scratch-folder.ts';
 import { type ServingHandlers, ServingProcess } from './process/serving-process.ts';
 
 /** A change shows itself within this even where the system tells nothing of it. */
@@ -29,7 +29,7 @@ const settleMs = 400;
  * @throws AppError `not_found` when there is no such folder
  */
 export async function serveFolder(folder: string, config: Config, log: Logger, signal: AbortSignal): Promise<void> {
-  const scratch = mkdtempSync(join(tmpdir(), 'edgeloop-serve-'));
+  const scratch = await openScratchFolder(log);
   const database = openLearnt(config, scratch, log);
   try {
     const server = build({ folder: resolve(folder), config, scratch, database, log });
@@ -40,26 +40,25 @@ export async function serveFolder(folder: string, config: Config, log: Logger, s
     }
   } finally {
     database.$client.close();
-    rmSync(scratch, { recursive: true, force: true });
+    scratch.remove();
   }
 }
 
 /** What was learnt about model files: of use to the next start, not needed by it. */
-function openLearnt({ dataDir }: Config, scratch: string, log: Logger): DeviceDatabase {
+function openLearnt({ dataDir }: Config, scratch: ScratchFolder, log: Logger): DeviceDatabase {
   try {
     mkdirSync(dataDir, { recursive: true, mode: 0o700 });
     return openDatabase(join(dataDir, 'serve.db'), log);
   } catch (error) {
     log.warn({ dataDir, reason: messageOf(error) }, 'what is learnt about the models is forgotten at the end');
-    return openDatabase(join(scratch, 'serve.db'), log);
+    return openDatabase(join(scratch.path, 'serve.db'), log);
   }
 }
 
 interface Ground {
   folder: string;
   config: Config;
-  /** A folder of this process alone. */
-  scratch: string;
+  scratch: ScratchFolder;
   database: DeviceDatabase;
   log: Logger;
 }
@@ -72,11 +71,11 @@ function build({ folder, config, scratch, database, log }: Ground) {
   const { deviceId, prove } = config;
   const tuner = createTuner({ ...config, bounds: prove, database, cpuModel: deviceFacts().cpuModel, log });
   const proofs = createProofs(database);
-  const overridesDir = join(scratch, 'overrides');
+  const overridesDir = join(scratch.path, 'overrides');
   const serving = new ServingProcess({
-    marker: folder,
-    pidPath: join(scratch, 'serving.pid'),
-    ...servingEnvironment(config, { deviceId, stateDir: scratch, journalled: false, overridesDir }),
+    marker: scratch.path,
+    pidPath: scratch.pidPath,
+    ...servingEnvironment(config, { deviceId, stateDir: scratch.path, journalled: false, overridesDir }),
     callTimeoutMs: Math.max(2 * prove.timeoutMs, 30_000),
     silenceMs: config.silenceMs,
     maxRssBytes: config.maxRssBytes,
