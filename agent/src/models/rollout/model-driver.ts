@@ -8,7 +8,7 @@ import { messageOf } from '@edgeloop/shared/errors';
 import type { Desired, ModelReport } from '@edgeloop/shared/messages';
 import { backoffMs, pause } from '@edgeloop/shared/node/backoff';
 import type { Death, Suspect } from '../../process/death.ts';
-import type { KnownModel, ModelFiles, ServingCounts, Tuning } from '../../process/ipc.ts';
+import type { ModelFiles, ServingCounts, Tuning } from '../../process/ipc.ts';
 import type { ServingProcess } from '../../process/serving-process.ts';
 import { HeldVersions, isAboutModel, type Plan, type VersionFailure, type WantedVersion } from '../held-versions.ts';
 import type { ModelStore } from '../store.ts';
@@ -19,11 +19,11 @@ import {
   type ModelState,
   newModelState,
   next,
-  reportOf,
   stepOf,
   versionsToHold,
   versionsToKeep,
 } from './model-state.ts';
+import { knownOf, reportOf } from './report.ts';
 import type { StateStore } from './state-store.ts';
 import { type StepOptions, Steps } from './steps.ts';
 import { createTally } from './tally.ts';
@@ -289,14 +289,4 @@ async function tidyVersions(store: ModelStore, state: ModelState): Promise<void>
   const failed = candidate?.state === 'failed' && !keep.includes(candidate.target.version);
   if (failed) await store.remove(name, candidate.target.version);
   await store.collect(name, keep, 1);
-}
-
-/** What is known of a model beside what the serving process holds; it leaves out what it has loaded. */
-function knownOf({ name, active, candidate }: ModelState): KnownModel[] {
-  const coming = { name, state: 'LOADING' as const, reason: 'it is being loaded' };
-  const answering = active === null ? [] : [{ ...coming, version: active.version }];
-  if (candidate === null || candidate.target.version === active?.version) return answering;
-  const { version } = candidate.target;
-  if (candidate.state !== 'failed') return [...answering, { ...coming, version, reason: `it is ${candidate.state}` }];
-  return [...answering, { name, version, state: 'UNAVAILABLE', reason: candidate.error.message }];
 }

@@ -2,7 +2,7 @@
 // tried. The driver performs the one step a state asks for and tells the outcome.
 import { AppError, errorCodes, messageOf } from '@edgeloop/shared/errors';
 import { Instant, ModelName, ModelVersion } from '@edgeloop/shared/identifiers';
-import { DesiredModel, type ModelReport } from '@edgeloop/shared/messages';
+import { DesiredModel } from '@edgeloop/shared/messages';
 import { z } from 'zod';
 
 export const Failure = z.object({ code: z.enum(errorCodes), message: z.string() });
@@ -253,16 +253,4 @@ export function versionsToKeep(state: ModelState): number[] {
   const coming = state.candidate === null || state.candidate.state === 'failed' ? [] : [state.candidate.target.version];
   const good = [state.lastGood, state.previousGood].filter((version) => version !== null);
   return [...new Set([...versionsToHold(state), ...good, ...coming])];
-}
-
-export function reportOf({ name, active, lastGood, candidate }: ModelState): ModelReport {
-  if (candidate === null) return { name, active, lastGood, candidate };
-  const { target, since, state } = candidate;
-  const error = 'error' in candidate ? candidate.error : undefined;
-  return {
-    name,
-    active,
-    lastGood,
-    candidate: { version: target.version, rolloutId: target.rolloutId, state, since, error },
-  };
 }
