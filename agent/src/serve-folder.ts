@@ -68,14 +68,14 @@ type Server = ReturnType<typeof build>;
 /** Each part from what is there already; nothing runs yet. */
 function build({ folder, config, scratch, database, log }: Ground) {
   const work = new AbortController();
-  const { deviceId, prove } = config;
+  const { prove } = config;
   const tuner = createTuner({ ...config, bounds: prove, database, cpuModel: deviceFacts().cpuModel, log });
   const proofs = createProofs(database);
   const overridesDir = join(scratch.path, 'overrides');
   const serving = new ServingProcess({
     marker: scratch.path,
     pidPath: scratch.pidPath,
-    ...servingEnvironment(config, { deviceId, stateDir: scratch.path, journalled: false, overridesDir }),
+    ...servingEnvironment(config, { stateDir: scratch.path, journalled: false, overridesDir }),
     callTimeoutMs: Math.max(2 * prove.timeoutMs, 30_000),
     silenceMs: config.silenceMs,
     maxRssBytes: config.maxRssBytes,

@@ -82,11 +82,10 @@ function build({ config, database, pidPath, log }: Ground) {
   const facts = deviceFacts();
   const store = createModelStore(join(dataDir, 'models'));
   const membership = new Membership({ ...config, folder: join(dataDir, 'identity'), log });
-  const { deviceId } = membership;
   const serving = new ServingProcess({
     marker: dataDir,
     pidPath,
-    ...servingEnvironment(config, { deviceId, stateDir: dataDir, journalled: true }),
+    ...servingEnvironment(config, { stateDir: dataDir, journalled: true }),
     callTimeoutMs: Math.max(2 * prove.timeoutMs, 30_000),
     silenceMs: config.silenceMs,
     maxRssBytes: config.maxRssBytes,

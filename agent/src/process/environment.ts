@@ -7,7 +7,6 @@ import type { ServingConfigInput } from './ipc.ts';
 import { readRunningNote } from './running-report.ts';
 
 interface ServingState {
-  deviceId: string;
   /** Where it is kept what runs at this moment; must exist. */
   stateDir: string;
   /** Whether answers are journalled for telemetry. */
@@ -20,13 +19,12 @@ interface ServingState {
 const allocation = { MALLOC_ARENA_MAX: '2' };
 
 /** Environment of the serving process, and what it noted as running. */
-export function servingEnvironment(config: Config, { deviceId, stateDir, journalled, overridesDir }: ServingState) {
+export function servingEnvironment(config: Config, { stateDir, journalled, overridesDir }: ServingState) {
   const { serverName, threads, providers, maxRssBytes, token, logLevel } = config;
   const runningNotePath = join(stateDir, 'running-note');
   // As former versions called it; nobody would ever remove it.
   rmSync(join(stateDir, 'inflight'), { force: true });
   const serving: ServingConfigInput = {
-    deviceId,
     agentVersion,
     serverName,
     threads,

@@ -2,7 +2,7 @@
 // `connection` carries one as its handle, so the listening socket survives a restart of the serving process.
 import { errorCodes, FieldError } from '@edgeloop/shared/errors';
 import { GoldenSamples } from '@edgeloop/shared/golden';
-import { DeviceId, ModelName, ModelVersion } from '@edgeloop/shared/identifiers';
+import { ModelName, ModelVersion } from '@edgeloop/shared/identifiers';
 import { Manifest } from '@edgeloop/shared/manifest';
 import { z } from 'zod';
 
@@ -130,7 +130,6 @@ export type ToSupervisor = z.infer<typeof ToSupervisor>;
 
 /** What the serving process is started with: JSON in `EDGELOOP_SERVING_CONFIG`, or as its first argument. */
 export const ServingConfig = z.object({
-  deviceId: DeviceId,
   agentVersion: z.string().min(1),
   /** Name that `GET /v2` tells. */
   serverName: z.string().min(1).default('edgeloop-agent'),

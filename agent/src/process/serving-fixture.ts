@@ -28,7 +28,7 @@ export async function startServing(config: Partial<ServingConfig> = {}): Promise
     execArgv: sourceExecArgv(import.meta.url),
     env: {
       ...process.env,
-      EDGELOOP_SERVING_CONFIG: JSON.stringify({ deviceId: 'd', agentVersion: '0.0.1', logLevel: 'warn', ...config }),
+      EDGELOOP_SERVING_CONFIG: JSON.stringify({ agentVersion: '0.0.1', logLevel: 'warn', ...config }),
     },
   });
   const replies = new Map<number, (reply: Reply) => void>();

@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { connect } from 'node:net';
 import { deflateSync, gunzipSync, gzipSync, inflateSync } from 'node:zlib';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
-import { identity, softmaxClassifier } from '../../../test/support/onnx-models.ts';
+import { identity, sideBySide, softmaxClassifier } from '../../../test/support/onnx-models.ts';
 import { createTokenCheck } from './access.ts';
 import { type ServedFront, serveFront } from './front-fixture.ts';
 
@@ -306,6 +306,13 @@ describe('inference and prediction on the server itself', () => {
     expect(await ask({ authorization: 'Bearer wrong' })).toEqual([401, 'Bearer']);
     expect(await ask({ authorization: 'Bearer secret' })).toEqual([200, undefined]);
     await guarded.close();
+  });
+
+  it('records the features of several inputs side by side, as the manifest names them', async () => {
+    await front.load('eyes', sideBySide(), { inputs: { a: { features: ['age'] }, wide: { features: ['width', 'height'] } } });
+    const answer = await post('/predict/eyes', { features: { width: 1, height: 2, age: 3 } });
+    expect(answer.json()).toMatchObject({ outputs: [{ data: [1, 2, 3] }] });
+    expect(front.records).toMatchObject([{ rows: 1, features: Float32Array.of(3, 1, 2) }]);
   });
 
   it('leaves every other request to the app', async () => {
