@@ -79,21 +79,12 @@ export function createLink(options: LinkOptions): Link {
     reportTimer ??= setTimeout(report, debounceMs);
   }
 
-  function subscribe(channelList: readonly Channel[]): void {
-    const topics = channelList.map((channel) => topicOf(deviceId, channel));
-    client?.subscribe(topics, { qos: 1 }, (error, granted) => {
-      const refused = granted?.filter(({ qos }) => qos > 2).map(({ topic }) => topic) ?? [];
-      if (error) log.warn({ reason: messageOf(error) }, 'not subscribed');
-      else if (refused.length > 0) log.error({ refused }, 'the broker refuses a subscription');
-    });
-  }
-
   /** Subscribing again makes the broker send the retained `desired` again. */
   function rereadLater(): void {
     clearTimeout(rereadTimer);
     rereadTimer = setTimeout(
       () => {
-        if (client?.connected === true) subscribe(['desired']);
+        if (client?.connected === true) subscribe(client, { deviceId, channels: ['desired'], log });
         report();
         rereadLater();
       },
@@ -126,35 +117,10 @@ export function createLink(options: LinkOptions): Link {
         .catch((error: unknown) => log.error({ err: error }, 'a command failed'));
   }
 
-  function clientOptions(credentials: LinkCredentials): IClientOptions {
-    const { hosts, port, ca, cert, key } = credentials;
-    return {
-      servers: hosts.map((host) => ({ host, port, protocol: 'mqtts' })),
-      protocol: 'mqtts',
-      ca,
-      cert,
-      key,
-      rejectUnauthorized: true,
-      protocolVersion: 4,
-      clientId: credentials.deviceId,
-      clean: true,
-      keepalive: 30,
-      connectTimeout: 10_000,
-      reconnectPeriod: retry.firstMs,
-      resubscribe: false,
-      queueQoSZero: false,
-      will: { topic: topicOf(credentials.deviceId, 'presence'), payload: farewell(), qos: 1, retain: true },
-    };
-  }
-
   /** A last will of its own for each connection, so that a late one is not mistaken for a word of the present one. */
   function farewell(): Buffer {
     session = randomUUID();
-    return Buffer.from(JSON.stringify(presence('offline')));
-  }
-
-  function presence(status: Presence['status']): Presence {
-    return { status, session };
+    return Buffer.from(JSON.stringify({ status: 'offline', session } satisfies Presence));
   }
 
   function watch(fresh: MqttClient): void {
@@ -162,8 +128,8 @@ export function createLink(options: LinkOptions): Link {
     fresh.on('connect', () => {
       failures = 0;
       log.info('connected to the control plane');
-      publish('presence', presence('online'), true);
-      subscribe(serverToDevice);
+      publish('presence', { status: 'online', session } satisfies Presence, true);
+      subscribe(fresh, { deviceId, channels: serverToDevice, log });
       report();
       rereadLater();
       options.onConnected();
@@ -186,7 +152,7 @@ export function createLink(options: LinkOptions): Link {
       client?.on('error', (error) => log.debug({ reason: messageOf(error) }, 'a former session failed'));
       client?.end(true);
       deviceId = credentials.deviceId;
-      client = connect(clientOptions(credentials));
+      client = connect(clientOptions(credentials, farewell()));
       watch(client);
     },
     publishTelemetry: (batch) => publish('telemetry', batch, false),
@@ -197,12 +163,48 @@ export function createLink(options: LinkOptions): Link {
       const last = client;
       if (last === undefined) return;
       if (last.connected) report();
-      publish('presence', presence('offline'), true);
+      publish('presence', { status: 'offline', session } satisfies Presence, true);
       await Promise.race([last.endAsync(false), new Promise((resolve) => setTimeout(resolve, deadlineMs).unref())]);
       last.removeAllListeners();
       last.on('error', () => undefined);
       last.end(true);
       client = undefined;
     },
+  };
+}
+
+interface Subscription {
+  deviceId: string;
+  channels: readonly Channel[];
+  log: Logger;
+}
+
+function subscribe(client: MqttClient, { deviceId, channels, log }: Subscription): void {
+  const topics = channels.map((channel) => topicOf(deviceId, channel));
+  client.subscribe(topics, { qos: 1 }, (error, granted) => {
+    const refused = granted?.filter(({ qos }) => qos > 2).map(({ topic }) => topic) ?? [];
+    if (error) log.warn({ reason: messageOf(error) }, 'not subscribed');
+    else if (refused.length > 0) log.error({ refused }, 'the broker refuses a subscription');
+  });
+}
+
+function clientOptions(credentials: LinkCredentials, will: Buffer): IClientOptions {
+  const { hosts, port, ca, cert, key } = credentials;
+  return {
+    servers: hosts.map((host) => ({ host, port, protocol: 'mqtts' })),
+    protocol: 'mqtts',
+    ca,
+    cert,
+    key,
+    rejectUnauthorized: true,
+    protocolVersion: 4,
+    clientId: credentials.deviceId,
+    clean: true,
+    keepalive: 30,
+    connectTimeout: 10_000,
+    reconnectPeriod: retry.firstMs,
+    resubscribe: false,
+    queueQoSZero: false,
+    will: { topic: topicOf(credentials.deviceId, 'presence'), payload: will, qos: 1, retain: true },
   };
 }

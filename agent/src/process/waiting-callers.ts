@@ -22,19 +22,13 @@ export interface WaitingCallersOptions {
   patienceMs?: number;
 }
 
-interface Place {
-  watching: NodeJS.Timeout;
-  leave(): void;
-}
-
 const handAgainMs = 50;
 
 export function createWaitingCallers({
   waitingAtMost = 1024,
   patienceMs = 1000,
 }: WaitingCallersOptions = {}): WaitingCallers {
-  /** In the order in which they came. */
-  const waiting = new Map<WaitingCaller, Place>();
+  const waiting = createQueue(waitingAtMost, patienceMs);
   /** Sent, and not yet known to have left this process. */
   const inTransit = new Set<WaitingCaller>();
   let target: ChildProcess | undefined;
@@ -61,32 +55,12 @@ export function createWaitingCallers({
   }
 
   function handWaiting(): void {
-    for (const caller of takeAll()) hand(caller);
+    for (const caller of waiting.takeAll()) hand(caller);
   }
 
   function wait(caller: WaitingCaller): void {
     const { socket } = caller;
-    if (waiting.size >= waitingAtMost || closed) {
-      socket.destroy();
-      return;
-    }
-    const leave = (): void => take(caller);
-    waiting.set(caller, { watching: setTimeout(caller.watch, patienceMs), leave });
-    socket.once('close', leave);
-  }
-
-  function take(caller: WaitingCaller): void {
-    const place = waiting.get(caller);
-    if (!place) return;
-    clearTimeout(place.watching);
-    caller.socket.off('close', place.leave);
-    waiting.delete(caller);
-  }
-
-  function takeAll(): WaitingCaller[] {
-    const all = [...waiting.keys()];
-    for (const caller of all) take(caller);
-    return all;
+    if (closed || socket.destroyed || !waiting.add(caller)) socket.destroy();
   }
 
   return {
@@ -102,7 +76,38 @@ export function createWaitingCallers({
     },
     close() {
       closed = true;
-      for (const { socket } of takeAll()) socket.destroy();
+      for (const { socket } of waiting.takeAll()) socket.destroy();
+    },
+  };
+}
+
+interface Queue {
+  /** False when it is full. */
+  add(caller: WaitingCaller): boolean;
+  /** Everyone, in the order in which they came. */
+  takeAll(): WaitingCaller[];
+}
+
+/** Who gives up leaves it. */
+function createQueue(atMost: number, patienceMs: number): Queue {
+  const leaves = new Map<WaitingCaller, () => void>();
+  return {
+    add(caller) {
+      if (leaves.size >= atMost) return false;
+      const watching = setTimeout(caller.watch, patienceMs);
+      const leave = (): void => {
+        clearTimeout(watching);
+        caller.socket.off('close', leave);
+        leaves.delete(caller);
+      };
+      caller.socket.once('close', leave);
+      leaves.set(caller, leave);
+      return true;
+    },
+    takeAll() {
+      const all = [...leaves.keys()];
+      for (const leave of [...leaves.values()]) leave();
+      return all;
     },
   };
 }

@@ -53,28 +53,13 @@ export function createJournal(options: JournalOptions): Journal {
   const pathOf = (number: number) => join(folder, `${String(number).padStart(10, '0')}.journal`);
   const begin = (number: number): Fold => ({ number, offset: 0, windows: createWindowSet(options.manifestOf) });
 
-  function numbersOnDisk(): number[] {
-    mkdirSync(folder, { recursive: true });
-    const numbers = readdirSync(folder).map((name) => Number(/^(\d+)\.journal$/.exec(name)?.[1] ?? 0));
-    return numbers.filter((number) => number > 0).sort((a, b) => a - b);
-  }
-
   async function read(into: Fold): Promise<void> {
-    const file = await openOptional(pathOf(into.number));
+    const file = await openOptional(pathOf(into.number), log);
     if (file === undefined) return;
     try {
-      for (let size = chunkBytes; ; ) {
-        const buffer = Buffer.allocUnsafe(size);
-        const { bytesRead } = await file.read(buffer, 0, size, into.offset);
-        const { records, consumedBytes } = decodeRecords(buffer.subarray(0, bytesRead));
+      for await (const { records, consumedBytes } of piecesFrom(file, into.offset)) {
         if (records.length > 0) take(into, records);
         into.offset += consumedBytes;
-        if (bytesRead < size) return;
-        if (consumedBytes === 0) {
-          // One record larger than the buffer, or a damaged one; the file's size bounds the growth.
-          if ((await file.stat()).size - into.offset <= size) return;
-          size *= 2;
-        }
       }
     } finally {
       await file.close();
@@ -89,7 +74,7 @@ export function createJournal(options: JournalOptions): Journal {
   /** Folds every closed file up to `last`, in order: a number is only marked after all before it. */
   async function foldThrough(last: number, recovered: boolean): Promise<void> {
     const folded = readCount(database, 'journal_folded');
-    for (const number of numbersOnDisk()) {
+    for (const number of numbersIn(folder)) {
       if (number > last) break;
       if (number > folded) await foldFile(number, recovered);
       rmSync(pathOf(number), { force: true });
@@ -100,7 +85,7 @@ export function createJournal(options: JournalOptions): Journal {
   async function foldFile(number: number, recovered: boolean): Promise<void> {
     const closed = fold?.number === number ? fold : begin(number);
     await read(closed);
-    const left = (await sizeOf(pathOf(number))) - closed.offset;
+    const left = (await sizeOf(pathOf(number), log)) - closed.offset;
     if (left > 0) log.warn({ number, bytes: left }, 'the journal ends with a record that is not whole');
     database.transaction(
       (transaction) => {
@@ -113,7 +98,7 @@ export function createJournal(options: JournalOptions): Journal {
   }
 
   function nextNumber(): number {
-    return Math.max(readCount(database, 'journal_folded'), fold?.number ?? 0, ...numbersOnDisk()) + 1;
+    return Math.max(readCount(database, 'journal_folded'), fold?.number ?? 0, ...numbersIn(folder)) + 1;
   }
 
   return {
@@ -144,21 +129,45 @@ export function createJournal(options: JournalOptions): Journal {
         fold = undefined;
       }),
   };
+}
 
-  async function sizeOf(path: string): Promise<number> {
-    const file = await openOptional(path);
-    const size = (await file?.stat())?.size ?? 0;
-    await file?.close();
-    return size;
-  }
+function numbersIn(folder: string): number[] {
+  mkdirSync(folder, { recursive: true });
+  const numbers = readdirSync(folder).map((name) => Number(/^(\d+)\.journal$/.exec(name)?.[1] ?? 0));
+  return numbers.filter((number) => number > 0).sort((a, b) => a - b);
+}
 
-  async function openOptional(path: string): Promise<FileHandle | undefined> {
-    try {
-      return await open(path, 'r');
-    } catch (error) {
-      if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined;
-      log.error({ path, reason: messageOf(error) }, 'the journal cannot be read');
-      throw error;
+/** The whole records of a file from `offset` on, some at a time. */
+async function* piecesFrom(file: FileHandle, offset: number): AsyncGenerator<ReturnType<typeof decodeRecords>> {
+  let at = offset;
+  for (let size = chunkBytes; ; ) {
+    const buffer = Buffer.allocUnsafe(size);
+    const { bytesRead } = await file.read(buffer, 0, size, at);
+    const piece = decodeRecords(buffer.subarray(0, bytesRead));
+    yield piece;
+    at += piece.consumedBytes;
+    if (bytesRead < size) return;
+    if (piece.consumedBytes === 0) {
+      // One record larger than the buffer, or a damaged one; the file's size bounds the growth.
+      if ((await file.stat()).size - at <= size) return;
+      size *= 2;
     }
+  }
+}
+
+async function sizeOf(path: string, log: Logger): Promise<number> {
+  const file = await openOptional(path, log);
+  const size = (await file?.stat())?.size ?? 0;
+  await file?.close();
+  return size;
+}
+
+async function openOptional(path: string, log: Logger): Promise<FileHandle | undefined> {
+  try {
+    return await open(path, 'r');
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined;
+    log.error({ path, reason: messageOf(error) }, 'the journal cannot be read');
+    throw error;
   }
 }

@@ -37,85 +37,20 @@ export interface Outbox {
 export function createOutbox(database: DeviceDatabase, budgetBytes: number, log: Logger): Outbox {
   const epoch = epochOf(database);
 
-  function add(transaction: Reader, items: readonly TelemetryItem[]): void {
-    let sequence = Math.max(1, readCount(transaction, 'outbox_next'));
-    for (const item of items.flatMap(fitting)) {
-      const text = JSON.stringify(item);
-      transaction
-        .insert(outbox)
-        .values({ sequence, kind: item.kind, bytes: Buffer.byteLength(text), item: text })
-        .run();
-      sequence += 1;
-    }
-    writeFact(transaction, 'outbox_next', sequence);
-  }
-
-  function addLabels(transaction: Reader, labels: readonly LabelledPrediction[]): void {
-    const last = transaction.select().from(outbox).orderBy(desc(outbox.sequence)).limit(1).get();
-    const open =
-      last !== undefined && last.sequence > readCount(transaction, 'outbox_sent') ? itemOf(last).item : undefined;
-    if (last === undefined || open?.kind !== 'labels' || open.labels.length + labels.length > labelsPerItem) {
-      for (let at = 0; at < labels.length; at += labelsPerItem)
-        add(transaction, [{ kind: 'labels', labels: labels.slice(at, at + labelsPerItem) }]);
-      return;
-    }
-    const text = JSON.stringify({ kind: 'labels', labels: [...open.labels, ...labels] });
-    const set = { item: text, bytes: Buffer.byteLength(text) };
-    transaction.update(outbox).set(set).where(eq(outbox.sequence, last.sequence)).run();
-  }
-
-  function trim(): void {
-    if (pendingBytes(database) <= budgetBytes) return;
-    database.transaction(
-      (transaction) => {
-        const sent = readCount(transaction, 'outbox_sent');
-        const held = transaction
-          .select({ bytes: sum(outbox.bytes) })
-          .from(outbox)
-          .where(lte(outbox.sequence, sent))
-          .get();
-        const rows = transaction
-          .select()
-          .from(outbox)
-          .where(gt(outbox.sequence, sent))
-          .orderBy(asc(outbox.sequence))
-          .all();
-        // Some room below the budget, so that not every new window makes it necessary again.
-        const room = Math.max(0, budgetBytes * 0.9 - Number(held?.bytes ?? 0));
-        const items = rows.map(itemOf);
-        const { kept, lost } = shrink(items, room, maxItemBytes);
-        replace(transaction, items, kept);
-        const dropped = lost.windows + lost.labels;
-        if (dropped === 0) return;
-        writeFact(transaction, 'outbox_dropped', readCount(transaction, 'outbox_dropped') + dropped);
-        add(transaction, [{ kind: 'loss', ...lost }]);
-        log.error(lost, 'the telemetry buffer is full and the oldest was dropped; raise EDGELOOP_BUFFER_MB');
-      },
-      { behavior: 'immediate' },
-    );
-  }
-
-  function take(): TelemetryBatch | undefined {
-    const rows = database.select().from(outbox).orderBy(asc(outbox.sequence)).limit(batchItems).all();
-    let size = 0;
-    const items = rows
-      .filter((row) => {
-        size += row.bytes + 40;
-        return size <= batchBytes || row === rows[0];
-      })
-      .map(itemOf)
-      .map(({ sequence, item }) => ({ sequence, item }));
-    const last = items.at(-1);
-    if (last === undefined) return undefined;
-    if (last.sequence > readCount(database, 'outbox_sent')) writeFact(database, 'outbox_sent', last.sequence);
-    return { epoch, items };
-  }
-
   return {
     add,
     addLabels,
-    trim,
-    take,
+    trim() {
+      if (pendingBytes(database) <= budgetBytes) return;
+      database.transaction((transaction) => shrinkTo(transaction, budgetBytes, log), { behavior: 'immediate' });
+    },
+    take() {
+      const items = oldest(database);
+      const last = items.at(-1);
+      if (last === undefined) return undefined;
+      if (last.sequence > readCount(database, 'outbox_sent')) writeFact(database, 'outbox_sent', last.sequence);
+      return { epoch, items };
+    },
     acknowledge({ epoch: of, sequence }) {
       if (of !== epoch) return false;
       // Nothing that was not sent can have been stored.
@@ -129,6 +64,67 @@ export function createOutbox(database: DeviceDatabase, budgetBytes: number, log:
       return { pendingItems, pendingBytes: pendingBytes(database), droppedItems };
     },
   };
+}
+
+function add(transaction: Reader, items: readonly TelemetryItem[]): void {
+  let sequence = Math.max(1, readCount(transaction, 'outbox_next'));
+  for (const item of items.flatMap(fitting)) {
+    const text = JSON.stringify(item);
+    transaction
+      .insert(outbox)
+      .values({ sequence, kind: item.kind, bytes: Buffer.byteLength(text), item: text })
+      .run();
+    sequence += 1;
+  }
+  writeFact(transaction, 'outbox_next', sequence);
+}
+
+function addLabels(transaction: Reader, labels: readonly LabelledPrediction[]): void {
+  const last = transaction.select().from(outbox).orderBy(desc(outbox.sequence)).limit(1).get();
+  const open =
+    last !== undefined && last.sequence > readCount(transaction, 'outbox_sent') ? itemOf(last).item : undefined;
+  if (last === undefined || open?.kind !== 'labels' || open.labels.length + labels.length > labelsPerItem) {
+    for (let at = 0; at < labels.length; at += labelsPerItem)
+      add(transaction, [{ kind: 'labels', labels: labels.slice(at, at + labelsPerItem) }]);
+    return;
+  }
+  const text = JSON.stringify({ kind: 'labels', labels: [...open.labels, ...labels] });
+  const set = { item: text, bytes: Buffer.byteLength(text) };
+  transaction.update(outbox).set(set).where(eq(outbox.sequence, last.sequence)).run();
+}
+
+/** Merges, then drops what was not sent, until all of it fits. */
+function shrinkTo(transaction: Reader, budgetBytes: number, log: Logger): void {
+  const sent = readCount(transaction, 'outbox_sent');
+  const held = transaction
+    .select({ bytes: sum(outbox.bytes) })
+    .from(outbox)
+    .where(lte(outbox.sequence, sent))
+    .get();
+  const rows = transaction.select().from(outbox).where(gt(outbox.sequence, sent)).orderBy(asc(outbox.sequence)).all();
+  // Some room below the budget, so that not every new window makes it necessary again.
+  const room = Math.max(0, budgetBytes * 0.9 - Number(held?.bytes ?? 0));
+  const items = rows.map(itemOf);
+  const { kept, lost } = shrink(items, room, maxItemBytes);
+  replace(transaction, items, kept);
+  const dropped = lost.windows + lost.labels;
+  if (dropped === 0) return;
+  writeFact(transaction, 'outbox_dropped', readCount(transaction, 'outbox_dropped') + dropped);
+  add(transaction, [{ kind: 'loss', ...lost }]);
+  log.error(lost, 'the telemetry buffer is full and the oldest was dropped; raise EDGELOOP_BUFFER_MB');
+}
+
+/** The oldest items that fit one message. */
+function oldest(database: Reader): TelemetryBatch['items'] {
+  const rows = database.select().from(outbox).orderBy(asc(outbox.sequence)).limit(batchItems).all();
+  let size = 0;
+  return rows
+    .filter((row) => {
+      size += row.bytes + 40;
+      return size <= batchBytes || row === rows[0];
+    })
+    .map(itemOf)
+    .map(({ sequence, item }) => ({ sequence, item }));
 }
 
 function fitting(item: TelemetryItem): TelemetryItem[] {

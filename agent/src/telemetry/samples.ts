@@ -85,21 +85,7 @@ export function createSamples({ database, budgetBytes, waitMs, manifestOf, log }
         .run();
     },
     ready(now) {
-      // A sample from the future was taken before the clock jumped back; it has waited long enough.
-      const over = or(lte(samples.at, now - waitMs), isNotNull(samples.label));
-      const rows = database
-        .select()
-        .from(samples)
-        .where(and(ne(samples.reason, 'waiting'), over))
-        .orderBy(asc(samples.ordinal))
-        .limit(uploadAtMost)
-        .all();
-      let size = 0;
-      const fitting = rows.filter(({ bytes }, at) => {
-        size += bytes;
-        return size <= uploadBytes || at === 0;
-      });
-      return fitting.map(sampleOf);
+      return readyRows(database, now - waitMs).map(sampleOf);
     },
     remove(uploaded) {
       database.transaction((transaction) => {
@@ -148,6 +134,23 @@ function insertion(database: DeviceDatabase): (record: JournalRecord, reason: Re
     const { changes } = insert.run({ inferenceId, model, version, at, reason, features, predicted, score, bytes });
     return changes > 0 ? bytes : 0;
   };
+}
+
+/** As many of the oldest as one upload takes: those that have a label, or were taken before `waited`. */
+function readyRows(database: DeviceDatabase, waited: number): (typeof samples.$inferSelect)[] {
+  const over = or(lte(samples.at, waited), isNotNull(samples.label));
+  const rows = database
+    .select()
+    .from(samples)
+    .where(and(ne(samples.reason, 'waiting'), over))
+    .orderBy(asc(samples.ordinal))
+    .limit(uploadAtMost)
+    .all();
+  let size = 0;
+  return rows.filter(({ bytes }, at) => {
+    size += bytes;
+    return size <= uploadBytes || at === 0;
+  });
 }
 
 /** The oldest rows that make up `excessBytes`, or as many as are deleted at once. */
