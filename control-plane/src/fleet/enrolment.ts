@@ -8,9 +8,9 @@ import type { z } from 'zod';
 import { recordAudit } from '../access/audit.ts';
 import type { Authority, IssuedCertificate } from '../access/authority.ts';
 import type { JoinTokens } from '../access/join-tokens.ts';
-import type { Database, Transaction } from '../database/open.ts';
+import type { Database } from '../database/open.ts';
 import type { DevicePeer } from '../http/device-router.ts';
-import { current } from './device-changes.ts';
+import { current, type Writing } from './device-changes.ts';
 import { createFleetStore, type DeviceRow } from './fleet-store.ts';
 
 export interface EnrolmentDeps {
@@ -31,26 +31,8 @@ export type Enrolment = ReturnType<typeof createEnrolment>;
 
 export function createEnrolment(deps: EnrolmentDeps) {
   const { database, authority, joinTokens, now, notify, log } = deps;
-  const { tables } = database;
-  const store = createFleetStore(tables);
-
-  async function admitDevice(tx: Transaction, request: EnrolRequest, issued: IssuedCertificate): Promise<void> {
-    const before = await store.device(tx, request.deviceId);
-    const again = before !== undefined && before.revokedAt === null;
-    if (again && before.keyDigest !== issued.keyDigest) throw taken(request.deviceId);
-    const token = await joinTokens.use(tx, request.secret, { again });
-    const labels = again ? before.labels : { ...request.labels, ...token.labels };
-    const row = toRow({ request, issued, labels, before, again, at: now() });
-    if (before === undefined) await store.insert(tx, row);
-    else await store.update(tx, row.id, row);
-    await recordAudit(tables, tx, {
-      at: now(),
-      actor: `device:${row.id}`,
-      action: 'device.enrol',
-      subject: `device/${row.id}`,
-      after: { labels, joinToken: token.id, serial: issued.serial },
-    });
-  }
+  const store = createFleetStore(database.tables);
+  const writing: Writing = { database, store, now };
 
   return {
     /**
@@ -60,7 +42,7 @@ export function createEnrolment(deps: EnrolmentDeps) {
     async enrol(request: EnrolRequest): Promise<EnrolResponse> {
       await joinTokens.check(request.secret);
       const issued = await authority.issue(request.deviceId, request.csr);
-      await database.transact((tx) => admitDevice(tx, request, issued));
+      await writeAdmission({ ...writing, joinTokens }, request, issued);
       await deps.joined(request.deviceId);
       notify({ type: 'device', id: request.deviceId, state: 'enrolled' });
       log.info({ deviceId: request.deviceId }, 'device enrolled');
@@ -76,18 +58,7 @@ export function createEnrolment(deps: EnrolmentDeps) {
     /** A new certificate for a device that is let in; the present one is accepted until the new one was used. */
     async renew(peer: DevicePeer, csr: string): Promise<z.infer<typeof RenewResponse>> {
       const issued = await authority.issue(peer.deviceId, csr);
-      await database.transact(async (tx) => {
-        await current(store, tx, peer.deviceId);
-        const { serial, keyDigest } = issued;
-        await store.update(tx, peer.deviceId, { certificateSerial: serial, previousSerial: peer.serial, keyDigest });
-        await recordAudit(tables, tx, {
-          at: now(),
-          actor: `device:${peer.deviceId}`,
-          action: 'device.renew',
-          subject: `device/${peer.deviceId}`,
-          after: { serial },
-        });
-      });
+      await writeRenewal(writing, peer, issued);
       return { certificate: issued.certificate };
     },
 
@@ -103,28 +74,60 @@ export function createEnrolment(deps: EnrolmentDeps) {
 
     /** Takes a device's access away and forgets what it should run. It can join again with a new token. */
     async remove(actor: string, deviceId: string): Promise<void> {
-      await database.transact(async (tx) => {
-        const before = await current(store, tx, deviceId);
-        await store.deleteDesired(tx, deviceId);
-        await store.update(tx, deviceId, {
-          revokedAt: now(),
-          status: 'offline',
-          session: null,
-          desiredGeneration: before.desiredGeneration + 1,
-        });
-        await recordAudit(tables, tx, {
-          at: now(),
-          actor,
-          action: 'device.remove',
-          subject: `device/${deviceId}`,
-          before: { labels: before.labels, serial: before.certificateSerial },
-        });
-      });
+      await writeRemoval(writing, actor, deviceId);
       await deps.removed(deviceId);
       notify({ type: 'device', id: deviceId, state: 'removed' });
       log.info({ deviceId, actor }, 'device removed');
     },
   };
+}
+
+async function writeAdmission(
+  { database, store, joinTokens, now }: Writing & Pick<EnrolmentDeps, 'joinTokens'>,
+  request: EnrolRequest,
+  issued: IssuedCertificate,
+): Promise<void> {
+  await database.transact(async (tx) => {
+    const before = await store.device(tx, request.deviceId);
+    const again = before !== undefined && before.revokedAt === null;
+    if (again && before.keyDigest !== issued.keyDigest) throw taken(request.deviceId);
+    const token = await joinTokens.use(tx, request.secret, { again });
+    const labels = again ? before.labels : { ...request.labels, ...token.labels };
+    const row = toRow({ request, issued, labels, before, again, at: now() });
+    if (before === undefined) await store.insert(tx, row);
+    else await store.update(tx, row.id, row);
+    const about = { actor: `device:${row.id}`, action: 'device.enrol', subject: `device/${row.id}` };
+    const after = { labels, joinToken: token.id, serial: issued.serial };
+    await recordAudit(database.tables, tx, { at: now(), ...about, after });
+  });
+}
+
+async function writeRenewal(
+  { database, store, now }: Writing,
+  { deviceId, serial: previousSerial }: DevicePeer,
+  { serial, keyDigest }: IssuedCertificate,
+): Promise<void> {
+  await database.transact(async (tx) => {
+    await current(store, tx, deviceId);
+    await store.update(tx, deviceId, { certificateSerial: serial, previousSerial, keyDigest });
+    const about = { actor: `device:${deviceId}`, action: 'device.renew', subject: `device/${deviceId}` };
+    await recordAudit(database.tables, tx, { at: now(), ...about, after: { serial } });
+  });
+}
+
+async function writeRemoval({ database, store, now }: Writing, actor: string, deviceId: string): Promise<void> {
+  await database.transact(async (tx) => {
+    const { labels, certificateSerial: serial, desiredGeneration } = await current(store, tx, deviceId);
+    await store.deleteDesired(tx, deviceId);
+    await store.update(tx, deviceId, {
+      revokedAt: now(),
+      status: 'offline',
+      session: null,
+      desiredGeneration: desiredGeneration + 1,
+    });
+    const about = { actor, action: 'device.remove', subject: `device/${deviceId}` };
+    await recordAudit(database.tables, tx, { at: now(), ...about, before: { labels, serial } });
+  });
 }
 
 function taken(deviceId: string): AppError {

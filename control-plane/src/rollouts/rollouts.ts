@@ -12,11 +12,11 @@ import type { Database } from '../database/open.ts';
 import type { Fleet } from '../fleet/fleet.ts';
 import { decodeCursor, toPage } from '../http/paging.ts';
 import type { Registry } from '../registry/registry.ts';
-import { act, firstWave, type RolloutAction } from './actions.ts';
+import { act, firstWave, type RolloutAction, type Word } from './actions.ts';
 import { describeState } from './history.ts';
 import { createRolloutDriver } from './rollout-driver.ts';
 import { decide } from './rollout-state.ts';
-import { createRolloutStore } from './rollout-store.ts';
+import { createRolloutStore, type RolloutStore } from './rollout-store.ts';
 import { type EvidenceSource, lookAt } from './views.ts';
 
 export interface RolloutsDeps {
@@ -42,6 +42,7 @@ export type Rollouts = ReturnType<typeof createRollouts>;
 export function createRollouts(deps: RolloutsDeps) {
   const { database, fleet, registry, now, notify } = deps;
   const store = createRolloutStore(database.tables);
+  const stored: Stored = { database, store, now };
   const driver = createRolloutDriver({ ...deps, store });
 
   async function known(id: string): Promise<Rollout> {
@@ -63,28 +64,9 @@ export function createRollouts(deps: RolloutsDeps) {
       await registry.version(model, version);
       const plan = RolloutPlan.parse(given);
       const matching = await fleet.matching(parseSelector(plan.selector));
-      const at = now();
-      const state = plan.approval ? { phase: 'awaiting_approval' as const } : firstWave(at);
-      const rollout: Rollout = {
-        id: uuid(),
-        model,
-        version,
-        plan,
-        state,
-        createdAt: at,
-        createdBy: actor,
-        updatedAt: at,
-      };
-      const subject = `rollout/${rollout.id}`;
-      await database.transact(async (tx) => {
-        await store.insert(tx, rollout);
-        const matched = matching.length === 0 ? 'no device matches yet' : `${matching.length} devices match now`;
-        await store.tell(tx, rollout.id, { at, text: `created by ${actor}; ${matched}` });
-        await store.tell(tx, rollout.id, { at, text: describeState(state, plan.waves.length) });
-        const after = { model, version, plan };
-        await recordAudit(database.tables, tx, { at, actor, action: 'rollout.create', subject, after });
-      });
-      notify({ type: 'rollout', id: rollout.id, state: state.phase });
+      const rollout = newRollout({ model, version, plan, actor, at: now() });
+      await insertRollout(stored, rollout, matching.length);
+      notify({ type: 'rollout', id: rollout.id, state: rollout.state.phase });
       driver.wake();
       return rollout;
     },
@@ -101,20 +83,7 @@ export function createRollouts(deps: RolloutsDeps) {
 
     /** @throws AppError `not_found`; `conflict` naming the phases that allow it */
     async act(actor: string, id: string, action: RolloutAction, reason: string): Promise<RolloutDetail> {
-      const state = await database.transact(async (tx) => {
-        const rollout = await store.rollout(tx, id);
-        if (rollout === undefined) throw unknown(id);
-        const at = now();
-        const before = rollout.state;
-        const after = act(before, { action, actor, reason, now: at });
-        await store.setState(tx, id, { state: after, at });
-        const text =
-          action === 'resume' || action === 'approve' ? spoken(action, actor, reason) : describeState(after, 0);
-        await store.tell(tx, id, { at, text });
-        const subject = `rollout/${id}`;
-        await recordAudit(database.tables, tx, { at, actor, action: `rollout.${action}`, subject, before, after });
-        return after;
-      });
+      const state = await writeAction(stored, id, { actor, action, reason });
       notify({ type: 'rollout', id, state: state.phase });
       driver.wake();
       return detail(id);
@@ -127,6 +96,55 @@ export function createRollouts(deps: RolloutsDeps) {
     start: driver.start,
     close: driver.close,
   };
+}
+
+interface Stored {
+  database: Database;
+  store: RolloutStore;
+  now: () => number;
+}
+
+interface Asked extends Pick<Rollout, 'model' | 'version' | 'plan'> {
+  actor: string;
+  at: number;
+}
+
+function newRollout({ model, version, plan, actor, at }: Asked): Rollout {
+  const state = plan.approval ? { phase: 'awaiting_approval' as const } : firstWave(at);
+  return { id: uuid(), model, version, plan, state, createdAt: at, createdBy: actor, updatedAt: at };
+}
+
+/** `matching`: how many devices the selector names now. */
+async function insertRollout({ database, store }: Stored, rollout: Rollout, matching: number): Promise<void> {
+  const { id, model, version, plan, state, createdAt: at, createdBy: actor } = rollout;
+  await database.transact(async (tx) => {
+    await store.insert(tx, rollout);
+    const matched = matching === 0 ? 'no device matches yet' : `${matching} devices match now`;
+    await store.tell(tx, id, { at, text: `created by ${actor}; ${matched}` });
+    await store.tell(tx, id, { at, text: describeState(state, plan.waves.length) });
+    const about = { actor, action: 'rollout.create', subject: `rollout/${id}` };
+    await recordAudit(database.tables, tx, { at, ...about, after: { model, version, plan } });
+  });
+}
+
+async function writeAction(
+  { database, store, now }: Stored,
+  id: string,
+  { action, actor, reason }: Omit<Word, 'now'>,
+): Promise<Rollout['state']> {
+  return database.transact(async (tx) => {
+    const rollout = await store.rollout(tx, id);
+    if (rollout === undefined) throw unknown(id);
+    const at = now();
+    const before = rollout.state;
+    const after = act(before, { action, actor, reason, now: at });
+    await store.setState(tx, id, { state: after, at });
+    const text = action === 'resume' || action === 'approve' ? spoken(action, actor, reason) : describeState(after, 0);
+    await store.tell(tx, id, { at, text });
+    const subject = `rollout/${id}`;
+    await recordAudit(database.tables, tx, { at, actor, action: `rollout.${action}`, subject, before, after });
+    return after;
+  });
 }
 
 function spoken(action: 'resume' | 'approve', actor: string, reason: string): string {
