@@ -17,7 +17,7 @@ import {
   watchForDrift,
 } from './steps.ts';
 import { type Summary, summaryLines, verdictOf } from './summary.ts';
-import { accuracyOf, createTraffic, type Tally, type Traffic } from './traffic.ts';
+import { accuracyOf, type Tally, Traffic } from './traffic.ts';
 import { pause, waitFor } from './wait.ts';
 
 export interface DemoOptions {
@@ -74,7 +74,7 @@ export async function runDemo({ exit, signal }: DemoOptions): Promise<number> {
 async function playLoop(context: StepContext, fleet: DemoFleet, scenario: Scenario): Promise<Summary> {
   const { say, signal } = context;
   const begun = Date.now();
-  const traffic = createTraffic({
+  const traffic = new Traffic({
     agents: fleet.agentUrls,
     model,
     rate: requestsPerSecond,

@@ -37,111 +37,113 @@ export interface TrafficOptions {
   signal: AbortSignal;
 }
 
-export interface Traffic {
-  /** From now on send these; the truth of a share of them, 0 to 1, follows as feedback. */
-  send(samples: TrafficSample[], options: { labelShare: number }): void;
-  /** Counts since the last call. */
-  take(): Tally;
-  /** Counts since the start. */
-  total(): Tally;
-  /** Each agent's requests begin when `ready` resolves for it. */
-  start(ready: (agent: string) => Promise<unknown>): void;
-  /** Resolves when nothing is under way; truths that are due are sent first. */
-  stop(): Promise<void>;
-}
+export class Traffic {
+  readonly #options: TrafficOptions;
+  readonly #loops: Promise<void>[] = [];
+  /** Truths that are still to come. */
+  readonly #pending = new Set<Promise<void>>();
+  readonly #total = emptyTally();
+  #tally = emptyTally();
+  #samples: TrafficSample[] = [];
+  #labelShare = 0;
+  #next = 0;
+  #stopped = false;
 
-export function createTraffic({ agents, model, rate, labelDelayMs, signal }: TrafficOptions): Traffic {
-  let samples: TrafficSample[] = [];
-  let labelShare = 0;
-  let next = 0;
-  let stopped = false;
-  let tally = emptyTally();
-  const total = emptyTally();
-  const loops: Promise<void>[] = [];
-  const pending = new Set<Promise<void>>();
-  // Every truth that is still to come listens.
-  setMaxListeners(0, signal);
-
-  function count(change: (each: Tally) => void): void {
-    change(tally);
-    change(total);
+  constructor(options: TrafficOptions) {
+    this.#options = options;
+    // Every truth that is still to come listens.
+    setMaxListeners(0, options.signal);
   }
 
-  function failed(error: unknown): void {
-    count((each) => {
+  /** From now on send these; the truth of a share of them, 0 to 1, follows as feedback. */
+  send(samples: TrafficSample[], { labelShare }: { labelShare: number }): void {
+    this.#samples = samples;
+    this.#labelShare = labelShare;
+    this.#next = 0;
+  }
+
+  /** Counts since the last call. */
+  take(): Tally {
+    const taken = this.#tally;
+    this.#tally = emptyTally();
+    return taken;
+  }
+
+  /** Counts since the start. */
+  total(): Tally {
+    return this.#total;
+  }
+
+  /** Each agent's requests begin when `ready` resolves for it. */
+  start(ready: (agent: string) => Promise<unknown>): void {
+    for (const agent of this.#options.agents) this.#loops.push(this.#drive(agent, ready(agent)));
+  }
+
+  /** Resolves when nothing is under way; truths that are due are sent first. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    await Promise.all(this.#loops);
+    await Promise.all(this.#pending);
+  }
+
+  /** One request after the other, at the rate; time lost to a slow answer is not made up by a burst. */
+  async #drive(agent: string, ready: Promise<unknown>): Promise<void> {
+    const { rate, signal } = this.#options;
+    try {
+      await ready;
+    } catch (error) {
+      return this.#failed(error);
+    }
+    let due = performance.now();
+    while (!this.#stopped && !signal.aborted) {
+      const aheadMs = due - performance.now();
+      if (aheadMs > 1) await pause(aheadMs, signal).catch(() => undefined);
+      if (!this.#stopped) await this.#request(agent);
+      due = Math.max(due + 1000 / rate, performance.now() - 1000);
+    }
+  }
+
+  async #request(agent: string): Promise<void> {
+    const index = this.#next++ % this.#samples.length;
+    const sample = this.#samples[index];
+    if (sample === undefined) return;
+    const withLabel = isLabelled(index, this.#labelShare);
+    try {
+      const answer = await predict(agent, this.#options.model, sample.features);
+      this.#count((each) => {
+        each.answered++;
+        if (answer.label === sample.label) each.correct++;
+        each.versions.set(answer.version, (each.versions.get(answer.version) ?? 0) + 1);
+      });
+      if (withLabel) this.#label(agent, answer.id, sample.label);
+    } catch (error) {
+      this.#failed(error);
+    }
+  }
+
+  /** Gives the truth later, as whoever finds it out would. */
+  #label(agent: string, id: string, label: string): void {
+    const { signal, labelDelayMs } = this.#options;
+    const done = pause(labelDelayMs, signal)
+      .then(() => giveLabel(`${agent}/feedback/${id}`, label, signal))
+      .catch((error: unknown) => {
+        if (!signal.aborted) this.#failed(error);
+      })
+      .finally(() => this.#pending.delete(done));
+    this.#pending.add(done);
+  }
+
+  #failed(error: unknown): void {
+    this.#count((each) => {
       each.failed++;
       each.lastFailure = messageOf(error);
     });
   }
 
-  async function request(agent: string): Promise<void> {
-    const index = next++ % samples.length;
-    const sample = samples[index];
-    if (sample === undefined) return;
-    const withLabel = isLabelled(index, labelShare);
-    try {
-      const answer = await predict(agent, model, sample.features);
-      count((each) => {
-        each.answered++;
-        if (answer.label === sample.label) each.correct++;
-        each.versions.set(answer.version, (each.versions.get(answer.version) ?? 0) + 1);
-      });
-      if (withLabel) later(() => giveLabel(agent, answer.id, sample.label, signal));
-    } catch (error) {
-      failed(error);
-    }
+  #count(change: (each: Tally) => void): void {
+    change(this.#tally);
+    change(this.#total);
   }
-
-  function later(work: () => Promise<void>): void {
-    const done = pause(labelDelayMs, signal)
-      .then(work)
-      .catch((error: unknown) => {
-        if (!signal.aborted) failed(error);
-      })
-      .finally(() => pending.delete(done));
-    pending.add(done);
-  }
-
-  /** One request after the other, at the rate; time lost to a slow answer is not made up by a burst. */
-  async function loop(agent: string): Promise<void> {
-    for (
-      let due = performance.now();
-      !stopped && !signal.aborted;
-      due = Math.max(due + 1000 / rate, performance.now() - 1000)
-    ) {
-      const aheadMs = due - performance.now();
-      if (aheadMs > 1) await pause(aheadMs, signal).catch(() => undefined);
-      if (!stopped) await request(agent);
-    }
-  }
-
-  return {
-    send: (which, options) => {
-      samples = which;
-      labelShare = options.labelShare;
-      next = 0;
-    },
-    take: () => {
-      const taken = tally;
-      tally = emptyTally();
-      return taken;
-    },
-    total: () => total,
-    start: (ready) => {
-      loops.push(
-        ...agents.map((agent) =>
-          ready(agent)
-            .then(() => loop(agent))
-            .catch(failed),
-        ),
-      );
-    },
-    stop: async () => {
-      stopped = true;
-      await Promise.all(loops);
-      await Promise.all(pending);
-    },
-  };
 }
 
 /** Spreads the labelled ones evenly; the same sample is labelled each time or never. */
@@ -158,10 +160,10 @@ async function predict(agent: string, model: string, features: Float32Array): Pr
 }
 
 /** A truth can wait: on a busy machine the agent asks for that, and to give the same one again changes nothing. */
-async function giveLabel(agent: string, id: string, label: string, signal: AbortSignal): Promise<void> {
+async function giveLabel(url: string, label: string, signal: AbortSignal): Promise<void> {
   const givenUpMs = performance.now() + labelPatienceMs;
   for (;;) {
-    const response = await send(`${agent}/feedback/${id}`, { label });
+    const response = await send(url, { label });
     const answer = await response.text();
     if (response.ok) return;
     if (response.status !== 503 || performance.now() > givenUpMs) throw failure(response, answer);
