@@ -51,12 +51,13 @@ export async function lookAt(deps: LookDeps, rollout: Rollout, round: Round): Pr
 async function deviceViews(deps: LookDeps, rollout: Rollout, candidates: readonly Candidate[]): Promise<DeviceView[]> {
   const selector = parseSelector(rollout.plan.selector);
   const rows = new Map((await deps.store.members(deps.reader, rollout.id)).map((row) => [row.deviceId, row]));
-  const concerned = candidates.filter(({ id, labels }) => rows.has(id) || matches(selector, labels));
+  const matching = new Set(candidates.filter(({ labels }) => matches(selector, labels)).map(({ id }) => id));
+  const concerned = candidates.filter(({ id }) => rows.has(id) || matching.has(id));
   const ids = concerned.map(({ id }) => id);
   const desired = await deps.fleet.desiredOf(deps.reader, ids, rollout.model);
   return concerned.map((candidate) => ({
     id: candidate.id,
-    matches: matches(selector, candidate.labels),
+    matches: matching.has(candidate.id),
     online: candidate.status === 'online',
     lastSeenAt: candidate.lastSeenAt,
     report: candidate.reported?.models.find(({ name }) => name === rollout.model) ?? null,

@@ -1,7 +1,7 @@
 // Follows `metrics.jsonl` while a trainer writes it.
 import { open } from 'node:fs/promises';
-import { setTimeout as delay } from 'node:timers/promises';
 import { RunStep } from '@edgeloop/shared/api/training';
+import { pause } from '@edgeloop/shared/node/backoff';
 import { isMissing } from '@edgeloop/shared/node/durable-files';
 
 const pollMs = 250;
@@ -42,7 +42,7 @@ export function tailMetrics(path: string, onStep: (step: RunStep) => void): { cl
   const following = (async () => {
     while (!stopping.signal.aborted) {
       await readNew();
-      await delay(pollMs, undefined, { signal: stopping.signal }).catch(() => undefined); // Woken by `close`.
+      await pause(pollMs, stopping.signal);
     }
     await readNew();
   })();

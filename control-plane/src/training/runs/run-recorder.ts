@@ -28,7 +28,7 @@ export async function createRunRecorder(deps: RecorderDeps, runId: string, limit
   const { database, store, now } = deps;
   const end = await store.logEnd(database.read, runId);
   let { line, lines } = end;
-  let steps = (await store.steps(database.read, runId)).length;
+  let steps = await store.countSteps(database.read, runId);
   let pendingLines: LogLine[] = [];
   let pendingSteps: RunStep[] = [];
   let writing: Promise<void> = Promise.resolve();

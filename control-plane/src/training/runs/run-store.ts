@@ -125,6 +125,10 @@ function outputQueries({ runSteps, runLogs }: Schema) {
         .orderBy(asc(runSteps.step), asc(runSteps.name));
     },
 
+    async countSteps(reader: Reader, runId: string): Promise<number> {
+      return reader.$count(runSteps, eq(runSteps.runId, runId));
+    },
+
     /** A step that is measured again replaces the earlier value. */
     async insertSteps(tx: Transaction, runId: string, steps: readonly RunStep[]): Promise<void> {
       for (const { step, name, value } of steps) {
