@@ -287,13 +287,16 @@ describe('a rollout', () => {
     expect(await world.history(first.id)).toContain('now matching, and following: c');
   });
 
-  it('looks right away when woken', async () => {
+  it('looks right away when woken, and leaves nothing on its stop signal by resting', async () => {
+    const joined = vi.spyOn(AbortSignal, 'any');
     // Only being woken makes it look again within the hour.
     world.restart(3_600_000);
     await world.enrol('a');
     await world.rollouts.start();
     await world.release(2, all);
     await vi.waitFor(() => expect(world.running()).toEqual({ a: 2 }), { timeout: 15_000, interval: 5 });
+    expect(joined).not.toHaveBeenCalled();
+    joined.mockRestore();
   });
 });
 

@@ -88,12 +88,15 @@ describe('a run', () => {
     expect(workshop.releases).toEqual([]);
   });
 
-  it('fails with a reason when there is no data to train on', async () => {
+  it('fails with a reason when there is no data to train on, and leaves nothing on the stop signal', async () => {
+    const joined = vi.spyOn(AbortSignal, 'any');
     const training = startTraining();
     await training.apply('key:ann', pipelineSpec());
     const run = await whenEnded(training, (await training.startRun('key:ann', 'sort', {})).id);
     expect(run).toMatchObject({ status: 'failed', stage: 'done' });
     expect(run.error).toMatch(/data: dataset "points" has no version/);
+    expect(joined).not.toHaveBeenCalled();
+    joined.mockRestore();
   });
 
   it('ends when it is cancelled while it trains', async () => {
