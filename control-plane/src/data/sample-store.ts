@@ -1,16 +1,11 @@
-// All SQL over captured samples, their labels and dataset versions.
-import { DatasetVersion, type Sample, type Split } from '@edgeloop/shared/api/data';
+// SQL of captured samples and their labels.
+import type { Sample } from '@edgeloop/shared/api/data';
 import { parse } from '@edgeloop/shared/errors';
-import { Sha256 } from '@edgeloop/shared/identifiers';
 import type { CapturedSample } from '@edgeloop/shared/telemetry';
-import { and, asc, count, desc, eq, gte, inArray, isNotNull, isNull, lt, lte, or, sql } from 'drizzle-orm';
+import { and, count, desc, eq, gte, isNotNull, isNull, lt, lte, or, sql } from 'drizzle-orm';
 import { z } from 'zod';
 import type { Reader, Transaction } from '../database/open.ts';
 import type { Schema } from '../database/schema.ts';
-
-/** Blob digests of a version's Parquet files. */
-export const SplitFiles = z.object({ train: Sha256, validation: Sha256, test: Sha256 });
-export type SplitFiles = z.infer<typeof SplitFiles>;
 
 export interface FieldQuery {
   model: string;
@@ -25,13 +20,9 @@ export interface SamplePosition {
   inferenceId: string;
 }
 
-export type DataStore = ReturnType<typeof createDataStore>;
+export type SampleStore = ReturnType<typeof createSampleStore>;
 
-export function createDataStore(tables: Schema) {
-  return { ...sampleQueries(tables), ...datasetQueries(tables) };
-}
-
-function sampleQueries({ samples, labels }: Schema) {
+export function createSampleStore({ samples, labels }: Schema) {
   /** A label with the sample wins over one that came with telemetry. */
   const label = sql<string | null>`coalesce(${samples.label}, ${labels.label})`;
   const sameInference = and(eq(labels.deviceId, samples.deviceId), eq(labels.inferenceId, samples.inferenceId));
@@ -183,63 +174,6 @@ function sampleQueries({ samples, labels }: Schema) {
         .orderBy(desc(samples.predictedAt), desc(samples.inferenceId))
         .limit(maxRows);
       return rows.reverse().map((row) => ({ values: bytesToFloats(row.features), label: row.label ?? '' }));
-    },
-  };
-}
-
-function datasetQueries({ datasets, datasetVersions }: Schema) {
-  const versionOf = (row: typeof datasetVersions.$inferSelect): DatasetVersion =>
-    parse(DatasetVersion, row, `dataset ${row.dataset}`, 'internal');
-
-  return {
-    async insertDataset(tx: Transaction, row: typeof datasets.$inferInsert): Promise<boolean> {
-      const inserted = await tx.insert(datasets).values(row).onConflictDoNothing().returning();
-      return inserted.length > 0;
-    },
-
-    async listDatasets(
-      read: Reader,
-      query: { after?: string | undefined; limit: number },
-    ): Promise<(typeof datasets.$inferSelect)[]> {
-      return read
-        .select()
-        .from(datasets)
-        .where(query.after === undefined ? undefined : sql`${datasets.name} > ${query.after}`)
-        .orderBy(asc(datasets.name))
-        .limit(query.limit + 1);
-    },
-
-    async dataset(read: Reader, name: string): Promise<typeof datasets.$inferSelect | undefined> {
-      const [row] = await read.select().from(datasets).where(eq(datasets.name, name));
-      return row;
-    },
-
-    /** Of all the named datasets, oldest first. */
-    async versions(read: Reader, names: string[]): Promise<DatasetVersion[]> {
-      const rows = await read
-        .select()
-        .from(datasetVersions)
-        .where(inArray(datasetVersions.dataset, names))
-        .orderBy(asc(datasetVersions.version));
-      return rows.map(versionOf);
-    },
-
-    async version(
-      read: Reader,
-      name: string,
-      version: number,
-    ): Promise<{ version: DatasetVersion; files: SplitFiles } | undefined> {
-      const [row] = await read
-        .select()
-        .from(datasetVersions)
-        .where(and(eq(datasetVersions.dataset, name), eq(datasetVersions.version, version)));
-      return row === undefined
-        ? undefined
-        : { version: versionOf(row), files: parse(SplitFiles, row.files, 'dataset files', 'internal') };
-    },
-
-    async insertVersion(tx: Transaction, version: DatasetVersion, files: Record<Split, string>): Promise<void> {
-      await tx.insert(datasetVersions).values({ ...version, files });
     },
   };
 }
