@@ -12,7 +12,6 @@ export interface DueWindows {
   add(key: WindowKey): void;
   /** Takes out, oldest first, what has closed by `now`; windows of rules that are gone are forgotten. */
   take(rules: readonly AlertRule[], now: number): { rule: AlertRule; version: number; windowStart: number }[];
-  readonly size: number;
 }
 
 /** How long a window stays open for late data after its end; data that is later still has it judged again. */
@@ -46,9 +45,6 @@ export function createDueWindows(): DueWindows {
         due.push({ rule, version: key.version, windowStart: key.windowStart });
       }
       return due.sort((a, b) => a.windowStart - b.windowStart);
-    },
-    get size() {
-      return waiting.size;
     },
   };
 
