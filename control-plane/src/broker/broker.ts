@@ -34,44 +34,20 @@ const slowClientMs = 20_000;
 const retainedFromDevice: readonly Channel[] = ['reported', 'presence'];
 
 export function createBroker(deps: BrokerDeps) {
-  const { log } = deps;
+  const { log, host, port } = deps;
+  const tls = { ca: deps.caCertificate, minVersion: 'TLSv1.2' } as const;
   const sockets = new WeakMap<object, TLSSocket>();
   const sessions = new Map<string, Client>();
   const inHand = new Set<Promise<void>>();
   let handler: MessageHandler | undefined;
   let listening = false;
 
-  const aedes = new Aedes({
-    // Unbounded here: a handler that publishes an answer would wait for a slot that it holds itself. What is in
-    // flight is bounded by each connection's own reading.
-    concurrency: 0,
-    drainTimeout: slowClientMs,
-    maxTopicLevels: 10,
-    keepaliveLimit: 600,
-    preConnect: (_client, packet, done) => {
-      packet.clean = true;
-      done(null, true);
-    },
-    authenticate: (client, _user, _password, done) => {
-      authenticate(client).then(
-        (admitted) => done(null, admitted),
-        (error: unknown) => {
-          log.error({ err: error }, 'a device could not be checked');
-          done(null, false);
-        },
-      );
-    },
-    authorizePublish: (client, packet, done) => done(refusal(client, packet) ?? null),
-    authorizeSubscribe: (client, subscription, done) =>
-      done(null, mayUse(client, subscription.topic, serverToDevice) ? subscription : null),
-    authorizeForward: (client, packet) => (mayUse(client, packet.topic, serverToDevice) ? packet : null),
-  });
+  const aedes = createFencedBroker(authenticate, log);
   const server = createServer({
     ...deps.credentials,
-    ca: deps.caCertificate,
+    ...tls,
     requestCert: true,
     rejectUnauthorized: true,
-    minVersion: 'TLSv1.2',
     handshakeTimeout: 20_000,
   });
 
@@ -150,8 +126,7 @@ export function createBroker(deps: BrokerDeps) {
     port: () => portOf(server),
 
     /** Takes a renewed server certificate into use for new connections. */
-    useCredentials: (credentials: { key: string; cert: string }) =>
-      server.setSecureContext({ ...credentials, ca: deps.caCertificate, minVersion: 'TLSv1.2' }),
+    useCredentials: (credentials: { key: string; cert: string }) => server.setSecureContext({ ...credentials, ...tls }),
 
     /** Starts the broker inside; `open` lets devices in. In between, retained messages can be laid out. */
     async start(): Promise<void> {
@@ -164,19 +139,7 @@ export function createBroker(deps: BrokerDeps) {
     },
 
     async open(): Promise<void> {
-      await new Promise<void>((resolve, reject) => {
-        const refused = (cause: Error) =>
-          reject(
-            new AppError('unavailable', `MQTT port ${deps.port} of ${deps.host} cannot be opened: ${cause.message}`, {
-              cause,
-            }),
-          );
-        server.once('error', refused);
-        server.listen(deps.port, deps.host, () => {
-          server.off('error', refused);
-          resolve();
-        });
-      });
+      await listenOn(server, { host, port });
       listening = true;
     },
 
@@ -189,6 +152,35 @@ export function createBroker(deps: BrokerDeps) {
       await closed;
     },
   };
+}
+
+/** The broker inside: every client publishes and hears only what `refusal` and `mayUse` let through. */
+function createFencedBroker(authenticate: (client: Client) => Promise<boolean>, log: Logger): Aedes {
+  return new Aedes({
+    // Unbounded here: a handler that publishes an answer would wait for a slot that it holds itself. What is in
+    // flight is bounded by each connection's own reading.
+    concurrency: 0,
+    drainTimeout: slowClientMs,
+    maxTopicLevels: 10,
+    keepaliveLimit: 600,
+    preConnect: (_client, packet, done) => {
+      packet.clean = true;
+      done(null, true);
+    },
+    authenticate: (client, _user, _password, done) => {
+      authenticate(client).then(
+        (admitted) => done(null, admitted),
+        (error: unknown) => {
+          log.error({ err: error }, 'a device could not be checked');
+          done(null, false);
+        },
+      );
+    },
+    authorizePublish: (client, packet, done) => done(refusal(client, packet) ?? null),
+    authorizeSubscribe: (client, subscription, done) =>
+      done(null, mayUse(client, subscription.topic, serverToDevice) ? subscription : null),
+    authorizeForward: (client, packet) => (mayUse(client, packet.topic, serverToDevice) ? packet : null),
+  });
 }
 
 /** Why a device may not publish this; its connection is closed then, as MQTT 3.1.1 asks. */
@@ -204,6 +196,19 @@ function refusal(client: Client | null, packet: { topic: string; payload: string
 function mayUse(client: Client | null, topic: string, allowed: readonly Channel[]): boolean {
   const parsed = parseTopic(topic);
   return parsed !== undefined && parsed.deviceId === client?.id && allowed.includes(parsed.channel);
+}
+
+/** @throws AppError `unavailable` when the port is taken */
+function listenOn(server: Server, { host, port }: { host: string; port: number }): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const refused = (cause: Error) =>
+      reject(new AppError('unavailable', `MQTT port ${port} of ${host} cannot be opened: ${cause.message}`, { cause }));
+    server.once('error', refused);
+    server.listen(port, host, () => {
+      server.off('error', refused);
+      resolve();
+    });
+  });
 }
 
 function portOf(server: Server): number {
