@@ -1,10 +1,10 @@
 // Takes batches of telemetry, each item once. A commit costs a sync to disk, so batches that wait share one.
 
 import { AppError } from '@edgeloop/shared/errors';
-import type { TelemetryAck, TelemetryBatch } from '@edgeloop/shared/telemetry';
-import type { Database, Transaction } from '../database/open.ts';
+import type { TelemetryAck, TelemetryBatch, TelemetryItem } from '@edgeloop/shared/telemetry';
+import type { Database } from '../database/open.ts';
 import type { IngestCounters } from './counters.ts';
-import { itemKey, type Stored, type TelemetryStore } from './telemetry-store.ts';
+import { type ItemKey, itemKey, type Stored, type TelemetryStore } from './telemetry-store.ts';
 
 interface Waiting {
   deviceId: string;
@@ -108,32 +108,44 @@ export function createIngest({ database, store, counters, now, onStored }: Inges
   }
 
   function commit(group: readonly Waiting[]): Promise<Stored> {
-    return database.transact((tx) => write(tx, group));
+    return database.transact(async (tx) => {
+      const items = itemsOf(group);
+      const stored = storedOf(items, { fresh: await store.claim(tx, items), receivedAt: now() });
+      await store.addWindows(tx, stored.windows);
+      await store.upsertLabels(tx, stored.labels);
+      await store.addLosses(tx, stored.losses);
+      return stored;
+    });
   }
+}
 
-  async function write(tx: Transaction, group: readonly Waiting[]): Promise<Stored> {
-    const numbered = group.flatMap(({ deviceId, batch }) =>
-      batch.items.map(({ sequence, item }) => ({ deviceId, epoch: batch.epoch, sequence, item })),
-    );
-    const fresh = await store.claim(tx, numbered);
-    const receivedAt = now();
-    const stored: Stored = { items: fresh.size, windows: [], labels: [], losses: [] };
-    for (const { item, ...key } of numbered) {
-      // Deleting makes a repetition within the group count once as well.
-      if (!fresh.delete(itemKey(key))) continue;
-      if (item.kind === 'window') stored.windows.push({ ...key, receivedAt, window: item });
-      else if (item.kind === 'labels') {
-        stored.labels.push(...item.labels.map((label) => ({ ...label, deviceId: key.deviceId })));
-      } else {
-        const { windows, requests, labels } = item;
-        stored.losses.push({ ...key, receivedAt, windows, requests, labels });
-      }
+type Numbered = ItemKey & { item: TelemetryItem };
+
+function itemsOf(group: readonly Waiting[]): Numbered[] {
+  return group.flatMap(({ deviceId, batch: { epoch, items } }) =>
+    items.map(({ sequence, item }) => ({ deviceId, epoch, sequence, item })),
+  );
+}
+
+/** What is new by the keys in `fresh`, by kind. */
+function storedOf(
+  items: readonly Numbered[],
+  { fresh, receivedAt }: { fresh: ReadonlySet<string>; receivedAt: number },
+): Stored {
+  const stored: Stored = { items: fresh.size, windows: [], labels: [], losses: [] };
+  const left = new Set(fresh);
+  for (const { item, ...key } of items) {
+    // Deleting makes a repetition within the group count once as well.
+    if (!left.delete(itemKey(key))) continue;
+    if (item.kind === 'window') stored.windows.push({ ...key, receivedAt, window: item });
+    else if (item.kind === 'labels') {
+      stored.labels.push(...item.labels.map((label) => ({ ...label, deviceId: key.deviceId })));
+    } else {
+      const { windows, requests, labels } = item;
+      stored.losses.push({ ...key, receivedAt, windows, requests, labels });
     }
-    await store.addWindows(tx, stored.windows);
-    await store.upsertLabels(tx, stored.labels);
-    await store.addLosses(tx, stored.losses);
-    return stored;
   }
+  return stored;
 }
 
 function highest(batch: TelemetryBatch): number {

@@ -52,93 +52,100 @@ export function createMetricReaders({ store, seriesStore, driftSeries }: ReaderD
   return function readMetric(metric: Metric, scope: MetricScope): Promise<Cell[]> {
     switch (metric) {
       case 'requests':
-        return windowCells(scope, requestsOf);
+        return windowCells(seriesStore, scope, requestsOf);
       case 'succeeded':
       case 'failed':
       case 'invalid':
-        return windowCells(scope, (sums) => sums[metric]);
+        return windowCells(seriesStore, scope, (sums) => sums[metric]);
       case 'rows':
-        return scope.groupBy === 'class' ? classCells(scope) : windowCells(scope, (sums) => sums.rows);
+        return scope.groupBy === 'class'
+          ? classCells(store, scope)
+          : windowCells(seriesStore, scope, (sums) => sums.rows);
       case 'throughput':
-        return windowCells(scope, (sums, at) => requestsOf(sums) / coveredSeconds(scope.buckets, at));
+        return windowCells(seriesStore, scope, (sums, at) => requestsOf(sums) / coveredSeconds(scope.buckets, at));
       case 'error_rate':
-        return windowCells(scope, ({ failed, succeeded }) => ratio(failed, failed + succeeded));
+        return windowCells(seriesStore, scope, ({ failed, succeeded }) => ratio(failed, failed + succeeded));
       case 'latency':
-        return latencyCells(scope);
+        return latencyCells(store, scope);
       case 'confidence':
-        return confidenceCells(scope);
+        return confidenceCells(store, scope);
       case 'labels':
-        return labelCells(scope, (sums) => sums.labels);
+        return labelCells(seriesStore, scope, (sums) => sums.labels);
       case 'accuracy':
-        return labelCells(scope, (sums) => ratio(sums.correct, sums.labels));
+        return labelCells(seriesStore, scope, (sums) => ratio(sums.correct, sums.labels));
       case 'lost':
-        return lostCells(scope);
+        return lostCells(seriesStore, scope);
       case 'drift':
-        return driftCells(scope);
+        return driftCells(driftSeries, scope);
     }
   };
+}
 
-  async function windowCells(scope: MetricScope, value: (sums: Sums, at: number) => number | null): Promise<Cell[]> {
-    const rows = await seriesStore.windowSums(spanOf(scope), groupingOf(scope));
-    return rows.map((row) => {
-      const cell = cellOf(row, scope);
-      return { ...cell, value: value(row, cell.at) };
-    });
-  }
+async function windowCells(
+  seriesStore: SeriesStore,
+  scope: MetricScope,
+  value: (sums: Sums, at: number) => number | null,
+): Promise<Cell[]> {
+  const rows = await seriesStore.windowSums(spanOf(scope), groupingOf(scope));
+  return rows.map((row) => {
+    const cell = cellOf(row, scope);
+    return { ...cell, value: value(row, cell.at) };
+  });
+}
 
-  async function labelCells(
-    scope: MetricScope,
-    value: (sums: { labels: number; correct: number }) => number | null,
-  ): Promise<Cell[]> {
-    const rows = await seriesStore.labelSums(spanOf(scope), groupingOf(scope));
-    return rows.map((row) => ({ ...cellOf(row, scope), value: value(row) }));
-  }
+async function labelCells(
+  seriesStore: SeriesStore,
+  scope: MetricScope,
+  value: (sums: { labels: number; correct: number }) => number | null,
+): Promise<Cell[]> {
+  const rows = await seriesStore.labelSums(spanOf(scope), groupingOf(scope));
+  return rows.map((row) => ({ ...cellOf(row, scope), value: value(row) }));
+}
 
-  async function lostCells(scope: MetricScope): Promise<Cell[]> {
-    const rows = await seriesStore.lossSums(spanOf(scope), groupingOf(scope));
-    return rows.map((row) => ({ ...cellOf(row, scope), value: row.requests }));
-  }
+async function lostCells(seriesStore: SeriesStore, scope: MetricScope): Promise<Cell[]> {
+  const rows = await seriesStore.lossSums(spanOf(scope), groupingOf(scope));
+  return rows.map((row) => ({ ...cellOf(row, scope), value: row.requests }));
+}
 
-  async function latencyCells(scope: MetricScope): Promise<Cell[]> {
-    const fold = createFold(scope, () => new QuantileSketchBuilder());
-    for await (const row of store.bodies(spanOf(scope), LatencyOf)) fold.at(row).merge(row.body.latencyMs);
-    return fold.cells((builder) => quantile(builder.toJSON(), scope.quantile) ?? null);
-  }
+async function latencyCells(store: TelemetryStore, scope: MetricScope): Promise<Cell[]> {
+  const fold = createFold(scope, () => new QuantileSketchBuilder());
+  for await (const row of store.bodies(spanOf(scope), LatencyOf)) fold.at(row).merge(row.body.latencyMs);
+  return fold.cells((builder) => quantile(builder.toJSON(), scope.quantile) ?? null);
+}
 
-  async function confidenceCells(scope: MetricScope): Promise<Cell[]> {
-    const fold = createFold(scope, () => ({ sum: 0, count: 0 }));
-    for await (const row of store.bodies(spanOf(scope), ConfidenceOf)) {
-      const { confidence } = row.body;
-      if (confidence === undefined) continue;
-      const mean = fold.at(row);
-      mean.sum += confidence.sum;
-      // The last count is of missing values, which the sum leaves out.
-      mean.count += confidence.counts.slice(0, -1).reduce((sum, count) => sum + count, 0);
-    }
-    return fold.cells(({ sum, count }) => ratio(sum, count));
+async function confidenceCells(store: TelemetryStore, scope: MetricScope): Promise<Cell[]> {
+  const fold = createFold(scope, () => ({ sum: 0, count: 0 }));
+  for await (const row of store.bodies(spanOf(scope), ConfidenceOf)) {
+    const { confidence } = row.body;
+    if (confidence === undefined) continue;
+    const mean = fold.at(row);
+    mean.sum += confidence.sum;
+    // The last count is of missing values, which the sum leaves out.
+    mean.count += confidence.counts.slice(0, -1).reduce((sum, count) => sum + count, 0);
   }
+  return fold.cells(({ sum, count }) => ratio(sum, count));
+}
 
-  /** Rows by predicted class. */
-  async function classCells(scope: MetricScope): Promise<Cell[]> {
-    const fold = createFold(scope, () => ({ rows: 0 }));
-    for await (const row of store.bodies(spanOf(scope), ClassesOf)) {
-      for (const [name, count] of Object.entries(row.body.classes)) fold.at(row, { class: name }).rows += count;
-    }
-    return fold.cells(({ rows }) => rows);
+/** Rows by predicted class. */
+async function classCells(store: TelemetryStore, scope: MetricScope): Promise<Cell[]> {
+  const fold = createFold(scope, () => ({ rows: 0 }));
+  for await (const row of store.bodies(spanOf(scope), ClassesOf)) {
+    for (const [name, count] of Object.entries(row.body.classes)) fold.at(row, { class: name }).rows += count;
   }
+  return fold.cells(({ rows }) => rows);
+}
 
-  /** Of several judged windows in a bucket the one that drifted most. */
-  async function driftCells(scope: MetricScope): Promise<Cell[]> {
-    const { model, version, groupBy, buckets } = scope;
-    const judged = await driftSeries({ model, version, groupBy, from: buckets.from, to: buckets.to });
-    const most = new Map<string, Cell & { value: number }>();
-    for (const { labels, at, value } of judged) {
-      const cell = { labels, at: bucketOf(buckets, at), value };
-      const key = JSON.stringify([labels, cell.at]);
-      if (value >= (most.get(key)?.value ?? 0)) most.set(key, cell);
-    }
-    return [...most.values()];
+/** Of several judged windows in a bucket the one that drifted most. */
+async function driftCells(driftSeries: DriftSeries, scope: MetricScope): Promise<Cell[]> {
+  const { model, version, groupBy, buckets } = scope;
+  const judged = await driftSeries({ model, version, groupBy, from: buckets.from, to: buckets.to });
+  const most = new Map<string, Cell & { value: number }>();
+  for (const { labels, at, value } of judged) {
+    const cell = { labels, at: bucketOf(buckets, at), value };
+    const key = JSON.stringify([labels, cell.at]);
+    if (value >= (most.get(key)?.value ?? 0)) most.set(key, cell);
   }
+  return [...most.values()];
 }
 
 function createFold<A>(scope: MetricScope, empty: () => A) {

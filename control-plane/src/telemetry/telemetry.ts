@@ -11,7 +11,7 @@ import { createWindowMerge, type WindowMerge } from './merge.ts';
 import type { DriftSeries } from './metric-readers.ts';
 import { createMetricQuery } from './query.ts';
 import { createSeriesStore } from './series-store.ts';
-import { createTelemetryStore, type Span, type Stored } from './telemetry-store.ts';
+import { createTelemetryStore, type Span, type Stored, type TelemetryStore } from './telemetry-store.ts';
 import { createThrottle } from './throttle.ts';
 
 export type { DriftSeries, Stored };
@@ -90,30 +90,15 @@ export function createTelemetry(deps: TelemetryDeps) {
     /** @throws AppError `invalid_request` naming the parameter that is wrong */
     query: (asked: MetricQuery): Promise<MetricResult> => query(asked),
 
-    evidence,
+    /** Requests that the model answered or failed (invalid ones left out) in windows that ended after `since`. */
+    evidence: (asked: EvidenceQuery): Promise<{ requests: number; failed: number }> => sumEvidence(store, asked),
 
     /** Everything merged over devices and time, and of how many windows; undefined when there are none. */
-    async merged(asked: MergeQuery): Promise<{ window: Window; windows: number } | undefined> {
-      const merge = createWindowMerge();
-      let windows = 0;
-      for await (const { body } of store.bodies(asked, Window)) {
-        merge.add(body);
-        windows += 1;
-      }
-      const window = merge.result();
-      return window && { window, windows };
-    },
+    merged: (asked: MergeQuery): Promise<{ window: Window; windows: number } | undefined> => mergeAll(store, asked),
 
     /** The same for each device by itself, with only these features kept. */
-    async mergedByDevice(asked: MergeQuery, features: ReadonlySet<string>): Promise<Map<string, Window>> {
-      const merges = new Map<string, WindowMerge>();
-      for await (const { deviceId, body } of store.bodies(asked, Window)) {
-        const merge = merges.get(deviceId) ?? createWindowMerge();
-        merges.set(deviceId, merge);
-        merge.add({ ...body, features: pick(body.features, features) });
-      }
-      return new Map([...merges].flatMap(([id, merge]) => [[id, merge.result()] as const]).filter(isPresent));
-    },
+    mergedByDevice: (asked: MergeQuery, features: ReadonlySet<string>): Promise<Map<string, Window>> =>
+      mergeByDevice(store, asked, features),
 
     /** Labels of predictions made in this time, and how many of those predictions were right. */
     labelsBetween: (span: Span): Promise<{ labels: number; correct: number }> => store.countLabels(span),
@@ -150,28 +135,51 @@ export function createTelemetry(deps: TelemetryDeps) {
     },
   };
 
-  /** Requests that the model answered or failed (invalid ones left out) in windows that ended after `since`. */
-  async function evidence({ model, version, assigned }: EvidenceQuery): Promise<{ requests: number; failed: number }> {
-    const bySince = new Map<number, string[]>();
-    for (const { deviceId, since } of assigned) {
-      const devices = bySince.get(since) ?? [];
-      devices.push(deviceId);
-      bySince.set(since, devices);
-    }
-    const sums = { requests: 0, failed: 0 };
-    for (const [since, devices] of bySince) {
-      const { succeeded, failed } = await store.countEvidence({ model, version, since, devices });
-      sums.requests += succeeded + failed;
-      sums.failed += failed;
-    }
-    return sums;
-  }
-
   function onStored(stored: Stored): void {
     const models = new Set([...stored.windows.map(({ window }) => window.model), ...stored.labels.map((l) => l.model)]);
     for (const model of models) changed.call(model);
     for (const handler of handlers) handler(stored);
   }
+}
+
+async function sumEvidence(
+  store: TelemetryStore,
+  { model, version, assigned }: EvidenceQuery,
+): Promise<{ requests: number; failed: number }> {
+  const bySince = new Map<number, string[]>();
+  for (const { deviceId, since } of assigned) {
+    const devices = bySince.get(since) ?? [];
+    devices.push(deviceId);
+    bySince.set(since, devices);
+  }
+  const sums = { requests: 0, failed: 0 };
+  for (const [since, devices] of bySince) {
+    const { succeeded, failed } = await store.countEvidence({ model, version, since, devices });
+    sums.requests += succeeded + failed;
+    sums.failed += failed;
+  }
+  return sums;
+}
+
+async function mergeAll(store: TelemetryStore, asked: MergeQuery) {
+  const merge = createWindowMerge();
+  let windows = 0;
+  for await (const { body } of store.bodies(asked, Window)) {
+    merge.add(body);
+    windows += 1;
+  }
+  const window = merge.result();
+  return window && { window, windows };
+}
+
+async function mergeByDevice(store: TelemetryStore, asked: MergeQuery, features: ReadonlySet<string>) {
+  const merges = new Map<string, WindowMerge>();
+  for await (const { deviceId, body } of store.bodies(asked, Window)) {
+    const merge = merges.get(deviceId) ?? createWindowMerge();
+    merges.set(deviceId, merge);
+    merge.add({ ...body, features: pick(body.features, features) });
+  }
+  return new Map([...merges].flatMap(([id, merge]) => [[id, merge.result()] as const]).filter(isPresent));
 }
 
 function pick<T>(record: Readonly<Record<string, T>>, keys: ReadonlySet<string>): Record<string, T> {
