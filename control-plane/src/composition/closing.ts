@@ -3,6 +3,7 @@ import { AppError } from '@edgeloop/shared/errors';
 import type { Logger } from 'pino';
 
 type Close = (deadline: AbortSignal) => unknown;
+export type Closing = ReturnType<typeof createClosing>;
 
 export function createClosing(log: Logger) {
   const steps: { name: string; close: Close }[] = [];

@@ -22,7 +22,7 @@ import { rolloutRoutes } from '../rollouts/routes.ts';
 import { telemetryRoutes } from '../telemetry/routes.ts';
 import { trainingRoutes } from '../training/routes.ts';
 import { version } from '../version.ts';
-import { createClosing } from './closing.ts';
+import { type Closing, createClosing } from './closing.ts';
 import type { Ports } from './device-access.ts';
 import { createDeviceMessages } from './device-messages.ts';
 import { type Foundation, layFoundation } from './foundation.ts';
@@ -58,8 +58,7 @@ export async function startControlPlane(options: {
     await openDevicePorts(base, rooms, { ports, closing });
     await startLoops(rooms, closing);
     const http = await openOperatorsPort(base, rooms, closing);
-    const host = ['0.0.0.0', '::'].includes(config.http.host) ? '127.0.0.1' : config.http.host;
-    const url = `http://${host.includes(':') ? `[${host}]` : host}:${http}`;
+    const url = urlOf(config.http.host, http);
     const all = { ...ports, http };
     await announce(config.dataDir, { url, ports: all }, closing);
     log.info({ url, ...all, version }, 'control plane is up');
@@ -70,7 +69,11 @@ export async function startControlPlane(options: {
   }
 }
 
-type Closing = ReturnType<typeof createClosing>;
+/** As programs on this machine reach it. */
+function urlOf(listening: string, port: number): string {
+  const host = ['0.0.0.0', '::'].includes(listening) ? '127.0.0.1' : listening;
+  return `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
+}
 
 /** Everything that works by itself, from the ground up. */
 async function startRooms({ metrics, log, events }: Foundation, rooms: Rooms, closing: Closing): Promise<void> {
@@ -180,6 +183,7 @@ async function openOperatorsPort(base: Foundation, rooms: Rooms, closing: Closin
   });
   const operators = await listen(app.fetch, config.http);
   closing.add('operators’ port', (deadline) => operators.close(deadline));
+  events.start();
   // Before the port: its streams never end by themselves.
   closing.add('events', () => events.close());
   return operators.port;

@@ -9,7 +9,7 @@ import type { Config } from '../config.ts';
 import { openDatabase } from '../database/open.ts';
 import { createEventHub } from '../http/events.ts';
 import { createMetrics } from '../http/metrics.ts';
-import type { createClosing } from './closing.ts';
+import type { Closing } from './closing.ts';
 
 export type Foundation = Awaited<ReturnType<typeof layFoundation>>;
 
@@ -17,7 +17,7 @@ export interface FoundationDeps {
   config: Config;
   log: Logger;
   now: () => number;
-  closing: ReturnType<typeof createClosing>;
+  closing: Closing;
 }
 
 /** Opens all of it; `closing` learns how to close it again. */
@@ -38,8 +38,6 @@ export async function layFoundation({ config, log, now, closing }: FoundationDep
   const metrics = createMetrics();
   metrics.start();
   closing.add('metrics', () => metrics.close());
-  const events = createEventHub({ now });
-  events.start();
   return {
     config,
     log,
@@ -48,7 +46,8 @@ export async function layFoundation({ config, log, now, closing }: FoundationDep
     authority,
     keys,
     metrics,
-    events,
+    /** Started and closed with the port that serves it. */
+    events: createEventHub({ now }),
     blobs: createFolderBlobs(join(dataDir, 'blobs')),
   };
 }
