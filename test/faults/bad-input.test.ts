@@ -3,7 +3,6 @@ import { openAsBlob } from 'node:fs';
 import { readdir, readFile, truncate, writeFile } from 'node:fs/promises';
 import { request } from 'node:http';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { CreatedJoinToken } from '@edgeloop/shared/api/access';
 import { Device } from '@edgeloop/shared/api/devices';
 import { Model } from '@edgeloop/shared/api/models';
@@ -15,6 +14,7 @@ import { externalData, loadKiller } from '../support/hostile-models.ts';
 import { manifest, sumClassifier, versionForm } from '../support/models.ts';
 import {
   type Agent,
+  agentProgram,
   type ControlPlane,
   runCli,
   startAgent,
@@ -167,12 +167,11 @@ test('a join token that is used up ends the agent with the reason', async () => 
     EDGELOOP_DEVICE_ID: `extra-${n}`,
     EDGELOOP_AGENT_PORT: '0',
   });
-  const program = fileURLToPath(new URL('../../agent/bin/edgeloop-agent.js', import.meta.url));
-  const first = startProgram([program, 'run'], env(1));
+  const first = startProgram([agentProgram, 'run'], env(1));
   await until('the first device being enrolled', async () => (await plane.api.get('/devices/extra-1', Device)).id, {
     context: first.output,
   });
-  const second = startProgram([program, 'run'], env(2));
+  const second = startProgram([agentProgram, 'run'], env(2));
   expect(await second.waitForEnd()).not.toBe(0);
   expect(second.output()).toMatch(/token/);
   first.signal('SIGTERM');

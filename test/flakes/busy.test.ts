@@ -2,16 +2,9 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { expect, it } from 'vitest';
+import { isAlive } from '../support/is-alive.ts';
 import { until } from '../support/until.ts';
 import { startBusy } from './busy.ts';
-
-function isAlive(pid: number): boolean {
-  try {
-    return process.kill(pid, 0);
-  } catch {
-    return false;
-  }
-}
 
 it('busy processes are there until they are ended', async () => {
   const busy = startBusy(2);

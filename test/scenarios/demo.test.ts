@@ -1,13 +1,9 @@
 // `npm start -- --exit` as a user would run it, after installing.
-import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
-import { startProgram } from '../support/programs.ts';
+import { serverProgram, startProgram } from '../support/programs.ts';
 
 test('the demo plays the whole loop on real data and ends with 0', { timeout: 420_000 }, async () => {
-  const program = startProgram(
-    [fileURLToPath(new URL('../../control-plane/bin/edgeloop.js', import.meta.url)), 'demo', '--exit'],
-    {},
-  );
+  const program = startProgram([serverProgram, 'demo', '--exit'], {});
   const code = await program.waitForEnd(410_000);
   expect(program.output()).toContain('every step of the loop was seen to happen');
   expect(code).toBe(0);

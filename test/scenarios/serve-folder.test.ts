@@ -5,6 +5,7 @@ import { request as httpRequest } from 'node:http';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { z } from 'zod';
+import { isAlive } from '../support/is-alive.ts';
 import { manifest, sumClassifier } from '../support/models.ts';
 import { temporaryFolder } from '../support/programs.ts';
 import { type FolderServer, processTree, startServing, writeModel } from '../support/serving.ts';
@@ -153,14 +154,6 @@ test('a model in a process of its own answers as any other, and ends with a serv
   server.program.signal('SIGKILL');
   await until('all of them ending', async () => tree.every((pid) => !isAlive(pid)) || undefined);
 });
-
-function isAlive(pid: number): boolean {
-  try {
-    return process.kill(pid, 0);
-  } catch {
-    return false;
-  }
-}
 
 test('a load request brings its own configuration and files, until the next one', async () => {
   await write(1);

@@ -1,6 +1,7 @@
 // ONNX models that tests and benches make themselves, written by the control plane's encoder. Programs never import it.
 import { encodeModel, type OnnxGraph, type OnnxNode, type OnnxTensor } from '@edgeloop/control-plane/onnx/encode';
 import type { dataTypes } from '@edgeloop/control-plane/onnx/schema';
+import { createRandom } from '@edgeloop/control-plane/training/trainers/random';
 
 export type ElementType = keyof typeof dataTypes;
 
@@ -82,7 +83,7 @@ export function quarters(size: number): Uint8Array {
 export function perceptron(widths: readonly number[], seed = 1): Uint8Array {
   const nodes: OnnxNode[] = [];
   const initializers: OnnxTensor[] = [];
-  const random = mulberry(seed);
+  const random = createRandom(seed);
   const last = widths.length - 1;
   for (let i = 0; i < last; i++) {
     const dims = [widths[i] ?? 1, widths[i + 1] ?? 1];
@@ -106,15 +107,4 @@ export function perceptron(widths: readonly number[], seed = 1): Uint8Array {
     nodes,
     initializers,
   });
-}
-
-/** Small seeded generator (mulberry32), 0 up to 1. */
-function mulberry(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4294967296;
-  };
 }

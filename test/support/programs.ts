@@ -9,8 +9,8 @@ import { type ApiClient, createClient } from '@edgeloop/control-plane/cli/client
 import { until } from './until.ts';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
-const serverProgram = join(root, 'control-plane/bin/edgeloop.js');
-const agentProgram = join(root, 'agent/bin/edgeloop-agent.js');
+export const serverProgram = join(root, 'control-plane/bin/edgeloop.js');
+export const agentProgram = join(root, 'agent/bin/edgeloop-agent.js');
 const keptLogBytes = 20_000;
 
 export interface Program {

@@ -2,12 +2,9 @@
 import { execFile } from 'node:child_process';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { freePorts, type Program, startProgram } from './programs.ts';
+import { agentProgram, freePorts, type Program, startProgram } from './programs.ts';
 import { until } from './until.ts';
-
-const agentProgram = fileURLToPath(new URL('../../agent/bin/edgeloop-agent.js', import.meta.url));
 
 export interface FolderServer {
   readonly url: string;

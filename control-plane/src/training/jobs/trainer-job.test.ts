@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import type { DatasetVersion } from '@edgeloop/shared/api/data';
 import type { RunStep } from '@edgeloop/shared/api/training';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { isAlive } from '../../../../test/support/is-alive.ts';
 import { writeParquet } from '../../data/tables.ts';
 import { createRandom } from '../trainers/random.ts';
 import { endlessTrainer, features, labelledRow } from '../training-fixture.ts';
@@ -71,13 +72,6 @@ async function prepared(name: string, change: Partial<JobMaterial> = {}): Promis
 }
 
 const node = (code: string): TrainerCommand => ({ file: process.execPath, args: ['-e', code] });
-const isAlive = (pid: number) => {
-  try {
-    return process.kill(pid, 0);
-  } catch {
-    return false;
-  }
-};
 
 describe('the built-in trainer', () => {
   it('gives the same model bytes for the same inputs, and reports every epoch', async () => {
