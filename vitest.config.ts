@@ -12,7 +12,7 @@ export default defineConfig({
     // Children and worker threads run the sources too.
     env: { ORT_DISABLE_TELEMETRY: '1' },
     reporters: ['default', new SkippedReporter()],
-    testTimeout: 90_000,
+    testTimeout: 120_000,
     hookTimeout: 120_000,
     maxWorkers: 2,
   },

@@ -44,7 +44,7 @@ describe.skipIf(browserProgram.path === undefined)(`the dashboard in Chromium${b
     await folder?.remove();
   });
 
-  test('an operator logs in with a key and sees a rollout arrive live', { timeout: 120_000 }, async () => {
+  test('an operator logs in with a key and sees a rollout arrive live', async () => {
     const page = await browser.newPage({ viewport: { width: 1280, height: 900 } });
     const complaints: string[] = [];
     page.on('pageerror', (error) => complaints.push(String(error)));
@@ -78,7 +78,7 @@ describe.skipIf(browserProgram.path === undefined)(`the dashboard in Chromium${b
     await page.close();
   });
 
-  test('every page fits a phone', { timeout: 60_000 }, async () => {
+  test('every page fits a phone', async () => {
     const page = await browser.newPage({ viewport: { width: 390, height: 844 }, colorScheme: 'dark' });
     await page.goto(`${plane.url}/#key=${key}`);
     for (const path of [

@@ -78,9 +78,7 @@ async function expectOthersServed(): Promise<void> {
   expect(gapMs, server.program.output()).toBeLessThan(withinMs);
 }
 
-test('a model that kills its process: others are back, and after two deaths it is quarantined', {
-  timeout: 60_000,
-}, async () => {
+test('a model that kills its process: others are back, and after two deaths it is quarantined', async () => {
   await writeModel(folder.path, 'killer', hostile.processKiller());
   await serve();
   await loaded('killer');
@@ -101,7 +99,7 @@ test('a model that kills its process: others are back, and after two deaths it i
   await expectOthersServed();
 });
 
-test('the last good version serves in the place of one that was quarantined', { timeout: 60_000 }, async () => {
+test('the last good version serves in the place of one that was quarantined', async () => {
   await writeModel(folder.path, 'killer', hostile.harmless(), { version: 1 });
   await writeModel(folder.path, 'killer', hostile.processKiller(), { version: 2 });
   await serve();
@@ -114,16 +112,14 @@ test('the last good version serves in the place of one that was quarantined', { 
   await expectOthersServed();
 });
 
-test('a model that kills the process that loads it is refused with the reason', { timeout: 60_000 }, async () => {
+test('a model that kills the process that loads it is refused with the reason', async () => {
   await writeModel(folder.path, 'a-killer', hostile.loadKiller());
   await serve();
   expect((await ask('a-killer', [scalar('x', 'INT64', 1)])).status).toBeGreaterThanOrEqual(400);
   await expectOthersServed();
 });
 
-test('a model that never returns: others keep being answered, and its caller is told', {
-  timeout: 120_000,
-}, async () => {
+test('a model that never returns: others keep being answered, and its caller is told', async () => {
   await writeModel(folder.path, 'endless', hostile.endlessLoop());
   await serve();
   await loaded('endless');
@@ -138,7 +134,7 @@ test('a model that never returns: others keep being answered, and its caller is 
 test.each([
   ['6 GB', 1_500_000_000],
   ['40 TB', 10_000_000_000_000],
-])('a model that takes %s', { timeout: 120_000 }, async (_, floats) => {
+])('a model that takes %s', async (_, floats) => {
   await writeModel(folder.path, 'bomb', hostile.memoryBomb());
   await serve({ EDGELOOP_MEMORY_MB: '1024' });
   await loaded('bomb');
@@ -148,7 +144,7 @@ test.each([
   await until('its memory coming back', async () => (await server.rssBytes()) < 2 ** 30 || undefined);
 });
 
-test('a model that gives 400 MB', { timeout: 120_000 }, async () => {
+test('a model that gives 400 MB', async () => {
   await writeModel(folder.path, 'huge', hostile.hugeOutput());
   await serve();
   await loaded('huge');
@@ -177,9 +173,7 @@ test.each(['../../secret', '/etc/hostname'])('external data at %s is not read', 
 
 const isolated = { isolation: 'process', maxRunMs: 1000 };
 
-test('in a process of its own, a model that kills it fails only its own requests, and is quarantined', {
-  timeout: 60_000,
-}, async () => {
+test('in a process of its own, a model that kills it fails only its own requests, and is quarantined', async () => {
   await writeModel(folder.path, 'killer', hostile.harmless(), { version: 1, manifest: isolated });
   await writeModel(folder.path, 'killer', hostile.processKiller(), { version: 2 });
   await serve();
@@ -202,9 +196,6 @@ test.each([
   ['takes 6 GB', () => hostile.memoryBomb(), scalar('size', 'INT64', 1), scalar('size', 'INT64', 1_500_000_000)],
 ])(
   'in a process of its own, a run that %s is ended with it, and the next one is answered',
-  {
-    timeout: 60_000,
-  },
   async (_, bytes, harmless, harmful) => {
     await writeModel(folder.path, 'bad', bytes(), { manifest: isolated });
     await serve({ EDGELOOP_MEMORY_MB: '1024' });

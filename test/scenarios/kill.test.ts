@@ -43,7 +43,7 @@ test('after 20 kills the counts differ by no more than the requests in flight at
   expect(counted).toBeLessThanOrEqual(answered + lostInFlight);
 });
 
-test('an agent that starts without its control plane serves the models it has', { timeout: 120_000 }, async () => {
+test('an agent that starts without its control plane serves the models it has', async () => {
   const { plane, agent } = fleet();
   const version = await pushVersion(plane, 'sum');
   await rolloutIn(plane, await release(plane, 'sum', version), ['completed']);

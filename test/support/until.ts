@@ -11,7 +11,7 @@ export interface UntilOptions {
 export async function until<T>(
   what: string,
   ask: () => Promise<T | undefined>,
-  { timeoutMs = 30_000, everyMs = 100, context }: UntilOptions = {},
+  { timeoutMs = 60_000, everyMs = 100, context }: UntilOptions = {},
 ): Promise<T> {
   const deadline = performance.now() + timeoutMs;
   let failure: unknown;
