@@ -13,7 +13,7 @@ describe('what the serving process is started with', () => {
     stateDir = mkdtempSync(join(tmpdir(), 'agent-environment-'));
   });
   afterEach(() => rmSync(stateDir, { recursive: true }));
-  const start = () => servingEnvironment(readConfig({}), { deviceId: 'device-1', stateDir, journalled: true });
+  const start = () => servingEnvironment(readConfig({}), { stateDir, journalled: true });
 
   it('says where to note what runs, which is told once to whoever asks after a death', () => {
     const { env, takeRunningNote } = start();
