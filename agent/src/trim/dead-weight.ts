@@ -10,7 +10,7 @@ export interface Device {
 }
 
 /** Files that go for one reason; paths from the package's folder, with slashes. */
-export interface DeadWeight {
+interface DeadWeight {
   what: string;
   paths: string[];
 }
