@@ -45,7 +45,11 @@ describe('the installed packages', () => {
 
   test('are asked for when nothing is installed', () => {
     expect(() => listPackages(folder)).toThrow(/install the dependencies/);
-    expect(() => findWorkspaceRoot(folder)).toThrow(/pnpm-workspace.yaml/);
+  });
+
+  test('are those of a clone of the project, not of somebody else’s workspace around an installed package', () => {
+    writeFileSync(join(folder, 'pnpm-workspace.yaml'), 'packages: []');
+    expect(() => findWorkspaceRoot(folder)).toThrow(/clone of the project/);
   });
 
   test('belong to the family of their repository, scope or name', () => {

@@ -33,12 +33,16 @@ export interface CorpusFile {
   sizeBytes: number;
 }
 
-/** The folder with `pnpm-workspace.yaml` at or above `from` (a folder; by default this module's). */
+/** The project's clone at or above `from` (a folder; by default this module's). Workspaces of others are passed over. */
 export function findWorkspaceRoot(from = dirname(fileURLToPath(import.meta.url))): string {
-  if (existsSync(join(from, 'pnpm-workspace.yaml'))) return from;
+  const parts = ['pnpm-workspace.yaml', 'agent/bin/edgeloop-agent.js', 'control-plane/bin/edgeloop.js'];
+  if (parts.every((part) => existsSync(join(from, part)))) return from;
   const parent = dirname(from);
   if (parent !== from) return findWorkspaceRoot(parent);
-  throw new AppError('not_found', 'No folder above holds pnpm-workspace.yaml: run this from a clone of the project.');
+  throw new AppError(
+    'not_found',
+    'the demo learns from the files of a clone of the project, and an installed package is none: run `npm start` in a clone',
+  );
 }
 
 /** Every installed package that does not depend on the machine, by name. `root`: the workspace's folder. */
