@@ -1,5 +1,5 @@
 # Two images from one build: `docker build --target agent .` and `docker build --target control-plane .`
-FROM node:20-bookworm-slim AS build
+FROM node:24-bookworm-slim AS build
 RUN apt-get update && apt-get install -y --no-install-recommends python3 make g++ && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 RUN npm install --global pnpm@12.21.0
@@ -15,11 +15,11 @@ COPY . .
 RUN pnpm run build
 RUN pnpm --filter @edgeloop/agent deploy --legacy --prod /out/agent \
  && pnpm --filter @edgeloop/control-plane deploy --legacy --prod /out/control-plane
-# onnxruntime-node carries the libraries of every platform; keep this one's.
-RUN find /out -path '*/onnxruntime-node/bin/napi-v*/*/*' -prune -type d \
-      ! -path "*/linux/$(node -p process.arch)" -exec rm -r {} +
+# The libraries of other platforms, and what better-sqlite3 was compiled from, are two thirds of what was installed.
+RUN node /out/agent/bin/edgeloop-agent.js trim /out/control-plane \
+ && node /out/agent/bin/edgeloop-agent.js trim
 
-FROM node:20-bookworm-slim AS runtime
+FROM node:24-bookworm-slim AS runtime
 ENV NODE_ENV=production ORT_DISABLE_TELEMETRY=1
 RUN mkdir /data && chown node:node /data
 VOLUME /data
