@@ -12,7 +12,7 @@ import type { Logger } from 'pino';
 import type { Config } from './config.ts';
 import { readCount, readFact, writeFact } from './database/facts.ts';
 import { type DeviceDatabase, openDatabase } from './database/open.ts';
-import { agentVersion, deviceFacts } from './identity/device-facts.ts';
+import { deviceFacts } from './identity/device-facts.ts';
 import { type LinkHandlers, Membership } from './link/membership.ts';
 import { ModelDriver } from './models/rollout/model-driver.ts';
 import { createStateStore } from './models/rollout/state-store.ts';
@@ -179,9 +179,9 @@ function follow({ database, models, membership }: Agent, desired: Desired, log: 
   membership.reportSoon();
 }
 
-async function obey({ telemetry }: Agent, { id, name }: Command): Promise<CommandResult> {
+async function obey({ facts, telemetry }: Agent, { id, name }: Command): Promise<CommandResult> {
   if (name === 'flush') await telemetry.flush();
-  return { id, ok: true, message: name === 'flush' ? 'the present windows are closed' : `agent ${agentVersion}` };
+  return { id, ok: true, message: name === 'flush' ? 'the present windows are closed' : `agent ${facts.agentVersion}` };
 }
 
 async function start(

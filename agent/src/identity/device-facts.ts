@@ -3,12 +3,10 @@ import { arch, cpus, hostname, platform, totalmem } from 'node:os';
 import type { DeviceFacts } from '@edgeloop/shared/messages';
 import { version } from '../version.ts';
 
-export const agentVersion = version;
-
 export function deviceFacts(): DeviceFacts {
   const processors = cpus();
   return {
-    agentVersion,
+    agentVersion: version,
     nodeVersion: process.version,
     platform: platform(),
     arch: arch(),

@@ -2,7 +2,7 @@
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Config } from '../config.ts';
-import { agentVersion } from '../identity/device-facts.ts';
+import { version } from '../version.ts';
 import type { ServingConfigInput } from './ipc.ts';
 import { readRunningNote } from './running-report.ts';
 
@@ -25,7 +25,7 @@ export function servingEnvironment(config: Config, { stateDir, journalled, overr
   // As former versions called it; nobody would ever remove it.
   rmSync(join(stateDir, 'inflight'), { force: true });
   const serving: ServingConfigInput = {
-    agentVersion,
+    agentVersion: version,
     serverName,
     threads,
     providers,

@@ -309,7 +309,9 @@ describe('inference and prediction on the server itself', () => {
   });
 
   it('records the features of several inputs side by side, as the manifest names them', async () => {
-    await front.load('eyes', sideBySide(), { inputs: { a: { features: ['age'] }, wide: { features: ['width', 'height'] } } });
+    await front.load('eyes', sideBySide(), {
+      inputs: { a: { features: ['age'] }, wide: { features: ['width', 'height'] } },
+    });
     const answer = await post('/predict/eyes', { features: { width: 1, height: 2, age: 3 } });
     expect(answer.json()).toMatchObject({ outputs: [{ data: [1, 2, 3] }] });
     expect(front.records).toMatchObject([{ rows: 1, features: Float32Array.of(3, 1, 2) }]);

@@ -35,11 +35,3 @@ export function createCaller(): Caller {
   };
   return caller;
 }
-
-/** A caller who goes when `signal` says so. */
-export function callerOf(signal: AbortSignal): HangUp {
-  const caller = createCaller();
-  if (signal.aborted) caller.hangUp();
-  else signal.addEventListener('abort', caller.hangUp, { once: true });
-  return caller;
-}

@@ -2,7 +2,7 @@
 import type { AppError } from '@edgeloop/shared/errors';
 import type { Manifest } from '@edgeloop/shared/manifest';
 import type { KnownModel, ModelFiles } from '../../process/ipc.ts';
-import type { Failure } from '../rollout/model-state.ts';
+import type { Failure } from '../failure.ts';
 import { type FoundModel, wantedVersions } from './scan.ts';
 
 interface FolderVersion {

@@ -4,17 +4,18 @@
 // INVARIANTS
 // - A state is on disk before what it announces is done.
 // - One loop performs a model's steps. What a superseded step comes to is dropped.
+
 import { messageOf } from '@edgeloop/shared/errors';
 import type { Desired, ModelReport } from '@edgeloop/shared/messages';
 import { backoffMs, pause } from '@edgeloop/shared/node/backoff';
 import type { Death, Suspect } from '../../process/death.ts';
 import type { ModelFiles, ServingCounts, Tuning } from '../../process/ipc.ts';
 import type { ServingProcess } from '../../process/serving-process.ts';
+import { failureOf } from '../failure.ts';
 import { HeldVersions, isAboutModel, type Plan, type VersionFailure, type WantedVersion } from '../held-versions.ts';
 import type { ModelStore } from '../store.ts';
 import type { Accused, Quarantine } from '../trying/quarantine.ts';
 import {
-  failureOf,
   type ModelEvent,
   type ModelState,
   newModelState,

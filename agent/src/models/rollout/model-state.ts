@@ -1,16 +1,9 @@
 // How a model's state on this device follows from what happens: a pure function, so that every order of events can be
 // tried. The driver performs the one step a state asks for and tells the outcome.
-import { AppError, errorCodes, messageOf } from '@edgeloop/shared/errors';
 import { Instant, ModelName, ModelVersion } from '@edgeloop/shared/identifiers';
 import { DesiredModel } from '@edgeloop/shared/messages';
 import { z } from 'zod';
-
-export const Failure = z.object({ code: z.enum(errorCodes), message: z.string() });
-export type Failure = z.infer<typeof Failure>;
-
-export function failureOf(error: unknown): Failure {
-  return { code: error instanceof AppError ? error.code : 'internal', message: messageOf(error) };
-}
+import { Failure } from '../failure.ts';
 
 const common = { target: DesiredModel, since: Instant };
 /** Deaths of the serving process and of the agent itself since the attempt began. */

@@ -8,10 +8,11 @@ import { createTurn } from '@edgeloop/shared/node/turn';
 import type { Logger } from 'pino';
 import type { ModelFiles } from '../../process/ipc.ts';
 import type { ServingProcess } from '../../process/serving-process.ts';
+import { type Failure, failureOf } from '../failure.ts';
 import { isAboutModel } from '../held-versions.ts';
 import type { ModelStore } from '../store.ts';
 import { type FetchSource, fetchModel, verifyModel } from './fetch.ts';
-import { type Failure, failureOf, type ModelEvent, type ModelState, type Step, versionsToKeep } from './model-state.ts';
+import { type ModelEvent, type ModelState, type Step, versionsToKeep } from './model-state.ts';
 import { isFailing, type Tally } from './tally.ts';
 
 export interface StepOptions {

@@ -3,7 +3,7 @@ import { eq } from 'drizzle-orm';
 import type { DeviceDatabase } from '../../database/open.ts';
 import { proofs } from '../../database/schema.ts';
 import type { ModelFiles } from '../../process/ipc.ts';
-import type { Failure } from '../rollout/model-state.ts';
+import type { Failure } from '../failure.ts';
 
 export interface Proofs {
   /** What `prove` says, which is asked only until the file's proof held once. */

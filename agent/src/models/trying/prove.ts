@@ -5,7 +5,7 @@ import { parse } from '@edgeloop/shared/errors';
 import { runBounded, sourceExecArgv } from '@edgeloop/shared/node/bounded-process';
 import { z } from 'zod';
 import type { ModelFiles } from '../../process/ipc.ts';
-import { Failure } from '../rollout/model-state.ts';
+import { Failure } from '../failure.ts';
 
 export interface ProofBounds {
   timeoutMs: number;

@@ -3,7 +3,7 @@
 import { eq } from 'drizzle-orm';
 import type { DeviceDatabase } from '../../database/open.ts';
 import { deaths } from '../../database/schema.ts';
-import type { Failure } from '../rollout/model-state.ts';
+import type { Failure } from '../failure.ts';
 
 /** A loaded version that ran when the serving process died. */
 export interface Accused {
@@ -81,17 +81,17 @@ export function createQuarantine(database: DeviceDatabase, now: () => number): Q
         if (other.digest !== guilty.digest)
           database.update(deaths).set({ count: 0 }).where(eq(deaths.digest, other.digest)).run();
       const { name, version, digest } = guilty;
-      return { name, version, digest, error: failureOf(deathsAllowed + 1, detail) };
+      return { name, version, digest, error: quarantinedFor(deathsAllowed + 1, detail) };
     },
     reasonFor(digest, word) {
       const row = rowOf(digest);
       if (row === undefined || !row.quarantined || row.word !== word) return undefined;
-      return failureOf(row.count, row.detail);
+      return quarantinedFor(row.count, row.detail);
     },
   };
 }
 
-function failureOf(count: number, detail: string): Failure {
+function quarantinedFor(count: number, detail: string): Failure {
   return {
     code: 'model_rejected',
     message: `quarantined: the serving process died ${count} times while it ran; the last time ${detail}`,

@@ -25,7 +25,8 @@ beforeAll(async () => {
   await served.load('half', identity('float16', [1, 3, 2, 2]), takes({ scale: 1 / 255 }));
   await served.load('wide', identity('uint8', [2, 4, 3]), takes({ width: 4, layout: 'nhwc', crop: 'pad' }));
   await served.load('middle', identity('uint8', [2, 2, 3]), takes({ layout: 'nhwc', crop: 'center' }));
-  for (const crop of ['stretch', 'center', 'pad'] as const) await served.load(`bright-${crop}`, quarters(2), bright(crop));
+  for (const crop of ['stretch', 'center', 'pad'] as const)
+    await served.load(`bright-${crop}`, quarters(2), bright(crop));
 });
 afterAll(() => served.close());
 
