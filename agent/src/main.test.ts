@@ -87,7 +87,7 @@ async function infer(url: string): Promise<number> {
   return response.status;
 }
 
-describe('the command edgeloop-agent', { timeout: 180_000 }, () => {
+describe('the command edgeloop-agent', { timeout: 240_000 }, () => {
   it('names a wrong variable and ends with 64', async () => {
     const { exit, said } = agent(['run'], { EDGELOOP_AGENT_PORT: 'many' });
     expect(await exit).toBe(64);
@@ -190,5 +190,5 @@ describe('the command edgeloop-agent', { timeout: 180_000 }, () => {
         // It is gone, as it should be.
       }
     }
-  }, 240_000);
+  });
 });
