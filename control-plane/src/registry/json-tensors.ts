@@ -48,8 +48,7 @@ function create(datatype: Datatype, shape: readonly number[], data: readonly Val
     case 'FP64':
       return new Tensor('float64', Float64Array.from(data, float), shape);
     case 'FP16':
-      return new Tensor(
-        'float16',
+      return halfTensor(
         Uint16Array.from(data, (value) => encodeHalf(float(value))),
         shape,
       );
@@ -108,6 +107,15 @@ function bigInteger(low: bigint, high: bigint): (value: Value) => bigint {
     }
     throw new RangeError(`${JSON.stringify(value)} is not an integer from ${low} to ${high}`);
   };
+}
+
+/**
+ * From Node 24 on, the JavaScript part of ONNX Runtime 1.30 makes a Float16Array of the bits of halves, of which its native
+ * part reads nothing. It is given bits, and only their name tells them from integers.
+ */
+function halfTensor(bits: Uint16Array, shape: readonly number[]): Tensor {
+  if (!('Float16Array' in globalThis)) return new Tensor('float16', bits, shape);
+  return Object.defineProperty(new Tensor('uint16', bits, shape), 'type', { value: 'float16' });
 }
 
 function valuesOf(datatype: Datatype, data: Tensor['data']): Value[] {

@@ -4,6 +4,7 @@ import { AppError, messageOf } from '@edgeloop/shared/app-error';
 import type { Datatype, ModelSignature, TensorSpec } from '@edgeloop/shared/tensors';
 import { InferenceSession, listSupportedBackends, Tensor as OrtTensor } from 'onnxruntime-node';
 import type { NamedTensor, Tensor, TensorData } from '../tensors.ts';
+import { halfTensor } from './halves.ts';
 
 export interface SessionOptions {
   /** Threads inside one run; 1 when unset, since copies of the model run beside each other. */
@@ -147,7 +148,9 @@ export function toOrt({ datatype, shape, data }: Tensor): OrtTensor {
   if (data instanceof Uint8Array) {
     return datatype === 'BOOL' ? new OrtTensor('bool', data, shape) : new OrtTensor('uint8', data, shape);
   }
-  if (data instanceof Uint16Array) return new OrtTensor(datatype === 'FP16' ? 'float16' : 'uint16', data, shape);
+  if (data instanceof Uint16Array) {
+    return datatype === 'FP16' ? halfTensor(data, shape) : new OrtTensor('uint16', data, shape);
+  }
   if (data instanceof Float64Array) return new OrtTensor('float64', data, shape);
   if (data instanceof BigInt64Array) return new OrtTensor('int64', data, shape);
   if (data instanceof BigUint64Array) return new OrtTensor('uint64', data, shape);
