@@ -51,7 +51,7 @@ export async function succeed(program: string, args: readonly string[], options:
 export async function pack(folder: string): Promise<Record<(typeof packages)[number], string>> {
   const filters = packages.flatMap((name) => ['--filter', `./${name}`]);
   const pnpm = ['--yes', workspace.packageManager, ...filters, 'pack', '--pack-destination', folder];
-  await succeed('npx', pnpm, { cwd: root, timeoutMs: 120_000 });
+  await succeed('npx', pnpm, { cwd: root, timeoutMs: 240_000 });
   const path = (name: string) => join(folder, `edgeloop-${name}-${version}.tgz`);
   return { shared: path('shared'), agent: path('agent'), 'control-plane': path('control-plane') };
 }
@@ -60,7 +60,7 @@ export async function pack(folder: string): Promise<Record<(typeof packages)[num
 export async function npm(folder: string, args: readonly string[]): Promise<void> {
   const env = { ONNXRUNTIME_NODE_INSTALL: 'skip', SCARF_ANALYTICS: 'false' };
   // Without a prefix npm would take a folder above that happens to hold a package.
-  await succeed('npm', [...args, '--prefix', folder, '--prefer-offline'], { cwd: folder, env, timeoutMs: 600_000 });
+  await succeed('npm', [...args, '--prefix', folder, '--prefer-offline'], { cwd: folder, env, timeoutMs: 900_000 });
 }
 
 /** On disk, as `du` counts. */

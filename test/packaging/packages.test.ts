@@ -10,7 +10,7 @@ import { until } from '../support/until.ts';
 import { type Ended, megabytesOf, npm, pack, packages, run, succeed, version } from './installation.ts';
 
 const goalMegabytes = 150;
-const installTimeoutMs = 600_000;
+const installTimeoutMs = 900_000;
 /** A user who owns nothing. */
 const nobody = 65_534;
 
@@ -34,7 +34,7 @@ beforeAll(async () => {
   home = join(folder.path, 'home');
   await mkdir(home);
   tarballs = await pack(folder.path);
-}, 150_000);
+}, 300_000);
 
 afterAll(() => folder.remove());
 
