@@ -4,7 +4,7 @@ import { mkdirSync, watch } from 'node:fs';
 import { join, resolve, sep } from 'node:path';
 import { AppError, messageOf } from '@edgeloop/shared/errors';
 import { ModelName } from '@edgeloop/shared/identifiers';
-import { pause } from '@edgeloop/shared/node/backoff';
+import { createBell } from '@edgeloop/shared/node/bell';
 import type { Logger } from 'pino';
 import type { Config } from './config.ts';
 import { type DeviceDatabase, openDatabase } from './database/open.ts';
@@ -133,7 +133,7 @@ async function stop({ config, listener, serving, work }: Server): Promise<void> 
 class Rounds {
   readonly #folder: string;
   readonly #log: Logger;
-  #wake = new AbortController();
+  readonly #bell = createBell();
 
   constructor(folder: string, log: Logger) {
     this.#folder = folder;
@@ -141,14 +141,14 @@ class Rounds {
   }
 
   soon(): void {
-    setTimeout(() => this.#wake.abort(), settleMs).unref();
+    setTimeout(() => this.#bell.ring(), settleMs).unref();
   }
 
   async run(look: () => Promise<void>, signal: AbortSignal): Promise<void> {
     const watcher = watchFolder(this.#folder, () => this.soon(), this.#log);
     while (!signal.aborted) {
-      await pause(lookEveryMs, AbortSignal.any([signal, this.#wake.signal]));
-      this.#wake = new AbortController();
+      await this.#bell.rest(lookEveryMs, signal);
+      this.#bell.answer();
       if (signal.aborted) break;
       await look().catch((error: unknown) =>
         this.#log.error({ reason: messageOf(error) }, 'the folder is looked at later'),

@@ -75,6 +75,7 @@ export class ModelDriver {
       states.save(state);
     }
     this.#stop = signal;
+    signal.addEventListener('abort', () => this.#endAttempts(), { once: true });
     for (const name of [...this.#states.keys()]) {
       if (!cleanStop) this.#apply(name, { kind: 'rebooted' });
       this.#drive(name);
@@ -260,6 +261,11 @@ export class ModelDriver {
     this.#loops.set(name, loop);
   }
 
+  /** By hand: a signal made of two for every attempt would leave something on the one that lasts. */
+  #endAttempts(): void {
+    for (const attempt of this.#attempts.values()) attempt.abort();
+  }
+
   async #loop(name: string): Promise<void> {
     for (let failures = 0; !this.#stop.aborted; ) {
       const state = this.#stateOf(name);
@@ -267,7 +273,7 @@ export class ModelDriver {
       if (step === 'rest') return;
       const attempt = new AbortController();
       this.#attempts.set(name, attempt);
-      const signal = AbortSignal.any([this.#stop, attempt.signal]);
+      const { signal } = attempt;
       const event = await this.#steps.perform(step, { state, failures, signal });
       // A candidate that was superseded while it was loaded must not stay.
       if (signal.aborted && step === 'load' && !this.#stop.aborted) await this.#align(name);

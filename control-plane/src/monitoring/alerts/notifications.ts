@@ -3,6 +3,7 @@
 import type { Alert, NotificationChannel } from '@edgeloop/shared/api/alerts';
 import { messageOf } from '@edgeloop/shared/errors';
 import { backoffMs } from '@edgeloop/shared/node/backoff';
+import { withDeadline } from '@edgeloop/shared/node/deadline';
 import type { Logger } from 'pino';
 import type { Database } from '../../database/open.ts';
 import type { AlertRecord, AlertStore } from './alert-store.ts';
@@ -108,7 +109,7 @@ export function createNotifications(deps: NotificationsDeps) {
       alerts: news.map(({ handedOver: _, notifiedAt: __, ...alert }) => alert),
     };
     try {
-      await post(channel.url, message, AbortSignal.any([AbortSignal.timeout(timeoutMs), stopped.signal]));
+      await withDeadline(timeoutMs, stopped.signal, (signal) => post(channel.url, message, signal));
       for (const key of keys) delivery.done.add(key);
       return undefined;
     } catch (error) {
