@@ -1,5 +1,6 @@
 # Two images from one build: `docker build --target agent .` and `docker build --target control-plane .`
-FROM node:24-bookworm-slim AS build
+# Not Node 24: compiled for 24.19 and later, better-sqlite3 12 ends the process when memory is collected.
+FROM node:22-bookworm-slim AS build
 RUN apt-get update && apt-get install -y --no-install-recommends python3 make g++ && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 RUN npm install --global pnpm@12.21.0
@@ -19,7 +20,7 @@ RUN pnpm --filter @edgeloop/agent deploy --legacy --prod /out/agent \
 RUN node /out/agent/bin/edgeloop-agent.js trim /out/control-plane \
  && node /out/agent/bin/edgeloop-agent.js trim
 
-FROM node:24-bookworm-slim AS runtime
+FROM node:22-bookworm-slim AS runtime
 ENV NODE_ENV=production ORT_DISABLE_TELEMETRY=1
 RUN mkdir /data && chown node:node /data
 VOLUME /data
