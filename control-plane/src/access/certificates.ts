@@ -22,8 +22,8 @@ import {
 const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' };
 const dayMs = 86_400_000;
 const caDays = 7300;
-export const serverDays = 397;
-export const clientDays = 90;
+const serverDays = 397;
+const clientDays = 90;
 
 /** A certificate with the key that signs below it. */
 export interface Issuer {

@@ -26,8 +26,6 @@ export interface BrokerDeps {
   log: Logger;
 }
 export type MessageHandler = (message: { deviceId: string; channel: Channel; payload: Buffer }) => Promise<void>;
-export type Broker = ReturnType<typeof createBroker>;
-
 /** Room for a topic and headers beside the payload. */
 const maxPacketBytes = maxPayloadBytes + 1024;
 const slowClientMs = 20_000;

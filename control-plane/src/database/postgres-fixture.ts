@@ -14,7 +14,7 @@ const run = promisify(execFile);
 const packages = '/usr/lib/postgresql';
 const startWithinMs = 20_000;
 
-export interface TestPostgres {
+interface TestPostgres {
   /** A new, empty database. */
   createDatabase(): Promise<string>;
   stop(): Promise<void>;

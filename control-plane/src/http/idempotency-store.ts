@@ -8,8 +8,6 @@ export interface IdempotencyId {
   key: string;
 }
 export type IdempotencyRow = Database['tables']['idempotencyKeys']['$inferSelect'];
-export type IdempotencyStore = ReturnType<typeof createIdempotencyStore>;
-
 export function createIdempotencyStore(database: Database) {
   const { idempotencyKeys: keys } = database.tables;
   const isKey = ({ actor, key }: IdempotencyId) => and(eq(keys.actor, actor), eq(keys.key, key));

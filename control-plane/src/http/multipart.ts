@@ -20,7 +20,7 @@ export interface FormLimits<F extends string, T extends string> {
   texts: Record<T, number>;
 }
 
-export interface ReceivedFile {
+interface ReceivedFile {
   path: string;
   sizeBytes: number;
   /** SHA-256, hex. */

@@ -6,7 +6,7 @@ import type { ContentfulStatusCode } from 'hono/utils/http-status';
 import type { Logger } from 'pino';
 
 /** HTTP status of an error code. */
-export function statusOf(code: ErrorCode): ContentfulStatusCode {
+function statusOf(code: ErrorCode): ContentfulStatusCode {
   switch (code) {
     case 'invalid_request':
       return 400;
@@ -43,14 +43,14 @@ export function statusOf(code: ErrorCode): ContentfulStatusCode {
 }
 
 /** Any throw as an AppError; what was not expected becomes `internal` and keeps its message to the log. */
-export function asAppError(error: unknown): AppError {
+function asAppError(error: unknown): AppError {
   if (error instanceof AppError) return error;
   if (error instanceof HTTPException) return new AppError(codeOfStatus(error.status), error.message, { cause: error });
   return new AppError('internal', 'the server failed; its log says why', { cause: error });
 }
 
 /** The error as problem details. */
-export function problemOf(error: AppError): Problem {
+function problemOf(error: AppError): Problem {
   const status = statusOf(error.code);
   return {
     type: `urn:edgeloop:problem:${error.code.replaceAll('_', '-')}`,
@@ -63,7 +63,7 @@ export function problemOf(error: AppError): Problem {
 }
 
 /** The answer to a failed request. */
-export function problemResponse(c: Context, error: AppError): Response {
+function problemResponse(c: Context, error: AppError): Response {
   if (error.code === 'unauthorized') c.header('WWW-Authenticate', 'Bearer realm="edgeloop"');
   if (error.retryAfterSeconds !== undefined) c.header('Retry-After', String(Math.ceil(error.retryAfterSeconds)));
   const problem = problemOf(error);

@@ -29,8 +29,6 @@ const modulePath = fileURLToPath(
   new URL(`./validation-process${import.meta.url.endsWith('.ts') ? '.ts' : '.js'}`, import.meta.url),
 );
 
-export type Validator = ReturnType<typeof createValidator>;
-
 /** One model is tried at a time: each may take all the memory that it is allowed. */
 export function createValidator(limits: ValidationLimits) {
   const stopping = new AbortController();

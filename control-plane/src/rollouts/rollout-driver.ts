@@ -31,8 +31,6 @@ const breathMs = 50;
 /** Devices that come to match a completed rollout are looked for this often when nobody wakes us. */
 const followEveryMs = 10_000;
 
-export type RolloutDriver = ReturnType<typeof createRolloutDriver>;
-
 export function createRolloutDriver(deps: RolloutDriverDeps) {
   const { database, store, fleet, log, now, lookEveryMs = 1000 } = deps;
   const looking: LookDeps = { ...deps, reader: database.read };

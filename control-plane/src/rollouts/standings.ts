@@ -12,7 +12,7 @@ import {
 import { waveOfRank, waveOrder, waveSize } from './waves.ts';
 
 /** A device that was given the version: as it is now, and as it was stored. */
-export interface MemberView extends DeviceView {
+interface MemberView extends DeviceView {
   member: Member;
   stored: Member;
 }

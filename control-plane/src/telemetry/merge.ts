@@ -42,7 +42,7 @@ function addTo(target: Window, window: Window): void {
 }
 
 /** Adds the counts of `other` to `target`, key by key. */
-export function addCounts(target: Record<string, number>, other: Readonly<Record<string, number>>): void {
+function addCounts(target: Record<string, number>, other: Readonly<Record<string, number>>): void {
   for (const [key, count] of Object.entries(other)) target[key] = (target[key] ?? 0) + count;
 }
 

@@ -9,7 +9,7 @@ import { openSqlite } from '../database/open.ts';
 import { createTelemetry, type TelemetryDeps } from './telemetry.ts';
 
 /** A clock that stands until it is set. */
-export interface Clock {
+interface Clock {
   now: () => number;
   at: number;
 }

@@ -16,8 +16,6 @@ interface AlertsDeps {
   notify: (event: Omit<ChangeEvent, 'at'>) => void;
 }
 
-export type Alerts = ReturnType<typeof createAlerts>;
-
 export function createAlerts({ database, alertStore, now, notify }: AlertsDeps) {
   return {
     /** Newest first. */

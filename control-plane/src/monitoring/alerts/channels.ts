@@ -13,8 +13,6 @@ interface ChannelsDeps {
   now: () => number;
 }
 
-export type Channels = ReturnType<typeof createChannels>;
-
 export function createChannels({ database, rulesStore, now }: ChannelsDeps) {
   return {
     /** @throws AppError `conflict` when the name is taken */

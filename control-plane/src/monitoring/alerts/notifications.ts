@@ -10,7 +10,7 @@ import type { AlertRecord, AlertStore } from './alert-store.ts';
 import type { RulesStore } from './rules-store.ts';
 
 /** Body of the webhook's POST request. */
-export interface AlertMessage {
+interface AlertMessage {
   group: { model: string; kind: Alert['kind'] };
   alerts: Alert[];
 }

@@ -2,7 +2,7 @@
 import type { AlertRule } from '@edgeloop/shared/api/alerts';
 
 /** A window of a rule for one version, by its identity. */
-export interface WindowKey {
+interface WindowKey {
   ruleId: string;
   version: number;
   windowStart: number;

@@ -18,8 +18,6 @@ export interface RunDriverDeps extends Pick<TrainingDeps, 'database' | 'data' | 
   pollMs?: number;
 }
 
-export type RunDriver = ReturnType<typeof createRunDriver>;
-
 export function createRunDriver(deps: RunDriverDeps) {
   const { database, store, stages, jobs, now, notify, log, pollMs = 2000 } = deps;
   const stopping = new AbortController();

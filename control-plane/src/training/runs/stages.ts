@@ -21,7 +21,7 @@ import type { RunRecorder } from './run-recorder.ts';
 import type { RunEvent, Stage } from './run-state.ts';
 import type { RunChange, StoredRun } from './run-store.ts';
 
-export interface StageContext {
+interface StageContext {
   run: StoredRun;
   recorder: RunRecorder;
   /** Aborted when the run is cancelled and when the control plane stops. */
