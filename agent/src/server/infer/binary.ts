@@ -4,71 +4,28 @@ import { isUtf8 } from 'node:buffer';
 import { AppError } from '@edgeloop/shared/errors';
 import type { Datatype } from '@edgeloop/shared/tensors';
 import { elementCount, type NamedTensor, type TensorData } from '../../inference/tensors.ts';
-
-type NumericDatatype = Exclude<Datatype, 'BYTES'>;
-
-/** Bytes of one element. */
-export const elementBytes: Readonly<Record<NumericDatatype, number>> = {
-  BOOL: 1,
-  UINT8: 1,
-  INT8: 1,
-  UINT16: 2,
-  INT16: 2,
-  FP16: 2,
-  UINT32: 4,
-  INT32: 4,
-  FP32: 4,
-  UINT64: 8,
-  INT64: 8,
-  FP64: 8,
-};
+import { bytesOf, viewOf } from '../../inference/typed-arrays.ts';
 
 /** The elements in `blob`: a view of it where its place in memory allows, else a copy. Throws `invalid_request`. */
 export function decodeBlob(
   { name, datatype, shape }: { name: string; datatype: Datatype; shape: readonly number[] },
   blob: Buffer,
 ): TensorData {
-  if (datatype === 'BYTES') return decodeStrings(name, blob, elementCount(shape));
-  const needed = elementCount(shape) * elementBytes[datatype];
+  const count = elementCount(shape);
+  if (datatype === 'BYTES') return decodeStrings(name, blob, count);
+  const needed = count * bytesOf[datatype];
   if (blob.length !== needed) {
     const message = `input "${name}": binary_data_size is ${blob.length}, but shape [${shape}] of ${datatype} needs ${needed}`;
     throw new AppError('invalid_request', message);
   }
   const wrong = datatype === 'BOOL' ? blob.findIndex((byte) => byte > 1) : -1;
   if (wrong >= 0) throw new AppError('invalid_request', `input "${name}": element ${wrong} of BOOL must be 0 or 1`);
-  return viewOf(datatype, aligned(blob, elementBytes[datatype]));
+  const { buffer, byteOffset } = aligned(blob, bytesOf[datatype]);
+  return viewOf(datatype, buffer, byteOffset, count);
 }
 
 function aligned(blob: Buffer, width: number): Uint8Array {
   return blob.byteOffset % width === 0 ? blob : new Uint8Array(blob);
-}
-
-function viewOf(datatype: NumericDatatype, { buffer, byteOffset, byteLength }: Uint8Array): TensorData {
-  const length = byteLength / elementBytes[datatype];
-  switch (datatype) {
-    case 'BOOL':
-    case 'UINT8':
-      return new Uint8Array(buffer, byteOffset, length);
-    case 'INT8':
-      return new Int8Array(buffer, byteOffset, length);
-    case 'UINT16':
-    case 'FP16':
-      return new Uint16Array(buffer, byteOffset, length);
-    case 'INT16':
-      return new Int16Array(buffer, byteOffset, length);
-    case 'UINT32':
-      return new Uint32Array(buffer, byteOffset, length);
-    case 'INT32':
-      return new Int32Array(buffer, byteOffset, length);
-    case 'UINT64':
-      return new BigUint64Array(buffer, byteOffset, length);
-    case 'INT64':
-      return new BigInt64Array(buffer, byteOffset, length);
-    case 'FP32':
-      return new Float32Array(buffer, byteOffset, length);
-    case 'FP64':
-      return new Float64Array(buffer, byteOffset, length);
-  }
 }
 
 function decodeStrings(name: string, blob: Buffer, count: number): string[] {

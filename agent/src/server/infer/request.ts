@@ -4,7 +4,8 @@ import { AppError, parse } from '@edgeloop/shared/errors';
 import type { ModelSignature, TensorSpec } from '@edgeloop/shared/tensors';
 import { z } from 'zod';
 import { elementCount, type NamedTensor, type TensorData } from '../../inference/tensors.ts';
-import { decodeBlob, decodeText, elementBytes } from './binary.ts';
+import { bytesOf } from '../../inference/typed-arrays.ts';
+import { decodeBlob, decodeText } from './binary.ts';
 import { type Cursor, peek, readArray, readObject, readPiece, skipValue, syntaxError } from './cursor.ts';
 import { expectArray, expectText, isNull, noParameters, once, type Parameters, readParameters } from './fields.ts';
 import { type InputHead, readInput } from './input.ts';
@@ -158,7 +159,7 @@ function rawShape({ name, datatype, shape }: TensorSpec, bytes: number): number[
   if (dims.filter((dim) => dim === -1).length > 1) {
     throw new AppError('invalid_request', `input "${name}" [${shape}] has too many free dimensions for a raw request`);
   }
-  const elements = datatype === 'BYTES' ? 1 : bytes / elementBytes[datatype];
+  const elements = datatype === 'BYTES' ? 1 : bytes / bytesOf[datatype];
   const fixed = elementCount(dims.filter((dim) => dim !== -1));
   return dims.map((dim) => (dim === -1 ? Math.floor(elements / Math.max(1, fixed)) : dim));
 }
