@@ -4,10 +4,11 @@ import type { ReferenceProfile } from '@edgeloop/shared/profile';
 import { pino } from 'pino';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { batchOf, labelOf, openTelemetry, windowOf } from '../../telemetry/telemetry-fixture.ts';
+import { createRandom } from '../../training/trainers/random.ts';
 import { createMonitoring, type MonitoringDeps } from '../monitoring.ts';
-import { histogramOf, normal, profileOf, samplesOf, seeded } from '../statistics/profile-fixture.ts';
+import { histogramOf, normal, profileOf, samplesOf } from '../statistics/profile-fixture.ts';
 
-const random = seeded(21);
+const random = createRandom(21);
 const profile = profileOf(samplesOf(5000, () => normal(random)));
 const still = profileOf(samplesOf(5000, () => normal(random)));
 const reference: ReferenceProfile = { rows: 5000, features: { x: profile, y: still }, accuracy: 0.9 };

@@ -1,9 +1,10 @@
 import type { Labels } from '@edgeloop/shared/selector';
 import { expect, test } from 'vitest';
+import { createRandom } from '../../training/trainers/random.ts';
 import { attribute } from './attribution.ts';
-import { histogramOf, normal, profileOf, samplesOf, seeded } from './profile-fixture.ts';
+import { histogramOf, normal, profileOf, samplesOf } from './profile-fixture.ts';
 
-const random = seeded(11);
+const random = createRandom(11);
 const profile = profileOf(samplesOf(5000, () => normal(random)));
 const reference = { rows: 5000, features: { x: profile } };
 const settings = { minSamples: 300, falseDiscoveryRate: 0.01, minPsi: 0.1 };

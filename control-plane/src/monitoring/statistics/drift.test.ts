@@ -1,9 +1,10 @@
 import type { NumericProfile } from '@edgeloop/shared/profile';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
+import { createRandom } from '../../training/trainers/random.ts';
 import { mergeRareCategories, mergeThinNeighbours, total } from './bins.ts';
 import { type DriftSettings, discoveryLevel, judgeDrift } from './drift.ts';
-import { autocorrelated, histogramOf, normal, profileOf, samplesOf, seeded } from './profile-fixture.ts';
+import { autocorrelated, histogramOf, normal, profileOf, samplesOf } from './profile-fixture.ts';
 
 /** Without the smallest PSI that matters, so that the statistics alone are seen. */
 const statistics: DriftSettings = { minSamples: 300, falseDiscoveryRate: 0.05, minPsi: 0 };
@@ -19,7 +20,7 @@ function judgeSamples(features: Record<string, NumericProfile>, values: Record<s
 
 /** Windows of `size` in `count` that are suspicious, over 20 features drawn like their references. */
 function falseAlarms(count: number, size: number): number {
-  const random = seeded(size);
+  const random = createRandom(size);
   const names = Array.from({ length: 20 }, (_, i) => `f${i}`);
   let suspicious = 0;
   let features: Record<string, NumericProfile> = {};
@@ -44,7 +45,7 @@ test.each([300, 1000])(
 );
 
 test('a mean that moves by half a deviation, missing values and a constant are found in 300 samples', () => {
-  const random = seeded(1);
+  const random = createRandom(1);
   const features = {
     still: profileOf(samplesOf(rows, () => normal(random))),
     moved: profileOf(samplesOf(rows, () => normal(random))),
@@ -68,7 +69,7 @@ test('an autocorrelated signal needs its blocks: without them most windows fire,
   const fired = { bare: 0, calibrated: 0, drifted: 0 };
   const count = 400;
   for (const seed of [1, 2, 3, 4]) {
-    const next = autocorrelated(seeded(seed), 0.95);
+    const next = autocorrelated(createRandom(seed), 0.95);
     const reference = samplesOf(30_000, next);
     const bare = { x: profileOf(reference) };
     const calibrated = { x: profileOf(reference, 500) };
@@ -87,13 +88,16 @@ test('an autocorrelated signal needs its blocks: without them most windows fire,
 });
 
 test('a signal that moves too much by itself is reported as not monitorable, not as fine', () => {
-  const profile = { ...profileOf(samplesOf(rows, seeded(4))), blockPsi: { mean: 1.5, deviation: 0.4, blockSize: 300 } };
-  const judged = judgeSamples({ x: profile }, { x: samplesOf(300, seeded(5)) });
+  const profile = {
+    ...profileOf(samplesOf(rows, createRandom(4))),
+    blockPsi: { mean: 1.5, deviation: 0.4, blockSize: 300 },
+  };
+  const judged = judgeSamples({ x: profile }, { x: samplesOf(300, createRandom(5)) });
   expect(judged).toMatchObject({ verdict: 'insufficient', notMonitorable: ['x'], signals: [] });
 });
 
 test('a shift below what matters to people is neither suspicious nor, above half of it, calm', () => {
-  const random = seeded(6);
+  const random = createRandom(6);
   const features = { x: profileOf(samplesOf(50_000, () => normal(random))) };
   const verdictAt = (shift: number) =>
     judgeSamples(features, { x: samplesOf(50_000, () => normal(random) + shift) }).verdict;
@@ -101,14 +105,14 @@ test('a shift below what matters to people is neither suspicious nor, above half
 });
 
 test('too few samples, and histograms of other bins, are not judged', () => {
-  const features = { x: profileOf(samplesOf(rows, seeded(7))) };
-  expect(judgeSamples(features, { x: samplesOf(299, seeded(8)) }).verdict).toBe('insufficient');
-  const other = { x: histogramOf([1, 2, 3], samplesOf(500, seeded(9))) };
+  const features = { x: profileOf(samplesOf(rows, createRandom(7))) };
+  expect(judgeSamples(features, { x: samplesOf(299, createRandom(8)) }).verdict).toBe('insufficient');
+  const other = { x: histogramOf([1, 2, 3], samplesOf(500, createRandom(9))) };
   expect(judgeDrift({ rows, features }, { features: other, classes: {} }, usual).verdict).toBe('insufficient');
 });
 
 test('predicted classes and confidence are judged too', () => {
-  const random = seeded(10);
+  const random = createRandom(10);
   const confidence = profileOf(samplesOf(rows, random));
   const reference = { rows, features: {}, confidence, classes: { counts: { a: 4000, b: 995, rare: 5 } } };
   const observed = {

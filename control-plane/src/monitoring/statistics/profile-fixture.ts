@@ -3,17 +3,6 @@ import type { NumericProfile } from '@edgeloop/shared/profile';
 import { addValue, emptyHistogram, type Histogram } from '@edgeloop/shared/sketches/histogram';
 import { psi } from '@edgeloop/shared/sketches/psi';
 
-/** Uniform numbers in [0, 1): mulberry32 by Tommy Ettinger, public domain. */
-export function seeded(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
-
 /** Standard normal, by Box and Muller. */
 export function normal(random: () => number): number {
   return Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random());
