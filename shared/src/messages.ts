@@ -25,13 +25,14 @@ export type ActivationState = z.infer<typeof ActivationState>;
 
 export const ModelReport = z.object({
   name: ModelName,
-  /** What answers requests now. */
-  active: z.object({ version: ModelVersion, since: Instant }).nullable(),
+  /** What answers requests now. `release` says which bytes; the version is a name for people. */
+  active: z.object({ version: ModelVersion, release: Sha256.optional(), since: Instant }).nullable(),
   lastGood: ModelVersion.nullable(),
   /** What is being brought up, or what failed; null when the desired version is active and past probation. */
   candidate: z
     .object({
       version: ModelVersion,
+      release: Sha256.optional(),
       rolloutId: z.string(),
       state: ActivationState,
       since: Instant,
@@ -61,7 +62,7 @@ export const Reported = z.object({
   startedAt: Instant,
   reportedAt: Instant,
   outbox: z.object({ pendingItems: z.number().int(), pendingBytes: z.number().int(), droppedItems: z.number().int() }),
-  /** Messages to the device that it could not use, newest last. */
+  /** What stands in the way of serving, recording or following, for people, newest last. */
   problems: z.array(z.string()).max(20).optional(),
 });
 export type Reported = z.infer<typeof Reported>;

@@ -1,6 +1,6 @@
 // Telemetry as it travels: numbered items, windows of one model version and labels of earlier predictions.
 import { z } from 'zod';
-import { Instant, ModelName, ModelVersion } from './identifiers.ts';
+import { Instant, ModelName, ModelVersion, Sha256 } from './identifiers.ts';
 import { QuantileSketch } from './sketches/ddsketch.ts';
 import { Histogram } from './sketches/histogram.ts';
 
@@ -11,6 +11,8 @@ export const Window = z.object({
   kind: z.literal('window'),
   model: ModelName,
   version: ModelVersion,
+  /** SHA-256 of the release document: which bytes ran. Absent from agents that did not say it yet. */
+  release: Sha256.optional(),
   startedAt: Instant,
   endedAt: Instant,
   /** Requests answered with a result. */
@@ -38,6 +40,7 @@ export const LabelledPrediction = z.object({
   inferenceId: z.string().min(1).max(200),
   model: ModelName,
   version: ModelVersion,
+  release: Sha256.optional(),
   predictedAt: Instant,
   predicted: z.string(),
   label: z.string(),
@@ -48,7 +51,7 @@ export type LabelledPrediction = z.infer<typeof LabelledPrediction>;
 export const LabelBatch = z.object({ kind: z.literal('labels'), labels: z.array(LabelledPrediction).min(1).max(500) });
 export type LabelBatch = z.infer<typeof LabelBatch>;
 
-/** Windows and labels that had to be dropped since the last such item, because the device's buffer was full. */
+/** What was lost since the last such item: dropped because the buffer was full, or never recorded because the disk was. */
 export const Loss = z.object({ kind: z.literal('loss'), windows: Count, requests: Count, labels: Count });
 export type Loss = z.infer<typeof Loss>;
 
@@ -78,6 +81,7 @@ export const CapturedSample = z.object({
   inferenceId: z.string().min(1).max(200),
   model: ModelName,
   version: ModelVersion,
+  release: Sha256.optional(),
   predictedAt: Instant,
   reason: z.enum(['rate', 'low_confidence', 'labelled']),
   features: z.array(z.number().nullable()).max(65536),

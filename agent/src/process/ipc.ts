@@ -24,6 +24,8 @@ export const ModelFiles = z.object({
   path: z.string(),
   /** SHA-256 of the file, where it is known; what was learnt about a model is kept by it. */
   digest: z.string().optional(),
+  /** SHA-256 of the release document, in a fleet: which bytes stand behind the version's number. */
+  release: z.string().optional(),
   manifest: Manifest,
   golden: GoldenSamples.optional(),
   tuning: Tuning.optional(),
