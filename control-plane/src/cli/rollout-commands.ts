@@ -50,7 +50,7 @@ export function registerRolloutCommands(program: Command): void {
     ['pause', 'stop advancing; devices keep what they have'],
     ['resume', 'go on where it paused'],
     ['cancel', 'end it; devices keep what they have'],
-    ['rollback', 'give every device back what it ran before'],
+    ['rollback', 'take every device back to the last version that completed there'],
   ] as const) {
     rollouts
       .command(`${name} <id>`)

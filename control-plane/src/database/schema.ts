@@ -146,7 +146,7 @@ export function defineSchema({
       rolloutId: text().notNull(),
       deviceId: text().notNull(),
       wave: integer().notNull(),
-      /** What the device was told to run before, for rolling back; null when it ran no version of the model. */
+      /** Of earlier programs: a device goes back to what has completed, which is looked up when it goes back. */
       previous: json(),
       /** When the new version was made desired; null while its wave has not begun. */
       assignedAt: instant(),

@@ -5,7 +5,8 @@ import type { Rollout } from '@edgeloop/shared/api/rollouts';
 import { recordAudit } from '../access/audit.ts';
 import type { Database, Transaction } from '../database/open.ts';
 import type { Fleet } from '../fleet/fleet.ts';
-import { describeChange } from './history.ts';
+import { type Fallback, giveBack, isCurrent } from './give-back.ts';
+import { describeChange, named } from './history.ts';
 import type { Decision } from './rollout-state.ts';
 import type { RolloutStore } from './rollout-store.ts';
 
@@ -21,6 +22,8 @@ export interface Change {
   rollout: Rollout;
   decision: Decision;
   version: ModelVersionDetail;
+  /** Where the devices go that are given back. */
+  fallbacks: readonly Fallback[];
 }
 
 export interface Target {
@@ -35,21 +38,23 @@ export async function writeDecision(deps: AssignmentDeps, change: Change): Promi
   return database.transact(async (tx) => {
     const current = await store.rollout(tx, change.rollout.id);
     if (current === undefined || !isDeepStrictEqual(current.state, change.rollout.state)) return false;
+    if (!(await isCurrent(store, tx, change.fallbacks))) return false;
     await write(deps, tx, change);
     return true;
   });
 }
 
-async function write(deps: AssignmentDeps, tx: Transaction, { rollout, decision, version }: Change): Promise<void> {
+async function write(deps: AssignmentDeps, tx: Transaction, change: Change): Promise<void> {
   const { database, store, now } = deps;
+  const { rollout, decision, version, fallbacks } = change;
   const at = now();
   const { id, state: before } = rollout;
   const { state: after, observed, assign: deviceIds } = decision;
   for (const { deviceId, member } of observed) await store.remember(tx, id, deviceId, member);
-  await giveBack(deps, tx, rollout, decision.revert);
   if (after.phase === 'running') await assign(deps, tx, rollout, { version, wave: after.wave, deviceIds });
   if (!isDeepStrictEqual(before, after)) await store.setState(tx, id, { state: after, at });
   for (const text of describeChange(rollout, decision)) await store.tell(tx, id, { at, text });
+  for (const fallback of fallbacks) await giveBack(deps, tx, rollout, fallback);
   if (before.phase === after.phase) return;
   const audited = { action: `rollout.${after.phase}`, subject: `rollout/${id}`, before, after };
   await recordAudit(database.tables, tx, { at, actor: 'system', ...audited });
@@ -60,31 +65,28 @@ async function assign(deps: AssignmentDeps, tx: Transaction, rollout: Rollout, t
   const { id: rolloutId, model } = rollout;
   const { version, release, signature } = to.version;
   const former = await fleet.desiredOf(tx, to.deviceIds, model);
-  for (const deviceId of to.deviceIds) {
-    const previous = former.get(deviceId) ?? null;
-    // Given by an earlier look already: what it ran before must not be forgotten.
-    if (previous?.rolloutId === rolloutId) continue;
-    const at = now();
+  const at = now();
+  const taken = to.deviceIds.filter((id) => former.get(id)?.rolloutId !== rolloutId);
+  for (const deviceId of taken) {
     const member = { wave: to.wave, assignedAt: at, online: false, connectionSince: at, servingSince: null };
-    await store.insertMember(tx, rolloutId, { deviceId, previous, ...member });
+    await store.insertMember(tx, rolloutId, { deviceId, ...member });
     await fleet.assign(tx, deviceId, model, { version, release, signature, rolloutId });
+  }
+  for (const from of new Set(taken.flatMap((id) => former.get(id)?.rolloutId ?? []))) {
+    const deviceIds = taken.filter((id) => former.get(id)?.rolloutId === from);
+    await tellTaken(deps, tx, { from, by: rolloutId, deviceIds });
   }
 }
 
-/** Only what is still desired by this rollout's word is given back. */
-async function giveBack(
-  { store, fleet }: AssignmentDeps,
+/** One that is not over yet says which devices it has lost. */
+async function tellTaken(
+  { store, now }: AssignmentDeps,
   tx: Transaction,
-  { id, model }: Rollout,
-  deviceIds: readonly string[],
+  { from, by, deviceIds }: { from: string; by: string; deviceIds: readonly string[] },
 ): Promise<void> {
-  if (deviceIds.length === 0) return;
-  const wanted = new Set(deviceIds);
-  const members = (await store.members(tx, id)).filter(({ deviceId }) => wanted.has(deviceId));
-  const present = await fleet.desiredOf(tx, deviceIds, model);
-  for (const { deviceId, previous } of members) {
-    if (present.get(deviceId)?.rolloutId === id) await fleet.assign(tx, deviceId, model, previous);
-  }
+  const phase = (await store.rollout(tx, from))?.state.phase;
+  if (phase !== 'running' && phase !== 'paused') return;
+  await store.tell(tx, from, { at: now(), text: `the newer rollout ${by} takes over ${named(deviceIds)}` });
 }
 
 /** Gives the version of a completed rollout to devices that came to match it and have no newer one's. */
@@ -97,6 +99,6 @@ export async function assignFollowers(deps: AssignmentDeps, rollout: Rollout, to
     if (free.length === 0 || current?.state.phase !== 'completed') return;
     const wave = rollout.plan.waves.length - 1;
     await assign(deps, tx, rollout, { version: to.version, wave, deviceIds: free });
-    await store.tell(tx, rollout.id, { at: now(), text: `now matching, and following: ${free.join(', ')}` });
+    await store.tell(tx, rollout.id, { at: now(), text: `now matching, and following: ${named(free)}` });
   });
 }

@@ -18,6 +18,8 @@ export interface DeviceView {
   id: string;
   /** Whether its labels match the selector now. */
   matches: boolean;
+  /** The newer rollout that has it or claims it: this one takes it no more. */
+  claimedBy: string | null;
   online: boolean;
   lastSeenAt: number | null;
   /** What it says of this model. */
@@ -41,7 +43,7 @@ export type DeviceStanding = Pick<RolloutDevice, 'state' | 'detail'> & { away: b
 export const offlineGraceMs = 60_000;
 
 /** Whether the device should run the version by this rollout's word still. */
-export function isOwned(subject: Subject, device: DeviceView): boolean {
+export function isOwned(subject: Pick<Subject, 'id'>, device: DeviceView): boolean {
   return device.member !== null && device.desired?.rolloutId === subject.id;
 }
 

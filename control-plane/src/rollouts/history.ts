@@ -2,13 +2,12 @@
 import type { Rollout, RolloutState } from '@edgeloop/shared/api/rollouts';
 import type { Decision } from './rollout-state.ts';
 
-/** What a decision changed, a line each; steps within a wave are left to the state. */
+/** What a decision changed, a line each; steps within a wave are left to the state, and giving back to its own words. */
 export function describeChange({ state: before, plan }: Rollout, decision: Decision): string[] {
-  const { state: after, assign, revert, note } = decision;
+  const { state: after, assign, note } = decision;
   const lines: string[] = [];
   if (isNews(before, after)) lines.push(describeState(after, plan.waves.length));
   if (assign.length > 0) lines.push(`version given to ${named(assign)}`);
-  if (revert.length > 0) lines.push(`former version given back to ${named(revert)}`);
   if (note !== undefined) lines.push(note);
   return lines;
 }
@@ -39,7 +38,8 @@ function isNews(before: RolloutState, after: RolloutState): boolean {
   return before.phase === 'running' && after.phase === 'running' && before.wave !== after.wave;
 }
 
-function named(ids: readonly string[]): string {
+/** Devices in a line of history. */
+export function named(ids: readonly string[]): string {
   const shown = ids.slice(0, 20).join(', ');
   return ids.length > 20 ? `${ids.length} devices: ${shown}, …` : shown;
 }

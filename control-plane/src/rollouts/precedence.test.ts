@@ -1,43 +1,80 @@
-import { type Rollout, RolloutPlan } from '@edgeloop/shared/api/rollouts';
+import { type Rollout, RolloutPlan, type RolloutState } from '@edgeloop/shared/api/rollouts';
 import { describe, expect, it } from 'vitest';
-import { followers, successorOf } from './precedence.ts';
+import { claimantOf, claimsOn, fallbackOf, followedBy } from './precedence.ts';
 
-function rollout(id: string, selector: string, follow = true): Rollout {
+const running: RolloutState = { phase: 'running', wave: 0, step: 'deploying', since: 0 };
+const states = {
+  running,
+  paused: { phase: 'paused', reason: '', resume: running },
+  completed: { phase: 'completed', at: 0 },
+  cancelled: { phase: 'cancelled', at: 0, reason: '' },
+  rolled_back: { phase: 'rolled_back', at: 0, reason: '' },
+} as const;
+
+function rollout(id: string, selector: string, phase: keyof typeof states, follow = true): Rollout {
   const plan = RolloutPlan.parse({ selector, follow });
-  const state = { phase: 'completed' as const, at: 0 };
-  return { id, model: 'net', version: 1, plan, state, createdAt: 0, createdBy: 'key:test', updatedAt: 0 };
+  return {
+    id,
+    model: 'net',
+    version: 1,
+    plan,
+    state: states[phase],
+    createdAt: 0,
+    createdBy: 'key:test',
+    updatedAt: 0,
+  };
 }
-const device = (id: string, site: string, owner?: string) => ({ id, labels: { site }, owner });
+const at = (site: string, owner?: string) => ({ labels: { site }, owner });
 
-describe('completed rollouts', () => {
-  it('are followed by what neither they nor a newer one has, the newest first', () => {
-    const devices = [
-      device('new', 'x'),
-      device('own', 'x', 'r2'),
-      device('old', 'x', 'r1'),
-      device('newer', 'x', 'r3'),
+describe('a device is taken no more by a rollout', () => {
+  const claimant = (device: ReturnType<typeof at>, ...others: Rollout[]) =>
+    claimantOf('r1', claimsOn('net', others), device);
+
+  it('when a newer one has started and matches it, the newest of those', () => {
+    const others = [
+      rollout('r0', '', 'running'),
+      rollout('r2', 'site=x', 'paused'),
+      rollout('r3', 'site=x', 'running'),
     ];
-    const found = followers([rollout('r1', ''), rollout('r2', 'site=x')], () => [...devices, device('other', 'y')]);
-    expect(found.map(({ rollout: { id }, deviceIds }) => [id, deviceIds])).toEqual([
-      ['r2', ['new', 'old']],
-      ['r1', ['other']],
-    ]);
+    expect(claimant(at('x'), ...others)).toBe('r3');
+    expect(claimant(at('y'), ...others)).toBeNull();
+    expect(claimant(at('x'), { ...rollout('r2', '', 'running'), model: 'other' })).toBeNull();
   });
 
-  it('that say so are not followed', () => {
-    expect(followers([rollout('r1', '', false)], () => [device('a', 'x')])).toEqual([]);
+  it('when a newer one has it, even if that was cancelled; by itself a cancelled or rolled back one claims nothing', () => {
+    expect(claimant(at('x', 'r2'), rollout('r2', '', 'cancelled'))).toBe('r2');
+    expect(claimant(at('x', 'r0'), rollout('r2', '', 'cancelled'), rollout('r3', '', 'rolled_back'))).toBeNull();
+    expect(claimant(at('x'), rollout('r2', '', 'completed', false))).toBeNull();
   });
 });
 
-describe('a rollout', () => {
-  const devices = [device('a', 'x'), device('b', 'y')];
-  const claims = { devices, members: new Set<string>() };
+describe('a device follows', () => {
+  const follows = (device: ReturnType<typeof at>, ...others: Rollout[]) =>
+    followedBy(claimsOn('net', others), device)?.id;
+  const two = [rollout('r1', '', 'completed'), rollout('r2', 'site=x', 'completed')];
 
-  it('is succeeded by the newest that started on a device it matches, or has', () => {
-    const started = [rollout('r2', 'site=x'), rollout('r3', 'site=x'), rollout('r4', 'site=y'), rollout('r0', '')];
-    expect(successorOf(rollout('r1', 'site=x'), started, claims)).toBe('r3');
-    expect(successorOf(rollout('r1', 'site=x'), started, { devices, members: new Set(['b']) })).toBe('r4');
-    expect(successorOf(rollout('r1', 'site=z'), started, claims)).toBeUndefined();
-    expect(successorOf(rollout('r1', 'site=x'), [{ ...rollout('r2', ''), model: 'other' }], claims)).toBeUndefined();
+  it('the newest completed rollout that it matches, unless it has that or a newer one', () => {
+    expect(
+      [at('x'), at('x', 'r1'), at('x', 'r2'), at('x', 'r3'), at('y')].map((each) => follows(each, ...two)),
+    ).toEqual(['r2', 'r2', undefined, undefined, 'r1']);
+    expect(follows(at('x'), rollout('r1', '', 'completed', false))).toBeUndefined();
+  });
+
+  it('nothing older than a rollout under way, but for a device that runs nothing yet', () => {
+    const under = rollout('r3', '', 'running');
+    expect(follows(at('x', 'r1'), ...two, under)).toBeUndefined();
+    expect(follows(at('x'), ...two, under)).toBe('r2');
+  });
+});
+
+describe('a device goes back', () => {
+  const back = (site: string, had: string | undefined, ...others: Rollout[]) =>
+    fallbackOf(claimsOn('net', others), { labels: { site }, had });
+
+  it('to the newest that completed on it, or that it would follow', () => {
+    expect(back('x', 'r1', rollout('r2', 'site=y', 'completed'), rollout('r3', '', 'running'))).toBe('r1');
+    expect(back('y', 'r1', rollout('r2', 'site=y', 'completed'))).toBe('r2');
+    expect(back('y', 'r3', rollout('r2', 'site=y', 'completed'))).toBe('r3');
+    expect(back('x', undefined, rollout('r2', '', 'running'), rollout('r3', '', 'cancelled'))).toBeUndefined();
   });
 });

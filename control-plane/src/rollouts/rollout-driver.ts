@@ -10,7 +10,8 @@ import type { Database } from '../database/open.ts';
 import type { Fleet } from '../fleet/fleet.ts';
 import type { Registry } from '../registry/registry.ts';
 import { assignFollowers, writeDecision } from './assignments.ts';
-import { type Claimed, followers } from './precedence.ts';
+import { fallbacksOf } from './give-back.ts';
+import { claimsOn, followedBy } from './precedence.ts';
 import { type Decision, decide } from './rollout-state.ts';
 import type { RolloutStore } from './rollout-store.ts';
 import { type LookDeps, lookAt, type Round } from './views.ts';
@@ -50,7 +51,7 @@ export function createRolloutDriver(deps: RolloutDriverDeps) {
       const started = [...open.filter(({ state }) => state.phase !== 'rolling_back'), ...completed];
       const candidates = open.length + completed.length === 0 ? [] : await fleet.matching([]);
       for (const rollout of open) await attempt(rollout.id, () => step(rollout, { candidates, started }));
-      if (following) await attempt('following', () => follow(completed, candidates));
+      if (following) await attempt('following', () => follow({ candidates, started }));
     }
     await attempt('publishing', publish);
   }
@@ -67,7 +68,11 @@ export function createRolloutDriver(deps: RolloutDriverDeps) {
     const decision = decide(await lookAt(looking, rollout, round));
     if (isIdle(rollout, decision)) return;
     const version = await deps.registry.version(rollout.model, rollout.version);
-    if (!(await writeDecision(deps, { rollout, decision, version }))) return bell.ring();
+    const fallbacks = await fallbacksOf({ ...deps, reader: database.read }, rollout, {
+      deviceIds: decision.revert,
+      round,
+    });
+    if (!(await writeDecision(deps, { rollout, decision, version, fallbacks }))) return bell.ring();
     const touched = [...decision.assign, ...decision.revert];
     for (const id of touched) unpublished.add(id);
     await attempt(rollout.id, publish);
@@ -75,10 +80,9 @@ export function createRolloutDriver(deps: RolloutDriverDeps) {
     if (touched.length > 0 || !isDeepStrictEqual(decision.state, rollout.state)) bell.ring();
   }
 
-  async function follow(completed: readonly Rollout[], candidates: Round['candidates']): Promise<void> {
+  async function follow(round: Round): Promise<void> {
     followedAt = now();
-    const claims = await claimsOf(looking, completed, candidates);
-    for (const { rollout, deviceIds } of followers(completed, (model) => claims.get(model) ?? [])) {
+    for (const { rollout, deviceIds } of await followers(looking, round)) {
       const version = await deps.registry.version(rollout.model, rollout.version);
       await assignFollowers(deps, rollout, { version, deviceIds });
       for (const id of deviceIds) unpublished.add(id);
@@ -120,22 +124,22 @@ export function createRolloutDriver(deps: RolloutDriverDeps) {
   };
 }
 
-/** By model of the rollouts: every device, and by whose word it runs the model. */
-async function claimsOf(
-  { fleet, reader }: LookDeps,
-  rollouts: readonly Rollout[],
-  candidates: Round['candidates'],
-): Promise<Map<string, Claimed[]>> {
-  const claims = new Map<string, Claimed[]>();
+/** Completed rollouts with the devices that are to follow them. */
+async function followers({ fleet, reader }: LookDeps, { candidates, started }: Round) {
+  const found = new Map<string, { rollout: Rollout; deviceIds: string[] }>();
   const ids = candidates.map(({ id }) => id);
-  for (const model of new Set(rollouts.map((rollout) => rollout.model))) {
+  for (const model of new Set(started.map((rollout) => rollout.model))) {
+    const claims = claimsOn(model, started);
     const desired = await fleet.desiredOf(reader, ids, model);
-    claims.set(
-      model,
-      candidates.map(({ id, labels }) => ({ id, labels, owner: desired.get(id)?.rolloutId })),
-    );
+    for (const { id, labels } of candidates) {
+      const rollout = followedBy(claims, { labels, owner: desired.get(id)?.rolloutId });
+      if (rollout === undefined) continue;
+      const following = found.get(rollout.id) ?? { rollout, deviceIds: [] };
+      following.deviceIds.push(id);
+      found.set(rollout.id, following);
+    }
   }
-  return claims;
+  return found.values();
 }
 
 function isIdle(rollout: Rollout, { state, assign, revert, observed, note }: Decision): boolean {

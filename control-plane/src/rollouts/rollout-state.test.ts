@@ -32,6 +32,7 @@ function simulate(given: Partial<Plan> & { waves?: { percent: number }[] }, size
       devices.push({
         id,
         matches: true,
+        claimedBy: null,
         online: connected,
         lastSeenAt: start,
         report: { name: 'net', active: { version: 1, since: 0 }, lastGood: 1, candidate: null },
@@ -40,7 +41,13 @@ function simulate(given: Partial<Plan> & { waves?: { percent: number }[] }, size
       });
     },
     members: () => devices.filter(({ member }) => member !== null),
-    look: () => ({ subject, state: sim.state, devices, evidence: evidence(), now: sim.now }),
+    look: () => ({
+      subject,
+      state: sim.state,
+      devices,
+      evidence: evidence(),
+      now: sim.now,
+    }),
     /** Lets time pass and applies what is decided then. */
     tick(seconds = 1): Decision {
       sim.now += seconds * 1000;
@@ -286,12 +293,62 @@ describe('a rollout', () => {
     expect(last).toMatchObject({ state: { phase: 'rolled_back' }, note: 'not confirmed by d0' });
   });
 
-  it('is superseded by a newer one, also while it is paused', () => {
+  it('ends as superseded when a newer one has its last device, also while it is paused', () => {
     const sim = simulate({}, 3);
+    for (const device of sim.devices) device.claimedBy = 'rollout-3';
     const by = { phase: 'superseded', at: sim.now, by: 'rollout-3' };
-    expect(decide({ ...sim.look(), successor: 'rollout-3' })).toMatchObject({ state: by, assign: [], revert: [] });
+    expect(decide(sim.look())).toMatchObject({ state: by, assign: [], revert: [] });
     sim.state = { phase: 'paused', reason: '', resume: { phase: 'running', wave: 0, step: 'baking', since: 0 } };
-    expect(decide({ ...sim.look(), successor: 'rollout-3' }).state).toEqual(by);
+    expect(decide(sim.look()).state).toEqual(by);
+  });
+
+  it('goes on for the devices that a newer one does not claim', () => {
+    const sim = simulate(twoWaves, 10);
+    sim.tick();
+    for (const device of sim.devices.slice(0, 6)) device.claimedBy = 'rollout-3';
+    sim.deployed();
+    sim.serveAll(good);
+    sim.ticks(12);
+    sim.deployed();
+    sim.serveAll(good);
+    expect(sim.ticks(12)).toMatchObject({ phase: 'completed' });
+    const mine = sim.devices.filter(({ desired }) => desired?.rolloutId === rolloutId).map(({ id }) => id);
+    expect(mine).toEqual(expect.arrayContaining(['d6', 'd7', 'd8', 'd9']));
+    expect(decide(sim.look()).verdicts.find(({ deviceId }) => !mine.includes(deviceId))).toMatchObject({
+      state: 'waiting',
+      detail: 'left to the newer rollout rollout-3',
+    });
+  });
+
+  it('judges what it has given until a newer one takes it: it neither completes meanwhile nor lets a failure stand', () => {
+    const sim = simulate(twoWaves, 10);
+    sim.tick();
+    sim.deployed();
+    sim.serveAll(good);
+    for (const device of sim.devices) device.claimedBy = 'rollout-3';
+    expect(sim.ticks(30)).toMatchObject({ phase: 'running', wave: 0 });
+    expect(decide(sim.look()).gates[0]?.detail).toBe('all devices are left to the newer rollout rollout-3');
+    expect(sim.members()).toHaveLength(2);
+    const [taken, left] = sim.members();
+    if (taken === undefined || left === undefined) throw new Error('two were given the version');
+    taken.desired = { version: 3, rolloutId: 'rollout-3' };
+    sim.tick();
+    sim.fails(left);
+    expect(sim.tick()).toMatchObject({ state: { phase: 'rolling_back' }, revert: [left.id] });
+  });
+
+  it('takes a device again that a newer one has let go of', () => {
+    const sim = simulate({ waves: [{ percent: 100 }] }, 2);
+    sim.tick();
+    const [device] = sim.devices;
+    if (device === undefined) throw new Error('no device');
+    device.desired = { version: 3, rolloutId: 'rollout-3' };
+    device.claimedBy = 'rollout-3';
+    expect(sim.tick().assign).toEqual([]);
+    device.desired = { version: 1, rolloutId: 'rollout-1' };
+    device.claimedBy = null;
+    expect(sim.tick().assign).toEqual([device.id]);
+    expect(sim.tick().assign).toEqual([]);
   });
 });
 

@@ -12,15 +12,13 @@ export interface Look {
   devices: readonly DeviceView[];
   evidence: Evidence;
   now: number;
-  /** A newer rollout that has started on one of the devices. */
-  successor?: string | undefined;
 }
 
 export interface Decision {
   state: RolloutState;
   /** Devices that now get the version, in the state's wave. */
   assign: string[];
-  /** Devices that now get back what they should have run before. */
+  /** Devices that now go back to what last completed on them. */
   revert: string[];
   /** Members of which something new is to be remembered. */
   observed: { deviceId: string; member: Member }[];
@@ -42,7 +40,7 @@ export function decide(look: Look): Decision {
     case 'running':
       return run(seen, look.state, decision);
     case 'paused':
-      if (look.successor !== undefined) return supersede(seen, decision, look.successor);
+      if (isTakenOver(seen)) return supersede(seen, decision, seen.successor);
       return { ...decision, gates: gatesOf(seen, look.state.resume).gates, observed: changedMembers(seen) };
     case 'rolling_back':
       return rollBack(seen, look.state, decision);
@@ -53,19 +51,23 @@ export function decide(look: Look): Decision {
 
 function stay(seen: Seen): Decision {
   const { state, subject, devices } = seen;
-  return { state, assign: [], revert: [], observed: [], verdicts: verdictsOf(subject.plan, devices, seen), gates: [] };
+  return { state, assign: [], revert: [], observed: [], verdicts: verdictsOf(subject, devices, seen), gates: [] };
 }
 
 function run(seen: Seen, state: Running, decision: Decision): Decision {
-  if (seen.successor !== undefined) return supersede(seen, decision, seen.successor);
+  if (isTakenOver(seen)) return supersede(seen, decision, seen.successor);
   const { gates, wave, all, inWave } = gatesOf(seen, state);
   const now = { ...decision, gates, observed: changedMembers(seen) };
   const failed = gates.find(({ verdict }) => verdict === 'failed');
   if (failed !== undefined) return fail(seen, state, now, failed);
+  if (seen.successor !== undefined) return { ...now, gates: cededGates(gates, seen.successor) };
 
   const more = topUp(seen.subject.plan.waves, state.wave, seen);
   const empty = inWave.length === 0;
-  if (empty && (more.length > 0 || all.healthy === 0)) return deploy(seen, step(state, 'deploying', seen.now), now);
+  // What a newer rollout has let go of is taken again at once; what came late waits for the next wave.
+  const again = more.some((id) => seen.returned.has(id));
+  if (again || (empty && (more.length > 0 || all.healthy === 0)))
+    return deploy(seen, step(state, 'deploying', seen.now), now);
   const step_ = stepOf(inWave, wave);
   if (step_ !== 'judging' && !empty) return deploy(seen, step(state, step_, seen.now), now);
 
@@ -129,18 +131,30 @@ function rollBack(seen: Seen, state: Extract<RolloutState, { phase: 'rolling_bac
   const revert = ownedBy(seen);
   const observed = changedMembers(seen);
   if (revert.length > 0) return { ...decision, revert, observed };
-  const missing = seen.members.filter((device) => !isRestored(device) && !isAway(device.member, seen.now));
+  const missing = seen.members.filter(
+    (device) => !isElsewhere(seen, device) && !isRestored(device) && !isAway(device.member, seen.now),
+  );
   const over = seen.now - state.since >= seen.subject.plan.deployTimeoutSeconds * 1000;
   if (missing.length > 0 && !over) return { ...decision, observed };
   const rolledBack: Decision = { ...decision, state: { phase: 'rolled_back', at: seen.now, reason: state.reason } };
   if (missing.length === 0) return rolledBack;
-  return {
-    ...rolledBack,
-    note: `not confirmed by ${missing
-      .map(({ id }) => id)
-      .slice(0, 20)
-      .join(', ')}`,
-  };
+  const named = missing.slice(0, 20).map(({ id }) => id);
+  return { ...rolledBack, note: `not confirmed by ${named.join(', ')}` };
+}
+
+/** A newer rollout has it, and waits for it. */
+function isElsewhere({ subject }: Seen, { desired }: DeviceView): boolean {
+  return desired !== null && desired.rolloutId > subject.id;
+}
+
+/** Until a newer rollout has taken the last device, what this one has given is judged, and taken back when it fails. */
+function isTakenOver(seen: Seen): seen is Seen & { successor: string } {
+  return seen.successor !== undefined && seen.owned.length === 0;
+}
+
+function cededGates(gates: readonly GateVerdict[], successor: string): GateVerdict[] {
+  const detail = `all devices are left to the newer rollout ${successor}`;
+  return gates.map((each) => (each.gate === 'failed_devices' ? { ...each, verdict: 'waiting', detail } : each));
 }
 
 function supersede(seen: Seen, decision: Decision, by: string): Decision {

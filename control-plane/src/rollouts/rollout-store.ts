@@ -1,18 +1,17 @@
 // All SQL of rollouts.
 import { type Rollout, RolloutPlan, RolloutState } from '@edgeloop/shared/api/rollouts';
 import { parse } from '@edgeloop/shared/errors';
-import { DesiredModel } from '@edgeloop/shared/messages';
-import { and, asc, desc, eq, inArray, lt, type SQL } from 'drizzle-orm';
+import { and, asc, desc, eq, inArray, lt, max, type SQL } from 'drizzle-orm';
 import { v7 as uuid } from 'uuid';
 import type { Reader, Transaction } from '../database/open.ts';
 import type { Schema } from '../database/schema.ts';
-import type { Assignment } from '../fleet/fleet.ts';
 import type { Member } from './device-state.ts';
 
 export type RolloutStore = ReturnType<typeof createRolloutStore>;
-export type MemberRow = Member & { deviceId: string; previous: Assignment | null };
+export type MemberRow = Member & { deviceId: string };
 
-const Previous = DesiredModel.omit({ name: true }).nullable();
+/** Ids in one `in (…)`; both engines bound the number of parameters. */
+const chunk = 500;
 
 export function createRolloutStore(tables: Schema) {
   const { rollouts, rolloutDevices, rolloutHistory } = tables;
@@ -65,12 +64,9 @@ export function createRolloutStore(tables: Schema) {
         .from(rolloutDevices)
         .where(eq(rolloutDevices.rolloutId, rolloutId))
         .orderBy(asc(rolloutDevices.deviceId));
-      return rows.flatMap(({ assignedAt, previous, rolloutId: _rollout, ...row }) => {
-        const what = `rollout ${rolloutId}: previous of ${row.deviceId}`;
-        return assignedAt === null
-          ? []
-          : [{ ...row, assignedAt, previous: parse(Previous, previous, what, 'internal') }];
-      });
+      return rows.flatMap(({ assignedAt, previous: _previous, rolloutId: _rollout, ...row }) =>
+        assignedAt === null ? [] : [{ ...row, assignedAt }],
+      );
     },
 
     async insertMember(tx: Transaction, rolloutId: string, member: MemberRow): Promise<void> {
@@ -79,6 +75,30 @@ export function createRolloutStore(tables: Schema) {
         .insert(rolloutDevices)
         .values({ rolloutId, ...member })
         .onConflictDoUpdate({ target: [rolloutDevices.rolloutId, rolloutDevices.deviceId], set });
+    },
+
+    /** The newest completed rollout of the model that has given its version to each device; absent: none has. */
+    async newestCompleted(reader: Reader, model: string, deviceIds: readonly string[]): Promise<Map<string, string>> {
+      const newest = new Map<string, string>();
+      const completed = and(eq(rollouts.model, model), eq(rollouts.phase, 'completed'));
+      for (let i = 0; i < deviceIds.length; i += chunk) {
+        const rows = await reader
+          .select({ deviceId: rolloutDevices.deviceId, rolloutId: max(rolloutDevices.rolloutId) })
+          .from(rolloutDevices)
+          .innerJoin(rollouts, eq(rollouts.id, rolloutDevices.rolloutId))
+          .where(and(completed, inArray(rolloutDevices.deviceId, deviceIds.slice(i, i + chunk))))
+          .groupBy(rolloutDevices.deviceId);
+        for (const { deviceId, rolloutId } of rows) if (rolloutId !== null) newest.set(deviceId, rolloutId);
+      }
+      return newest;
+    },
+
+    /** A device that goes back to what it was given before stays as it was known; another becomes a member. */
+    async keepMember(tx: Transaction, rolloutId: string, member: MemberRow): Promise<void> {
+      await tx
+        .insert(rolloutDevices)
+        .values({ rolloutId, ...member })
+        .onConflictDoNothing();
     },
 
     async remember(tx: Transaction, rolloutId: string, deviceId: string, member: Member): Promise<void> {

@@ -53,7 +53,8 @@ export function createRollouts(deps: RolloutsDeps) {
 
   async function detail(id: string): Promise<RolloutDetail> {
     const rollout = await known(id);
-    const round = { candidates: await fleet.matching([]), started: [] };
+    const started = await store.inPhases(database.read, ['running', 'paused', 'completed']);
+    const round = { candidates: await fleet.matching([]), started };
     const { verdicts, gates } = decide(await lookAt({ ...deps, store, reader: database.read }, rollout, round));
     return { ...rollout, devices: verdicts, gates, history: await store.history(database.read, id) };
   }

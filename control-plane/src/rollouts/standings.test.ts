@@ -23,10 +23,11 @@ const devices = Array.from({ length: 10 }, (_, i): DeviceView => {
   return {
     id: `d${i}`,
     matches: true,
+    claimedBy: null,
     online: true,
     lastSeenAt: now,
     report: { name: 'net', active: { version: given ? 2 : 1, since: 0 }, lastGood: 1, candidate: null },
-    desired: given ? { version: 2, rolloutId: 'rollout-2' } : { version: 1, rolloutId: 'rollout-1' },
+    desired: { version: given ? 2 : 1, rolloutId: given ? 'rollout-2' : 'rollout-1' },
     member: given ? { wave: 0, online: true, ...times } : null,
   };
 });
@@ -41,7 +42,13 @@ it.each<[string, RolloutState, number]>([
 ])('one look at a rollout %s puts the waves in order once and takes up each member once', (_, state, requests) => {
   const counts = { requests: Math.abs(requests), failed: requests < 0 ? -requests : 0 };
   vi.clearAllMocks();
-  const decision = decide({ subject, state, devices, evidence: { wave: counts, all: counts }, now });
+  const decision = decide({
+    subject,
+    state,
+    devices,
+    evidence: { wave: counts, all: counts },
+    now,
+  });
   expect(decision.assign.length > 0).toBe(requests > 0);
   expect(decision.revert.length > 0).toBe(requests < 0 || state.phase === 'rolling_back');
   expect(vi.mocked(waveOrder)).toHaveBeenCalledTimes(1);

@@ -26,10 +26,16 @@ export interface Standings {
   members: readonly MemberView[];
   /** Those that run it by this rollout's word; what others have taken over no longer counts. */
   owned: readonly StandingMember[];
-  /** Devices that match now, in the order in which waves take them. */
+  /** Devices that match now and are not left to a newer rollout, in the order in which waves take them. */
   order: readonly string[];
-  /** Those of them that were not given the version yet, in the same order. */
+  /** Those of them that do not run it by this rollout's word, in the same order. */
   free: readonly string[];
+  /** Those of the free that it had before: a newer rollout has let go of them. */
+  returned: ReadonlySet<string>;
+  /** Devices that match and are left to a newer rollout, in the same order. */
+  ceded: readonly string[];
+  /** The newest rollout that takes this one's devices, when that are all. */
+  successor: string | undefined;
 }
 
 export function standingsOf(subject: Subject, devices: readonly DeviceView[], now: number): Standings {
@@ -40,12 +46,30 @@ export function standingsOf(subject: Subject, devices: readonly DeviceView[], no
   const owned = members
     .filter((device) => isOwned(subject, device))
     .map((device) => ({ ...device, standing: standing(subject, device, device.member, now) }));
-  const order = waveOrder(
-    subject.model,
-    devices.filter(({ matches }) => matches).map(({ id }) => id),
-  );
-  const given = new Set(members.map(({ id }) => id));
-  return { members, owned, order, free: order.filter((id) => !given.has(id)) };
+  const given = new Set(owned.map(({ id }) => id));
+  const claimed = new Set(devices.filter(({ claimedBy }) => claimedBy !== null).map(({ id }) => id));
+  const matching = devices.filter(({ matches }) => matches).map(({ id }) => id);
+  const ranked = waveOrder(subject.model, matching);
+  const isCeded = (id: string) => claimed.has(id) && !given.has(id);
+  const order = ranked.filter((id) => !isCeded(id));
+  const had = new Set(members.map(({ id }) => id));
+  const free = order.filter((id) => !given.has(id));
+  const left = matching.some((id) => !claimed.has(id)) || owned.some(({ id }) => !claimed.has(id));
+  return {
+    members,
+    owned,
+    order,
+    free,
+    returned: new Set(free.filter((id) => had.has(id))),
+    ceded: ranked.filter(isCeded),
+    successor: left ? undefined : newestClaim(devices),
+  };
+}
+
+function newestClaim(devices: readonly DeviceView[]): string | undefined {
+  let newest: string | undefined;
+  for (const { claimedBy } of devices) if (claimedBy !== null && claimedBy > (newest ?? '')) newest = claimedBy;
+  return newest;
 }
 
 /** Devices that the wave still has room for, in the order of waves. */
@@ -61,27 +85,41 @@ export function nextWave(waves: RolloutPlan['waves'], wave: number, standings: S
 
 /** Every device and where it stands, in the order given. */
 export function verdictsOf(
-  { waves }: RolloutPlan,
+  { id: rolloutId, plan: { waves } }: Subject,
   devices: readonly DeviceView[],
-  { owned, order }: Standings,
+  { owned, order, ceded }: Standings,
 ): RolloutDevice[] {
   const standing = new Map(owned.map((device) => [device.id, device]));
-  const ranks = new Map(order.map((id, rank) => [id, rank]));
+  const turns = new Map([...turnsIn(waves, order), ...turnsIn(waves, ceded)]);
   return devices.flatMap((device): RolloutDevice[] => {
-    const deviceId = device.id;
+    const { id: deviceId, member, claimedBy } = device;
     const seen = standing.get(deviceId);
     if (seen !== undefined) {
       const { state, detail } = seen.standing;
-      return [{ deviceId, wave: seen.member.wave, state, detail }];
+      const coming = claimedBy === null ? '' : `; the newer rollout ${claimedBy} will take it over`;
+      return [{ deviceId, wave: seen.member.wave, state, detail: detail + coming }];
     }
-    if (device.member !== null)
-      return [{ deviceId, wave: device.member.wave, state: 'waiting', detail: released(device) }];
+    if (member !== null)
+      return [{ deviceId, wave: member.wave, state: 'waiting', detail: released(rolloutId, device) }];
     if (!device.matches) return [];
-    const wave = waveOfRank(waves, ranks.get(deviceId) ?? 0, order.length);
-    return [{ deviceId, wave, state: 'waiting', detail: device.online ? 'its wave has not begun' : 'offline' }];
+    return [{ deviceId, wave: turns.get(deviceId) ?? 0, state: 'waiting', detail: waiting(device) }];
   });
 }
 
-function released({ desired }: DeviceView): string {
-  return desired === null ? 'should run no version now' : `should run version ${desired.version} by another word now`;
+/** The wave in which each has its turn. */
+function turnsIn(waves: RolloutPlan['waves'], order: readonly string[]): [string, number][] {
+  return order.map((id, rank) => [id, waveOfRank(waves, rank, order.length)]);
+}
+
+function waiting({ claimedBy, online }: DeviceView): string {
+  if (claimedBy !== null) return `left to the newer rollout ${claimedBy}`;
+  return online ? 'its wave has not begun' : 'offline';
+}
+
+function released(rolloutId: string, { desired }: DeviceView): string {
+  if (desired === null) return 'should run no version now';
+  const newer = desired.rolloutId > rolloutId;
+  return newer
+    ? `taken over by the newer rollout ${desired.rolloutId}: should run version ${desired.version}`
+    : `should run version ${desired.version} again`;
 }

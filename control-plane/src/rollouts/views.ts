@@ -3,9 +3,9 @@ import type { Rollout } from '@edgeloop/shared/api/rollouts';
 import { matches, parseSelector } from '@edgeloop/shared/selector';
 import type { Reader } from '../database/open.ts';
 import type { Candidate, Fleet } from '../fleet/fleet.ts';
-import type { DeviceView } from './device-state.ts';
+import { type DeviceView, isOwned } from './device-state.ts';
 import type { Evidence, RequestCounts } from './gates.ts';
-import { type Claimed, successorOf } from './precedence.ts';
+import { claimantOf, claimsOn } from './precedence.ts';
 import type { Look } from './rollout-state.ts';
 import type { RolloutStore } from './rollout-store.ts';
 
@@ -34,36 +34,34 @@ export interface Round {
 
 /** Everything `decide` needs to know of one rollout. */
 export async function lookAt(deps: LookDeps, rollout: Rollout, round: Round): Promise<Look> {
-  const devices = await deviceViews(deps, rollout, round.candidates);
-  const members = new Set(devices.filter(({ member }) => member !== null).map(({ id }) => id));
-  const owners = new Map(devices.map(({ id, desired }) => [id, desired?.rolloutId]));
-  const claimed = round.candidates.map(({ id, labels }): Claimed => ({ id, labels, owner: owners.get(id) }));
-  return {
-    subject: rollout,
-    state: rollout.state,
-    devices,
-    evidence: await evidenceOf(deps, rollout, devices),
-    now: deps.now(),
-    successor: successorOf(rollout, round.started, { devices: claimed, members }),
-  };
+  const devices = await deviceViews(deps, rollout, round);
+  const evidence = await evidenceOf(deps, rollout, devices);
+  return { subject: rollout, state: rollout.state, devices, evidence, now: deps.now() };
 }
 
-async function deviceViews(deps: LookDeps, rollout: Rollout, candidates: readonly Candidate[]): Promise<DeviceView[]> {
-  const selector = parseSelector(rollout.plan.selector);
-  const rows = new Map((await deps.store.members(deps.reader, rollout.id)).map((row) => [row.deviceId, row]));
+async function deviceViews(deps: LookDeps, rollout: Rollout, round: Round): Promise<DeviceView[]> {
+  const { id: rolloutId, model, plan } = rollout;
+  const { candidates } = round;
+  const selector = parseSelector(plan.selector);
+  const claims = claimsOn(model, round.started);
+  const rows = new Map((await deps.store.members(deps.reader, rolloutId)).map((row) => [row.deviceId, row]));
   const matching = new Set(candidates.filter(({ labels }) => matches(selector, labels)).map(({ id }) => id));
   const concerned = candidates.filter(({ id }) => rows.has(id) || matching.has(id));
   const ids = concerned.map(({ id }) => id);
-  const desired = await deps.fleet.desiredOf(deps.reader, ids, rollout.model);
-  return concerned.map((candidate) => ({
-    id: candidate.id,
-    matches: matching.has(candidate.id),
-    online: candidate.status === 'online',
-    lastSeenAt: candidate.lastSeenAt,
-    report: candidate.reported?.models.find(({ name }) => name === rollout.model) ?? null,
-    desired: desired.get(candidate.id) ?? null,
-    member: rows.get(candidate.id) ?? null,
-  }));
+  const wanted = await deps.fleet.desiredOf(deps.reader, ids, model);
+  return concerned.map(({ id, labels, status, lastSeenAt, reported }) => {
+    const desired = wanted.get(id) ?? null;
+    return {
+      id,
+      matches: matching.has(id),
+      claimedBy: claimantOf(rolloutId, claims, { labels, owner: desired?.rolloutId }),
+      online: status === 'online',
+      lastSeenAt,
+      report: reported?.models.find(({ name }) => name === model) ?? null,
+      desired,
+      member: rows.get(id) ?? null,
+    };
+  });
 }
 
 async function evidenceOf({ evidence }: LookDeps, rollout: Rollout, devices: readonly DeviceView[]): Promise<Evidence> {
@@ -71,8 +69,9 @@ async function evidenceOf({ evidence }: LookDeps, rollout: Rollout, devices: rea
   const running = state.phase === 'paused' ? state.resume : state;
   const none = { requests: 0, failed: 0 };
   if (running.phase !== 'running') return { wave: none, all: none };
+  const owned = devices.filter((device) => isOwned(rollout, device));
   const counts = (wave: number | undefined) => {
-    const assigned = devices.flatMap(({ id, member }) =>
+    const assigned = owned.flatMap(({ id, member }) =>
       member === null || (wave !== undefined && member.wave !== wave)
         ? []
         : [{ deviceId: id, since: member.assignedAt }],

@@ -23,7 +23,7 @@ const verbs: Record<Verb, { label: string; tone?: 'primary' | 'danger'; confirm:
   rollback: {
     label: 'Roll back',
     tone: 'danger',
-    confirm: 'Every device of this rollout goes back to the version it ran before.',
+    confirm: 'Every device of this rollout goes back to the last version that completed there.',
   },
 };
 
