@@ -36,6 +36,12 @@ export interface Subject {
   plan: RolloutPlan;
 }
 
+export interface Clock {
+  now: number;
+  /** When this server began to listen to devices. */
+  listeningSince: number;
+}
+
 /** `away`: offline for so long that it need not be waited for. */
 export type DeviceStanding = Pick<RolloutDevice, 'state' | 'detail'> & { away: boolean };
 
@@ -67,14 +73,19 @@ function isSettling({ active, candidate }: ModelReport): boolean {
   return candidate === null || (candidate.state === 'probation' && candidate.version === active?.version);
 }
 
-/** Whether a member is offline, beyond a short break. */
-export function isAway(member: Member, now: number): boolean {
-  return !member.online && now - member.connectionSince >= offlineGraceMs;
+/**
+ * Whether a device is offline, beyond a short break. The break counts from when it was last seen, so that who has been
+ * away for days is not waited for anew in each wave; before this server listened it saw nobody.
+ */
+export function isAway({ online, lastSeenAt }: DeviceView, { now, listeningSince }: Clock): boolean {
+  // An instant in the future is of a clock that was wrong.
+  const seenAt = lastSeenAt === null || lastSeenAt > now ? listeningSince : Math.max(lastSeenAt, listeningSince);
+  return !online && now - seenAt >= offlineGraceMs;
 }
 
 /** Where a member stands. `member` is what `observe` gave. */
-export function standing(subject: Subject, device: DeviceView, member: Member, now: number): DeviceStanding {
-  return { ...placed(subject, device, member, now), away: isAway(member, now) };
+export function standing(subject: Subject, device: DeviceView, member: Member, clock: Clock): DeviceStanding {
+  return { ...placed(subject, device, member, clock.now), away: isAway(device, clock) };
 }
 
 type Placed = Pick<RolloutDevice, 'state' | 'detail'>;

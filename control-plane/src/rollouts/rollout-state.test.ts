@@ -26,6 +26,7 @@ function simulate(given: Partial<Plan> & { waves?: { percent: number }[] }, size
     devices,
     requests,
     now: start,
+    listeningSince: start,
     state: { phase: 'running', wave: 0, step: 'deploying', since: start } as RolloutState,
     add(connected = true) {
       const id = `d${devices.length}`;
@@ -47,6 +48,7 @@ function simulate(given: Partial<Plan> & { waves?: { percent: number }[] }, size
       devices,
       evidence: evidence(),
       now: sim.now,
+      listeningSince: sim.listeningSince,
     }),
     /** Lets time pass and applies what is decided then. */
     tick(seconds = 1): Decision {
@@ -349,6 +351,49 @@ describe('a rollout', () => {
     device.claimedBy = null;
     expect(sim.tick().assign).toEqual([device.id]);
     expect(sim.tick().assign).toEqual([]);
+  });
+});
+
+const fiveWaves = { waves: [20, 40, 60, 80, 100].map((percent) => ({ percent })) };
+
+describe('devices that are away', () => {
+  /** Seconds until it completes on 20 devices, with half of them last seen long ago. */
+  function secondsToComplete(withAway: boolean): number {
+    const sim = simulate(fiveWaves, 20);
+    const order = waveOrder(
+      'net',
+      sim.devices.map(({ id }) => id),
+    );
+    for (const device of sim.devices) {
+      // Every other one in the order of waves, so that each wave has some of both.
+      device.online = order.indexOf(device.id) % 2 === 0 || !withAway;
+      device.lastSeenAt = start - 86_400_000;
+    }
+    let seconds = 0;
+    while (sim.state.phase === 'running' && seconds < 1000) {
+      sim.deployed();
+      sim.serveAll(good);
+      sim.tick();
+      seconds++;
+    }
+    expect(sim.state.phase).toBe('completed');
+    return seconds;
+  }
+
+  it('are waited for once after a start of the server, not anew in each wave', () => {
+    const alone = secondsToComplete(false);
+    expect(secondsToComplete(true)).toBeLessThanOrEqual(alone + offlineGraceMs / 1000 + 1);
+  });
+
+  it('are not waited for when they were last seen long ago and the server has listened since', () => {
+    const sim = simulate({}, 1, false);
+    sim.listeningSince = start - offlineGraceMs;
+    for (const device of sim.devices) device.lastSeenAt = start - 86_400_000;
+    sim.tick();
+    const away = () => decide(sim.look()).gates[0]?.detail;
+    expect(away()).toBe('all 1 devices of this wave are offline');
+    for (const device of sim.devices) device.lastSeenAt = sim.now;
+    expect(away()).toBe('devices still under way: 1');
   });
 });
 

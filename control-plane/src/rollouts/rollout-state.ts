@@ -1,17 +1,24 @@
 // What becomes of a rollout next: a pure function of what is stored, what devices report and what they answered. Looking
 // again with the same input gives the same decision, so a restart at any instant changes nothing but the time.
 import type { GateVerdict, RolloutDevice, RolloutState } from '@edgeloop/shared/api/rollouts';
-import { type DeviceStanding, type DeviceView, isAway, isRestored, type Member, type Subject } from './device-state.ts';
+import {
+  type Clock,
+  type DeviceStanding,
+  type DeviceView,
+  isAway,
+  isRestored,
+  type Member,
+  type Subject,
+} from './device-state.ts';
 import { countable, type Evidence, errorRateGate, failedDevicesGate, type Tally, tally } from './gates.ts';
 import { nextWave, type StandingMember, type Standings, standingsOf, topUp, verdictsOf } from './standings.ts';
 
-export interface Look {
+export interface Look extends Clock {
   subject: Subject;
   state: RolloutState;
   /** Devices that match or are members; those that were removed from the fleet are left out. */
   devices: readonly DeviceView[];
   evidence: Evidence;
-  now: number;
 }
 
 export interface Decision {
@@ -34,7 +41,7 @@ type Running = Extract<RolloutState, { phase: 'running' }>;
 type Seen = Look & Standings;
 
 export function decide(look: Look): Decision {
-  const seen: Seen = { ...look, ...standingsOf(look.subject, look.devices, look.now) };
+  const seen: Seen = { ...look, ...standingsOf(look.subject, look.devices, look) };
   const decision = stay(seen);
   switch (look.state.phase) {
     case 'running':
@@ -132,7 +139,7 @@ function rollBack(seen: Seen, state: Extract<RolloutState, { phase: 'rolling_bac
   const observed = changedMembers(seen);
   if (revert.length > 0) return { ...decision, revert, observed };
   const missing = seen.members.filter(
-    (device) => !isElsewhere(seen, device) && !isRestored(device) && !isAway(device.member, seen.now),
+    (device) => !isElsewhere(seen, device) && !isRestored(device) && !isAway(device, seen),
   );
   const over = seen.now - state.since >= seen.subject.plan.deployTimeoutSeconds * 1000;
   if (missing.length > 0 && !over) return { ...decision, observed };

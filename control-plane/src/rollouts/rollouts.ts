@@ -39,8 +39,9 @@ export interface RolloutList {
 
 export type Rollouts = ReturnType<typeof createRollouts>;
 
-export function createRollouts(deps: RolloutsDeps) {
-  const { database, fleet, registry, now, notify } = deps;
+export function createRollouts(given: RolloutsDeps) {
+  const { database, fleet, registry, now, notify } = given;
+  const deps = { ...given, listeningSince: given.now() };
   const store = createRolloutStore(database.tables);
   const stored: Stored = { database, store, now };
   const driver = createRolloutDriver({ ...deps, store });

@@ -48,6 +48,7 @@ it.each<[string, RolloutState, number]>([
     devices,
     evidence: { wave: counts, all: counts },
     now,
+    listeningSince: 0,
   });
   expect(decision.assign.length > 0).toBe(requests > 0);
   expect(decision.revert.length > 0).toBe(requests < 0 || state.phase === 'rolling_back');

@@ -1,6 +1,7 @@
 // Where every device stands as one look sees it: worked out once, since a fleet is large and looked at each second.
 import type { RolloutDevice, RolloutPlan } from '@edgeloop/shared/api/rollouts';
 import {
+  type Clock,
   type DeviceStanding,
   type DeviceView,
   isOwned,
@@ -38,14 +39,14 @@ export interface Standings {
   successor: string | undefined;
 }
 
-export function standingsOf(subject: Subject, devices: readonly DeviceView[], now: number): Standings {
+export function standingsOf(subject: Subject, devices: readonly DeviceView[], clock: Clock): Standings {
   const members = devices.flatMap((device): MemberView[] => {
     const stored = device.member;
-    return stored === null ? [] : [{ ...device, stored, member: observe(subject, device, stored, now) }];
+    return stored === null ? [] : [{ ...device, stored, member: observe(subject, device, stored, clock.now) }];
   });
   const owned = members
     .filter((device) => isOwned(subject, device))
-    .map((device) => ({ ...device, standing: standing(subject, device, device.member, now) }));
+    .map((device) => ({ ...device, standing: standing(subject, device, device.member, clock) }));
   const given = new Set(owned.map(({ id }) => id));
   const claimed = new Set(devices.filter(({ claimedBy }) => claimedBy !== null).map(({ id }) => id));
   const matching = devices.filter(({ matches }) => matches).map(({ id }) => id);

@@ -22,6 +22,8 @@ export interface LookDeps {
   evidence: EvidenceSource;
   reader: Reader;
   now: () => number;
+  /** When this process began to listen to devices. */
+  listeningSince: number;
 }
 
 /** What every look of one round shares. */
@@ -35,8 +37,9 @@ export interface Round {
 /** Everything `decide` needs to know of one rollout. */
 export async function lookAt(deps: LookDeps, rollout: Rollout, round: Round): Promise<Look> {
   const devices = await deviceViews(deps, rollout, round);
+  const { now, listeningSince } = deps;
   const evidence = await evidenceOf(deps, rollout, devices);
-  return { subject: rollout, state: rollout.state, devices, evidence, now: deps.now() };
+  return { subject: rollout, state: rollout.state, devices, evidence, now: now(), listeningSince };
 }
 
 async function deviceViews(deps: LookDeps, rollout: Rollout, round: Round): Promise<DeviceView[]> {
