@@ -24,6 +24,8 @@ export interface DeviceView {
   lastSeenAt: number | null;
   /** What it says of this model. */
   report: ModelReport | null;
+  /** What stands in its way by its own word, newest last. */
+  problems: readonly string[];
   /** What it should run of this model, and by which rollout. */
   desired: { version: number; rolloutId: string } | null;
   member: Member | null;
@@ -97,9 +99,9 @@ function placed(subject: Subject, device: DeviceView, member: Member, now: numbe
   if (!device.online) return { state: 'offline', detail: 'gets the version when it returns' };
   const timeoutMs = subject.plan.deployTimeoutSeconds * 1000;
   const since = Math.max(member.assignedAt, member.connectionSince);
-  const doing = device.report?.candidate?.version === subject.version ? device.report.candidate.state : 'told to fetch';
-  if (now - since < timeoutMs) return { state: 'deploying', detail: doing };
-  return { state: 'timed_out', detail: `not serving after ${subject.plan.deployTimeoutSeconds} s online (${doing})` };
+  const detail = progressOf(device);
+  if (now - since < timeoutMs) return { state: 'deploying', detail };
+  return { state: 'timed_out', detail: `not serving after ${subject.plan.deployTimeoutSeconds} s online (${detail})` };
 }
 
 function servingStanding(subject: Subject, device: DeviceView, since: number, now: number): Placed {
@@ -116,7 +118,7 @@ function servingStanding(subject: Subject, device: DeviceView, since: number, no
 function failureOf(subject: Subject, report: ModelReport | null, member: Member): string | undefined {
   const candidate = report?.candidate;
   if (candidate?.state === 'failed' && candidate.rolloutId === subject.id && candidate.version === subject.version) {
-    return candidate.error === undefined ? 'failed' : `${candidate.error.code}: ${candidate.error.message}`;
+    return candidate.error === undefined ? 'failed' : describeError(candidate.error);
   }
   const active = report?.active?.version ?? null;
   if (member.servingSince === null || active === subject.version) return undefined;
@@ -128,4 +130,31 @@ export function isRestored({ report, desired }: DeviceView): boolean {
   const active = report?.active?.version ?? null;
   if (active === (desired?.version ?? null)) return true;
   return report?.candidate?.state === 'failed' && report.candidate.version === desired?.version;
+}
+
+/** How far a device has come with what it should run, and what keeps it. */
+export function progressOf({ online, report, desired, problems }: DeviceView): string {
+  if (!online) return 'offline';
+  const active = report?.active ?? null;
+  if (desired === null) return active === null ? 'runs nothing' : `still runs version ${active.version}`;
+  const candidate = report?.candidate;
+  const own = candidate?.version === desired.version && candidate.rolloutId === desired.rolloutId;
+  const step = own ? candidate.state : 'told to fetch';
+  const why = own && candidate.error !== undefined ? describeError(candidate.error) : undefined;
+  return why === undefined ? step + complaints(problems) : `${step}: ${why}`;
+}
+
+/** Longest text of a device's own that is taken over. */
+const wordsKept = 300;
+
+function describeError({ code, message }: { code: string; message: string }): string {
+  return clipped(`${code}: ${message}`);
+}
+
+function complaints(problems: readonly string[]): string {
+  return problems.length === 0 ? '' : clipped(`; the device says: ${problems.slice(-2).join('; ')}`);
+}
+
+function clipped(text: string): string {
+  return text.length <= wordsKept ? text : `${text.slice(0, wordsKept)}…`;
 }

@@ -36,6 +36,7 @@ function simulate(given: Partial<Plan> & { waves?: { percent: number }[] }, size
         claimedBy: null,
         online: connected,
         lastSeenAt: start,
+        problems: [],
         report: { name: 'net', active: { version: 1, since: 0 }, lastGood: 1, candidate: null },
         desired: { version: 1, rolloutId: 'rollout-1' },
         member: null,
@@ -292,7 +293,7 @@ describe('a rollout', () => {
     expect(sim.ticks(50).phase).toBe('rolling_back');
     sim.ticks(46);
     const last = sim.tick(2);
-    expect(last).toMatchObject({ state: { phase: 'rolled_back' }, note: 'not confirmed by d0' });
+    expect(last).toMatchObject({ state: { phase: 'rolled_back' }, note: 'not confirmed by d0 (told to fetch)' });
   });
 
   it('ends as superseded when a newer one has its last device, also while it is paused', () => {
@@ -394,6 +395,46 @@ describe('devices that are away', () => {
     expect(away()).toBe('all 1 devices of this wave are offline');
     for (const device of sim.devices) device.lastSeenAt = sim.now;
     expect(away()).toBe('devices still under way: 1');
+  });
+});
+
+describe('why a device is not serving', () => {
+  const error = { code: 'insufficient_storage', message: 'no space left in /var/lib/edgeloop' };
+
+  it('is in its own words: the error of the step, or else its problems, also when its time is over', () => {
+    const sim = simulate({ onFailure: 'pause' }, 1);
+    sim.tick();
+    const [device] = sim.devices;
+    if (device === undefined) throw new Error('no device');
+    const detail = () => decide(sim.look()).verdicts[0]?.detail;
+    device.problems = ['the database cannot be written', 'the disk is full'];
+    expect(detail()).toBe('told to fetch; the device says: the database cannot be written; the disk is full');
+    const candidate = { version, rolloutId, state: 'fetching' as const, since: 0 };
+    device.report = { name: 'net', active: null, lastGood: null, candidate: { ...candidate, error } };
+    expect(detail()).toBe('fetching: insufficient_storage: no space left in /var/lib/edgeloop');
+    sim.ticks(102);
+    expect(sim.state).toMatchObject({
+      phase: 'paused',
+      reason: expect.stringContaining(
+        'd0: not serving after 100 s online (fetching: insufficient_storage: no space left in /var/lib/edgeloop)',
+      ),
+    });
+  });
+
+  it('is said of those that did not confirm a rollback', () => {
+    const sim = simulate({ waves: [{ percent: 100 }] }, 1);
+    sim.tick();
+    sim.deployed();
+    sim.state = { phase: 'rolling_back', since: sim.now, reason: 'by hand' };
+    sim.tick();
+    for (const device of sim.devices) {
+      const candidate = { version: 1, rolloutId: 'rollout-1', state: 'fetching' as const, since: 0, error };
+      device.report = { name: 'net', active: { version, since: 0 }, lastGood: version, candidate };
+    }
+    sim.ticks(97);
+    expect(sim.tick(2).note).toBe(
+      'not confirmed by d0 (fetching: insufficient_storage: no space left in /var/lib/edgeloop)',
+    );
   });
 });
 

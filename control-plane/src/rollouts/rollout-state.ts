@@ -8,6 +8,7 @@ import {
   isAway,
   isRestored,
   type Member,
+  progressOf,
   type Subject,
 } from './device-state.ts';
 import { countable, type Evidence, errorRateGate, failedDevicesGate, type Tally, tally } from './gates.ts';
@@ -83,7 +84,8 @@ function run(seen: Seen, state: Running, decision: Decision): Decision {
   const waiting = gates.filter(({ verdict }) => verdict === 'waiting').map(({ detail }) => detail);
   const { evidenceTimeoutSeconds } = seen.subject.plan.gates;
   if (seen.now - judging.since < evidenceTimeoutSeconds * 1000) return { ...now, state: judging };
-  const reason = `no verdict on wave ${state.wave + 1} within ${evidenceTimeoutSeconds} s: ${waiting.join('; ')}`;
+  const named = namedFailures(now.verdicts).join('');
+  const reason = `no verdict on wave ${state.wave + 1} within ${evidenceTimeoutSeconds} s: ${waiting.join('; ')}${named}`;
   return { ...now, state: { phase: 'paused', reason, resume: judging } };
 }
 
@@ -125,13 +127,17 @@ function advance(seen: Seen, state: Running, decision: Decision): Decision {
 }
 
 function fail(seen: Seen, state: Running, decision: Decision, gate: GateVerdict): Decision {
-  const failed = decision.verdicts.filter((device) => device.state === 'failed' || device.state === 'timed_out');
-  const named = failed.slice(0, 3).map(({ deviceId, detail }) => ` — ${deviceId}: ${detail}`);
-  const reason = `wave ${state.wave + 1}: ${gate.detail}${gate.gate === 'failed_devices' ? named.join('') : ''}`;
+  const named = gate.gate === 'failed_devices' ? namedFailures(decision.verdicts).join('') : '';
+  const reason = `wave ${state.wave + 1}: ${gate.detail}${named}`;
   if (seen.subject.plan.onFailure === 'pause') {
     return { ...decision, state: { phase: 'paused', reason, resume: state } };
   }
   return { ...decision, state: { phase: 'rolling_back', since: seen.now, reason }, revert: ownedBy(seen) };
+}
+
+function namedFailures(verdicts: readonly RolloutDevice[]): string[] {
+  const failed = verdicts.filter(({ state }) => state === 'failed' || state === 'timed_out');
+  return failed.slice(0, 3).map(({ deviceId, detail }) => ` — ${deviceId}: ${detail}`);
 }
 
 function rollBack(seen: Seen, state: Extract<RolloutState, { phase: 'rolling_back' }>, decision: Decision): Decision {
@@ -145,7 +151,7 @@ function rollBack(seen: Seen, state: Extract<RolloutState, { phase: 'rolling_bac
   if (missing.length > 0 && !over) return { ...decision, observed };
   const rolledBack: Decision = { ...decision, state: { phase: 'rolled_back', at: seen.now, reason: state.reason } };
   if (missing.length === 0) return rolledBack;
-  const named = missing.slice(0, 20).map(({ id }) => id);
+  const named = missing.slice(0, 20).map((device) => `${device.id} (${progressOf(device)})`);
   return { ...rolledBack, note: `not confirmed by ${named.join(', ')}` };
 }
 

@@ -72,7 +72,7 @@ export async function openRollouts(versions = 3) {
       const rest = { status: 'online', keyDigest: null, previousSerial: null };
       await database.transact((tx) => store.insert(tx, { ...device, ...unknown, ...rest }));
     },
-    async report(id: string, model: Omit<ModelReport, 'name'> | null) {
+    async report(id: string, model: Omit<ModelReport, 'name'> | null, problems: string[] = []) {
       if (model === null) reports.delete(id);
       else reports.set(id, model);
       await fleet.onReported(id, {
@@ -82,6 +82,7 @@ export async function openRollouts(versions = 3) {
         startedAt: 0,
         reportedAt: clock,
         outbox: { pendingItems: 0, pendingBytes: 0, droppedItems: 0 },
+        problems,
       });
     },
     /** Devices do what they were told, but for what fails on them: then they stay with what they have. */

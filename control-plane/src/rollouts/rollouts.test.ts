@@ -138,6 +138,16 @@ describe('a rollout', () => {
     expect(world.running()).toEqual({ a: 2 });
   });
 
+  it('shows what stands in the way of a device, as the device tells it', async () => {
+    await world.enrol('a');
+    const { id } = await world.release(2, all);
+    await world.rollouts.look();
+    await world.report('a', null, ['no space left in /var/lib/edgeloop']);
+    expect((await world.rollouts.detail(id)).devices).toMatchObject([
+      { state: 'deploying', detail: 'told to fetch; the device says: no space left in /var/lib/edgeloop' },
+    ]);
+  });
+
   it('is followed by devices that come or whose labels change, unless a newer one has them', async () => {
     await world.enrol('a', { site: 'x' });
     await world.enrol('b', { site: 'y' });

@@ -61,6 +61,7 @@ async function deviceViews(deps: LookDeps, rollout: Rollout, round: Round): Prom
       online: status === 'online',
       lastSeenAt,
       report: reported?.models.find(({ name }) => name === model) ?? null,
+      problems: reported?.problems ?? [],
       desired,
       member: rows.get(id) ?? null,
     };
