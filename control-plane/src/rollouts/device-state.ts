@@ -13,6 +13,13 @@ export interface Member {
   servingSince: number | null;
 }
 
+/** `release` says which bytes; the version is a name for people. */
+interface Wanted {
+  version: number;
+  release: string;
+  rolloutId: string;
+}
+
 /** What is known of a device that matches the selector or is a member. */
 export interface DeviceView {
   id: string;
@@ -27,7 +34,7 @@ export interface DeviceView {
   /** What stands in its way by its own word, newest last. */
   problems: readonly string[];
   /** What it should run of this model, and by which rollout. */
-  desired: { version: number; rolloutId: string } | null;
+  desired: Wanted | null;
   member: Member | null;
 }
 
@@ -59,15 +66,21 @@ export function isOwned(subject: Pick<Subject, 'id'>, device: DeviceView): boole
 export function observe(subject: Subject, device: DeviceView, member: Member, now: number): Member {
   const { online } = device;
   const connectionSince = online === member.online ? member.connectionSince : now;
-  const servingSince = isOwned(subject, device) ? servingFrom(subject, device, member, now) : member.servingSince;
+  const servingSince = isOwned(subject, device) ? servingFrom(device, member, now) : member.servingSince;
   return { ...member, online, connectionSince, servingSince };
 }
 
-function servingFrom(subject: Subject, { report }: DeviceView, member: Member, now: number): number | null {
-  if (report?.active?.version === subject.version && isSettling(report)) return member.servingSince ?? now;
+function servingFrom({ report, desired }: DeviceView, member: Member, now: number): number | null {
+  if (report !== null && runs(report, desired) && isSettling(report)) return member.servingSince ?? now;
   // It begins anew with the version, as after losing its disk. Any other loss is a failure, which needs the memory.
-  const again = report?.candidate?.version === subject.version && report.candidate.state !== 'failed';
+  const again = report?.candidate?.version === desired?.version && report?.candidate?.state !== 'failed';
   return again ? null : member.servingSince;
+}
+
+/** Whether these very bytes answer. Agents of before do not say which, and are believed by the number. */
+function runs({ active }: ModelReport, wanted: Wanted | null): boolean {
+  if (active === null || active.version !== wanted?.version) return false;
+  return active.release === undefined || active.release === wanted.release;
 }
 
 /** The active version answers requests, and nothing other is on its way. */
@@ -93,7 +106,7 @@ export function standing(subject: Subject, device: DeviceView, member: Member, c
 type Placed = Pick<RolloutDevice, 'state' | 'detail'>;
 
 function placed(subject: Subject, device: DeviceView, member: Member, now: number): Placed {
-  const failure = failureOf(subject, device.report, member);
+  const failure = failureOf(subject, device, member);
   if (failure !== undefined) return { state: 'failed', detail: failure };
   if (member.servingSince !== null) return servingStanding(subject, device, member.servingSince, now);
   if (!device.online) return { state: 'offline', detail: 'gets the version when it returns' };
@@ -115,21 +128,22 @@ function servingStanding(subject: Subject, device: DeviceView, since: number, no
   return { state: 'baking', detail: left > 0 ? `serving, ${left} s to go` : 'serving, on probation' };
 }
 
-function failureOf(subject: Subject, report: ModelReport | null, member: Member): string | undefined {
+function failureOf(subject: Subject, { report, desired }: DeviceView, member: Member): string | undefined {
   const candidate = report?.candidate;
   if (candidate?.state === 'failed' && candidate.rolloutId === subject.id && candidate.version === subject.version) {
     return candidate.error === undefined ? 'failed' : describeError(candidate.error);
   }
-  const active = report?.active?.version ?? null;
-  if (member.servingSince === null || active === subject.version) return undefined;
-  return active === null ? 'lost the version after serving it' : `fell back to version ${active}`;
+  if (member.servingSince === null || (report !== null && runs(report, desired))) return undefined;
+  const active = report?.active ?? null;
+  if (active === null) return 'lost the version after serving it';
+  return otherBytes(active, desired) ?? `fell back to version ${active.version}`;
 }
 
 /** Whether the device runs what it should after a rollback, or cannot. */
 export function isRestored({ report, desired }: DeviceView): boolean {
-  const active = report?.active?.version ?? null;
-  if (active === (desired?.version ?? null)) return true;
-  return report?.candidate?.state === 'failed' && report.candidate.version === desired?.version;
+  if (desired === null) return (report?.active ?? null) === null;
+  if (report !== null && runs(report, desired)) return true;
+  return report?.candidate?.state === 'failed' && report.candidate.version === desired.version;
 }
 
 /** How far a device has come with what it should run, and what keeps it. */
@@ -141,7 +155,16 @@ export function progressOf({ online, report, desired, problems }: DeviceView): s
   const own = candidate?.version === desired.version && candidate.rolloutId === desired.rolloutId;
   const step = own ? candidate.state : 'told to fetch';
   const why = own && candidate.error !== undefined ? describeError(candidate.error) : undefined;
-  return why === undefined ? step + complaints(problems) : `${step}: ${why}`;
+  const doing = why === undefined ? step + complaints(problems) : `${step}: ${why}`;
+  const other = active === null ? undefined : otherBytes(active, desired);
+  return other === undefined ? doing : `${other}; ${doing}`;
+}
+
+/** Set when it runs the number that it should with bytes that it should not: a restored registry gave it twice. */
+function otherBytes({ version, release }: NonNullable<ModelReport['active']>, wanted: Wanted | null) {
+  if (version !== wanted?.version || release === undefined || release === wanted.release) return undefined;
+  const short = (digest: string) => `${digest.slice(0, 8)}…`;
+  return `runs other bytes under the number ${version}: release ${short(release)}, wanted ${short(wanted.release)}`;
 }
 
 /** Longest text of a device's own that is taken over. */

@@ -9,6 +9,8 @@ import { waveOfRank, waveOrder, waveSize } from './waves.ts';
 
 const rolloutId = 'rollout-2';
 const version = 2;
+const release = 'b'.repeat(64);
+const release1 = 'a'.repeat(64);
 const start = 1_000_000;
 const phaseOf = (state: RolloutState) => state.phase;
 const terminal = ['completed', 'cancelled', 'superseded', 'rolled_back', 'awaiting_approval'];
@@ -38,7 +40,7 @@ function simulate(given: Partial<Plan> & { waves?: { percent: number }[] }, size
         lastSeenAt: start,
         problems: [],
         report: { name: 'net', active: { version: 1, since: 0 }, lastGood: 1, candidate: null },
-        desired: { version: 1, rolloutId: 'rollout-1' },
+        desired: { version: 1, release: release1, rolloutId: 'rollout-1' },
         member: null,
       });
     },
@@ -107,7 +109,7 @@ function simulate(given: Partial<Plan> & { waves?: { percent: number }[] }, size
     for (const device of devices) {
       if (decision.assign.includes(device.id) && sim.state.phase === 'running') {
         previous.set(device.id, device.desired);
-        device.desired = { version, rolloutId };
+        device.desired = { version, release, rolloutId };
         device.member = {
           wave: sim.state.wave,
           assignedAt: sim.now,
@@ -334,7 +336,7 @@ describe('a rollout', () => {
     expect(sim.members()).toHaveLength(2);
     const [taken, left] = sim.members();
     if (taken === undefined || left === undefined) throw new Error('two were given the version');
-    taken.desired = { version: 3, rolloutId: 'rollout-3' };
+    taken.desired = { version: 3, release, rolloutId: 'rollout-3' };
     sim.tick();
     sim.fails(left);
     expect(sim.tick()).toMatchObject({ state: { phase: 'rolling_back' }, revert: [left.id] });
@@ -345,10 +347,10 @@ describe('a rollout', () => {
     sim.tick();
     const [device] = sim.devices;
     if (device === undefined) throw new Error('no device');
-    device.desired = { version: 3, rolloutId: 'rollout-3' };
+    device.desired = { version: 3, release, rolloutId: 'rollout-3' };
     device.claimedBy = 'rollout-3';
     expect(sim.tick().assign).toEqual([]);
-    device.desired = { version: 1, rolloutId: 'rollout-1' };
+    device.desired = { version: 1, release: release1, rolloutId: 'rollout-1' };
     device.claimedBy = null;
     expect(sim.tick().assign).toEqual([device.id]);
     expect(sim.tick().assign).toEqual([]);
@@ -395,6 +397,62 @@ describe('devices that are away', () => {
     expect(away()).toBe('all 1 devices of this wave are offline');
     for (const device of sim.devices) device.lastSeenAt = sim.now;
     expect(away()).toBe('devices still under way: 1');
+  });
+});
+
+describe('a number that stands for other bytes', () => {
+  const other = 'c'.repeat(64);
+
+  it('is not the version: the device is not serving, and says which bytes it runs', () => {
+    const sim = simulate({ waves: [{ percent: 100 }], gates: { ...RolloutPlan.parse({}).gates, minRequests: 0 } }, 1);
+    sim.tick();
+    const [device] = sim.devices;
+    if (device === undefined) throw new Error('no device');
+    const report = { name: 'net', lastGood: version, candidate: null };
+    device.report = { ...report, active: { version, release: other, since: 0 } };
+    sim.ticks(30);
+    expect(decide(sim.look()).verdicts).toMatchObject([
+      {
+        state: 'deploying',
+        detail: 'runs other bytes under the number 2: release cccccccc…, wanted bbbbbbbb…; told to fetch',
+      },
+    ]);
+    device.report = { ...report, active: { version, release, since: 0 } };
+    expect(sim.ticks(12)).toMatchObject({ phase: 'completed' });
+  });
+
+  it('is a failure when it takes the place of what was served', () => {
+    const sim = simulate({}, 1);
+    sim.tick();
+    sim.deployed();
+    sim.tick();
+    for (const device of sim.devices) {
+      const active = { version, release: other, since: 0 };
+      device.report = { name: 'net', active, lastGood: version, candidate: null };
+    }
+    sim.tick();
+    expect(sim.state).toMatchObject({ reason: expect.stringContaining('d0: runs other bytes under the number 2') });
+  });
+
+  it('is not what a device was to go back to', () => {
+    const sim = simulate({ waves: [{ percent: 100 }] }, 1);
+    sim.tick();
+    sim.deployed();
+    sim.state = { phase: 'rolling_back', since: sim.now, reason: 'by hand' };
+    sim.tick();
+    for (const device of sim.devices) {
+      device.report = { name: 'net', active: { version: 1, release: other, since: 0 }, lastGood: 1, candidate: null };
+    }
+    expect(sim.ticks(5).phase).toBe('rolling_back');
+    for (const device of sim.devices) {
+      device.report = {
+        name: 'net',
+        active: { version: 1, release: release1, since: 0 },
+        lastGood: 1,
+        candidate: null,
+      };
+    }
+    expect(sim.ticks(1).phase).toBe('rolled_back');
   });
 });
 

@@ -138,6 +138,28 @@ describe('a rollout', () => {
     expect(world.running()).toEqual({ a: 2 });
   });
 
+  it('is not served by a device that runs other bytes under its number, and asks only for what its own bytes answered', async () => {
+    await world.enrol('a');
+    const { id } = await world.release(2, all);
+    await world.rollouts.look();
+    await world.report('a', {
+      active: { version: 2, release: 'f'.repeat(64), since: 0 },
+      lastGood: 2,
+      candidate: null,
+    });
+    world.pass(10);
+    await world.rollouts.look();
+    expect((await world.rollouts.detail(id)).devices).toMatchObject([
+      { state: 'deploying', detail: expect.stringMatching(/^runs other bytes under the number 2: release ffffffff…/) },
+    ]);
+    await world.rounds();
+    expect(await world.phase(id)).toBe('completed');
+    const asked = world.evidence.mock.calls.map(([{ version, release }]) => ({ version, release }));
+    expect(new Set(asked.map((each) => JSON.stringify(each)))).toEqual(
+      new Set([JSON.stringify({ version: 2, release: '2'.repeat(64) })]),
+    );
+  });
+
   it('shows what stands in the way of a device, as the device tells it', async () => {
     await world.enrol('a');
     const { id } = await world.release(2, all);

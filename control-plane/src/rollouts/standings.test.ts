@@ -28,7 +28,7 @@ const devices = Array.from({ length: 10 }, (_, i): DeviceView => {
     lastSeenAt: now,
     problems: [],
     report: { name: 'net', active: { version: given ? 2 : 1, since: 0 }, lastGood: 1, candidate: null },
-    desired: { version: given ? 2 : 1, rolloutId: given ? 'rollout-2' : 'rollout-1' },
+    desired: { version: given ? 2 : 1, release: 'a'.repeat(64), rolloutId: given ? 'rollout-2' : 'rollout-1' },
     member: given ? { wave: 0, online: true, ...times } : null,
   };
 });

@@ -9,10 +9,11 @@ import { claimantOf, claimsOn } from './precedence.ts';
 import type { Look } from './rollout-state.ts';
 import type { RolloutStore } from './rollout-store.ts';
 
-/** Requests that `version` answered on each of the devices since it was assigned. */
+/** Requests that `version` answered on each of the devices since it was assigned; those of other bytes do not count. */
 export type EvidenceSource = (asked: {
   model: string;
   version: number;
+  release?: string | undefined;
   assigned: { deviceId: string; since: number }[];
 }) => Promise<RequestCounts>;
 
@@ -74,13 +75,14 @@ async function evidenceOf({ evidence }: LookDeps, rollout: Rollout, devices: rea
   const none = { requests: 0, failed: 0 };
   if (running.phase !== 'running') return { wave: none, all: none };
   const owned = devices.filter((device) => isOwned(rollout, device));
+  const release = owned[0]?.desired?.release;
   const counts = (wave: number | undefined) => {
     const assigned = owned.flatMap(({ id, member }) =>
       member === null || (wave !== undefined && member.wave !== wave)
         ? []
         : [{ deviceId: id, since: member.assignedAt }],
     );
-    return assigned.length === 0 ? Promise.resolve(none) : evidence({ model, version, assigned });
+    return assigned.length === 0 ? Promise.resolve(none) : evidence({ model, version, release, assigned });
   };
   return { wave: await counts(running.wave), all: await counts(undefined) };
 }
