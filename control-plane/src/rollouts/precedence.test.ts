@@ -48,6 +48,14 @@ describe('a device is taken no more by a rollout', () => {
   });
 });
 
+it('many releases to the same devices cost no more than the newest', () => {
+  const many = Array.from({ length: 50 }, (_, i) => rollout(`r${10 + i}`, 'site=x', 'completed'));
+  expect(claimsOn('net', [...many, rollout('r70', 'site=x', 'running')]).map(({ rollout: { id } }) => id)).toEqual([
+    'r70',
+    'r59',
+  ]);
+});
+
 describe('a device follows', () => {
   const follows = (device: ReturnType<typeof at>, ...others: Rollout[]) =>
     followedBy(claimsOn('net', others), device)?.id;

@@ -24,11 +24,18 @@ export interface Claim {
   selector: Selector;
 }
 
-/** What claims devices of a model, the newest first. */
+/** What claims devices of a model, the newest first. Of those alike only the newest, so that many releases cost no more. */
 export function claimsOn(model: string, rollouts: readonly Rollout[]): Claim[] {
+  const known = new Set<string>();
   return rollouts
     .filter((rollout) => rollout.model === model && isClaiming(rollout))
     .sort((a, b) => (a.id > b.id ? -1 : 1))
+    .filter(({ state, plan }) => {
+      const alike = `${state.phase === 'completed'} ${plan.selector}`;
+      if (known.has(alike)) return false;
+      known.add(alike);
+      return true;
+    })
     .map((rollout) => ({ rollout, selector: parseSelector(rollout.plan.selector) }));
 }
 
