@@ -68,7 +68,7 @@ export type RolloutState = z.infer<typeof RolloutState>;
 export const RolloutDevice = z.object({
   deviceId: DeviceId,
   wave: z.number().int().min(0),
-  /** `waiting`: its wave has not begun. */
+  /** `waiting`: its wave has not begun, or the device is left to another rollout. */
   state: z.enum(['waiting', 'deploying', 'baking', 'healthy', 'failed', 'offline', 'timed_out']),
   detail: z.string(),
 });
