@@ -96,6 +96,11 @@ async function startRooms({ metrics, log, events }: Foundation, rooms: Rooms, cl
   );
   await fleet.publishAllDesired();
   metrics.gauge('edgeloop_devices_online', 'Devices that are connected', () => fleet.online());
+  metrics.gauge(
+    'edgeloop_devices_unknown_release',
+    'Devices that run a release which is not registered under its number, as after a restored backup',
+    () => fleet.strangers(),
+  );
   metrics.gauge('edgeloop_mqtt_sessions', 'MQTT sessions of the embedded broker', () => broker.sessions());
   metrics.gauge('edgeloop_event_clients', 'Clients of GET /events', () => events.clients());
 }

@@ -6,6 +6,7 @@ import { createBroker } from '../broker/broker.ts';
 import { createEnrolment } from '../fleet/enrolment.ts';
 import { createFleet } from '../fleet/fleet.ts';
 import { peerOfSocket } from '../http/device-app.ts';
+import { createVersionNumbers } from '../registry/version-numbers.ts';
 import type { Foundation } from './foundation.ts';
 
 /** Ports that are known once they are open. */
@@ -42,7 +43,7 @@ export async function buildDeviceAccess(
       await broker.publish(topicOf(deviceId, channel), '', { qos: 1, retain: true });
   };
 
-  const fleet = createFleet({ database, now, notify, publish, log });
+  const fleet = createFleet({ database, now, notify, publish, numbers: createVersionNumbers(database.tables), log });
   const joinTokens = createJoinTokens({
     database,
     now,

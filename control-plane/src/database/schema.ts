@@ -96,6 +96,44 @@ export function defineSchema({
     },
     (t) => [primaryKey({ columns: [t.deviceId, t.model] }), index('desired_models_rollout').on(t.rolloutId)],
   );
+  /** Every version that a device was ever told to run: what it may speak of in telemetry and samples. */
+  const assignedModels = table(
+    'assigned_models',
+    { deviceId: text().notNull(), model: text().notNull(), version: integer().notNull() },
+    (t) => [primaryKey({ columns: [t.deviceId, t.model, t.version] })],
+  );
+  /** What devices say they run and the registry does not know; by each device's newest report. */
+  const unknownReleases = table(
+    'unknown_releases',
+    {
+      deviceId: text().notNull(),
+      model: text().notNull(),
+      version: integer().notNull(),
+      /** Empty when the device did not say it: then the registry has no such version. */
+      release: text().notNull(),
+    },
+    (t) => [
+      primaryKey({ columns: [t.deviceId, t.model, t.version, t.release] }),
+      index('unknown_releases_model').on(t.model),
+    ],
+  );
+  /** What devices sent that counts nowhere, and why. */
+  const disregarded = table(
+    'disregarded',
+    {
+      deviceId: text().notNull(),
+      /** `requests`, `labels` or `samples`. */
+      what: text().notNull(),
+      reason: text().notNull(),
+      model: text().notNull(),
+      version: integer().notNull(),
+      /** Empty when the device did not say it. */
+      release: text().notNull(),
+      count: integer().notNull(),
+      lastAt: instant().notNull(),
+    },
+    (t) => [primaryKey({ columns: [t.deviceId, t.what, t.reason, t.model, t.version, t.release] })],
+  );
 
   // registry
   const models = table('models', {
@@ -123,6 +161,8 @@ export function defineSchema({
     },
     (t) => [primaryKey({ columns: [t.model, t.version] })],
   );
+  /** The highest number that anybody gave to a version of the model, registered here or not: pushes go on above it. */
+  const versionMarks = table('version_marks', { model: text().primaryKey(), highest: integer().notNull() });
 
   // rollouts
   const rollouts = table(
@@ -189,6 +229,8 @@ export function defineSchema({
       failed: integer().notNull(),
       invalid: integer().notNull(),
       rows: integer().notNull(),
+      /** Set when the device ran another release under this number than the registry has: kept, but counted nowhere. */
+      foreignRelease: text(),
       /** The whole window as it came (`Window` of the protocol). */
       body: json().notNull(),
     },
@@ -210,6 +252,8 @@ export function defineSchema({
       predicted: text().notNull(),
       label: text().notNull(),
       labelledAt: instant().notNull(),
+      /** As in `windows`. */
+      foreignRelease: text(),
     },
     (t) => [
       primaryKey({ columns: [t.deviceId, t.inferenceId] }),
@@ -380,8 +424,12 @@ export function defineSchema({
     idempotencyKeys,
     devices,
     desiredModels,
+    assignedModels,
+    unknownReleases,
+    disregarded,
     models,
     modelVersions,
+    versionMarks,
     rollouts,
     rolloutDevices,
     rolloutHistory,

@@ -5,7 +5,10 @@ import type { DesiredModel, Presence, Reported } from '@edgeloop/shared/messages
 import type { Labels } from '@edgeloop/shared/selector';
 import { recordAudit } from '../access/audit.ts';
 import type { Database, Reader, Transaction } from '../database/open.ts';
+import type { ClaimStore } from './claim-store.ts';
+import { type VersionNumbers, versionKey } from './claims.ts';
 import type { DesiredRow, DeviceRow, FleetStore } from './fleet-store.ts';
+import { type NamedRelease, namedReleases, unknownAmong } from './unknown-releases.ts';
 
 /** What a device should run of one model, and on whose word. */
 export type Assignment = Omit<DesiredModel, 'name'>;
@@ -14,6 +17,12 @@ export interface Writing {
   database: Database;
   now: () => number;
   store: FleetStore;
+}
+
+/** What writing of versions takes beside. */
+export interface VersionWriting extends Writing {
+  claimStore: ClaimStore;
+  numbers: VersionNumbers;
 }
 
 export async function writeLabels(
@@ -36,7 +45,7 @@ export async function writeLabels(
 
 /** Each change makes a new generation, so that a device and we agree on which one it has. */
 export async function writeDesired(
-  { store, now }: Writing,
+  { store, claimStore, now }: VersionWriting,
   tx: Transaction,
   { deviceId, model, desired }: { deviceId: string; model: string; desired: Assignment | null },
 ): Promise<void> {
@@ -44,23 +53,46 @@ export async function writeDesired(
   const before = await store.desiredRow(tx, deviceId, model);
   if (desired === null ? before === undefined : before !== undefined && isSame(before, desired)) return;
   if (desired === null) await store.deleteDesired(tx, deviceId, model);
-  else await store.upsertDesired(tx, { deviceId, model, ...pick(desired), since: now() });
+  else {
+    await store.upsertDesired(tx, { deviceId, model, ...pick(desired), since: now() });
+    await claimStore.remember(tx, { deviceId, model, version: desired.version });
+  }
   await store.update(tx, deviceId, { desiredGeneration: desiredGeneration + 1 });
 }
 
-/** Gives the device's status, or undefined for a device that may not report. */
+export interface Written {
+  status: DeviceStatus;
+  /** What the device runs unknown to the registry, when that is other than before. */
+  unknown: NamedRelease[] | undefined;
+}
+
+/** Undefined for a device that may not report. */
 export async function writeReported(
-  { database, store, now }: Writing,
+  writing: VersionWriting,
   deviceId: string,
   reported: Reported,
-): Promise<DeviceStatus | undefined> {
+): Promise<Written | undefined> {
+  const { database, store, now } = writing;
   return database.transact(async (tx) => {
     const row = await connectable(store, tx, deviceId);
+    if (row === undefined) return undefined;
     const at = now();
-    if (row !== undefined)
-      await store.update(tx, deviceId, { reported, facts: reported.facts, reportedAt: at, lastSeenAt: at });
-    return row?.status;
+    await store.update(tx, deviceId, { reported, facts: reported.facts, reportedAt: at, lastSeenAt: at });
+    return { status: row.status, unknown: await writeUnknown(writing, tx, { deviceId, reported }) };
   });
+}
+
+async function writeUnknown(
+  { claimStore, numbers }: VersionWriting,
+  tx: Transaction,
+  { deviceId, reported }: { deviceId: string; reported: Reported },
+): Promise<NamedRelease[] | undefined> {
+  const named = namedReleases(reported);
+  const registered = await numbers.releases(tx, named);
+  const unknown = unknownAmong(named, (each) => registered.get(versionKey(each)));
+  const strange = named.filter((each) => !registered.has(versionKey(each)));
+  if (strange.length > 0) await numbers.reserve(tx, strange);
+  return (await claimStore.replaceUnknown(tx, deviceId, unknown)) ? unknown : undefined;
 }
 
 /** Whether it counts. */

@@ -7,6 +7,7 @@ import { afterEach, beforeEach, expect, it } from 'vitest';
 import { type Authority, openAuthority } from '../access/authority.ts';
 import { createJoinTokens, type JoinTokens } from '../access/join-tokens.ts';
 import { type Database, openSqlite } from '../database/open.ts';
+import { createVersionNumbers } from '../registry/version-numbers.ts';
 import { createDeviceKey, type DeviceKey, facts } from './device-fixture.ts';
 import { createEnrolment, type Enrolment } from './enrolment.ts';
 import { createFleet, type Fleet } from './fleet.ts';
@@ -29,7 +30,8 @@ beforeEach(async () => {
   const hosts = ['localhost'];
   authority = await openAuthority({ dataDir: dir, publicHosts: hosts, now });
   joinTokens = createJoinTokens({ database, now, reachable: () => ({ hosts, port: 7, caDigest: authority.caDigest }) });
-  fleet = createFleet({ database, now, notify: () => undefined, publish: async () => undefined, log });
+  const numbers = createVersionNumbers(database.tables);
+  fleet = createFleet({ database, now, notify: () => undefined, publish: async () => undefined, numbers, log });
   enrolment = createEnrolment({
     ...{ database, authority, joinTokens, now, log, notify: () => undefined },
     mqtt: () => ({ hosts, port: 8 }),

@@ -6,6 +6,7 @@ import { parseSelector } from '@edgeloop/shared/selector';
 import { pino } from 'pino';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { type Database, openSqlite } from '../database/open.ts';
+import { createVersionNumbers } from '../registry/version-numbers.ts';
 import { facts } from './device-fixture.ts';
 import { type Assignment, createFleet, type Fleet } from './fleet.ts';
 
@@ -28,6 +29,7 @@ beforeEach(() => {
     notify: ({ id, state }) => void events.push(`${id} ${state}`),
     publish: async (deviceId, channel, payload, { retain }) =>
       void published.push({ deviceId, channel, payload, retain }),
+    numbers: createVersionNumbers(database.tables),
     log: pino({ level: 'silent' }),
   });
 });
@@ -163,6 +165,104 @@ it('stores reports, and shows a device that is ahead of this server as conflicti
   });
   await fleet.onReported('cam', report(7));
   expect(await fleet.device('cam')).toMatchObject({ reportedGeneration: 7, desiredGeneration: 0, conflicting: true });
+});
+
+const digest = (digit: string) => digit.repeat(64);
+
+/** A version in the registry, as far as the fleet looks. */
+async function register(model: string, version: number, release: string): Promise<void> {
+  await database.transact(async (tx) => {
+    await tx.insert(database.tables.modelVersions).values({
+      ...{ model, version, release, digest: digest('0'), sizeBytes: 1, signature: 'sig', goldenSamples: 0 },
+      ...{ io: {}, manifest: {}, lineage: {}, metrics: {}, createdAt: 1, createdBy: 'key:ann' },
+    });
+  });
+}
+
+function running(...models: Reported['models']): Reported {
+  return { ...report(0), models };
+}
+const active = (name: string, version: number, given?: string): Reported['models'][number] => ({
+  name,
+  active: { version, since: 1, ...(given === undefined ? {} : { release: given }) },
+  lastGood: version,
+  candidate: null,
+});
+
+it('tells of releases that are not registered, once, until the device runs what is', async () => {
+  await add('cam');
+  await register('m', 2, digest('a'));
+  await fleet.onReported('cam', running(active('m', 2, digest('a')), active('old', 2)));
+  expect(await fleet.device('cam')).toMatchObject({
+    unknownReleases: [{ name: 'old', version: 2, release: null }],
+    problems: [expect.stringContaining('model old 2: the device has a version that is not registered here')],
+  });
+  for (let i = 0; i < 3; i++) await fleet.onReported('cam', running(active('m', 2, digest('b'))));
+  expect(await fleet.device('cam')).toMatchObject({
+    unknownReleases: [{ name: 'm', version: 2, release: digest('b') }],
+    problems: [expect.stringContaining('model m 2: the device has release bbbbbbbbbbbb, not registered here')],
+  });
+  expect(await fleet.strangers()).toBe(1);
+  expect(events.filter((event) => event === 'cam unknown_release')).toHaveLength(2);
+  await fleet.onReported('cam', running(active('m', 2, digest('a'))));
+  expect(await fleet.device('cam')).toMatchObject({ unknownReleases: [], problems: [] });
+  expect(await fleet.strangers()).toBe(0);
+});
+
+it('knows a candidate and a fallback by their releases and numbers too', async () => {
+  await add('cam');
+  await register('m', 2, digest('a'));
+  const candidate = { version: 3, rolloutId: 'r', state: 'fetching' as const, since: 1 };
+  await fleet.onReported('cam', running({ ...active('m', 2, digest('a')), lastGood: 7, candidate }));
+  expect((await fleet.device('cam')).unknownReleases).toEqual([
+    { name: 'm', version: 3, release: null },
+    { name: 'm', version: 7, release: null },
+  ]);
+  const page = await fleet.list({ selector: [], limit: 10 });
+  expect(page.items[0]?.unknownReleases).toHaveLength(2);
+});
+
+it('reserves the numbers that devices report and nobody has registered', async () => {
+  await add('cam');
+  await register('m', 1, digest('a'));
+  const numbers = createVersionNumbers(database.tables);
+  await fleet.onReported('cam', running({ ...active('m', 2), lastGood: 4 }, active('never', 3)));
+  expect(await numbers.next(database.read, 'm')).toBe(5);
+  expect(await numbers.next(database.read, 'never')).toBe(4);
+});
+
+it('believes what devices say of versions that they were told to run, also long ago', async () => {
+  await add('cam');
+  for (const version of [1, 2, 3]) await register('m', version, digest(String(version)));
+  for (const version of [1, 2]) await database.transact((tx) => fleet.assign(tx, 'cam', 'm', release(version)));
+  const claims = [
+    { version: 1, release: digest('1') },
+    { version: 2 },
+    { version: 3 },
+    { version: 2, release: digest('f') },
+    { version: 9 },
+  ].map((claim) => ({ deviceId: 'cam', model: 'm', ...claim }));
+  const verdicts = await database.transact(async (tx) => {
+    const verdictOf = await fleet.claims.judge(tx, claims);
+    return claims.map(verdictOf);
+  });
+  expect(verdicts).toEqual(['counted', 'counted', 'never_assigned', 'unknown_release', 'unknown_release']);
+  expect(await createVersionNumbers(database.tables).next(database.read, 'm')).toBe(10);
+});
+
+it('adds up what counts nowhere, within bounds, and shows it for a day', async () => {
+  await add('cam');
+  const entry = { deviceId: 'cam', what: 'samples' as const, reason: 'never_assigned', release: '', count: 2 };
+  const disregard = (version: number) =>
+    database.transact((tx) => fleet.claims.disregard(tx, [{ ...entry, model: 'm', version }]));
+  for (let i = 0; i < 3; i++) await disregard(1);
+  expect((await fleet.device('cam')).problems).toEqual([
+    '6 samples of model m 1 count nowhere: of a version that it was never told to run',
+  ]);
+  for (let version = 2; version < 200; version++) await disregard(version);
+  expect(await database.read.$count(database.tables.disregarded)).toBe(51);
+  clock += 86_400_000;
+  expect((await fleet.device('cam')).problems).toEqual([]);
 });
 
 it('ignores what unknown and removed devices say', async () => {

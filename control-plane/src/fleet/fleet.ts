@@ -9,20 +9,31 @@ import type { Logger } from 'pino';
 import { z } from 'zod';
 import type { Database, Reader, Transaction } from '../database/open.ts';
 import { decodeCursor, encodeCursor } from '../http/paging.ts';
+import { type ClaimStore, createClaimStore } from './claim-store.ts';
+import {
+  type Claim,
+  type Claims,
+  createClaims,
+  type Disregarded,
+  type Verdict,
+  type VersionNumbers,
+} from './claims.ts';
 import {
   type Assignment,
   known,
   pick,
-  type Writing,
+  type VersionWriting,
   writeDesired,
   writeLabels,
   writePresence,
   writeReported,
 } from './device-changes.ts';
+import { type Beside, toDevice } from './device-view.ts';
 import { createFleetStore, type DesiredRow, type DeviceRow, type FleetStore } from './fleet-store.ts';
 import { createPublisher } from './publisher.ts';
+import type { NamedRelease } from './unknown-releases.ts';
 
-export type { Assignment };
+export type { Assignment, Claim, Claims, Disregarded, Verdict };
 
 /** A device that rollouts may choose. */
 export interface Candidate {
@@ -39,14 +50,18 @@ export interface FleetDeps {
   notify: (event: Omit<ChangeEvent, 'at'>) => void;
   /** Hands a message to the broker; resolves once the broker has it. */
   publish: (deviceId: string, channel: Channel, payload: unknown, options: { retain: boolean }) => Promise<void>;
+  /** The registry's word on the versions that devices name. */
+  numbers: VersionNumbers;
   log: Logger;
 }
 
 export type Fleet = ReturnType<typeof createFleet>;
 
-export function createFleet({ database, now, notify, publish, log }: FleetDeps) {
+export function createFleet({ database, now, notify, publish, numbers, log }: FleetDeps) {
   const store = createFleetStore(database.tables);
-  const writing: Writing = { database, store, now };
+  const claimStore = createClaimStore(database.tables);
+  const writing: VersionWriting = { database, store, claimStore, numbers, now };
+  const listing: Listing = { store, claimStore, reader: database.read, now };
   const publisher = createPublisher(async (deviceIds) => {
     const states = await store.desiredStates(database.read, deviceIds);
     for (const [id, state] of states) await publish(id, 'desired', toDesired(state), { retain: true });
@@ -55,7 +70,15 @@ export function createFleet({ database, now, notify, publish, log }: FleetDeps) 
 
   async function device(id: string): Promise<Device> {
     const row = await known(store, database.read, id);
-    return toDevice(row, await store.desiredRows(database.read, [id]));
+    const besideOf = await besides(listing, [id], await store.desiredRows(database.read, [id]));
+    return toDevice(row, besideOf(id));
+  }
+
+  /** Told once, when it begins or changes. */
+  function tellUnknown(deviceId: string, unknown: readonly NamedRelease[]): void {
+    if (unknown.length === 0) return;
+    log.warn({ deviceId, unknown }, 'a device runs releases that are not registered here, as after a restored backup');
+    changed(deviceId, 'unknown_release');
   }
 
   return {
@@ -68,7 +91,13 @@ export function createFleet({ database, now, notify, publish, log }: FleetDeps) 
     /** @throws AppError `not_found` */
     device,
 
-    list: (query: DeviceList) => listDevices(store, database.read, query),
+    list: (query: DeviceList) => listDevices(listing, query),
+
+    /** What devices say of versions in telemetry and samples, and which of it counts. */
+    claims: createClaims({ store: claimStore, numbers, now, log }),
+
+    /** How many devices run a release that is not registered. */
+    strangers: (): Promise<number> => claimStore.countUnknownDevices(database.read),
 
     /** Replaces the labels of a device. */
     async relabel(actor: string, id: string, labels: Labels): Promise<Device> {
@@ -108,9 +137,13 @@ export function createFleet({ database, now, notify, publish, log }: FleetDeps) 
 
     /** Stores what a device says it runs. */
     async onReported(deviceId: string, reported: Reported): Promise<void> {
-      const status = await writeReported(writing, deviceId, reported);
-      if (status === undefined) log.warn({ deviceId }, 'a report of an unknown or removed device was ignored');
-      else changed(deviceId, status);
+      const written = await writeReported(writing, deviceId, reported);
+      if (written === undefined) {
+        log.warn({ deviceId }, 'a report of an unknown or removed device was ignored');
+        return;
+      }
+      changed(deviceId, written.status);
+      if (written.unknown !== undefined) tellUnknown(deviceId, written.unknown);
     },
 
     /** Stores whether a device is there. A last will counts only for the session that left it. */
@@ -127,6 +160,13 @@ export function createFleet({ database, now, notify, publish, log }: FleetDeps) 
   };
 }
 
+interface Listing {
+  store: FleetStore;
+  claimStore: ClaimStore;
+  reader: Reader;
+  now: () => number;
+}
+
 export interface DeviceList {
   selector: Selector;
   status?: DeviceStatus | undefined;
@@ -137,7 +177,8 @@ export interface DeviceList {
 const Cursor = z.string();
 
 /** Reads on until the page is full: the selector is matched here, not in SQL. */
-async function listDevices(store: FleetStore, reader: Reader, query: DeviceList): Promise<Page<Device>> {
+async function listDevices(listing: Listing, query: DeviceList): Promise<Page<Device>> {
+  const { store, reader } = listing;
   const found: DeviceRow[] = [];
   const batch = query.selector.length === 0 ? query.limit + 1 : 1000;
   let afterId = decodeCursor(Cursor, query.cursor);
@@ -149,10 +190,27 @@ async function listDevices(store: FleetStore, reader: Reader, query: DeviceList)
   }
   const page = found.slice(0, query.limit);
   const ids = page.map((row) => row.id);
-  const desired = await store.desiredStates(reader, ids);
-  const items = page.map((row) => toDevice(row, desired.get(row.id)?.models ?? []));
+  const besideOf = await besides(listing, ids, await store.desiredRows(reader, ids));
+  const items = page.map((row) => toDevice(row, besideOf(row.id)));
   const last = items.at(-1);
   return found.length > query.limit && last !== undefined ? { items, nextCursor: encodeCursor(last.id) } : { items };
+}
+
+/** What is known of devices beside their rows, by id. */
+async function besides(
+  { claimStore, reader, now }: Listing,
+  ids: readonly string[],
+  desired: readonly DesiredRow[],
+): Promise<(id: string) => Beside> {
+  const of = <T extends { deviceId: string }>(rows: readonly T[]) => {
+    const byDevice = new Map<string, T[]>();
+    for (const row of rows) byDevice.set(row.deviceId, [...(byDevice.get(row.deviceId) ?? []), row]);
+    return (id: string) => byDevice.get(id) ?? [];
+  };
+  const desiredOf = of(desired);
+  const unknownOf = of(await claimStore.unknownOf(reader, ids));
+  const disregardedOf = of(await claimStore.disregardedOf(reader, ids));
+  return (id) => ({ desired: desiredOf(id), unknown: unknownOf(id), disregarded: disregardedOf(id), now: now() });
 }
 
 function toDesired({ generation, models }: { generation: number; models: DesiredRow[] }): Desired {
@@ -161,22 +219,4 @@ function toDesired({ generation, models }: { generation: number; models: Desired
 
 function toCandidate({ id, labels, status, reported, lastSeenAt }: DeviceRow): Candidate {
   return { id, labels, status, reported, lastSeenAt };
-}
-
-function toDevice(row: DeviceRow, desired: DesiredRow[]): Device {
-  return {
-    id: row.id,
-    labels: row.labels,
-    status: row.status,
-    lastSeenAt: row.lastSeenAt,
-    enrolledAt: row.enrolledAt,
-    revokedAt: row.revokedAt,
-    facts: row.facts,
-    desiredGeneration: row.desiredGeneration,
-    reportedGeneration: row.reported?.generation ?? null,
-    conflicting: row.reported !== null && row.reported.generation > row.desiredGeneration,
-    desired: desired.map(({ model, version, rolloutId }) => ({ name: model, version, rolloutId })),
-    models: row.reported?.models ?? [],
-    outbox: row.reported?.outbox ?? null,
-  };
 }

@@ -11,6 +11,7 @@ import type { Blobs } from '../blobs/folder.ts';
 import type { Database, Transaction } from '../database/open.ts';
 import { type RegistryStore, toDetail, type VersionRow } from './registry-store.ts';
 import { type Artifact, contentDigest, encodeRelease, readRelease } from './release-document.ts';
+import type { VersionNumbers } from './version-numbers.ts';
 
 export interface Registration {
   model: string;
@@ -28,6 +29,7 @@ export interface Registration {
 export interface RegistrationDeps {
   database: Database;
   store: RegistryStore;
+  numbers: VersionNumbers;
   blobs: Blobs;
   /** The Ed25519 private key that signs releases. */
   fleetKey: KeyObject;
@@ -63,47 +65,66 @@ export async function refuseRepetition(
 }
 
 /** Gives the next version number, so one at a time. @throws AppError as `refuseRepetition`; `not_found` */
-export async function commitVersion(
-  deps: RegistrationDeps,
-  { actor, registration, proven }: { actor: string; registration: Registration; proven: Proven },
-): Promise<ModelVersionDetail> {
-  const { database, store, blobs, fleetKey, now } = deps;
-  const { model: name, lineage, metrics = {} } = registration;
+export async function commitVersion(deps: RegistrationDeps, commit: Commit): Promise<ModelVersionDetail> {
+  const { database, numbers } = deps;
+  const { model } = commit.registration;
+  await refuseRepetition(deps, model, commit.proven);
+  for (;;) {
+    const row = await signVersion(deps, commit, await numbers.next(database.read, model));
+    const isWritten = await database.transact((tx) => insertVersion(deps, tx, commit.registration, row));
+    if (isWritten) return toDetail(row);
+  }
+}
+
+interface Commit {
+  actor: string;
+  registration: Registration;
+  proven: Proven;
+}
+
+async function signVersion(
+  { blobs, fleetKey, now }: RegistrationDeps,
+  { actor, registration, proven }: Commit,
+  version: number,
+): Promise<VersionRow> {
+  const { model, lineage, metrics = {} } = registration;
   const { artifact, io, manifest, golden } = proven;
-  await refuseRepetition(deps, name, { artifact, manifest, golden });
-  const number = (await store.latest(database.read, name)) + 1;
-  const parts = { name, version: number, artifact, signature: io, manifest, golden };
+  const parts = { name: model, version, artifact, signature: io, manifest, golden };
   const release = await blobs.put(encodeRelease(parts));
-  const row: VersionRow = {
-    model: name,
-    version: number,
+  return {
+    ...{ model, version, release, io, manifest, lineage, metrics },
     digest: artifact.digest,
     sizeBytes: artifact.sizeBytes,
-    release,
     signature: signRelease(release, fleetKey),
-    io,
-    manifest,
     goldenSamples: golden.samples.length,
-    lineage,
-    metrics,
     createdAt: now(),
     createdBy: actor,
   };
-  await database.transact(async (tx) => {
-    if ((await store.model(tx, name)) === undefined) {
-      if (registration.createModel !== true) throw unknownModel(name);
-      await insertModel(deps, tx, { actor, name, description: manifest.description ?? '' });
-    }
-    await store.insertVersion(tx, row);
-    await recordAudit(database.tables, tx, {
-      at: row.createdAt,
-      actor,
-      action: 'model.register',
-      subject: `model/${name}/${number}`,
-      after: { digest: row.digest, sizeBytes: row.sizeBytes, release, lineage, metrics },
-    });
+}
+
+/** False, and nothing is written, when a device has named the number meanwhile: it may stand for other bytes there. */
+async function insertVersion(
+  deps: RegistrationDeps,
+  tx: Transaction,
+  { createModel, manifest }: Registration,
+  row: VersionRow,
+): Promise<boolean> {
+  const { database, store, numbers } = deps;
+  const { model, version, createdBy: actor, digest, sizeBytes, release, lineage, metrics } = row;
+  if (row.version !== (await numbers.next(tx, model))) return false;
+  if ((await store.model(tx, model)) === undefined) {
+    if (createModel !== true) throw unknownModel(model);
+    await insertModel(deps, tx, { actor, name: model, description: manifest.description ?? '' });
+  }
+  await store.insertVersion(tx, row);
+  await recordAudit(database.tables, tx, {
+    at: row.createdAt,
+    actor,
+    action: 'model.register',
+    subject: `model/${model}/${version}`,
+    after: { digest, sizeBytes, release, lineage, metrics },
   });
-  return toDetail(row);
+  return true;
 }
 
 export async function insertModel(

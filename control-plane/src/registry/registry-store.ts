@@ -1,9 +1,14 @@
 // All SQL of models and their versions.
-import { Lineage, type ModelVersionDetail, type VersionSummary } from '@edgeloop/shared/api/models';
+import {
+  Lineage,
+  type ModelVersionDetail,
+  type UnknownRelease,
+  type VersionSummary,
+} from '@edgeloop/shared/api/models';
 import { parse } from '@edgeloop/shared/errors';
 import { Manifest } from '@edgeloop/shared/manifest';
 import { ModelSignature } from '@edgeloop/shared/tensors';
-import { and, asc, desc, eq, gt, inArray } from 'drizzle-orm';
+import { and, asc, count, desc, eq, gt, inArray, isNull } from 'drizzle-orm';
 import { z } from 'zod';
 import type { Reader, Transaction } from '../database/open.ts';
 import type { Schema } from '../database/schema.ts';
@@ -22,11 +27,12 @@ const summaryColumns = ({ modelVersions: t }: Schema) => ({
   metrics: t.metrics,
   createdAt: t.createdAt,
   createdBy: t.createdBy,
+  release: t.release,
 });
 type SummaryRow = Pick<VersionRow, keyof ReturnType<typeof summaryColumns>>;
 
 export function createRegistryStore(tables: Schema) {
-  const { models, modelVersions } = tables;
+  const { models, modelVersions, unknownReleases, devices } = tables;
   return {
     async model(reader: Reader, name: string): Promise<ModelRow | undefined> {
       const [row] = await reader.select().from(models).where(eq(models.name, name));
@@ -63,15 +69,18 @@ export function createRegistryStore(tables: Schema) {
       return row === undefined ? undefined : toDetail(row);
     },
 
-    /** The highest version number; 0 when there is none. */
-    async latest(reader: Reader, model: string): Promise<number> {
-      const [row] = await reader
-        .select({ version: modelVersions.version })
-        .from(modelVersions)
-        .where(eq(modelVersions.model, model))
-        .orderBy(desc(modelVersions.version))
-        .limit(1);
-      return row?.version ?? 0;
+    /** What devices that may connect run of these models and is not registered. */
+    async unknownReleases(reader: Reader, names: readonly string[]): Promise<(UnknownRelease & { model: string })[]> {
+      const { model, version, release, deviceId } = unknownReleases;
+      if (names.length === 0) return [];
+      const rows = await reader
+        .select({ model, version, release, devices: count() })
+        .from(unknownReleases)
+        .innerJoin(devices, eq(devices.id, deviceId))
+        .where(and(inArray(model, [...names]), isNull(devices.revokedAt)))
+        .groupBy(model, version, release)
+        .orderBy(asc(model), asc(version), asc(release));
+      return rows.map((row) => ({ ...row, release: row.release === '' ? null : row.release }));
     },
 
     /** Versions of the model with this artifact. */
@@ -97,6 +106,7 @@ function toSummary(row: SummaryRow): VersionSummary {
     version: row.version,
     digest: row.digest,
     sizeBytes: row.sizeBytes,
+    release: row.release,
     createdAt: row.createdAt,
     createdBy: row.createdBy,
     lineage: parse(Lineage, row.lineage, `${what}: lineage`, 'internal'),
@@ -108,7 +118,6 @@ export function toDetail(row: VersionRow): ModelVersionDetail {
   const what = `model ${row.model} version ${row.version}`;
   return {
     ...toSummary(row),
-    release: row.release,
     signature: row.signature,
     io: parse(ModelSignature, row.io, `${what}: io`, 'internal'),
     manifest: parse(Manifest, row.manifest, `${what}: manifest`, 'internal'),

@@ -21,6 +21,7 @@ import type { Env } from '../http/router.ts';
 import { createRegistry, defaultLimits } from './registry.ts';
 import { registryRoutes } from './routes.ts';
 import type { ValidationLimits } from './validation.ts';
+import { createVersionNumbers } from './version-numbers.ts';
 
 const log = pino({ level: 'silent' });
 const root = mkdtempSync(join(tmpdir(), 'registry-'));
@@ -54,7 +55,8 @@ function setup(validation: Partial<ValidationLimits> = {}) {
     await registry.close();
     await database.close();
   };
-  return { app, registry, database, blobs, events, dataDir, close };
+  const numbers = createVersionNumbers(database.tables);
+  return { app, registry, numbers, database, blobs, events, dataDir, close };
 }
 let world: ReturnType<typeof setup>;
 beforeEach(() => {
@@ -170,6 +172,37 @@ describe('a pushed version', () => {
       'model.register',
       'model.register',
     ]);
+  });
+
+  it('gets no number that anybody has named, even while it was being signed', async () => {
+    const named = (version: number, model = 'net') =>
+      world.database.transact((tx) => world.numbers.reserve(tx, [{ model, version }]));
+    await pushed({ model: softmaxModel(1) });
+    await named(4);
+    await named(2);
+    expect((await pushed({ model: softmaxModel(2) })).version).toBe(5);
+    const { put } = world.blobs;
+    world.blobs.put = async (bytes) => {
+      world.blobs.put = put;
+      await named(6);
+      return put(bytes);
+    };
+    const detail = await pushed({ model: softmaxModel(3) });
+    expect(detail.version).toBe(7);
+    const release = Release.parse(JSON.parse((await world.blobs.read(detail.release)).toString()));
+    expect(release.version).toBe(7);
+    await named(2, 'lost');
+    expect(ModelVersionDetail.parse(await (await push({ model: softmaxModel() }, 'lost')).json()).version).toBe(3);
+  });
+
+  it('is not kept from its number by one who names a number out of all reach, however often', async () => {
+    await pushed({ model: softmaxModel(1) });
+    const { numbers, database } = world;
+    const name = (version: number) => database.transact((tx) => numbers.reserve(tx, [{ model: 'net', version }]));
+    await name(2 ** 31 - 1);
+    expect(await numbers.next(database.read, 'net')).toBe(2);
+    for (let version = 5000; version < 100_000; version += 5000) await name(version);
+    expect(await numbers.next(database.read, 'net')).toBe(10_001);
   });
 
   it('that is there already is refused with the version that it equals; other golden samples make another', async () => {

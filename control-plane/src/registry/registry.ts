@@ -23,9 +23,10 @@ import {
   refuseRepetition,
   unknownModel,
 } from './registration.ts';
-import { createRegistryStore } from './registry-store.ts';
+import { createRegistryStore, type ModelRow } from './registry-store.ts';
 import { describeArtifact, readRelease } from './release-document.ts';
 import { createValidator, type ValidationLimits } from './validation.ts';
+import { createVersionNumbers, versionKey } from './version-numbers.ts';
 
 export interface RegistryLimits {
   /** Largest ONNX file, bytes. */
@@ -63,8 +64,11 @@ export function createRegistry(deps: RegistryDeps) {
   const limits: RegistryLimits = { ...defaultLimits, ...deps.limits };
   const scratchDir = join(deps.dataDir, 'tmp', 'uploads');
   const store = createRegistryStore(database.tables);
-  const registering: RegistrationDeps = { ...deps, store };
+  const numbers = createVersionNumbers(database.tables);
+  const registering: RegistrationDeps = { ...deps, store, numbers };
   const validator = createValidator(limits.validation);
+  /** Of versions that were asked for; a version never changes. */
+  const featureCounts = new Map<string, number>();
   // Version numbers are given out one at a time; the primary key is the last wall.
   const numbering = createTurn();
 
@@ -73,6 +77,17 @@ export function createRegistry(deps: RegistryDeps) {
     if (found !== undefined) return found;
     if ((await store.model(database.read, name)) === undefined) throw unknownModel(name);
     throw new AppError('not_found', `model "${name}" has no version ${number}`);
+  }
+
+  async function withVersions(rows: readonly ModelRow[]): Promise<Model[]> {
+    const names = rows.map((row) => row.name);
+    const versions = await store.summaries(database.read, names);
+    const unknown = await store.unknownReleases(database.read, names);
+    return rows.map((row) => ({
+      ...row,
+      versions: versions.filter(({ model }) => model === row.name),
+      unknownReleases: unknown.flatMap(({ model, ...each }) => (model === row.name ? [each] : [])),
+    }));
   }
 
   return {
@@ -89,7 +104,9 @@ export function createRegistry(deps: RegistryDeps) {
         return (await store.model(tx, model.name))?.createdAt ?? now();
       });
       notify({ type: 'model', id: model.name, state: 'created' });
-      return { ...model, createdAt, versions: [] };
+      const [created] = await withVersions([{ ...model, createdAt }]);
+      if (created === undefined) throw unknownModel(model.name);
+      return created;
     },
 
     /** Sorted by name, each with its versions, newest first. */
@@ -97,17 +114,15 @@ export function createRegistry(deps: RegistryDeps) {
       const afterName = decodeCursor(ModelName, cursor);
       const rows = await store.models(database.read, { afterName, limit: limit + 1 });
       const page = toPage(rows, limit, (row) => row.name);
-      const names = page.items.map((row) => row.name);
-      const versions = await store.summaries(database.read, names);
-      const items = page.items.map((row) => ({ ...row, versions: versions.filter(({ model }) => model === row.name) }));
-      return { ...page, items };
+      return { ...page, items: await withVersions(page.items) };
     },
 
     /** @throws AppError `not_found` */
     async model(name: string): Promise<Model> {
       const row = await store.model(database.read, name);
-      if (row === undefined) throw unknownModel(name);
-      return { ...row, versions: await store.summaries(database.read, [name]) };
+      const [found] = row === undefined ? [] : await withVersions([row]);
+      if (found === undefined) throw unknownModel(name);
+      return found;
     },
 
     /** @throws AppError `not_found` */
@@ -119,10 +134,22 @@ export function createRegistry(deps: RegistryDeps) {
      */
     async featureNames(name: string): Promise<string[]> {
       if ((await store.model(database.read, name)) === undefined) throw unknownModel(name);
-      const newest = await store.latest(database.read, name);
+      const newest = await numbers.latest(database.read, name);
       if (newest === 0) return [];
       const { release } = await version(name, newest);
       return featureNames((await readRelease(blobs, release)).manifest);
+    },
+
+    /** How many values a captured sample of the version has; undefined when there is no such version. */
+    async featureCount(name: string, number: number): Promise<number | undefined> {
+      const key = versionKey({ model: name, version: number });
+      const known = featureCounts.get(key);
+      if (known !== undefined) return known;
+      const found = await store.version(database.read, name, number);
+      if (found === undefined) return undefined;
+      const count = featureNames(found.manifest).length;
+      featureCounts.set(key, count);
+      return count;
     },
 
     /** The model file, a blob. @throws AppError `not_found` */

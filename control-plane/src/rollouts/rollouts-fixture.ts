@@ -15,6 +15,7 @@ import { createFleet } from '../fleet/fleet.ts';
 import { createFleetStore } from '../fleet/fleet-store.ts';
 import { createRegistry } from '../registry/registry.ts';
 import { createRegistryStore } from '../registry/registry-store.ts';
+import { createVersionNumbers } from '../registry/version-numbers.ts';
 import { createRollouts } from './rollouts.ts';
 import type { EvidenceSource } from './views.ts';
 
@@ -39,6 +40,7 @@ export async function openRollouts(versions = 3) {
     now,
     notify,
     log,
+    numbers: createVersionNumbers(database.tables),
     publish: async (deviceId, channel, payload, { retain }) => {
       if (broken.broker) throw new Error('the broker is away');
       expect([channel, retain]).toEqual(['desired', true]);

@@ -1,6 +1,6 @@
 // Devices, as the API shows them.
 import { z } from 'zod';
-import { DeviceId, Instant } from '../identifiers.ts';
+import { DeviceId, Instant, Sha256 } from '../identifiers.ts';
 import { DeviceFacts, ModelReport } from '../messages.ts';
 import { Labels, SelectorText } from '../selector.ts';
 
@@ -20,8 +20,12 @@ export const Device = z.object({
   reportedGeneration: z.number().int().nullable(),
   /** Set when the device reports a generation that this server never gave: it knew a newer server state. */
   conflicting: z.boolean(),
-  desired: z.array(z.object({ name: z.string(), version: z.number().int(), rolloutId: z.string() })),
+  desired: z.array(z.object({ name: z.string(), version: z.number().int(), release: Sha256, rolloutId: z.string() })),
   models: z.array(ModelReport),
+  /** What it says it runs and the registry does not have under that number; `release` null: it did not say which. */
+  unknownReleases: z.array(z.object({ name: z.string(), version: z.number().int(), release: Sha256.nullable() })),
+  /** What stands in the way, for people: in the device's words, and what this server sees. */
+  problems: z.array(z.string()),
   outbox: z
     .object({ pendingItems: z.number().int(), pendingBytes: z.number().int(), droppedItems: z.number().int() })
     .nullable(),

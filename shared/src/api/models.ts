@@ -20,7 +20,10 @@ export const ModelCreate = z.strictObject({ name: ModelName, description: z.stri
 export const VersionSummary = z.object({
   model: ModelName,
   version: ModelVersion,
+  /** SHA-256 of the ONNX file. */
   digest: Sha256,
+  /** SHA-256 of the release document: what devices report to run. */
+  release: Sha256,
   sizeBytes: z.number().int(),
   createdAt: Instant,
   createdBy: z.string(),
@@ -30,16 +33,25 @@ export const VersionSummary = z.object({
 });
 export type VersionSummary = z.infer<typeof VersionSummary>;
 
+/** What devices run under a number of the model and is not registered under it, as after a backup was restored. */
+export const UnknownRelease = z.object({
+  version: ModelVersion,
+  /** Null when the devices do not say it: then there is no version of this number. */
+  release: Sha256.nullable(),
+  devices: z.number().int(),
+});
+export type UnknownRelease = z.infer<typeof UnknownRelease>;
+
 export const Model = z.object({
   name: ModelName,
   description: z.string(),
   createdAt: Instant,
   versions: z.array(VersionSummary),
+  unknownReleases: z.array(UnknownRelease),
 });
 export type Model = z.infer<typeof Model>;
 
 export const ModelVersionDetail = VersionSummary.extend({
-  release: Sha256,
   signature: z.string(),
   io: ModelSignature,
   manifest: Manifest,

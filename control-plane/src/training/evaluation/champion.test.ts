@@ -6,6 +6,7 @@ const version = (number: number, runId?: string): VersionSummary => ({
   model: 'sorter',
   version: number,
   digest: '0'.repeat(64),
+  release: '1'.repeat(64),
   sizeBytes: 1,
   createdAt: 0,
   createdBy: 'system',

@@ -1,0 +1,130 @@
+// SQL of what devices were told to run, of what they say they run and should not, and of what they sent in vain.
+import { parse } from '@edgeloop/shared/errors';
+import { and, asc, eq, inArray, isNull, sql } from 'drizzle-orm';
+import { z } from 'zod';
+import type { Reader, Transaction } from '../database/open.ts';
+import type { Schema } from '../database/schema.ts';
+import { claimKey, type Disregarded, type NamedVersion } from './claims.ts';
+import type { NamedRelease } from './unknown-releases.ts';
+
+export type ClaimStore = ReturnType<typeof createClaimStore>;
+export type UnknownRow = Schema['unknownReleases']['$inferSelect'];
+export type DisregardedRow = Disregarded & { lastAt: number };
+
+const What = z.enum(['requests', 'labels', 'samples']);
+
+/** Values in one `in (…)`; both engines bound the number of parameters. */
+const chunk = 500;
+/** Kept of one device; what goes beyond is counted together. */
+const maxRows = 50;
+
+export function createClaimStore({ assignedModels, unknownReleases, disregarded, devices }: Schema) {
+  return {
+    /** Remembers for good that a device was told to run a version. */
+    async remember(tx: Transaction, row: NamedVersion & { deviceId: string }): Promise<void> {
+      await tx.insert(assignedModels).values(row).onConflictDoNothing();
+    },
+
+    /** Those that were ever told, by `claimKey`. */
+    async assignedAmong(
+      reader: Reader,
+      claims: readonly (NamedVersion & { deviceId: string })[],
+    ): Promise<Set<string>> {
+      const assigned = new Set<string>();
+      for (let i = 0; i < claims.length; i += chunk) {
+        const part = claims.slice(i, i + chunk);
+        const among = and(
+          inArray(assignedModels.deviceId, [...new Set(part.map(({ deviceId }) => deviceId))]),
+          inArray(assignedModels.model, [...new Set(part.map(({ model }) => model))]),
+          inArray(assignedModels.version, [...new Set(part.map(({ version }) => version))]),
+        );
+        for (const row of await reader.select().from(assignedModels).where(among)) assigned.add(claimKey(row));
+      }
+      return assigned;
+    },
+
+    /** Replaces what a device is known to run unknown to the registry; false when it is the same as before. */
+    async replaceUnknown(tx: Transaction, deviceId: string, unknown: readonly NamedRelease[]): Promise<boolean> {
+      const before = await tx.select().from(unknownReleases).where(eq(unknownReleases.deviceId, deviceId));
+      const keys = new Set(before.map(releaseKey));
+      if (unknown.length === before.length && unknown.every((each) => keys.has(releaseKey(each)))) return false;
+      await tx.delete(unknownReleases).where(eq(unknownReleases.deviceId, deviceId));
+      if (unknown.length > 0) await tx.insert(unknownReleases).values(unknown.map((each) => ({ deviceId, ...each })));
+      return true;
+    },
+
+    /** Sorted by device, model and version. */
+    async unknownOf(reader: Reader, deviceIds: readonly string[]): Promise<UnknownRow[]> {
+      const rows: UnknownRow[] = [];
+      const { deviceId, model, version, release } = unknownReleases;
+      for (let i = 0; i < deviceIds.length; i += chunk)
+        rows.push(
+          ...(await reader
+            .select()
+            .from(unknownReleases)
+            .where(inArray(deviceId, deviceIds.slice(i, i + chunk)))
+            .orderBy(asc(deviceId), asc(model), asc(version), asc(release))),
+        );
+      return rows;
+    },
+
+    /** How many devices that may connect run something unknown. */
+    async countUnknownDevices(reader: Reader): Promise<number> {
+      const [row] = await reader
+        .select({ devices: sql<number>`count(distinct ${unknownReleases.deviceId})`.mapWith(Number) })
+        .from(unknownReleases)
+        .innerJoin(devices, eq(devices.id, unknownReleases.deviceId))
+        .where(isNull(devices.revokedAt));
+      return row?.devices ?? 0;
+    },
+
+    /** Gives the entries that are the first of their kind. */
+    async addDisregarded(tx: Transaction, entries: readonly Disregarded[], at: number): Promise<Disregarded[]> {
+      const first: Disregarded[] = [];
+      for (const deviceId of new Set(entries.map((entry) => entry.deviceId))) {
+        const rows = await tx.select().from(disregarded).where(eq(disregarded.deviceId, deviceId));
+        const known = new Set(rows.map(kindKey));
+        for (const given of entries.filter((entry) => entry.deviceId === deviceId)) {
+          const full = known.size >= maxRows && !known.has(kindKey(given));
+          const entry = full ? { ...given, model: '', version: 0, release: '' } : given;
+          if (!known.has(kindKey(entry))) first.push(entry);
+          known.add(kindKey(entry));
+          await tx
+            .insert(disregarded)
+            .values({ ...entry, lastAt: at })
+            .onConflictDoUpdate({
+              target: [
+                disregarded.deviceId,
+                disregarded.what,
+                disregarded.reason,
+                disregarded.model,
+                disregarded.version,
+                disregarded.release,
+              ],
+              set: { count: sql`${disregarded.count} + excluded.count`, lastAt: at },
+            });
+        }
+      }
+      return first;
+    },
+
+    /** The latest last. */
+    async disregardedOf(reader: Reader, deviceIds: readonly string[]): Promise<DisregardedRow[]> {
+      const rows: DisregardedRow[] = [];
+      for (let i = 0; i < deviceIds.length; i += chunk) {
+        const among = inArray(disregarded.deviceId, deviceIds.slice(i, i + chunk));
+        const part = await reader.select().from(disregarded).where(among).orderBy(asc(disregarded.lastAt));
+        rows.push(...part.map((row) => ({ ...row, what: parse(What, row.what, 'disregarded.what', 'internal') })));
+      }
+      return rows;
+    },
+  };
+}
+
+function releaseKey({ model, version, release }: NamedRelease): string {
+  return `${model} ${version} ${release}`;
+}
+
+function kindKey({ what, reason, ...rest }: { what: string; reason: string } & NamedRelease): string {
+  return `${what} ${reason} ${releaseKey(rest)}`;
+}

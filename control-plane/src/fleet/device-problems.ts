@@ -1,0 +1,71 @@
+// What stands in the way of a device's serving and following, as one list for people: its own words, then what this server
+// sees. Pure.
+import type { ModelReport, Reported } from '@edgeloop/shared/messages';
+import { plainText } from '@edgeloop/shared/plain-text';
+import type { Disregarded } from './claims.ts';
+import type { NamedRelease } from './unknown-releases.ts';
+
+export interface Troubles {
+  reported: Pick<Reported, 'generation' | 'models' | 'problems'> | null;
+  desiredGeneration: number;
+  unknown: readonly NamedRelease[];
+  disregarded: readonly (Disregarded & { lastAt: number })[];
+  now: number;
+}
+
+const most = 50;
+/** What was sent in vain is told for so long. */
+const toldForMs = 86_400_000;
+
+/** Each on one line and of bounded length; a device's words are not believed to be text. */
+export function problemsOf({ reported, desiredGeneration, unknown, disregarded, now }: Troubles): string[] {
+  const lately = disregarded.filter(({ lastAt }) => now - lastAt < toldForMs);
+  const all = [
+    ...(reported?.problems ?? []),
+    ...(reported?.models ?? []).flatMap(obstacle),
+    ...conflict(reported, desiredGeneration),
+    ...unknown.map(strangeRelease),
+    ...lately.map(inVain),
+  ];
+  return [...new Set(all.map((text) => plainText(text)))].filter((text) => text !== '').slice(0, most);
+}
+
+function obstacle({ name, candidate }: ModelReport): string[] {
+  const error = candidate?.error;
+  if (error === undefined) return [];
+  return [`model ${name} ${candidate?.version}: ${candidate?.state}: ${error.code}: ${error.message}`];
+}
+
+function conflict(reported: Troubles['reported'], desiredGeneration: number): string[] {
+  if (!isAhead(reported, desiredGeneration)) return [];
+  return [
+    `conflicting: the device followed generation ${reported?.generation}, this server has given ${desiredGeneration}; it knew a newer state of the server, as before a backup was restored`,
+  ];
+}
+
+/** Whether the device reports a generation that this server never gave. */
+export function isAhead(reported: Pick<Reported, 'generation'> | null, desiredGeneration: number): boolean {
+  return reported !== null && reported.generation > desiredGeneration;
+}
+
+function strangeRelease({ model, version, release }: NamedRelease): string {
+  const what =
+    release === '' ? 'a version that is not registered here' : `release ${short(release)}, not registered here`;
+  return `model ${model} ${version}: the device has ${what}; roll out the version that it should run`;
+}
+
+const reasons: Record<string, string> = {
+  unknown_release: 'by a release that is not registered here',
+  never_assigned: 'of a version that it was never told to run',
+  malformed: 'that cannot be understood',
+  future: 'of the future: the device’s clock is wrong',
+  features: 'with another number of features than the manifest names',
+  values: 'with values that are no 32-bit floats',
+};
+
+function inVain({ what, reason, model, version, release, count }: Disregarded): string {
+  const of = model === '' ? '' : ` of model ${model} ${version}${release === '' ? '' : ` (${short(release)})`}`;
+  return `${count} ${what}${of} count nowhere: ${reasons[reason] ?? reason}`;
+}
+
+const short = (digest: string) => digest.slice(0, 12);

@@ -1,0 +1,39 @@
+// A device as the API shows it, from its row and from what is known beside it. Pure.
+import type { Device } from '@edgeloop/shared/api/devices';
+import type { DisregardedRow } from './claim-store.ts';
+import { isAhead, problemsOf } from './device-problems.ts';
+import type { DesiredRow, DeviceRow } from './fleet-store.ts';
+import type { NamedRelease } from './unknown-releases.ts';
+
+/** What other tables say of a device. */
+export interface Beside {
+  desired: readonly DesiredRow[];
+  unknown: readonly NamedRelease[];
+  disregarded: readonly DisregardedRow[];
+  now: number;
+}
+
+export function toDevice(row: DeviceRow, { desired, unknown, disregarded, now }: Beside): Device {
+  const { reported, desiredGeneration } = row;
+  return {
+    id: row.id,
+    labels: row.labels,
+    status: row.status,
+    lastSeenAt: row.lastSeenAt,
+    enrolledAt: row.enrolledAt,
+    revokedAt: row.revokedAt,
+    facts: row.facts,
+    desiredGeneration,
+    reportedGeneration: reported?.generation ?? null,
+    conflicting: isAhead(reported, desiredGeneration),
+    desired: desired.map(({ model, version, release, rolloutId }) => ({ name: model, version, release, rolloutId })),
+    models: reported?.models ?? [],
+    unknownReleases: unknown.map(({ model, version, release }) => ({
+      name: model,
+      version,
+      release: release === '' ? null : release,
+    })),
+    problems: problemsOf({ reported, desiredGeneration, unknown, disregarded, now }),
+    outbox: reported?.outbox ?? null,
+  };
+}
