@@ -5,6 +5,7 @@ import { CreatedJoinToken } from '@edgeloop/shared/api/access';
 import { DatasetVersion } from '@edgeloop/shared/api/data';
 import { Device } from '@edgeloop/shared/api/devices';
 import { MetricResult } from '@edgeloop/shared/api/metrics';
+import { Rollout } from '@edgeloop/shared/api/rollouts';
 import { decodeJoinToken } from '@edgeloop/shared/join-token';
 import type { EnrolResponse } from '@edgeloop/shared/messages';
 import { maxPayloadBytes, topicOf } from '@edgeloop/shared/topics';
@@ -13,6 +14,7 @@ import { pino } from 'pino';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { z } from 'zod';
 import { sideBySide } from '../../../test/support/onnx-models.ts';
+import { until } from '../../../test/support/until.ts';
 import { openAuthority } from '../access/authority.ts';
 import { readConfig } from '../config.ts';
 import {
@@ -67,16 +69,21 @@ async function api<S extends z.ZodType>(method: string, path: string, schema: S,
 }
 const device = (id: string) => api('GET', `/devices/${id}`, Device);
 
+async function giveVersion(model: string, version: number, selector: string): Promise<void> {
+  const plan = { waves: [{ percent: 100 }], bakeSeconds: 0, gates: { minRequests: 0 }, selector };
+  await api('POST', '/rollouts', Rollout, { model, version, ...plan });
+}
+
 interface Joined {
   enrolled: EnrolResponse;
   key: DeviceKey;
 }
 
-async function enrolDevice(deviceId: string): Promise<Joined> {
+async function enrolDevice(deviceId: string, labels: Record<string, string> = {}): Promise<Joined> {
   const { token } = await api('POST', '/join-tokens', CreatedJoinToken, {});
   const { secret, port } = decodeJoinToken(token);
   const deviceKey = await createDeviceKey();
-  return { enrolled: await enrolOver(port, ca, { secret, deviceId, key: deviceKey }), key: deviceKey };
+  return { enrolled: await enrolOver(port, ca, { secret, deviceId, key: deviceKey, labels }), key: deviceKey };
 }
 
 async function connect({ enrolled, key: deviceKey }: Joined, clientId = enrolled.deviceId): Promise<MqttClient> {
@@ -153,7 +160,7 @@ it('acknowledges telemetry once it is stored, and counts what comes twice once',
 });
 
 it('makes datasets of whole rows from a model with features in two inputs', async () => {
-  const { enrolled, key: deviceKey } = await enrolDevice('two-eyed');
+  const { enrolled, key: deviceKey } = await enrolDevice('two-eyed', { eyes: 'two' });
   const model = new FormData();
   model.set('model', new Blob([Buffer.from(sideBySide())]), 'model.onnx');
   model.set(
@@ -164,13 +171,22 @@ it('makes datasets of whole rows from a model with features in two inputs', asyn
   const push = { method: 'POST', headers: { authorization }, body: model };
   expect((await fetch(`${server.url}/api/v1/models/eyes/versions`, push)).status).toBe(201);
   const sample = { inferenceId: 'i1', model: 'eyes', version: 1, predictedAt: 1, reason: 'rate', label: 'near' };
-  const captured = {
-    method: 'POST',
-    path: '/device/v1/captures',
-    body: { samples: [{ ...sample, features: [1, 2, 3] }] },
-  };
-  const tls = { ca, cert: enrolled.certificate, key: deviceKey.keyPem };
-  expect((await ask(server.ports.device, { ...captured, ...tls })).status).toBe(200);
+  const upload = (id: string) => ({
+    ...{ method: 'POST', path: '/device/v1/captures', ca, cert: enrolled.certificate, key: deviceKey.keyPem },
+    body: { samples: [{ ...sample, inferenceId: id, features: [1, 2, 3] }] },
+  });
+  const refused = await ask(server.ports.device, upload('before'));
+  expect(refused.status).toBe(400);
+  expect(refused.body).toContain('model \\"eyes\\" version 1: this device was never told to run it');
+  await giveVersion('eyes', 1, 'eyes=two');
+  await until('the version being desired', async () => (await device('two-eyed')).desired[0]);
+  expect((await ask(server.ports.device, upload('after'))).status).toBe(200);
+  expect((await device('two-eyed')).problems).toEqual([
+    '1 samples of model eyes 1 count nowhere: of a version that it was never told to run',
+  ]);
+  expect(await (await fetch(`${server.url}/metrics`)).text()).toContain(
+    'edgeloop_samples_refused_total{reason="never_assigned"} 1',
+  );
   const built = await api('POST', '/datasets/seen/versions', DatasetVersion, { fromField: { model: 'eyes' } });
   expect(built).toMatchObject({ schema: { features: ['width', 'height', 'age'] }, dropped: {} });
   expect(built.rows.train + built.rows.validation + built.rows.test).toBe(1);

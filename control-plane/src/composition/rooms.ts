@@ -32,6 +32,7 @@ export async function buildRooms(base: Foundation, ports: Ports) {
   const telemetry: Telemetry = createTelemetry({
     ...common('telemetry'),
     metrics: metrics.registry,
+    claims: fleet.claims,
     devicesMatching: async (selector) => new Set((await fleet.matching(selector)).map(({ id }) => id)),
     driftSeries: (query) => monitoring.driftSeries(query),
   });
@@ -51,7 +52,10 @@ export async function buildRooms(base: Foundation, ports: Ports) {
   const data = createData({
     ...common('data'),
     scratchDir: join(dataDir, 'tmp', 'data'),
+    metrics: metrics.registry,
+    claims: fleet.claims,
     featuresOf: registry.featureNames,
+    featureCount: registry.featureCount,
   });
   const training: Training = createTraining({
     ...common('training'),

@@ -2,25 +2,39 @@ import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { CapturedSample } from '@edgeloop/shared/telemetry';
+import { Registry } from 'prom-client';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { createFolderBlobs } from '../blobs/folder.ts';
 import { type Database, openSqlite } from '../database/open.ts';
+import type { Disregarded, Verdict } from '../fleet/fleet.ts';
 import { createData, type Data } from './data.ts';
 import { readParquet } from './tables.ts';
 
 let folder: string;
 let database: Database;
 let data: Data;
+let metrics: Registry;
+let verdicts: Map<string, Verdict>;
+let disregarded: Disregarded[];
 
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'edgeloop-data-'));
   database = openSqlite(join(folder, 'test.db'));
+  metrics = new Registry();
+  verdicts = new Map();
+  disregarded = [];
   data = createData({
     database,
     blobs: createFolderBlobs(join(folder, 'blobs')),
     now: () => 5_000,
     scratchDir: join(folder, 'scratch'),
     featuresOf: async () => ['a', 'b'],
+    featureCount: async () => 2,
+    claims: {
+      judge: async () => (claim) => verdicts.get(`${claim.model} ${claim.version}`) ?? 'counted',
+      disregard: async (_tx, entries) => void disregarded.push(...entries),
+    },
+    metrics,
   });
 });
 afterEach(async () => {
@@ -125,4 +139,65 @@ test('field samples of another schema than the base are refused', async () => {
   await expect(data.build('key:test', 'numbers', { base: 1, fromField: { model: 'm' }, split })).rejects.toThrow(
     /other features/,
   );
+});
+
+test('only samples that the device may have seen are stored; the others are refused one by one, and counted', async () => {
+  verdicts = new Map([
+    ['m 7', 'never_assigned'],
+    ['m 8', 'unknown_release'],
+  ]);
+  const tomorrow = 5_000 + 86_400_001;
+  const upload = [
+    sample('good', 1, { label: 'x' }),
+    sample('never', 2, { version: 7, label: 'x' }),
+    sample('foreign', 3, { version: 8, label: 'x' }),
+    sample('later', 4, { predictedAt: tomorrow, label: 'x' }),
+    sample('wide', 5, { features: [1, 2, 3], label: 'x' }),
+    sample('huge', 6, { features: [1e300, 1], label: 'x' }),
+    { ...sample('odd', 7, { label: 'x' }), version: 'two' },
+    'no sample',
+    sample('gap', 8, { features: [null, 1], label: 'x' }),
+  ];
+  const result = await data.capture('device-1', { samples: upload });
+  expect(result.stored).toBe(2);
+  expect(result.refused.map(({ index, reason }) => [index, reason])).toEqual([
+    [1, 'never_assigned'],
+    [2, 'unknown_release'],
+    [3, 'future'],
+    [4, 'features'],
+    [5, 'values'],
+    [6, 'malformed'],
+    [7, 'malformed'],
+  ]);
+  expect((await data.samples({ limit: 10 })).items.map((each) => each.inferenceId)).toEqual(['gap', 'good']);
+  expect(disregarded.map(({ reason, count }) => `${count} ${reason}`)).toEqual([
+    ...['1 never_assigned', '1 unknown_release', '1 future', '1 features', '1 values', '2 malformed'],
+  ]);
+  expect(await metrics.metrics()).toContain('edgeloop_samples_refused_total{reason="malformed"} 2');
+  const version = await data.build('key:test', 'field', { fromField: { model: 'm' }, split });
+  expect(version).toMatchObject({ lineage: { field: { rows: 2 } }, dropped: { missing: 1 } });
+});
+
+test('an upload of which nothing is left is refused in a way that ends it, naming the model', async () => {
+  verdicts = new Map([['m 1', 'never_assigned']]);
+  const refused = data.capture('device-1', { samples: [sample('i1', 1), sample('i2', 2)] });
+  await expect(refused).rejects.toMatchObject({
+    code: 'invalid_request',
+    message: expect.stringContaining('model "m" version 1: this device was never told to run it'),
+    errors: [{ field: 'samples.0' }, { field: 'samples.1' }],
+  });
+  expect(disregarded).toMatchObject([{ deviceId: 'device-1', model: 'm', version: 1, count: 2 }]);
+  expect((await data.samples({ limit: 10 })).items).toEqual([]);
+});
+
+test('a label of what ran under a false number labels no sample', async () => {
+  await data.capture('device-1', { samples: [sample('i1', 1)] });
+  await database.transact(async (tx) => {
+    await tx.insert(database.tables.labels).values({
+      ...{ deviceId: 'device-1', inferenceId: 'i1', model: 'm', version: 1, predictedAt: 1 },
+      ...{ predicted: 'x', label: 'y', labelledAt: 2, foreignRelease: 'b'.repeat(64) },
+    });
+  });
+  expect(await data.labelledSince('m', 0)).toBe(0);
+  expect((await data.samples({ limit: 10 })).items).toMatchObject([{ label: null }]);
 });

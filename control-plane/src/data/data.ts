@@ -2,9 +2,9 @@
 import { createDatasetStore } from './dataset-store.ts';
 import { createDatasets, type DatasetsDeps } from './datasets.ts';
 import { createSampleStore } from './sample-store.ts';
-import { createSamples } from './samples.ts';
+import { createSamples, type SamplesDeps } from './samples.ts';
 
-export type DataDeps = Omit<DatasetsDeps, 'datasetStore' | 'sampleStore'>;
+export type DataDeps = Omit<DatasetsDeps, 'datasetStore' | 'sampleStore'> & Omit<SamplesDeps, 'sampleStore'>;
 export type Data = ReturnType<typeof createData>;
 
 export function createData(deps: DataDeps) {

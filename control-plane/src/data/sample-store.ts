@@ -25,14 +25,19 @@ export type SampleStore = ReturnType<typeof createSampleStore>;
 export function createSampleStore({ samples, labels }: Schema) {
   /** A label with the sample wins over one that came with telemetry. */
   const label = sql<string | null>`coalesce(${samples.label}, ${labels.label})`;
-  const sameInference = and(eq(labels.deviceId, samples.deviceId), eq(labels.inferenceId, samples.inferenceId));
+  const sameInference = and(
+    eq(labels.deviceId, samples.deviceId),
+    eq(labels.inferenceId, samples.inferenceId),
+    eq(labels.model, samples.model),
+    isNull(labels.foreignRelease),
+  );
 
   return {
     /** Stores samples once per device and inference; a repeated one can only add its label. */
     async insertSamples(
       tx: Transaction,
       deviceId: string,
-      captured: CapturedSample[],
+      captured: readonly CapturedSample[],
       receivedAt: number,
     ): Promise<void> {
       for (const sample of captured) {

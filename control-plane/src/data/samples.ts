@@ -2,11 +2,21 @@
 import type { LabelsCreate, Sample } from '@edgeloop/shared/api/data';
 import { DatasetBuild } from '@edgeloop/shared/api/data';
 import type { Page } from '@edgeloop/shared/api/paging';
-import type { CaptureUpload } from '@edgeloop/shared/telemetry';
+import { Counter, type Registry } from 'prom-client';
 import { z } from 'zod';
 import { recordAudit } from '../access/audit.ts';
 import type { Database } from '../database/open.ts';
+import type { Claims } from '../fleet/fleet.ts';
 import { decodeCursor, toPage } from '../http/paging.ts';
+import {
+  type Captured,
+  type CaptureResult,
+  disregardedOf,
+  noneLeft,
+  readCaptured,
+  refusalOf,
+  versionKey,
+} from './captured.ts';
 import { isHeldOut, type LabelledRows, pack } from './rows.ts';
 import type { SampleStore } from './sample-store.ts';
 
@@ -16,6 +26,12 @@ export interface SamplesDeps {
   now: () => number;
   /** Feature names of a model version's newest manifest, in the order of captured samples. */
   featuresOf: (model: string) => Promise<string[]>;
+  /** How many values a sample of the version has; undefined when there is no such version. */
+  featureCount: (model: string, version: number) => Promise<number | undefined>;
+  /** Which of what devices say counts. */
+  claims: Claims;
+  /** Prometheus metrics of the process. */
+  metrics: Registry;
 }
 
 export interface SampleList {
@@ -27,12 +43,38 @@ export interface SampleList {
 
 const SampleCursor = z.object({ predictedAt: z.number(), inferenceId: z.string() });
 
-export function createSamples({ database, sampleStore, now, featuresOf }: SamplesDeps) {
+export function createSamples({ database, sampleStore, now, featuresOf, ...deps }: SamplesDeps) {
+  const refusedTotal = new Counter({
+    name: 'edgeloop_samples_refused_total',
+    help: 'Captured samples that were refused, by why',
+    labelNames: ['reason'],
+    registers: [deps.metrics],
+  });
+
   return {
-    /** Stores what a device captured; storing it again changes nothing. */
-    async capture(deviceId: string, { samples }: CaptureUpload): Promise<number> {
-      await database.transact((tx) => sampleStore.insertSamples(tx, deviceId, samples, now()));
-      return samples.length;
+    /**
+     * Stores what a device captured; storing it again changes nothing. What cannot be true is refused, sample by sample.
+     * @throws AppError `invalid_request` when none is left: an agent does not send those again
+     */
+    async capture(deviceId: string, upload: { samples: readonly unknown[] }): Promise<CaptureResult> {
+      const captured = upload.samples.map((each, index) => readCaptured(each, { index, deviceId }));
+      const counts = await featureCountsOf(captured, deps.featureCount);
+      const at = now();
+      const refused = await database.transact(async (tx) => {
+        const verdictOf = await deps.claims.judge(
+          tx,
+          captured.flatMap(({ claim }) => claim ?? []),
+        );
+        const judged = captured.map((each) => ({ ...each, refusal: refusalOf(each, { verdictOf, counts, now: at }) }));
+        const good = judged.flatMap(({ sample, refusal }) => (refusal === undefined ? (sample ?? []) : []));
+        await sampleStore.insertSamples(tx, deviceId, good, at);
+        const bad = judged.flatMap(({ refusal }) => refusal ?? []);
+        await deps.claims.disregard(tx, disregardedOf(deviceId, bad));
+        return bad;
+      });
+      for (const { reason } of refused) refusedTotal.inc({ reason });
+      if (refused.length === captured.length) throw noneLeft(refused);
+      return { stored: captured.length - refused.length, refused };
     },
 
     async samples(query: SampleList): Promise<Page<Sample>> {
@@ -87,4 +129,17 @@ export function createSamples({ database, sampleStore, now, featuresOf }: Sample
       );
     },
   };
+}
+
+/** By `versionKey`, each version asked for once. */
+async function featureCountsOf(
+  captured: readonly Captured[],
+  featureCount: SamplesDeps['featureCount'],
+): Promise<Map<string, number | undefined>> {
+  const counts = new Map<string, number | undefined>();
+  for (const { claim } of captured) {
+    if (claim === undefined || counts.has(versionKey(claim))) continue;
+    counts.set(versionKey(claim), await featureCount(claim.model, claim.version));
+  }
+  return counts;
 }

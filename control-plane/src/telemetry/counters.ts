@@ -1,10 +1,11 @@
 // Prometheus counters of what came in.
 import { Counter, type Registry } from 'prom-client';
+import type { Disregarded } from '../fleet/fleet.ts';
 import type { Stored } from './telemetry-store.ts';
 
 export interface IngestCounters {
-  /** Counts a committed group: how many items came, and what of them was new. */
-  count(received: number, stored: Stored): void;
+  /** Counts a committed group: how many items came, what of them was new, and what of that counts nowhere. */
+  count(received: number, stored: Stored, disregarded: readonly Disregarded[]): void;
 }
 
 /** Registers the counters with `registry`. */
@@ -35,12 +36,19 @@ export function createIngestCounters(registry: Registry): IngestCounters {
     help: 'Requests whose windows devices had to drop because their buffer was full',
     registers,
   });
+  const refused = new Counter({
+    name: 'edgeloop_telemetry_refused_total',
+    help: 'Requests and labels in telemetry that no metric counts, by why',
+    labelNames: ['what', 'reason'],
+    registers,
+  });
   return {
-    count(received, stored) {
+    count(received, stored, disregarded) {
       items.inc(stored.items);
       duplicates.inc(received - stored.items);
       windows.inc(stored.windows.length);
       labels.inc(stored.labels.length);
+      for (const { what, reason, count } of disregarded) refused.inc({ what, reason }, count);
       lost.inc(stored.losses.reduce((sum, loss) => sum + loss.requests, 0));
     },
   };

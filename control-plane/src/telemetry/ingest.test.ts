@@ -1,6 +1,9 @@
+import { MetricQuery } from '@edgeloop/shared/api/metrics';
 import type { TelemetryItem } from '@edgeloop/shared/telemetry';
 import fc from 'fast-check';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { Disregarded } from '../fleet/fleet.ts';
+import type { Stored, TelemetryDeps } from './telemetry.ts';
 import { batchOf, labelOf, openTelemetry, windowOf } from './telemetry-fixture.ts';
 
 let room: ReturnType<typeof openTelemetry>;
@@ -151,5 +154,81 @@ test('when a transaction fails only the batch that cannot be stored is refused',
     ['good', 1],
     ['good', 2],
   ]);
+  await close();
+});
+
+const digest = (digit: string) => digit.repeat(64);
+
+/** Claims of version 2 with another release than `a`, and all of version 3, as a fleet may judge them. */
+const suspicious: TelemetryDeps['claims'] = {
+  judge: async () => (claim) => {
+    if (claim.version === 3) return 'never_assigned';
+    return claim.release === digest('b') ? 'unknown_release' : 'counted';
+  },
+  disregard: async () => undefined,
+};
+
+test('what ran under a false number is acknowledged and kept, and no reader counts it', async () => {
+  const told: Disregarded[] = [];
+  const handed: Stored[] = [];
+  const { telemetry, database, metrics, close } = openTelemetry({
+    claims: { ...suspicious, disregard: async (_tx, entries) => void told.push(...entries) },
+  });
+  telemetry.onStored((stored) => handed.push(stored));
+  const windows = [
+    windowOf({ version: 2, release: digest('a'), succeeded: 1, latencies: [5] }),
+    windowOf({ version: 2, succeeded: 2, latencies: [5] }),
+    windowOf({ version: 2, release: digest('b'), succeeded: 40, failed: { timeout: 2 }, latencies: [500] }),
+    windowOf({ version: 3, succeeded: 7 }),
+  ];
+  const labels = [
+    labelOf({ inferenceId: 'right', version: 2, release: digest('a') }),
+    labelOf({ inferenceId: 'foreign', version: 2, release: digest('b'), label: 'b' }),
+    labelOf({ inferenceId: 'never', version: 3, label: 'b' }),
+  ];
+  const batch = batchOf([...windows, { kind: 'labels', labels }]);
+  expect(await telemetry.ingest('device', batch)).toEqual({ epoch: 1, sequence: 5 });
+  await telemetry.ingest('device', batch);
+
+  const span = { model: 'm', from: 0, to: 1000 };
+  const assigned = [{ deviceId: 'device', since: -1 }];
+  expect(await telemetry.evidence({ model: 'm', version: 2, assigned })).toEqual({ requests: 3, failed: 0 });
+  expect(await telemetry.merged({ ...span, version: 2 })).toMatchObject({ windows: 2, window: { succeeded: 3 } });
+  expect(await telemetry.merged({ ...span, version: 3 })).toBeUndefined();
+  expect(await telemetry.labelsBetween(span)).toEqual({ labels: 1, correct: 1 });
+  expect(await telemetry.activity({ ...span, stepMs: undefined })).toEqual([
+    { version: 2, at: 0, windows: 2, requests: 3 },
+  ]);
+  expect(await telemetry.labelActivity({ ...span, stepMs: undefined })).toMatchObject([{ version: 2, labels: 1 }]);
+  expect(await telemetry.versionsSince(0)).toEqual([{ model: 'm', version: 2 }]);
+  const read = async (metric: MetricQuery['metric']) => {
+    const { series } = await telemetry.query(MetricQuery.parse({ metric, model: 'm', from: '0', to: '1000' }));
+    return series[0]?.points[0]?.value;
+  };
+  expect(await read('requests')).toBe(3);
+  expect(await read('failed')).toBe(0);
+  expect(await read('accuracy')).toBe(1);
+  expect(await read('latency')).toBeLessThan(10);
+
+  expect(handed.map((stored) => [stored.windows.length, stored.labels.length])).toEqual([
+    [2, 1],
+    [0, 0],
+  ]);
+  expect(told.map(({ what, reason, version, count }) => `${count} ${what} ${version} ${reason}`)).toEqual([
+    '42 requests 2 unknown_release',
+    '7 requests 3 never_assigned',
+    '1 labels 2 unknown_release',
+    '1 labels 3 never_assigned',
+  ]);
+  const { windows: table } = database.tables;
+  const kept = await database.read.select().from(table);
+  expect(kept.map(({ succeeded, foreignRelease }) => [succeeded, foreignRelease])).toEqual([
+    [1, null],
+    [2, null],
+    [40, digest('b')],
+  ]);
+  expect(await metrics.metrics()).toContain(
+    'edgeloop_telemetry_refused_total{what="requests",reason="unknown_release"} 42',
+  );
   await close();
 });

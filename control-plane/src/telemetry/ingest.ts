@@ -3,6 +3,8 @@
 import { AppError } from '@edgeloop/shared/errors';
 import type { TelemetryAck, TelemetryBatch, TelemetryItem } from '@edgeloop/shared/telemetry';
 import type { Database } from '../database/open.ts';
+import type { Claims } from '../fleet/fleet.ts';
+import { type Believed, believe, claimsOf } from './belief.ts';
 import type { IngestCounters } from './counters.ts';
 import { type ItemKey, itemKey, type Stored, type TelemetryStore } from './telemetry-store.ts';
 
@@ -17,6 +19,7 @@ interface IngestDeps {
   database: Pick<Database, 'transact'>;
   store: TelemetryStore;
   counters: IngestCounters;
+  claims: Claims;
   now: () => number;
   /** Called after the commit. */
   onStored: (stored: Stored) => void;
@@ -27,7 +30,7 @@ const groupItems = 500;
 /** Items that may wait; a device whose batch is refused sends it again. */
 const maxWaitingItems = 100_000;
 
-export function createIngest({ database, store, counters, now, onStored }: IngestDeps) {
+export function createIngest({ database, store, counters, claims, now, onStored }: IngestDeps) {
   const waiting: Waiting[] = [];
   let waitingItems = 0;
   let draining: Promise<void> | undefined;
@@ -98,23 +101,24 @@ export function createIngest({ database, store, counters, now, onStored }: Inges
     }
   }
 
-  function settle(group: readonly Waiting[], stored: Stored): void {
-    counters.count(
-      group.reduce((sum, { batch }) => sum + batch.items.length, 0),
-      stored,
-    );
+  function settle(group: readonly Waiting[], { stored, disregarded }: Believed): void {
+    const received = group.reduce((sum, { batch }) => sum + batch.items.length, 0);
+    counters.count(received, stored, disregarded);
     for (const { batch, resolve } of group) resolve({ epoch: batch.epoch, sequence: highest(batch) });
     onStored(stored);
   }
 
-  function commit(group: readonly Waiting[]): Promise<Stored> {
+  function commit(group: readonly Waiting[]): Promise<Believed> {
     return database.transact(async (tx) => {
       const items = itemsOf(group);
-      const stored = storedOf(items, { fresh: await store.claim(tx, items), receivedAt: now() });
-      await store.addWindows(tx, stored.windows);
-      await store.upsertLabels(tx, stored.labels);
+      const brought = broughtBy(items, { fresh: await store.claim(tx, items), receivedAt: now() });
+      const believed = believe(brought, await claims.judge(tx, claimsOf(brought)));
+      const { stored, foreign, disregarded } = believed;
+      await store.addWindows(tx, [...stored.windows, ...foreign.windows]);
+      await store.upsertLabels(tx, [...stored.labels, ...foreign.labels]);
       await store.addLosses(tx, stored.losses);
-      return stored;
+      await claims.disregard(tx, disregarded);
+      return believed;
     });
   }
 }
@@ -128,7 +132,7 @@ function itemsOf(group: readonly Waiting[]): Numbered[] {
 }
 
 /** What is new by the keys in `fresh`, by kind. */
-function storedOf(
+function broughtBy(
   items: readonly Numbered[],
   { fresh, receivedAt }: { fresh: ReadonlySet<string>; receivedAt: number },
 ): Stored {
@@ -137,9 +141,9 @@ function storedOf(
   for (const { item, ...key } of items) {
     // Deleting makes a repetition within the group count once as well.
     if (!left.delete(itemKey(key))) continue;
-    if (item.kind === 'window') stored.windows.push({ ...key, receivedAt, window: item });
+    if (item.kind === 'window') stored.windows.push({ ...key, receivedAt, foreignRelease: null, window: item });
     else if (item.kind === 'labels') {
-      stored.labels.push(...item.labels.map((label) => ({ ...label, deviceId: key.deviceId })));
+      stored.labels.push(...item.labels.map((label) => ({ ...label, deviceId: key.deviceId, foreignRelease: null })));
     } else {
       const { windows, requests, labels } = item;
       stored.losses.push({ ...key, receivedAt, windows, requests, labels });

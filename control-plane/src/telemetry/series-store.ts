@@ -1,5 +1,5 @@
 // SQL of `metrics/query`: sums by time bucket and by what the series are grouped by.
-import { and, gte, inArray, lt, type SQL, sql } from 'drizzle-orm';
+import { and, gte, inArray, isNull, lt, type SQL, sql } from 'drizzle-orm';
 import type { Database } from '../database/open.ts';
 import { type Span, spanConditions, total } from './telemetry-store.ts';
 
@@ -28,8 +28,11 @@ export function createSeriesStore({ tables, read }: Pick<Database, 'tables' | 'r
   return { windowSums, labelSums, lossSums, versionsSince };
 
   function versionsSince(from: number) {
-    const { model, version, startedAt } = tables.windows;
-    return read.selectDistinct({ model, version }).from(tables.windows).where(gte(startedAt, from));
+    const { model, version, startedAt, foreignRelease } = tables.windows;
+    return read
+      .selectDistinct({ model, version })
+      .from(tables.windows)
+      .where(and(gte(startedAt, from), isNull(foreignRelease)));
   }
 
   function windowSums(span: Span, grouping: Grouping) {

@@ -23,6 +23,7 @@ export function openTelemetry(overrides: Partial<TelemetryDeps> = {}) {
   const telemetry = createTelemetry({
     ...{ database, metrics, now: clock.now },
     notify: ({ type, id, state }) => events.push(`${type} ${id} ${state}`),
+    claims: { judge: async () => () => 'counted', disregard: async () => undefined },
     devicesMatching: async () => new Set(),
     driftSeries: async () => [],
     ...overrides,

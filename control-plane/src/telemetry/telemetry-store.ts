@@ -1,6 +1,6 @@
 // All SQL of telemetry that writes, and what others count and read window by window.
 import type { LabelledPrediction, Window } from '@edgeloop/shared/telemetry';
-import { type AnyColumn, and, asc, eq, gt, gte, inArray, lt, type SQL, sql } from 'drizzle-orm';
+import { type AnyColumn, and, asc, eq, gt, gte, inArray, isNull, lt, type SQL, sql } from 'drizzle-orm';
 import type { z } from 'zod';
 import type { Database, Transaction } from '../database/open.ts';
 
@@ -9,11 +9,15 @@ export interface ItemKey {
   epoch: number;
   sequence: number;
 }
-export type WindowRow = ItemKey & { receivedAt: number; window: Window };
-export type LabelRow = { deviceId: string } & LabelledPrediction;
+/** `foreignRelease`: the device ran other bytes under the number than are registered; it is kept, and counts nowhere. */
+interface Foreign {
+  foreignRelease: string | null;
+}
+export type WindowRow = ItemKey & Foreign & { receivedAt: number; window: Window };
+export type LabelRow = { deviceId: string } & Foreign & LabelledPrediction;
 export type LossRow = ItemKey & { receivedAt: number; windows: number; requests: number; labels: number };
 
-/** What was new in a group of batches. */
+/** What was new in a group of batches; windows and labels that count nowhere are not among them. */
 export interface Stored {
   items: number;
   windows: WindowRow[];
@@ -36,7 +40,7 @@ export interface BodyOf<T> extends ItemKey {
   body: T;
 }
 
-/** Rows of one insert: the widest table has 13 columns, and SQLite takes 32,766 parameters. */
+/** Rows of one insert: the widest table has 14 columns, and SQLite takes 32,766 parameters. */
 const chunkRows = 500;
 /** Bodies read at once; between pages other work gets its turn. */
 const pageRows = 100;
@@ -92,6 +96,7 @@ export function createTelemetryStore({ tables, read }: Pick<Database, 'tables' |
           and(
             eq(windows.model, of.model),
             eq(windows.version, of.version),
+            isNull(windows.foreignRelease),
             gt(windows.endedAt, of.since),
             inArray(windows.deviceId, chunk),
           ),
@@ -149,11 +154,12 @@ export function createTelemetryStore({ tables, read }: Pick<Database, 'tables' |
   }
 }
 
+/** Every reader of windows and labels goes through here, so that none counts what ran under a false number. */
 export function spanConditions(
   span: Span,
-  columns: { model: AnyColumn; version: AnyColumn; deviceId: AnyColumn; at: AnyColumn },
+  columns: { model: AnyColumn; version: AnyColumn; deviceId: AnyColumn; foreignRelease: AnyColumn; at: AnyColumn },
 ): SQL[] {
-  const conditions = [gte(columns.at, span.from), lt(columns.at, span.to)];
+  const conditions = [gte(columns.at, span.from), lt(columns.at, span.to), isNull(columns.foreignRelease)];
   if (span.model !== undefined) conditions.push(eq(columns.model, span.model));
   if (span.version !== undefined) conditions.push(eq(columns.version, span.version));
   if (span.devices !== undefined) conditions.push(inArray(columns.deviceId, [...span.devices]));
@@ -169,12 +175,12 @@ export function itemKey({ deviceId, epoch, sequence }: ItemKey): string {
   return `${deviceId} ${epoch} ${sequence}`;
 }
 
-function columnsOf({ deviceId, epoch, sequence, receivedAt, window }: WindowRow) {
+function columnsOf({ deviceId, epoch, sequence, receivedAt, foreignRelease, window }: WindowRow) {
   const { model, version, startedAt, endedAt, succeeded, invalid, rows } = window;
   const failed = Object.values(window.failed).reduce((sum, count) => sum + count, 0);
   return {
     ...{ deviceId, epoch, sequence, receivedAt, model, version, startedAt, endedAt },
-    ...{ succeeded, failed, invalid, rows, body: window },
+    ...{ succeeded, failed, invalid, rows, foreignRelease, body: window },
   };
 }
 

@@ -5,6 +5,7 @@ import type { Selector } from '@edgeloop/shared/selector';
 import { type TelemetryAck, type TelemetryBatch, Window } from '@edgeloop/shared/telemetry';
 import type { Registry } from 'prom-client';
 import type { Database } from '../database/open.ts';
+import type { Claims } from '../fleet/fleet.ts';
 import { createIngestCounters } from './counters.ts';
 import { createIngest } from './ingest.ts';
 import { createWindowMerge, type WindowMerge } from './merge.ts';
@@ -22,6 +23,8 @@ export interface TelemetryDeps {
   notify: (event: Omit<ChangeEvent, 'at'>) => void;
   /** Prometheus metrics of the process. */
   metrics: Registry;
+  /** Which of what devices say counts. */
+  claims: Claims;
   devicesMatching: (selector: Selector) => Promise<ReadonlySet<string>>;
   driftSeries: DriftSeries;
 }
@@ -78,6 +81,7 @@ export function createTelemetry(deps: TelemetryDeps) {
     database: deps.database,
     store,
     counters: createIngestCounters(deps.metrics),
+    claims: deps.claims,
     now: deps.now,
     onStored,
   });

@@ -7,6 +7,7 @@ import type { Alert } from '@edgeloop/shared/api/alerts';
 import { DatasetImport } from '@edgeloop/shared/api/data';
 import { PipelineSpec, type RunDetail } from '@edgeloop/shared/api/training';
 import { pino } from 'pino';
+import { Registry } from 'prom-client';
 import { createFolderBlobs } from '../blobs/folder.ts';
 import { createData } from '../data/data.ts';
 import { openSqlite } from '../database/open.ts';
@@ -33,7 +34,12 @@ export async function createWorkshop({ given }: { given?: string } = {}) {
   const { privateKey: fleetKey } = generateKeyPairSync('ed25519');
   const registry = createRegistry({ database, blobs, fleetKey, now: Date.now, notify, log, dataDir: folder });
   const featuresOf = async () => features;
-  const data = createData({ database, blobs, now: Date.now, scratchDir: join(folder, 'scratch'), featuresOf });
+  const data = createData({
+    ...{ database, blobs, now: Date.now, scratchDir: join(folder, 'scratch'), featuresOf },
+    featureCount: async () => features.length,
+    claims: { judge: async () => () => 'counted', disregard: async () => undefined },
+    metrics: new Registry(),
+  });
   const releases: { model: string; version: number; runId: string }[] = [];
   const deps: TrainingDeps = {
     database,
