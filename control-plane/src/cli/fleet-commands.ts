@@ -2,10 +2,11 @@
 import { ApiKey, AuditEntry, CreatedApiKey, CreatedJoinToken } from '@edgeloop/shared/api/access';
 import { Device } from '@edgeloop/shared/api/devices';
 import { pageOf } from '@edgeloop/shared/api/paging';
+import { plainText } from '@edgeloop/shared/plain-text';
 import { parseLabels } from '@edgeloop/shared/selector';
 import type { Command } from 'commander';
 import { Anything, action, group, numeric } from './command.ts';
-import { labelsText, printFields, printJson, printLine, printTable, timeText } from './output.ts';
+import { labelsText, printFields, printJson, printLine, printTable, shortDigest, timeText } from './output.ts';
 
 export function registerFleetCommands(program: Command): void {
   registerDevices(program);
@@ -34,8 +35,9 @@ function registerDevices(program: Command): void {
           labelsText(device.labels),
           modelsText(device),
           timeText(device.lastSeenAt),
+          device.problems.length || undefined,
         ]);
-        printTable(['ID', 'STATUS', 'LABELS', 'MODELS', 'LAST SEEN'], rows);
+        printTable(['ID', 'STATUS', 'LABELS', 'MODELS', 'LAST SEEN', 'PROBLEMS'], rows);
       }),
     );
   devices
@@ -66,11 +68,14 @@ function registerDevices(program: Command): void {
         const rows = device.models.map((model) => [
           model.name,
           model.active?.version,
+          shortDigest(model.active?.release),
           model.candidate?.version,
           model.candidate?.state,
           model.candidate?.error?.message,
         ]);
-        printTable(['MODEL', 'ACTIVE', 'CANDIDATE', 'STATE', 'ERROR'], rows);
+        printTable(['MODEL', 'ACTIVE', 'RELEASE', 'CANDIDATE', 'STATE', 'ERROR'], rows);
+        if (device.problems.length > 0) printLine('problems');
+        for (const problem of device.problems) printLine(`  ${plainText(problem)}`);
       }),
     );
   devices

@@ -6,7 +6,7 @@ import { pageOf } from '@edgeloop/shared/api/paging';
 import { AppError, messageOf } from '@edgeloop/shared/errors';
 import type { Command } from 'commander';
 import { action, group } from './command.ts';
-import { printFields, printJson, printLine, printTable, timeText } from './output.ts';
+import { printFields, printJson, printLine, printTable, shortDigest, timeText } from './output.ts';
 
 export function registerModelCommands(program: Command): void {
   const models = group(program, 'models', 'the model registry');
@@ -38,7 +38,7 @@ export function registerModelCommands(program: Command): void {
         if (version === undefined) {
           const model = await api.get(path, Model);
           if (json) return printJson(model);
-          return printTable(['VERSION', 'SIZE', 'SOURCE', 'METRICS', 'CREATED', 'BY'], model.versions.map(versionRow));
+          return printModel(model);
         }
         const detail = await api.get(`${path}/versions/${encodeURIComponent(version)}`, ModelVersionDetail);
         if (json) return printJson(detail);
@@ -74,10 +74,21 @@ async function fileOf(path: string): Promise<Blob> {
   }
 }
 
+function printModel({ versions, unknownReleases }: Model): void {
+  printTable(['VERSION', 'RELEASE', 'SIZE', 'SOURCE', 'METRICS', 'CREATED', 'BY'], versions.map(versionRow));
+  if (unknownReleases.length === 0) return;
+  printLine('devices also run, and it is not registered here:');
+  printTable(
+    ['VERSION', 'RELEASE', 'DEVICES'],
+    unknownReleases.map(({ version, release, devices }) => [version, shortDigest(release), devices]),
+  );
+}
+
 function versionRow(version: Model['versions'][number]) {
   const metrics = Object.entries(version.metrics).map(([name, value]) => `${name}=${value.toFixed(4)}`);
   return [
     version.version,
+    shortDigest(version.release),
     version.sizeBytes,
     version.lineage.source,
     metrics.join(' '),
@@ -92,6 +103,7 @@ function printVersion(detail: ModelVersionDetail): void {
   printFields([
     ['model', `${detail.model} version ${detail.version}`],
     ['digest', `sha256:${detail.digest}`],
+    ['release', `sha256:${detail.release}`],
     ['size', `${detail.sizeBytes} bytes`],
     ['inputs', tensors(detail.io.inputs)],
     ['outputs', tensors(detail.io.outputs)],

@@ -1,9 +1,9 @@
 // What a device should run of each model beside what it runs.
 import type { Device } from '@edgeloop/shared/api/devices';
-import { ActivationBadge } from './badge.tsx';
+import { ActivationBadge, Badge } from './badge.tsx';
 import { Card } from './layout.tsx';
 import { Table } from './table.tsx';
-import { Ago, ModelLink, RolloutLink, VersionLink } from './values.tsx';
+import { Ago, Digest, ModelLink, RolloutLink, VersionLink } from './values.tsx';
 
 export function DeviceModels({ device }: { device: Device }) {
   const names = [...new Set([...device.desired, ...device.models].map((model) => model.name))].sort();
@@ -26,7 +26,13 @@ export function DeviceModels({ device }: { device: Device }) {
             {
               title: 'Desired',
               cell: (row) =>
-                row.desired === undefined ? '–' : <VersionLink model={row.name} version={row.desired.version} />,
+                row.desired === undefined ? (
+                  '–'
+                ) : (
+                  <span title={row.desired.release}>
+                    <VersionLink model={row.name} version={row.desired.version} />
+                  </span>
+                ),
             },
             {
               title: 'Rollout',
@@ -40,6 +46,8 @@ export function DeviceModels({ device }: { device: Device }) {
                 ) : (
                   <>
                     <VersionLink model={row.name} version={row.report.active.version} />{' '}
+                    {row.report.active.release !== undefined && <Digest hash={row.report.active.release} />}{' '}
+                    {isUnknown(device, row.name, row.report.active) && <Badge tone="bad">not registered</Badge>}{' '}
                     <span class="muted">
                       since <Ago at={row.report.active.since} />
                     </span>
@@ -55,11 +63,16 @@ export function DeviceModels({ device }: { device: Device }) {
   );
 }
 
+function isUnknown({ unknownReleases }: Device, name: string, active: { version: number; release?: string }): boolean {
+  const { version, release = null } = active;
+  return unknownReleases.some((each) => each.name === name && each.version === version && each.release === release);
+}
+
 function Candidate({ report }: { report: Device['models'][number] | undefined }) {
   const candidate = report?.candidate;
   if (candidate == null) return <span class="muted">none</span>;
   return (
-    <span>
+    <span title={candidate.release}>
       v{candidate.version} <ActivationBadge state={candidate.state} />
       {candidate.error !== undefined && <span class="text-bad small"> {candidate.error.message}</span>}
     </span>

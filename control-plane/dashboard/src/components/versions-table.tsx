@@ -6,16 +6,22 @@ import { type Column, Table } from './table.tsx';
 import { Ago, Digest, RunLink, VersionLink } from './values.tsx';
 
 export function VersionsTable({ model, devices }: { model: Model; devices: Device[] | undefined }) {
-  const running = (version: number) =>
+  const running = (version: VersionSummary) =>
     devices?.filter((device) =>
-      device.models.some((each) => each.name === model.name && each.active?.version === version),
+      device.models.some(
+        ({ name, active }) =>
+          name === model.name &&
+          active?.version === version.version &&
+          (active.release === undefined || active.release === version.release),
+      ),
     ).length;
   const columns: Column<VersionSummary>[] = [
     { title: 'Version', cell: (version) => <VersionLink model={model.name} version={version.version} /> },
-    { title: 'Devices', kind: 'number', cell: (version) => running(version.version) ?? '–' },
+    { title: 'Devices', kind: 'number', cell: (version) => running(version) ?? '–' },
     { title: 'Held-out metrics', kind: 'sentence', cell: (version) => <MetricList metrics={version.metrics} /> },
     { title: 'Origin', kind: 'sentence', cell: (version) => <LineageText lineage={version.lineage} /> },
     { title: 'Size', kind: 'number', cell: (version) => formatBytes(version.sizeBytes) },
+    { title: 'Release', cell: (version) => <Digest hash={version.release} /> },
     { title: 'Digest', cell: (version) => <Digest hash={version.digest} /> },
     { title: 'Registered', cell: (version) => <Ago at={version.createdAt} /> },
     { title: 'By', cell: (version) => version.createdBy },

@@ -36,6 +36,7 @@ export function DevicePage() {
       <Loaded query={device}>
         {(found) => (
           <div class="grid two">
+            <Problems problems={found.problems} />
             <StateCard device={found} />
             <FactsCard device={found} />
             <DeviceModels device={found} />
@@ -68,6 +69,22 @@ export function DevicePage() {
         />
       </div>
     </>
+  );
+}
+
+/** Why it does not serve, record or follow. */
+function Problems({ problems }: { problems: string[] }) {
+  if (problems.length === 0) return null;
+  return (
+    <Card title="Problems" note={String(problems.length)} wide>
+      <ul class="rows">
+        {problems.map((problem) => (
+          <li key={problem} class="text-bad">
+            {problem}
+          </li>
+        ))}
+      </ul>
+    </Card>
   );
 }
 

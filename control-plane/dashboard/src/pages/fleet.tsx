@@ -6,7 +6,7 @@ import { useState } from 'preact/hooks';
 import { useLocation } from 'preact-iso/router';
 import { queryOf } from '../api/client.ts';
 import { useList } from '../api/queries.ts';
-import { DeviceDot } from '../components/badge.tsx';
+import { Badge, DeviceDot } from '../components/badge.tsx';
 import { Card, Empty, Loaded, PageHead } from '../components/layout.tsx';
 import { ModelStates } from '../components/model-states.tsx';
 import { type Column, MoreRows, Table } from '../components/table.tsx';
@@ -18,6 +18,7 @@ const columns: Column<Device>[] = [
   { title: 'Status', cell: (device) => <DeviceDot status={device.status} /> },
   { title: 'Labels', cell: (device) => <LabelChips labels={device.labels} /> },
   { title: 'Models', cell: (device) => <ModelStates models={device.models} /> },
+  { title: 'Problems', cell: (device) => <ProblemsMark problems={device.problems} /> },
   { title: 'Last seen', cell: (device) => <Ago at={device.lastSeenAt} /> },
   { title: 'Buffer', kind: 'number', cell: (device) => <Buffer device={device} /> },
 ];
@@ -84,6 +85,15 @@ export function FleetPage() {
         <MoreRows more={devices.more} limit={limit} show={setLimit} />
       </Card>
     </>
+  );
+}
+
+function ProblemsMark({ problems }: { problems: string[] }) {
+  if (problems.length === 0) return <span class="muted">none</span>;
+  return (
+    <span title={problems.join('\n')}>
+      <Badge tone="bad">{String(problems.length)}</Badge>
+    </span>
   );
 }
 

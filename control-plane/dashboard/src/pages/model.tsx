@@ -10,14 +10,14 @@ import { Bars } from '../components/bars.tsx';
 import { Card, Empty, Failure, Loaded, PageHead } from '../components/layout.tsx';
 import { MetricChart, RangePicker } from '../components/metric-chart.tsx';
 import { progressText } from '../components/rollout-waves.tsx';
-import { Ago, RolloutLink } from '../components/values.tsx';
+import { Ago, Digest, RolloutLink } from '../components/values.tsx';
 import { VersionsTable } from '../components/versions-table.tsx';
 
 const quiet = 'No requests in this time.';
 
 export function ModelPage() {
   const name = useRoute().params.name ?? '';
-  const model = useQuery(Model, `/models/${encodeURIComponent(name)}`, ['model']);
+  const model = useQuery(Model, `/models/${encodeURIComponent(name)}`, ['model', 'device']);
   const devices = useList(Device, { path: '/devices', limit: 1000, on: ['device'] });
   const rollouts = useList(Rollout, { path: '/rollouts', query: { model: name }, limit: 50, on: ['rollout'] });
   const marks = rollouts.data?.flatMap((rollout) =>
@@ -37,6 +37,7 @@ export function ModelPage() {
           </Card>
         )}
       </Loaded>
+      {model.data !== undefined && <UnknownReleases model={model.data} />}
       <div class="section-head">
         <h2>In the field, by version</h2>
         <RangePicker />
@@ -47,6 +48,23 @@ export function ModelPage() {
         <ModelRollouts rollouts={rollouts.data ?? []} />
       </div>
     </>
+  );
+}
+
+/** After a restored backup devices may run what is registered nowhere, or as something else. */
+function UnknownReleases({ model }: { model: Model }) {
+  if (model.unknownReleases.length === 0) return null;
+  return (
+    <Card title="Devices run what is not registered here">
+      <ul class="rows">
+        {model.unknownReleases.map(({ version, release, devices }) => (
+          <li key={`${version} ${release}`} class="text-bad">
+            v{version} {release === null ? '(no release is told)' : <Digest hash={release} />} on {devices} device
+            {devices === 1 ? '' : 's'}; what it does is counted nowhere. Roll out the version that they should run.
+          </li>
+        ))}
+      </ul>
+    </Card>
   );
 }
 
