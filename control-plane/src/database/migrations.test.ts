@@ -36,7 +36,7 @@ const engines: { name: string; missing?: string; openFormer: OpenFormer }[] = [
   {
     name: 'SQLite',
     async openFormer(last, rows) {
-      const path = join(folder, 'former.db');
+      const path = join(folder, `former-${last}.db`);
       const client = new Sqlite(path);
       migrateSqlite(drizzleSqlite({ client }), { migrationsFolder: migrationsUpTo('sqlite', last) });
       for (const row of rows) client.exec(row);
@@ -73,6 +73,7 @@ const audit = (id: number, action: string, at: number) =>
    values ('${id}', ${at}, 'system', 'alert_rule.${action}', 'alert-rule/default-accuracy-m')`;
 
 for (const { name, missing, openFormer } of engines) {
+  const no = name === 'SQLite' ? '0' : 'false';
   describe.skipIf(missing !== undefined)(missing === undefined ? name : `${name} (${missing})`, () => {
     it('takes the marks of deleted default rules over into their column', async () => {
       const database = await openFormer(0, [
@@ -89,6 +90,37 @@ for (const { name, missing, openFormer } of engines) {
       ]);
       const judged = await database.read.select().from(evaluations).orderBy(evaluations.version);
       expect(judged.map(({ ruleId, version }) => `${ruleId} ${version}`)).toEqual(['live 1', 'live 2']);
+      await database.close();
+    });
+
+    it('knows which numbers are taken and what devices were told to run, from what was there before', async () => {
+      const reported = JSON.stringify({
+        models: [
+          { name: 'm', active: { version: 4 }, lastGood: 5, candidate: { version: 3 } },
+          { name: 'lost', active: null, lastGood: null, candidate: { version: 2 } },
+          { name: 'idle', active: null, lastGood: null, candidate: null },
+          { name: 'liar', active: { version: 2000000000 }, lastGood: null, candidate: null },
+        ],
+      });
+      const columns = 'id, labels, enrolled_at, certificate_serial, status, desired_generation, reported';
+      const given = 'rollout_id, device_id, wave, assigned_at, online, connection_since';
+      const database = await openFormer(1, [
+        `insert into devices (${columns}) values ('cam', '{}', 1, 'aa', 'online', 0, '${reported}')`,
+        `insert into devices (${columns}) values ('new', '{}', 1, 'aa', 'never_connected', 0, null)`,
+        `insert into rollouts (id, model, version, plan, phase, state, created_at, created_by, updated_at)
+         values ('r1', 'm', 1, '{}', 'completed', '{}', 1, 'a', 1)`,
+        `insert into rollout_devices (${given}) values ('r1', 'cam', 0, 1, ${no}, 1), ('r1', 'new', 0, null, ${no}, 1)`,
+        `insert into desired_models (device_id, model, version, release, signature, rollout_id, since)
+         values ('new', 'm', 2, 'r', 's', 'r0', 1)`,
+        `insert into labels (device_id, inference_id, model, version, predicted_at, predicted, label, labelled_at)
+         values ('cam', 'i', 'seen', 9, 1, 'x', 'x', 1)`,
+      ]);
+      const { assignedModels, versionMarks, labels } = database.tables;
+      const marks = await database.read.select().from(versionMarks).orderBy(versionMarks.model);
+      expect(marks.map(({ model, highest }) => `${model} ${highest}`)).toEqual(['lost 2', 'm 5', 'seen 9']);
+      const assigned = await database.read.select().from(assignedModels).orderBy(assignedModels.deviceId);
+      expect(assigned.map(({ deviceId, version }) => `${deviceId} ${version}`)).toEqual(['cam 1', 'new 2']);
+      expect(await database.read.select({ foreign: labels.foreignRelease }).from(labels)).toEqual([{ foreign: null }]);
       await database.close();
     });
   });

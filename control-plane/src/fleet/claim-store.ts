@@ -19,6 +19,17 @@ const chunk = 500;
 const maxRows = 50;
 
 export function createClaimStore({ assignedModels, unknownReleases, disregarded, devices }: Schema) {
+  async function writeSums(tx: Transaction, sums: readonly Disregarded[], at: number): Promise<void> {
+    const { deviceId, what, reason, model, version, release } = disregarded;
+    await tx
+      .insert(disregarded)
+      .values(sums.map((sum) => ({ ...sum, lastAt: at })))
+      .onConflictDoUpdate({
+        target: [deviceId, what, reason, model, version, release],
+        set: { count: sql`${disregarded.count} + excluded.count`, lastAt: at },
+      });
+  }
+
   return {
     /** Remembers for good that a device was told to run a version. */
     async remember(tx: Transaction, row: NamedVersion & { deviceId: string }): Promise<void> {
@@ -84,26 +95,16 @@ export function createClaimStore({ assignedModels, unknownReleases, disregarded,
       for (const deviceId of new Set(entries.map((entry) => entry.deviceId))) {
         const rows = await tx.select().from(disregarded).where(eq(disregarded.deviceId, deviceId));
         const known = new Set(rows.map(kindKey));
+        const sums = new Map<string, Disregarded>();
         for (const given of entries.filter((entry) => entry.deviceId === deviceId)) {
           const full = known.size >= maxRows && !known.has(kindKey(given));
           const entry = full ? { ...given, model: '', version: 0, release: '' } : given;
-          if (!known.has(kindKey(entry))) first.push(entry);
-          known.add(kindKey(entry));
-          await tx
-            .insert(disregarded)
-            .values({ ...entry, lastAt: at })
-            .onConflictDoUpdate({
-              target: [
-                disregarded.deviceId,
-                disregarded.what,
-                disregarded.reason,
-                disregarded.model,
-                disregarded.version,
-                disregarded.release,
-              ],
-              set: { count: sql`${disregarded.count} + excluded.count`, lastAt: at },
-            });
+          const key = kindKey(entry);
+          if (!known.has(key)) first.push(entry);
+          known.add(key);
+          sums.set(key, { ...entry, count: entry.count + (sums.get(key)?.count ?? 0) });
         }
+        await writeSums(tx, [...sums.values()], at);
       }
       return first;
     },

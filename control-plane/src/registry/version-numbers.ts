@@ -1,7 +1,7 @@
 // Which release stands behind a version's number, and which numbers are taken though nothing is registered under them: after
 // a backup was restored, devices run versions that this registry has never heard of.
 import type { Sha256 } from '@edgeloop/shared/identifiers';
-import { and, desc, eq, inArray } from 'drizzle-orm';
+import { and, inArray, max } from 'drizzle-orm';
 import type { Reader, Transaction } from '../database/open.ts';
 import type { Schema } from '../database/schema.ts';
 
@@ -21,28 +21,31 @@ const maxMarks = 10_000;
 const chunk = 500;
 
 export function createVersionNumbers({ modelVersions, versionMarks }: Schema) {
+  /** The highest registered number of each; models without versions are absent. */
+  async function latestOf(reader: Reader, models: readonly string[]): Promise<Map<string, number>> {
+    const found = new Map<string, number>();
+    for (const part of chunksOf(models)) {
+      const rows = await reader
+        .select({ model: modelVersions.model, version: max(modelVersions.version) })
+        .from(modelVersions)
+        .where(inArray(modelVersions.model, part))
+        .groupBy(modelVersions.model);
+      for (const { model, version } of rows) found.set(model, Number(version));
+    }
+    return found;
+  }
+
+  async function marksOf(reader: Reader, models: readonly string[]): Promise<Map<string, number>> {
+    const found = new Map<string, number>();
+    for (const part of chunksOf(models)) {
+      const rows = await reader.select().from(versionMarks).where(inArray(versionMarks.model, part));
+      for (const { model, highest } of rows) found.set(model, highest);
+    }
+    return found;
+  }
+
   async function latest(reader: Reader, model: string): Promise<number> {
-    const [row] = await reader
-      .select({ version: modelVersions.version })
-      .from(modelVersions)
-      .where(eq(modelVersions.model, model))
-      .orderBy(desc(modelVersions.version))
-      .limit(1);
-    return row?.version ?? 0;
-  }
-
-  async function mark(reader: Reader, model: string): Promise<number> {
-    const [row] = await reader.select().from(versionMarks).where(eq(versionMarks.model, model));
-    return row?.highest ?? 0;
-  }
-
-  async function raise(tx: Transaction, model: string, highest: number): Promise<void> {
-    const known = await mark(tx, model);
-    if (highest <= known || (known === 0 && (await tx.$count(versionMarks)) >= maxMarks)) return;
-    await tx
-      .insert(versionMarks)
-      .values({ model, highest })
-      .onConflictDoUpdate({ target: versionMarks.model, set: { highest } });
+    return (await latestOf(reader, [model])).get(model) ?? 0;
   }
 
   return {
@@ -51,14 +54,14 @@ export function createVersionNumbers({ modelVersions, versionMarks }: Schema) {
 
     /** What the next version of the model is called: above all that are registered or reserved. */
     async next(reader: Reader, model: string): Promise<number> {
-      return Math.max(await latest(reader, model), await mark(reader, model)) + 1;
+      const mark = (await marksOf(reader, [model])).get(model) ?? 0;
+      return Math.max(await latest(reader, model), mark) + 1;
     },
 
     /** The releases of those that are registered, by `versionKey`. */
     async releases(reader: Reader, named: readonly NamedVersion[]): Promise<Map<string, Sha256>> {
       const found = new Map<string, Sha256>();
-      for (let i = 0; i < named.length; i += chunk) {
-        const part = named.slice(i, i + chunk);
+      for (const part of chunksOf(named)) {
         const models = [...new Set(part.map(({ model }) => model))];
         const versions = [...new Set(part.map(({ version }) => version))];
         const rows = await reader
@@ -72,14 +75,31 @@ export function createVersionNumbers({ modelVersions, versionMarks }: Schema) {
 
     /** Sees to it that no push gives these numbers to something else. Writes only when that is news. */
     async reserve(tx: Transaction, named: readonly NamedVersion[]): Promise<void> {
-      for (const model of new Set(named.map((each) => each.model))) {
-        const believed = (await latest(tx, model)) + believedAhead;
-        const numbers = named.filter((each) => each.model === model && each.version <= believed);
-        const highest = numbers.reduce((most, { version }) => Math.max(most, version), 0);
-        if (highest > 0) await raise(tx, model, highest);
+      const models = [...new Set(named.map(({ model }) => model))];
+      const registered = await latestOf(tx, models);
+      const marks = await marksOf(tx, models);
+      const raised = new Map<string, number>();
+      for (const { model, version } of named) {
+        const highest = raised.get(model) ?? marks.get(model) ?? 0;
+        const believed = (registered.get(model) ?? 0) + believedAhead;
+        if (version > highest && version <= believed) raised.set(model, version);
+      }
+      if (raised.size === 0) return;
+      const room = maxMarks - (await tx.$count(versionMarks));
+      const fresh = [...raised.keys()].filter((model) => !marks.has(model));
+      for (const model of fresh.slice(Math.max(0, room))) raised.delete(model);
+      for (const [model, highest] of raised) {
+        await tx
+          .insert(versionMarks)
+          .values({ model, highest })
+          .onConflictDoUpdate({ target: versionMarks.model, set: { highest } });
       }
     },
   };
+}
+
+function* chunksOf<T>(items: readonly T[]): Generator<T[]> {
+  for (let at = 0; at < items.length; at += chunk) yield items.slice(at, at + chunk);
 }
 
 export function versionKey({ model, version }: NamedVersion): string {
