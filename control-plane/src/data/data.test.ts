@@ -111,7 +111,7 @@ test('labelled field samples join a base version; labels count whenever they com
         { inferenceId: 'nobody', label: 'y' },
       ],
     }),
-  ).toEqual({ stored: 1, unknown: ['nobody'] });
+  ).toEqual({ stored: 1, unknown: ['nobody'], ambiguous: [] });
   expect(await data.labelledSince('m', 1008)).toBe(1);
 
   const version = await data.build('key:test', 'numbers', { base: 1, fromField: { model: 'm' }, split });
@@ -200,4 +200,20 @@ test('a label of what ran under a false number labels no sample', async () => {
   });
   expect(await data.labelledSince('m', 0)).toBe(0);
   expect((await data.samples({ limit: 10 })).items).toMatchObject([{ label: null }]);
+});
+
+test('the truth of one device’s input labels no input of another that uses the same id', async () => {
+  await data.capture('device-1', { samples: [sample('i1', 1)] });
+  await data.capture('device-2', { samples: [sample('i1', 100)] });
+  const label = (deviceId?: string) =>
+    data.label('key:test', { labels: [{ inferenceId: 'i1', label: 'y', ...(deviceId && { deviceId }) }] });
+  expect(await label()).toEqual({ stored: 0, unknown: [], ambiguous: ['i1'] });
+  expect(await data.labelledSince('m', 0)).toBe(0);
+  expect(await label('device-1')).toEqual({ stored: 1, unknown: [], ambiguous: [] });
+  expect(await label('device-3')).toEqual({ stored: 0, unknown: ['i1'], ambiguous: [] });
+  const { items } = await data.samples({ limit: 10 });
+  expect(items.map(({ deviceId, label: truth }) => [deviceId, truth])).toEqual([
+    ['device-2', null],
+    ['device-1', 'y'],
+  ]);
 });

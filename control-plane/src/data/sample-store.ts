@@ -20,6 +20,15 @@ export interface SamplePosition {
   inferenceId: string;
 }
 
+/** What was true of an inference. */
+export interface Truth {
+  inferenceId: string;
+  /** Undefined: whoever has used the id. */
+  deviceId?: string | undefined;
+  label: string;
+  labelledAt: number;
+}
+
 export type SampleStore = ReturnType<typeof createSampleStore>;
 
 export function createSampleStore({ samples, labels }: Schema) {
@@ -31,6 +40,11 @@ export function createSampleStore({ samples, labels }: Schema) {
     eq(labels.model, samples.model),
     isNull(labels.foreignRelease),
   );
+
+  const isOf = (
+    table: typeof samples | typeof labels,
+    { inferenceId, deviceId }: Pick<Truth, 'inferenceId' | 'deviceId'>,
+  ) => and(eq(table.inferenceId, inferenceId), deviceId === undefined ? undefined : eq(table.deviceId, deviceId));
 
   return {
     /** Stores samples once per device and inference; a repeated one can only add its label. */
@@ -63,28 +77,35 @@ export function createSampleStore({ samples, labels }: Schema) {
       }
     },
 
-    /** Sets the label of what is known of an inference; false when nothing is. */
-    async label(tx: Transaction, inferenceId: string, truth: string, labelledAt: number): Promise<boolean> {
-      const found = await tx
-        .update(samples)
-        .set({ label: truth })
-        .where(eq(samples.inferenceId, inferenceId))
-        .returning();
-      for (const sample of found) {
-        if (sample.predicted === null) continue;
-        const { deviceId, model, version, predictedAt, predicted } = sample;
+    /**
+     * Sets the label of what is known of an inference. Without `deviceId` only when one device has used the id: the truth of
+     * one device's input must not label another's.
+     */
+    async label(tx: Transaction, truth: Truth): Promise<'stored' | 'unknown' | 'ambiguous'> {
+      const { inferenceId, label: text, labelledAt } = truth;
+      const sampled = await tx.select({ deviceId: samples.deviceId }).from(samples).where(isOf(samples, truth));
+      const users =
+        sampled.length > 0
+          ? sampled
+          : await tx.select({ deviceId: labels.deviceId }).from(labels).where(isOf(labels, truth));
+      const [user] = users;
+      if (user === undefined) return 'unknown';
+      if (users.length > 1) return 'ambiguous';
+      const meant = { inferenceId, deviceId: user.deviceId };
+      const [sample] = await tx.update(samples).set({ label: text }).where(isOf(samples, meant)).returning();
+      if (sample === undefined) {
+        await tx.update(labels).set({ label: text, labelledAt }).where(isOf(labels, meant));
+      } else if (sample.predicted !== null) {
+        const { model, version, predictedAt, predicted } = sample;
         await tx
           .insert(labels)
-          .values({ deviceId, inferenceId, model, version, predictedAt, predicted, label: truth, labelledAt })
-          .onConflictDoUpdate({ target: [labels.deviceId, labels.inferenceId], set: { label: truth, labelledAt } });
+          .values({ ...meant, model, version, predictedAt, predicted, label: text, labelledAt })
+          .onConflictDoUpdate({
+            target: [labels.deviceId, labels.inferenceId],
+            set: { label: text, labelledAt },
+          });
       }
-      if (found.length > 0) return true;
-      const labelled = await tx
-        .update(labels)
-        .set({ label: truth, labelledAt })
-        .where(eq(labels.inferenceId, inferenceId))
-        .returning();
-      return labelled.length > 0;
+      return 'stored';
     },
 
     /** Newest first, at most `limit + 1`. */

@@ -1,5 +1,5 @@
 // Samples and labels from the field.
-import type { LabelsCreate, Sample } from '@edgeloop/shared/api/data';
+import type { LabelsCreate, LabelsResult, Sample } from '@edgeloop/shared/api/data';
 import { DatasetBuild } from '@edgeloop/shared/api/data';
 import type { Page } from '@edgeloop/shared/api/paging';
 import { Counter, type Registry } from 'prom-client';
@@ -89,25 +89,23 @@ export function createSamples({ database, sampleStore, now, featuresOf, ...deps 
       return toPage(rows, query.limit, ({ predictedAt, inferenceId }) => ({ predictedAt, inferenceId }));
     },
 
-    /** Labels samples by inference id, and says which ids are unknown. */
-    async label(
-      actor: string,
-      { labels }: z.infer<typeof LabelsCreate>,
-    ): Promise<{ stored: number; unknown: string[] }> {
+    /** Labels samples by inference id; says which ids are unknown, and which ones several devices have used. */
+    async label(actor: string, { labels }: z.infer<typeof LabelsCreate>): Promise<LabelsResult> {
       return database.transact(async (tx) => {
-        const unknown: string[] = [];
-        for (const { inferenceId, label } of labels) {
-          if (!(await sampleStore.label(tx, inferenceId, label, now()))) unknown.push(inferenceId);
+        const ids: LabelsResult = { stored: 0, unknown: [], ambiguous: [] };
+        for (const given of labels) {
+          const outcome = await sampleStore.label(tx, { ...given, labelledAt: now() });
+          if (outcome === 'stored') ids.stored += 1;
+          else ids[outcome].push(given.inferenceId);
         }
-        const stored = labels.length - unknown.length;
         await recordAudit(database.tables, tx, {
           at: now(),
           actor,
           action: 'labels.create',
           subject: 'labels',
-          after: { stored, unknown: unknown.length },
+          after: { stored: ids.stored, unknown: ids.unknown.length, ambiguous: ids.ambiguous.length },
         });
-        return { stored, unknown };
+        return ids;
       });
     },
 

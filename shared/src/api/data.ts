@@ -1,6 +1,6 @@
 // Field samples, labels and datasets.
 import { z } from 'zod';
-import { Instant, ModelName, ModelVersion, Sha256 } from '../identifiers.ts';
+import { DeviceId, Instant, ModelName, ModelVersion, Sha256 } from '../identifiers.ts';
 
 export const Sample = z.object({
   inferenceId: z.string(),
@@ -16,14 +16,27 @@ export const Sample = z.object({
 export type Sample = z.infer<typeof Sample>;
 export const SampleQuery = z.object({ model: ModelName.optional(), labelled: z.enum(['true', 'false']).optional() });
 
-/** Truths that reach the control plane from elsewhere than the device. */
+/** Truths that reach the control plane from elsewhere than the device. Ids are a device's own: two may use the same one. */
 export const LabelsCreate = z.strictObject({
   labels: z
-    .array(z.strictObject({ inferenceId: z.string().min(1).max(200), label: z.string().min(1).max(200) }))
+    .array(
+      z.strictObject({
+        inferenceId: z.string().min(1).max(200),
+        label: z.string().min(1).max(200),
+        /** Needed when several devices have used the id. */
+        deviceId: DeviceId.optional(),
+      }),
+    )
     .min(1)
     .max(1000),
 });
-export const LabelsResult = z.object({ stored: z.number().int(), unknown: z.array(z.string()) });
+export const LabelsResult = z.object({
+  stored: z.number().int(),
+  unknown: z.array(z.string()),
+  /** Ids that several devices have used, labelled nowhere: say which device is meant. */
+  ambiguous: z.array(z.string()),
+});
+export type LabelsResult = z.infer<typeof LabelsResult>;
 
 export const DatasetCreate = z.strictObject({ name: ModelName, description: z.string().max(2000).default('') });
 
