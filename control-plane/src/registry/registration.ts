@@ -43,7 +43,7 @@ export interface Content {
   golden: GoldenSamples;
 }
 
-export interface Proven extends Content {
+interface Proven extends Content {
   io: ModelVersionDetail['io'];
 }
 
