@@ -6,7 +6,7 @@ import { CreatedJoinToken } from '@edgeloop/shared/api/access';
 import { Device } from '@edgeloop/shared/api/devices';
 import { MetricResult } from '@edgeloop/shared/api/metrics';
 import { Model, ModelVersionDetail } from '@edgeloop/shared/api/models';
-import { Rollout } from '@edgeloop/shared/api/rollouts';
+import { Rollout, RolloutDetail } from '@edgeloop/shared/api/rollouts';
 import { decodeJoinToken } from '@edgeloop/shared/join-token';
 import type { EnrolResponse } from '@edgeloop/shared/messages';
 import { topicOf } from '@edgeloop/shared/topics';
@@ -201,6 +201,10 @@ it('tells what runs under a number that was given again, and counts none of it',
   expect(again.release).not.toBe(lost);
   const rollout = await release(2);
   await connect();
+  await until('the new version being desired', async () => {
+    const [desired] = (await shown()).desired;
+    return desired?.release === again.release || undefined;
+  });
   await report(2, 2, lost);
   expect((await shown()).unknownReleases).toEqual([{ name: 'net', version: 2, release: lost }]);
   expect(await strangers()).toBe('1');
@@ -215,10 +219,9 @@ it('tells what runs under a number that was given again, and counts none of it',
     ]),
   );
 
-  await until('the new version being desired', async () => {
-    const [desired] = (await shown()).desired;
-    return desired?.release === again.release || undefined;
-  });
+  // The number alone is no success.
+  const { state, devices } = await api('GET', `/rollouts/${rollout.id}`, RolloutDetail);
+  expect([state.phase, devices.map((each) => each.state)]).toEqual(['running', ['deploying']]);
   await report(2, 2, again.release);
   expect(await shown()).toMatchObject({ unknownReleases: [], conflicting: false });
   expect(await strangers()).toBe('0');
