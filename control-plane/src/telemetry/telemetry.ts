@@ -94,7 +94,10 @@ export function createTelemetry(deps: TelemetryDeps) {
     /** @throws AppError `invalid_request` naming the parameter that is wrong */
     query: (asked: MetricQuery): Promise<MetricResult> => query(asked),
 
-    /** Requests that the model answered or failed (invalid ones left out) in windows that ended after `since`. */
+    /**
+     * Requests that the model answered or failed (invalid ones left out) in windows that ended after `since`. What ran under
+     * the number and is not the registered release is never among them.
+     */
     evidence: (asked: EvidenceQuery): Promise<{ requests: number; failed: number }> => sumEvidence(store, asked),
 
     /** Everything merged over devices and time, and of how many windows; undefined when there are none. */
