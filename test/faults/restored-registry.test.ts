@@ -20,6 +20,10 @@ test('the next push goes on above the number that the agent runs, the operator i
 }, async () => {
   const { plane, agent } = fleet();
   expect(await releaseVersion(plane, 0)).toBe(1);
+  await predict(agent.url, 'sum', { a: 1, b: 1 });
+  await until('the requests being counted', async () => {
+    return (await metricTotal(plane, 'requests', { model: 'sum', version: '1' })) > 0 || undefined;
+  });
   const backup = `${plane.folder}-backup`;
   await plane.stop();
   await cp(plane.folder, backup, { recursive: true });
