@@ -5,8 +5,9 @@ import { fileURLToPath } from 'node:url';
 import { setFlagsFromString } from 'node:v8';
 import { AppError, type ErrorCode, messageOf } from '@edgeloop/shared/errors';
 import { Command } from 'commander';
-import { type Logger, pino } from 'pino';
+import type { Logger } from 'pino';
 import { type Config, readConfig } from './config.ts';
+import { createLog } from './log.ts';
 import { version } from './version.ts';
 
 // This process waits most of the time; what answers requests is a child with a heap of its own.
@@ -46,7 +47,7 @@ program
   .action((flags: AddressFlags) =>
     attempt(flags, async (config) => {
       const { runSupervisor } = await import('./supervisor.ts');
-      const log = logOf(config);
+      const log = createLog('agent', config.logLevel);
       await untilSignalled(config, log, (signal) => runSupervisor(config, log, signal));
     }),
   );
@@ -62,7 +63,7 @@ program
   .action((dir: string, flags: AddressFlags) =>
     attempt(flags, async (config) => {
       const { serveFolder } = await import('./serve-folder.ts');
-      const log = logOf(config);
+      const log = createLog('agent', config.logLevel);
       await untilSignalled(config, log, (signal) => serveFolder(dir, config, log, signal));
     }),
   );
@@ -147,10 +148,6 @@ async function untilSignalled(
   });
   await work(stop.signal);
   log.info('stopped');
-}
-
-function logOf({ logLevel }: Config): Logger {
-  return pino({ level: logLevel, base: { process: 'agent' } }, pino.destination({ dest: 2, sync: true }));
 }
 
 function exitCodeOf(code: ErrorCode): number {

@@ -1,23 +1,26 @@
 // `edgeloop-agent serve DIR`: a stand-alone inference server on a folder of models, with the same serving process and
 // no control plane; telemetry windows are not kept.
-import { mkdirSync, watch } from 'node:fs';
+import { watch } from 'node:fs';
 import { join, resolve, sep } from 'node:path';
 import { AppError, messageOf } from '@edgeloop/shared/errors';
 import { ModelName } from '@edgeloop/shared/identifiers';
 import { createBell } from '@edgeloop/shared/node/bell';
 import type { Logger } from 'pino';
 import type { Config } from './config.ts';
-import { type DeviceDatabase, openDatabase } from './database/open.ts';
+import { openDatabase } from './database/open.ts';
 import { deviceFacts } from './identity/device-facts.ts';
 import { FolderModels } from './models/folder/folder.ts';
 import { createProofs } from './models/trying/proofs.ts';
 import { proveModel } from './models/trying/prove.ts';
 import { createQuarantine } from './models/trying/quarantine.ts';
 import { createTuner } from './models/trying/tuning.ts';
+import { Problems } from './problems.ts';
 import { servingEnvironment } from './process/environment.ts';
 import { createListener } from './process/listening-sockets.ts';
 import { openScratchFolder, type ScratchFolder } from './process/scratch-folder.ts';
 import { type ServingHandlers, ServingProcess } from './process/serving-process.ts';
+import { PendingWrites } from './storage/pending-writes.ts';
+import { createReserve } from './storage/reserve.ts';
 
 /** A change shows itself within this even where the system tells nothing of it. */
 const lookEveryMs = 2000;
@@ -30,52 +33,62 @@ const settleMs = 400;
  */
 export async function serveFolder(folder: string, config: Config, log: Logger, signal: AbortSignal): Promise<void> {
   const scratch = await openScratchFolder(log);
-  const database = openLearnt(config, scratch, log);
+  const problems = new Problems(log);
+  const reserve = createReserve(join(config.dataDir, 'serve.reserve'));
+  const writes = new PendingWrites({ folder: config.dataDir, reserve, problems, log });
+  const database = openLearnt(config, scratch, { problems, log });
   try {
-    const server = build({ folder: resolve(folder), config, scratch, database, log });
+    const server = build({ folder: resolve(folder), config, scratch, database, writes, log });
     try {
       await run(server, signal);
     } finally {
       await stop(server);
     }
   } finally {
+    writes.close();
     database.$client.close();
     scratch.remove();
   }
 }
 
 /** What was learnt about model files: of use to the next start, not needed by it. */
-function openLearnt({ dataDir }: Config, scratch: ScratchFolder, log: Logger): DeviceDatabase {
+function openLearnt({ dataDir }: Config, scratch: ScratchFolder, { problems, log }: Told) {
   try {
-    mkdirSync(dataDir, { recursive: true, mode: 0o700 });
-    return openDatabase(join(dataDir, 'serve.db'), log);
+    return openDatabase(join(dataDir, 'serve.db'), log, { problems, shared: true });
   } catch (error) {
     log.warn({ dataDir, reason: messageOf(error) }, 'what is learnt about the models is forgotten at the end');
     return openDatabase(join(scratch.path, 'serve.db'), log);
   }
 }
 
+interface Told {
+  problems: Problems;
+  log: Logger;
+}
+
 interface Ground {
   folder: string;
   config: Config;
   scratch: ScratchFolder;
-  database: DeviceDatabase;
+  database: ReturnType<typeof openDatabase>;
+  writes: PendingWrites;
   log: Logger;
 }
 
 type Server = ReturnType<typeof build>;
 
 /** Each part from what is there already; nothing runs yet. */
-function build({ folder, config, scratch, database, log }: Ground) {
+function build({ folder, config, scratch, database, writes, log }: Ground) {
   const work = new AbortController();
   const { prove } = config;
-  const tuner = createTuner({ ...config, bounds: prove, database, cpuModel: deviceFacts().cpuModel, log });
-  const proofs = createProofs(database);
+  const tuner = createTuner({ ...config, bounds: prove, database, writes, cpuModel: deviceFacts().cpuModel, log });
+  const proofs = createProofs(database, writes);
   const overridesDir = join(scratch.path, 'overrides');
   const serving = new ServingProcess({
     marker: scratch.path,
     pidPath: scratch.pidPath,
-    ...servingEnvironment(config, { stateDir: scratch.path, journalled: false, overridesDir }),
+    writes,
+    ...servingEnvironment(config, { stateDir: scratch.path, journalled: false, overridesDir, writes }),
     callTimeoutMs: Math.max(2 * prove.timeoutMs, 30_000),
     silenceMs: config.silenceMs,
     maxRssBytes: config.maxRssBytes,
@@ -91,7 +104,7 @@ function build({ folder, config, scratch, database, log }: Ground) {
       const tuning = tuner.tuningOf(model.digest ?? '');
       return tuning === undefined ? model : { ...model, tuning };
     },
-    quarantine: createQuarantine(database, Date.now),
+    quarantine: createQuarantine(database, writes, Date.now),
     log,
     lookSoon: () => rounds.soon(),
   });

@@ -1,9 +1,10 @@
 // The serving process: local HTTP and the models' worker threads. The supervisor starts it, hands it sockets and
 // models, and is told of what it needs to know; a model that kills the process takes nothing else with it.
 import { Socket } from 'node:net';
-import { AppError, messageOf, parse, parseJson } from '@edgeloop/shared/errors';
-import { type Logger, pino } from 'pino';
+import { AppError, type ErrorCode, messageOf, parse, parseJson } from '@edgeloop/shared/errors';
+import type { Logger } from 'pino';
 import { createEngine, type Engine } from './inference/engine.ts';
+import { createLog } from './log.ts';
 import { ServingConfig, ToServing, type ToSupervisor } from './process/ipc.ts';
 import { createTokenCheck } from './server/access.ts';
 import { createFeedbackChannel, type FeedbackChannel } from './server/feedback.ts';
@@ -15,6 +16,7 @@ import { createMetrics } from './server/metrics.ts';
 import { createObserver, type Observer } from './server/observation.ts';
 import { createRepositoryChannel, type RepositoryChannel } from './server/repository.ts';
 import { createRequestLog } from './server/request-log.ts';
+import { isStorageRefusal } from './storage/refusal.ts';
 import { createRecordWriter, type RecordWriter } from './telemetry/record-writer.ts';
 
 interface Serving {
@@ -38,7 +40,7 @@ function send(message: ToSupervisor): void {
 }
 
 function compose(config: ServingConfig): Serving {
-  const log = pino({ level: config.logLevel, base: { process: 'serving' } }, pino.destination({ dest: 2, sync: true }));
+  const log = createLog('serving', config.logLevel);
   const engine = createEngine({
     threads: config.threads,
     providers: config.providers,
@@ -50,6 +52,7 @@ function compose(config: ServingConfig): Serving {
   });
   const journal = createRecordWriter({
     nowMs,
+    notePath: config.missingNotePath,
     onFailure: (error) => log.error({ err: error }, 'the telemetry journal cannot be written; answers go on'),
   });
   const metrics = createMetrics({ figures: () => figuresOf(engine, observer), journal: journal.status });
@@ -132,10 +135,15 @@ async function replyTo(requestId: number, log: Logger, work: () => Promise<void>
     await work();
     send({ kind: 'reply', requestId });
   } catch (error) {
-    const code = error instanceof AppError ? error.code : 'internal';
+    const code = codeOf(error);
     if (code === 'internal') log.error({ err: error }, 'a request of the supervisor failed');
     send({ kind: 'reply', requestId, error: { code, message: messageOf(error) } });
   }
+}
+
+function codeOf(error: unknown): ErrorCode {
+  if (error instanceof AppError) return error.code;
+  return isStorageRefusal(error) ? 'insufficient_storage' : 'internal';
 }
 
 async function stop({ listener, engine, journal }: Serving): Promise<void> {
@@ -145,12 +153,13 @@ async function stop({ listener, engine, journal }: Serving): Promise<void> {
   process.exit(0);
 }
 
-function sendCounts({ engine, observer }: Serving): void {
+function sendCounts({ engine, journal, observer }: Serving): void {
+  journal.retry();
   const models = engine.list().map(({ name, version, model }) => {
     const { succeeded, failed } = observer.tally(model);
     return { name, version, succeeded, failed };
   });
-  send({ kind: 'counts', models });
+  send({ kind: 'counts', models, missing: journal.missing() });
 }
 
 /** Nobody would feed or stop this process any more. Not `exit`: it ends worker threads, which aborts when one is busy. */

@@ -1,13 +1,12 @@
 // Composition of the supervising process: builds everything from what is there already, connects what tells each other
 // in the other direction, starts it so that what is on disk is served before any network is needed, and stops it in the
 // reverse order.
-import { rmSync } from 'node:fs';
+import { chmodSync, mkdirSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { AppError } from '@edgeloop/shared/errors';
+import { AppError, messageOf } from '@edgeloop/shared/errors';
 import type { Command, CommandResult, Desired } from '@edgeloop/shared/messages';
 import { writeDurablySync } from '@edgeloop/shared/node/durable-files';
-import { endLeftoverOf } from '@edgeloop/shared/node/leftover-process';
-import { lockDataFolder } from '@edgeloop/shared/node/lock';
+import { type DataLock, lockDataFolder } from '@edgeloop/shared/node/lock';
 import type { Logger } from 'pino';
 import type { Config } from './config.ts';
 import { readCount, readFact, writeFact } from './database/facts.ts';
@@ -20,48 +19,96 @@ import { createModelStore } from './models/store.ts';
 import { proveModel } from './models/trying/prove.ts';
 import { createQuarantine } from './models/trying/quarantine.ts';
 import { createTuner } from './models/trying/tuning.ts';
+import { Problems } from './problems.ts';
 import { servingEnvironment } from './process/environment.ts';
 import { createListener } from './process/listening-sockets.ts';
+import { endLeft } from './process/pid-file.ts';
+import { openScratchFolder } from './process/scratch-folder.ts';
 import { servingModulePath } from './process/serving-life.ts';
 import { type ServingHandlers, ServingProcess } from './process/serving-process.ts';
+import { moveAsideUnless } from './storage/aside.ts';
+import { PendingWrites } from './storage/pending-writes.ts';
+import { isStorageRefusal } from './storage/refusal.ts';
+import { createReserve } from './storage/reserve.ts';
+import { makeMissingNote } from './telemetry/missing-note.ts';
 import { createTelemetry } from './telemetry/telemetry.ts';
 
 interface Ground {
   config: Config;
+  /** Where what runs keeps its files: the data folder, or a temporary one where that cannot be written. */
+  home: string;
   database: DeviceDatabase;
-  /** Of the serving process. */
-  pidPath: string;
+  writes: PendingWrites;
+  problems: Problems;
   log: Logger;
 }
 
 type Agent = ReturnType<typeof build>;
+
+/** What lies in the data folder, each a file or a folder. */
+const files = ['agent.lock', 'agent.json', 'serving.pid', 'running-note', 'reserve.bin', 'unjournalled'];
+const folders = ['identity', 'journal', 'models'];
 
 /**
  * Runs the agent until `signal` aborts, then drains.
  * @throws AppError `conflict` for a data folder or port in use, `forbidden` when enrolment is refused
  */
 export async function runSupervisor(config: Config, log: Logger, signal: AbortSignal): Promise<void> {
-  const lock = lockDataFolder({
-    folder: config.dataDir,
-    file: 'agent.lock',
-    owner: 'agent',
-    variable: 'EDGELOOP_AGENT_DATA_DIR',
-  });
-  const database = openDatabase(join(config.dataDir, 'agent.db'), log);
+  const { dataDir } = config;
+  const problems = new Problems(log);
+  tidyFolder(dataDir, problems);
+  const lock = takeLock(dataDir, problems);
+  const path = join(dataDir, 'agent.db');
+  const database = openDatabase(path, log, { problems });
+  const reserve = createReserve(join(dataDir, 'reserve.bin'));
+  const writes = new PendingWrites({ folder: dataDir, reserve, problems, log });
+  const scratch = database.$client.name === path ? undefined : await openScratchFolder(log);
   try {
-    const pidPath = join(config.dataDir, 'serving.pid');
-    await endLeftoverOf(pidPath, {
-      marks: [servingModulePath, config.dataDir],
-      onFound: (pid) => log.warn({ pid }, 'a serving process of an earlier agent is still there and is killed'),
-    });
+    const home = scratch?.path ?? dataDir;
+    await endLeft(pidPath(home), [servingModulePath, home], log);
+    reserve.make();
     const cleanStop = readFact(database, 'clean_stop') === 'yes';
-    writeFact(database, 'clean_stop', 'no');
-    await live({ config, database, pidPath, log }, cleanStop, signal);
-    writeFact(database, 'clean_stop', 'yes');
+    writes.write('clean_stop', () => writeFact(database, 'clean_stop', 'no'));
+    await live({ config, home, database, writes, problems, log }, cleanStop, signal);
+    writes.write('clean_stop', () => writeFact(database, 'clean_stop', 'yes'));
   } finally {
+    writes.close();
     database.$client.close();
+    scratch?.remove();
     lock.release();
   }
+}
+
+/** Where the disk takes no lock it takes nothing else from another agent, either. @throws AppError `conflict` */
+function takeLock(folder: string, problems: Problems): DataLock {
+  try {
+    return lockDataFolder({ folder, file: 'agent.lock', owner: 'agent', variable: 'EDGELOOP_AGENT_DATA_DIR' });
+  } catch (error) {
+    if (!isStorageRefusal(error)) throw error;
+    problems.set('lock', `${folder} cannot be locked (${messageOf(error)}): start no other agent on it`);
+    return { release: () => undefined };
+  }
+}
+
+/** The folder for its owner alone, and nothing in the place of its files that none of them can be. */
+function tidyFolder(dataDir: string, problems: Problems): void {
+  try {
+    mkdirSync(dataDir, { recursive: true, mode: 0o700 });
+    if ((statSync(dataDir).mode & 0o077) !== 0) chmodSync(dataDir, 0o700);
+    const aside = [
+      ...files.map((name) => moveAsideUnless('file', join(dataDir, name))),
+      ...folders.map((name) => moveAsideUnless('folder', join(dataDir, name))),
+    ].filter((path) => path !== undefined);
+    if (aside.length > 0)
+      problems.set('files', `what lay in the place of the agent's own files was moved aside: ${aside.join(', ')}`);
+  } catch (error) {
+    if (!isStorageRefusal(error)) throw error;
+    problems.set('files', `the data folder ${dataDir} cannot be put in order: ${messageOf(error)}`);
+  }
+}
+
+function pidPath(home: string): string {
+  return join(home, 'serving.pid');
 }
 
 async function live(ground: Ground, cleanStop: boolean, signal: AbortSignal): Promise<void> {
@@ -77,15 +124,25 @@ async function live(ground: Ground, cleanStop: boolean, signal: AbortSignal): Pr
 }
 
 /** Each part from what is there already; nothing runs yet. */
-function build({ config, database, pidPath, log }: Ground) {
+function build({ config, home, database, writes, problems, log }: Ground) {
   const { dataDir, prove } = config;
+  const notePath = join(home, 'unjournalled');
+  writes.write('unjournalled', () => makeMissingNote(notePath));
   const facts = deviceFacts();
   const store = createModelStore(join(dataDir, 'models'));
-  const membership = new Membership({ ...config, folder: join(dataDir, 'identity'), log });
+  const membership = new Membership({
+    ...config,
+    folder: join(dataDir, 'identity'),
+    writes,
+    problems,
+    serves: () => models.report().length > 0,
+    log,
+  });
   const serving = new ServingProcess({
-    marker: dataDir,
-    pidPath,
-    ...servingEnvironment(config, { stateDir: dataDir, journalled: true }),
+    marker: home,
+    pidPath: pidPath(home),
+    writes,
+    ...servingEnvironment(config, { stateDir: home, journalled: true, missingNotePath: notePath, writes }),
     callTimeoutMs: Math.max(2 * prove.timeoutMs, 30_000),
     silenceMs: config.silenceMs,
     maxRssBytes: config.maxRssBytes,
@@ -93,29 +150,43 @@ function build({ config, database, pidPath, log }: Ground) {
   });
   const telemetry = createTelemetry({
     ...config,
+    dataDir: home,
+    notePath,
     database,
+    writes,
+    problems,
     log,
     folderOf: store.folderOf,
     switchJournal: (path) => serving.journal(path),
     publish: (batch) => membership.publishTelemetry(batch),
     port: () => membership.port,
   });
-  const tuner = createTuner({ ...config, bounds: prove, database, cpuModel: facts.cpuModel, log });
+  const tuner = createTuner({ ...config, bounds: prove, database, writes, cpuModel: facts.cpuModel, log });
   const models = new ModelDriver({
-    states: createStateStore(database, log),
+    states: createStateStore(database, writes, log),
     store,
     serving,
     source: () => sourceOf(membership, store),
     prove: (model, signal) => proveModel(model, prove, signal),
     tuningOf: tuner.tuningOf,
     tune: tuner.tune,
-    quarantine: createQuarantine(database, Date.now),
+    quarantine: createQuarantine(database, writes, Date.now),
     probationMs: config.probationMs,
     log,
     onChange: () => membership.reportSoon(),
   });
   const listener = createListener({ ...config, onConnection: (socket) => serving.hand(socket) });
-  return { config, database, facts, membership, serving, telemetry, models, listener, startedAt: Date.now() };
+  problems.onChange(() => membership.reportSoon());
+  const parts = { facts, membership, serving, telemetry, models, listener };
+  return {
+    config,
+    database,
+    writes,
+    problems,
+    ...parts,
+    generation: readCount(database, 'desired'),
+    startedAt: Date.now(),
+  };
 }
 
 /** Where releases are fetched from and checked with. */
@@ -132,12 +203,18 @@ function servingHandlers({ models, telemetry }: Agent): ServingHandlers {
     },
     settled: async () => undefined,
     async onDied(death) {
-      // Judged first: the next start must not wait for the telemetry of the last.
-      models.servingDied(death);
-      await telemetry.recover();
+      try {
+        // Judged first: the next start must not wait for the telemetry of the last.
+        models.servingDied(death);
+      } finally {
+        await telemetry.recover();
+      }
     },
     onModelDied: (suspect, detail) => models.modelDied(suspect, detail),
-    onCounts: (counts) => models.update(counts),
+    onCounts(counts, missing) {
+      models.update(counts);
+      telemetry.missing(missing);
+    },
     onFeedback: telemetry.feedback,
     async onRepository() {
       throw new AppError(
@@ -150,15 +227,16 @@ function servingHandlers({ models, telemetry }: Agent): ServingHandlers {
 
 /** Connects the control plane with what it decides about, and is told of. */
 function linkHandlers(agent: Agent, log: Logger): LinkHandlers {
-  const { database, facts, models, startedAt, telemetry } = agent;
+  const { facts, models, problems, startedAt, telemetry } = agent;
   return {
     report: () => ({
-      generation: readCount(database, 'desired'),
+      generation: agent.generation,
       models: models.report(),
       facts,
       startedAt,
       reportedAt: Date.now(),
       outbox: telemetry.status(),
+      problems: problems.list().map(({ words }) => words),
     }),
     onConnected: () => telemetry.connected(),
     onDesired: (desired) => follow(agent, desired, log),
@@ -167,14 +245,18 @@ function linkHandlers(agent: Agent, log: Logger): LinkHandlers {
   };
 }
 
-function follow({ database, models, membership }: Agent, desired: Desired, log: Logger): void {
-  const known = readCount(database, 'desired');
-  if (desired.generation < known) {
+function follow(agent: Agent, desired: Desired, log: Logger): void {
+  const { database, models, membership, writes } = agent;
+  const { generation } = desired;
+  if (generation < agent.generation) {
     // A restored control plane: shown as conflicting there, not followed back.
-    log.warn({ generation: desired.generation, known }, 'what is desired is older than what was already seen');
+    log.warn({ generation, known: agent.generation }, 'what is desired is older than what was already seen');
     return;
   }
-  if (desired.generation > known) writeFact(database, 'desired', desired.generation);
+  if (generation > agent.generation) {
+    agent.generation = generation;
+    writes.write('desired', () => writeFact(database, 'desired', generation));
+  }
   models.setDesired(desired);
   membership.reportSoon();
 }
@@ -188,14 +270,20 @@ async function start(
   agent: Agent,
   { cleanStop, work, log }: { cleanStop: boolean; work: AbortSignal; log: Logger },
 ): Promise<void> {
-  const { config, listener, models, serving, telemetry } = agent;
+  const { config, listener, models, problems, serving, telemetry, writes } = agent;
   await telemetry.recover();
   await models.start(work, cleanStop);
   const port = await listener.start();
   serving.start(servingHandlers(agent));
   telemetry.start(work);
   const address = { pid: process.pid, host: config.host, port, socketPath: config.socketPath };
-  writeDurablySync(addressPath(config), `${JSON.stringify(address)}\n`);
+  const tell = () =>
+    writes.write('agent.json', () => {
+      const text = JSON.stringify({ ...address, problems: problems.list() });
+      writeDurablySync(addressPath(config), `${text}\n`, 0o600);
+    });
+  tell();
+  problems.onChange(tell);
   log.info(address, 'listening');
 }
 
@@ -214,13 +302,13 @@ async function stayJoined(agent: Agent, signal: AbortSignal, log: Logger): Promi
   await Promise.race([joined, stopped]);
 }
 
-async function stop({ config, listener, membership, models, serving, telemetry }: Agent): Promise<void> {
+async function stop({ config, listener, membership, models, serving, telemetry, writes }: Agent): Promise<void> {
   listener.close();
   await models.close();
   await serving.stop(config.drainMs);
   await telemetry.close();
   await membership.close();
-  rmSync(addressPath(config), { force: true });
+  writes.write('agent.json', () => rmSync(addressPath(config), { force: true }));
 }
 
 function addressPath({ dataDir }: Config): string {

@@ -11,7 +11,8 @@ export type FactName =
   | 'outbox_sent'
   | 'outbox_dropped'
   | 'journal_folded'
-  | 'samples_dropped';
+  | 'samples_dropped'
+  | 'losses_told';
 
 /** A database or a transaction of one. */
 export type Reader = Pick<DeviceDatabase, 'select' | 'insert' | 'update' | 'delete'>;
@@ -20,8 +21,10 @@ export function readFact(database: Reader, key: FactName): string | undefined {
   return database.select().from(facts).where(eq(facts.key, key)).get()?.value;
 }
 
+/** What is no number counts as none. */
 export function readCount(database: Reader, key: FactName): number {
-  return Number(readFact(database, key) ?? 0);
+  const count = Number(readFact(database, key) ?? 0);
+  return Number.isFinite(count) ? count : 0;
 }
 
 export function writeFact(database: Reader, key: FactName, value: string | number): void {

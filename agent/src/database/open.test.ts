@@ -34,8 +34,8 @@ describe('the database of a device', () => {
     const database = openDatabase(path, log);
     expect(readFact(database, 'desired')).toBeUndefined();
     database.$client.close();
-    expect(readdirSync(folder).some((name) => name.startsWith('agent.db.corrupt-'))).toBe(true);
-    expect(lines.join()).toContain('the database is corrupt and was moved aside');
+    expect(readdirSync(folder).some((name) => name.startsWith('agent.db.damaged-'))).toBe(true);
+    expect(lines.join()).toContain('is corrupt');
   });
 
   it('of a newer agent is refused and left as it is', () => {

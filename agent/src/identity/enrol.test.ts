@@ -9,6 +9,7 @@ import { EnrolRequest, type EnrolResponse } from '@edgeloop/shared/messages';
 import { Pkcs10CertificateRequest } from '@peculiar/x509';
 import pino from 'pino';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { pendingWrites } from '../storage/pending-writes-fixture.ts';
 import { listenHttps, type PortFixture, selfSigned } from './device-port-fixture.ts';
 import { enrol } from './enrol.ts';
 import { readIdentity, renewalDueAt } from './identity.ts';
@@ -58,7 +59,15 @@ function join7(options: { hosts?: string[]; caDigest?: string } = {}) {
     secret: 'a-secret-of-sixteen',
   });
   const signal = AbortSignal.timeout(60_000);
-  return enrol({ folder, joinToken, deviceId: 'gate-7', labels: { site: 'paris' }, log, signal });
+  return enrol({
+    folder,
+    joinToken,
+    deviceId: 'gate-7',
+    labels: { site: 'paris' },
+    writes: pendingWrites(),
+    log,
+    signal,
+  });
 }
 
 describe('enrolment', () => {
@@ -83,7 +92,7 @@ describe('enrolment', () => {
       if (calls === 1) response.writeHead(503).end();
       else accept(request, response);
     };
-    expect(await join7()).toMatchObject({ fleetKey: 'KEY' });
+    expect(await join7()).toMatchObject({ identity: { fleetKey: 'KEY' } });
     expect(calls).toBe(2);
   });
 

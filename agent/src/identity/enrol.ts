@@ -7,9 +7,10 @@ import { EnrolResponse } from '@edgeloop/shared/messages';
 import { backoffMs, pause } from '@edgeloop/shared/node/backoff';
 import type { Labels } from '@edgeloop/shared/selector';
 import type { Logger } from 'pino';
+import type { PendingWrites } from '../storage/pending-writes.ts';
 import { deviceFacts } from './device-facts.ts';
 import { createDevicePort, isTransient, textOf } from './device-port.ts';
-import { type Identity, writeIdentity } from './identity.ts';
+import { type Credentials, writeIdentity } from './identity.ts';
 import { certificateRequest, deviceKey } from './key.ts';
 
 export interface EnrolOptions {
@@ -18,6 +19,7 @@ export interface EnrolOptions {
   joinToken: string;
   deviceId: string;
   labels: Labels;
+  writes: PendingWrites;
   log: Logger;
   signal: AbortSignal;
 }
@@ -29,14 +31,15 @@ const answerBytes = 256 * 1024;
  * Enrols, trying every host of the token, again and again while nobody answers.
  * @throws AppError `forbidden` when the control plane refuses (used-up token, name taken) or is not the token's
  */
-export async function enrol(options: EnrolOptions): Promise<Identity> {
+export async function enrol(options: EnrolOptions): Promise<Credentials> {
   const token = decodeJoinToken(options.joinToken);
   for (let failures = 1; ; failures += 1) {
     try {
-      const identity = await enrolOnce(token, options);
-      writeIdentity(options.folder, identity);
+      const credentials = await enrolOnce(token, options);
+      const { identity } = credentials;
+      options.writes.write('identity', () => writeIdentity(options.folder, identity));
       options.log.info({ deviceId: identity.deviceId }, 'enrolled');
-      return identity;
+      return credentials;
     } catch (error) {
       options.signal.throwIfAborted();
       if (!isTransient(error))
@@ -48,7 +51,7 @@ export async function enrol(options: EnrolOptions): Promise<Identity> {
   }
 }
 
-async function enrolOnce(token: JoinToken, options: EnrolOptions): Promise<Identity> {
+async function enrolOnce(token: JoinToken, options: EnrolOptions): Promise<Credentials> {
   const { host, ca } = await findHost(token, options.signal);
   const key = deviceKey(options.folder);
   const csr = await certificateRequest(key, options.deviceId);
@@ -60,14 +63,9 @@ async function enrolOnce(token: JoinToken, options: EnrolOptions): Promise<Ident
     const answer = await port.send({ method: 'POST', path: '/device/v1/enroll', json, signal });
     const response = parseJson(EnrolResponse, await textOf(answer, answerBytes), 'enrolment answer', 'integrity');
     requireDigest(response.caCertificate, token);
-    return {
-      deviceId: response.deviceId,
-      certificate: response.certificate,
-      caCertificate: response.caCertificate,
-      fleetKey: response.fleetKey,
-      device: { hosts, port: token.port },
-      mqtt: response.mqtt,
-    };
+    const { certificate, caCertificate, fleetKey, mqtt } = response;
+    const device = { hosts, port: token.port };
+    return { identity: { deviceId: response.deviceId, certificate, caCertificate, fleetKey, device, mqtt }, key };
   } finally {
     await port.close();
   }

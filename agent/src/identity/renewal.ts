@@ -1,17 +1,22 @@
 // Keeps the client certificate alive: renewed with the same key once two thirds of its life are over.
+import { X509Certificate } from 'node:crypto';
 import { messageOf, parseJson } from '@edgeloop/shared/errors';
 import { RenewResponse } from '@edgeloop/shared/messages';
 import { backoffMs, pause } from '@edgeloop/shared/node/backoff';
 import type { Logger } from 'pino';
+import type { Problems } from '../problems.ts';
+import type { PendingWrites } from '../storage/pending-writes.ts';
 import { type DevicePort, textOf } from './device-port.ts';
-import { type Identity, renewalDueAt, writeIdentity } from './identity.ts';
-import { certificateRequest, deviceKey } from './key.ts';
+import { type Credentials, type Identity, renewalDueAt, writeIdentity } from './identity.ts';
+import { certificateRequest } from './key.ts';
 
 export interface RenewalOptions {
   folder: string;
   port: DevicePort;
+  writes: PendingWrites;
+  problems: Problems;
   log: Logger;
-  /** Called with the identity that holds the new certificate, once it is on disk. */
+  /** Called with the identity that holds the new certificate; the disk may take it later. */
   onRenewed(identity: Identity): void;
 }
 
@@ -20,8 +25,9 @@ const retry = { firstMs: 5000, mostMs: 3_600_000 };
 const lookAgainMs = 3_600_000;
 
 /** Runs until aborted. A refusal is logged and tried again: a person may lift it before the certificate ends. */
-export async function keepRenewed(first: Identity, options: RenewalOptions, signal: AbortSignal): Promise<void> {
-  let identity = first;
+export async function keepRenewed(first: Credentials, options: RenewalOptions, signal: AbortSignal): Promise<void> {
+  const { key } = first;
+  let { identity } = first;
   let failures = 0;
   while (!signal.aborted) {
     const dueInMs = renewalDueAt(identity.certificate) - Date.now();
@@ -30,24 +36,35 @@ export async function keepRenewed(first: Identity, options: RenewalOptions, sign
       continue;
     }
     try {
-      identity = await renew(identity, options, signal);
+      identity = await renew({ identity, key }, options, signal);
       failures = 0;
+      options.problems.clear('certificate');
       options.onRenewed(identity);
       options.log.info('client certificate renewed');
     } catch (error) {
       if (signal.aborted) return;
       failures += 1;
-      options.log.error({ reason: messageOf(error) }, 'the client certificate could not be renewed');
+      options.problems.set('certificate', unrenewed(identity, error));
+      options.log.warn({ reason: messageOf(error) }, 'the client certificate could not be renewed');
       await pause(backoffMs(failures, retry), signal);
     }
   }
 }
 
-async function renew(identity: Identity, { folder, port }: RenewalOptions, signal: AbortSignal): Promise<Identity> {
-  const csr = await certificateRequest(deviceKey(folder), identity.deviceId);
+async function renew(
+  { identity, key }: Credentials,
+  { folder, port, writes }: RenewalOptions,
+  signal: AbortSignal,
+): Promise<Identity> {
+  const csr = await certificateRequest(key, identity.deviceId);
   const answer = await port.send({ method: 'POST', path: '/device/v1/renew', json: { csr }, signal });
   const { certificate } = parseJson(RenewResponse, await textOf(answer, 256 * 1024), 'renewal answer', 'integrity');
   const renewed = { ...identity, certificate };
-  writeIdentity(folder, renewed);
+  writes.write('identity', () => writeIdentity(folder, renewed));
   return renewed;
+}
+
+function unrenewed({ certificate }: Identity, error: unknown): string {
+  const until = new Date(new X509Certificate(certificate).validTo).toISOString();
+  return `the client certificate, valid until ${until}, cannot be renewed (${messageOf(error)}); it is tried again, and when it is over the device needs to join again`;
 }

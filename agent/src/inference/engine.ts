@@ -4,7 +4,6 @@ import { availableParallelism } from 'node:os';
 import { createKeyedTurn } from '@edgeloop/shared/node/turn';
 import type { ModelSignature } from '@edgeloop/shared/tensors';
 import type { ModelFiles } from '../process/ipc.ts';
-import { clearRunningNote } from '../process/running-note.ts';
 import { createActiveModels, type Lease } from './active.ts';
 import { Placement, type PlacementOptions } from './hosts/placement.ts';
 import { createWatchdog } from './hosts/watchdog.ts';
@@ -90,7 +89,6 @@ export function createEngine(options: EngineOptions): Engine {
   const dispatcher = createDispatcher();
   let lastId = 0;
 
-  if (options.runningNotePath !== undefined) clearRunningNote(options.runningNotePath);
   const placement = placementOf(options, threads, {
     onEnded: dispatcher.pumpSoon,
     onUnbatchable: (id) => byId.get(id)?.batcher.stopBatching(),

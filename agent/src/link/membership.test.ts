@@ -1,7 +1,7 @@
 import 'reflect-metadata';
 
 import { webcrypto } from 'node:crypto';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import type { IncomingMessage } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -12,6 +12,8 @@ import { pino } from 'pino';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { listenHttps, type PortFixture } from '../identity/device-port-fixture.ts';
 import { readIdentity } from '../identity/identity.ts';
+import { Problems } from '../problems.ts';
+import { pendingWrites } from '../storage/pending-writes-fixture.ts';
 import { Membership } from './membership.ts';
 
 const log = pino({ level: 'silent' });
@@ -29,6 +31,7 @@ let folder = '';
 let server: PortFixture;
 let stop: AbortController;
 let member: Membership | undefined;
+let problems: Problems;
 /** Paths that were asked for. */
 const asked: string[] = [];
 
@@ -88,10 +91,21 @@ async function issue(csr: string, notBefore: number): Promise<string> {
   return certificate.toString('pem');
 }
 
-function membership(withToken = true): Membership {
+function membership(withToken = true, serves = false): Membership {
   const token = { hosts: ['127.0.0.1'], port: server.port, caDigest: server.caDigest, secret: 'a-secret-of-sixteen' };
   const joinToken = withToken ? encodeJoinToken(token) : undefined;
-  member = new Membership({ folder, joinToken, deviceId: 'asked-for', labels: {}, rereadMs: 60_000, log });
+  problems = new Problems(log);
+  member = new Membership({
+    folder,
+    joinToken,
+    deviceId: 'asked-for',
+    labels: {},
+    rereadMs: 60_000,
+    writes: pendingWrites(),
+    problems,
+    serves: () => serves,
+    log,
+  });
   return member;
 }
 
@@ -123,5 +137,84 @@ describe('the membership of a device', () => {
     expect(again.deviceId).toBe('gate-7');
     await again.join(handlers, stop.signal);
     expect(asked).toEqual([]);
+  });
+
+  describe('whose identity is damaged', () => {
+    const spoil = (name: string) => (content: string | undefined) => {
+      const path = join(folder, name);
+      rmSync(path, { force: true });
+      if (content === undefined) mkdirSync(path);
+      else writeFileSync(path, content);
+    };
+    const damages: [string, (whole: string) => string | undefined][] = [
+      ['empty', () => ''],
+      ['cut short', (whole) => whole.slice(0, whole.length / 2)],
+      ['garbage', () => '\0\x01\x02'],
+      ['of another kind', () => '[1, 2]'],
+      ['a folder', () => undefined],
+    ];
+
+    async function enrolled(): Promise<void> {
+      await membership().join(handlers, AbortSignal.any([stop.signal]));
+      stop.abort();
+      await member?.close();
+      stop = new AbortController();
+      asked.length = 0;
+    }
+
+    it.each(damages)('(identity.json is %s) joins again with its key when it has a token', async (_, damage) => {
+      await enrolled();
+      const key = readFileSync(join(folder, 'key.pem'), 'utf8');
+      spoil('identity.json')(damage(readFileSync(join(folder, 'identity.json'), 'utf8')));
+      await membership(true, true).join(handlers, stop.signal);
+      expect(asked).toContain('/device/v1/enroll');
+      expect(readIdentity(folder)).toMatchObject({ deviceId: 'gate-7' });
+      expect(readFileSync(join(folder, 'key.pem'), 'utf8')).toBe(key);
+      expect(readdirSync(folder).some((name) => name.startsWith('identity.json.damaged-'))).toBe(true);
+      expect(problems.list()).toEqual([]);
+    });
+
+    it.each(damages)(
+      '(key.pem is %s) joins again with a new key, and keeps what is left of the old',
+      async (_, damage) => {
+        await enrolled();
+        const key = readFileSync(join(folder, 'key.pem'), 'utf8');
+        spoil('key.pem')(damage(key));
+        await membership(true, true).join(handlers, stop.signal);
+        expect(asked).toContain('/device/v1/enroll');
+        expect(readFileSync(join(folder, 'key.pem'), 'utf8')).not.toBe(key);
+        expect(readdirSync(folder).some((name) => name.startsWith('key.pem.damaged-'))).toBe(true);
+      },
+    );
+
+    it.each(damages)('(identity.json is %s) waits without a token, and says what to do', async (_, damage) => {
+      await enrolled();
+      spoil('identity.json')(damage(readFileSync(join(folder, 'identity.json'), 'utf8')));
+      const joining = membership(false, true).join(handlers, stop.signal);
+      await vi.waitUntil(() => problems.list().length > 0);
+      expect(problems.list()[0]?.words).toMatch(/identity\.json.*set EDGELOOP_JOIN/);
+      expect(asked).toEqual([]);
+      stop.abort();
+      await expect(joining).rejects.toThrow(/abort/i);
+    });
+  });
+
+  it('goes on serving when its fleet refuses it', async () => {
+    const other = encodeJoinToken({
+      hosts: ['127.0.0.1'],
+      port: server.port,
+      caDigest: 'a'.repeat(64),
+      secret: 'a-secret-of-sixteen',
+    });
+    problems = new Problems(log);
+    const options = { folder, deviceId: 'd', labels: {}, rereadMs: 60_000, writes: pendingWrites(), problems, log };
+    member = new Membership({ ...options, joinToken: other, serves: () => true });
+    const joining = member.join(handlers, stop.signal);
+    await vi.waitUntil(() => problems.list().length > 0);
+    expect(problems.list()[0]).toMatchObject({ what: 'identity', words: expect.stringContaining('refused') });
+    stop.abort();
+    await expect(joining).rejects.toThrow(/abort/i);
+    member = new Membership({ ...options, joinToken: other, serves: () => false });
+    await expect(member.join(handlers, new AbortController().signal)).rejects.toMatchObject({ code: 'forbidden' });
   });
 });

@@ -1,14 +1,19 @@
 // Being a member of a fleet: who this device is there, the way to its control plane, and the certificate that both need,
 // renewed in time. Everything else asks here, before the device has joined as well as after.
-import { AppError } from '@edgeloop/shared/errors';
+import { existsSync } from 'node:fs';
+import { AppError, messageOf } from '@edgeloop/shared/errors';
+import { backoffMs, pause } from '@edgeloop/shared/node/backoff';
 import type { Labels } from '@edgeloop/shared/selector';
 import type { TelemetryBatch } from '@edgeloop/shared/telemetry';
 import type { Logger } from 'pino';
 import { createDevicePort, type DevicePort, type TlsMaterial } from '../identity/device-port.ts';
 import { enrol } from '../identity/enrol.ts';
-import { type Identity, readIdentity } from '../identity/identity.ts';
-import { deviceKey } from '../identity/key.ts';
+import { type Credentials, type Identity, identityPath, readCredentials } from '../identity/identity.ts';
+import { keyPath, readKey } from '../identity/key.ts';
 import { keepRenewed } from '../identity/renewal.ts';
+import type { Problems } from '../problems.ts';
+import { moveAside } from '../storage/aside.ts';
+import type { PendingWrites } from '../storage/pending-writes.ts';
 import { createLink, type Link, type LinkCredentials, type LinkOptions } from './session.ts';
 
 export interface MembershipOptions {
@@ -20,6 +25,10 @@ export interface MembershipOptions {
   deviceId: string;
   labels: Labels;
   rereadMs: number;
+  writes: PendingWrites;
+  problems: Problems;
+  /** Whether this device serves models: then it goes on without a fleet, whatever that says. */
+  serves(): boolean;
   log: Logger;
 }
 
@@ -27,28 +36,35 @@ export interface MembershipOptions {
 export type LinkHandlers = Omit<LinkOptions, 'rereadMs' | 'log'>;
 
 const closeMs = 2000;
+/** A person may lift a refusal, or make a new token for the next start. */
+const refused = { firstMs: 30_000, mostMs: 3_600_000 };
 
 export class Membership {
   readonly #options: MembershipOptions;
-  #identity: Identity | undefined;
+  #credentials: Credentials | undefined;
+  /** Why there are none, where there were some once. */
+  #damage: string | undefined;
   #port: DevicePort | undefined;
   #link: Link | undefined;
   #renewal: Promise<void> = Promise.resolve();
 
-  /** @throws AppError `integrity` when the identity on disk is damaged */
   constructor(options: MembershipOptions) {
     this.#options = options;
-    this.#identity = readIdentity(options.folder);
+    try {
+      this.#credentials = readCredentials(options.folder);
+    } catch (error) {
+      this.#damage = messageOf(error);
+    }
   }
 
   /** Until it is enrolled, the one that will be asked for. */
   get deviceId(): string {
-    return this.#identity?.deviceId ?? this.#options.deviceId;
+    return this.#credentials?.identity.deviceId ?? this.#options.deviceId;
   }
 
   /** Ed25519 public key that signs releases; undefined before enrolment. */
   get fleetKey(): string | undefined {
-    return this.#identity?.fleetKey;
+    return this.#credentials?.identity.fleetKey;
   }
 
   /** Undefined until joined. */
@@ -57,25 +73,28 @@ export class Membership {
   }
 
   /**
-   * Enrols if that was not done yet, then keeps the link and the certificate up until `signal` aborts.
-   * @throws AppError `invalid_request` without a join token, `forbidden` when enrolment is refused
+   * Enrols if that was not done yet or the identity is damaged, then keeps the link and the certificate up until `signal`
+   * aborts. A device that serves waits for whatever stands in the way.
+   * @throws AppError `invalid_request` without a join token, `forbidden` when enrolment is refused, where nothing is served
    */
   async join(handlers: LinkHandlers, signal: AbortSignal): Promise<void> {
-    const { folder, rereadMs, log } = this.#options;
-    const identity = this.#identity ?? (await this.#enrol(signal));
-    this.#identity = identity;
+    const { folder, rereadMs, writes, problems, log } = this.#options;
+    const credentials = this.#credentials ?? (await this.#becomeMember(signal));
+    const { identity, key } = credentials;
+    this.#credentials = credentials;
     signal.throwIfAborted(); // Nobody would close what is opened from here on.
-    const port = createDevicePort({ ...identity.device, tls: tlsOf(identity, folder) });
+    const port = createDevicePort({ ...identity.device, tls: tlsOf(credentials) });
     const link = createLink({ ...handlers, rereadMs, log });
     this.#port = port;
     this.#link = link;
-    link.connect(credentialsOf(identity, folder));
+    link.connect(linkCredentialsOf(credentials));
     const onRenewed = (renewed: Identity) => {
-      this.#identity = renewed;
-      port.useTls(tlsOf(renewed, folder));
-      link.connect(credentialsOf(renewed, folder));
+      const next = { identity: renewed, key };
+      this.#credentials = next;
+      port.useTls(tlsOf(next));
+      link.connect(linkCredentialsOf(next));
     };
-    this.#renewal = keepRenewed(identity, { folder, port, log, onRenewed }, signal);
+    this.#renewal = keepRenewed(credentials, { folder, port, writes, problems, log, onRenewed }, signal);
   }
 
   /** False when there is no connection; nothing is queued. */
@@ -95,21 +114,62 @@ export class Membership {
     await this.#port?.close();
   }
 
-  #enrol(signal: AbortSignal): Promise<Identity> {
-    const { folder, joinToken, deviceId, labels, log } = this.#options;
-    if (joinToken === undefined)
-      throw new AppError(
-        'invalid_request',
-        'this device belongs to no fleet yet: set EDGELOOP_JOIN to a join token (edgeloop join-tokens create)',
-      );
-    return enrol({ folder, joinToken, deviceId, labels, log, signal });
+  /** Again and again while there is something to serve. */
+  async #becomeMember(signal: AbortSignal): Promise<Credentials> {
+    const { problems, serves } = this.#options;
+    for (let failures = 1; ; failures += 1) {
+      try {
+        const credentials = await this.#enrol(signal);
+        problems.clear('identity');
+        return credentials;
+      } catch (error) {
+        signal.throwIfAborted();
+        if (!serves()) throw error;
+        problems.set('identity', `${messageOf(error)}; the models on this device are served meanwhile`);
+        await pause(backoffMs(failures, refused), signal);
+        signal.throwIfAborted();
+      }
+    }
+  }
+
+  #enrol(signal: AbortSignal): Promise<Credentials> {
+    const { folder, joinToken, deviceId, labels, writes, log } = this.#options;
+    if (joinToken === undefined) throw new AppError('invalid_request', this.#needsToken());
+    if (this.#damage !== undefined) this.#setAside();
+    return enrol({ folder, joinToken, deviceId, labels, writes, log, signal });
+  }
+
+  #needsToken(): string {
+    const how = 'set EDGELOOP_JOIN to a join token (edgeloop join-tokens create)';
+    if (this.#damage === undefined) return `this device belongs to no fleet yet: ${how}`;
+    return `the identity of this device is damaged: ${this.#damage}; ${how} and start the agent again, it joins as the device that it was`;
+  }
+
+  /** The control plane knows a device again by its key, so a whole one stays. */
+  #setAside(): void {
+    const { folder, problems } = this.#options;
+    const damaged = [...(keyIsWhole(folder) ? [] : [keyPath(folder)]), identityPath(folder)];
+    const aside = damaged.filter((path) => existsSync(path)).map((path) => moveAside(path));
+    const fresh = damaged.length > 1 ? ', with a new key: the former device must be removed first' : '';
+    const words = `the identity of this device is damaged (${this.#damage}) and was moved aside: ${aside.join(', ')}`;
+    problems.set('identity', `${words}; it joins its fleet again${fresh}`);
+    this.#damage = undefined;
   }
 }
 
-function tlsOf({ caCertificate, certificate }: Identity, folder: string): Required<TlsMaterial> {
-  return { ca: caCertificate, cert: certificate, key: deviceKey(folder) };
+function keyIsWhole(folder: string): boolean {
+  try {
+    return readKey(folder) !== undefined;
+  } catch {
+    return false; // Why was said when the identity was read.
+  }
 }
 
-function credentialsOf(identity: Identity, folder: string): LinkCredentials {
-  return { deviceId: identity.deviceId, ...identity.mqtt, ...tlsOf(identity, folder) };
+function tlsOf({ identity, key }: Credentials): Required<TlsMaterial> {
+  return { ca: identity.caCertificate, cert: identity.certificate, key };
+}
+
+function linkCredentialsOf(credentials: Credentials): LinkCredentials {
+  const { deviceId, mqtt } = credentials.identity;
+  return { deviceId, ...mqtt, ...tlsOf(credentials) };
 }

@@ -43,6 +43,8 @@ export interface Link {
 const debounceMs = 100;
 const retry = { firstMs: 500, mostMs: 15_000 };
 const problemsKept = 10;
+const problemsReported = 20;
+const problemLetters = 500;
 
 export function createLink(options: LinkOptions): Link {
   const { log } = options;
@@ -70,9 +72,21 @@ export function createLink(options: LinkOptions): Link {
   function report(): void {
     clearTimeout(reportTimer);
     reportTimer = undefined;
-    const message = options.report();
-    reportedProblems = problems.join();
-    publish('reported', problems.length === 0 ? message : { ...message, problems }, true);
+    const message = reported();
+    if (message !== undefined) publish('reported', message, true);
+  }
+
+  /** What stands in the way, then what could not be used; undefined when it cannot be said now. */
+  function reported(): Reported | undefined {
+    try {
+      const { problems: standing = [], ...message } = options.report();
+      reportedProblems = problems.join();
+      const all = [...standing, ...problems].slice(-problemsReported).map((words) => words.slice(0, problemLetters));
+      return all.length === 0 ? message : { ...message, problems: all };
+    } catch (error) {
+      log.error({ reason: messageOf(error) }, 'what is cannot be reported; it is tried again');
+      return undefined;
+    }
   }
 
   function reportSoon(): void {
@@ -100,7 +114,7 @@ export function createLink(options: LinkOptions): Link {
     } catch (error) {
       // Told to the control plane with the next report: it is the only one who can mend the sender.
       log.error({ channel: parsed.channel, reason: messageOf(error) }, 'a message is not usable');
-      problems = [...problems, `${parsed.channel}: ${messageOf(error)}`.slice(0, 500)].slice(-problemsKept);
+      problems = [...problems, `${parsed.channel}: ${messageOf(error)}`.slice(0, problemLetters)].slice(-problemsKept);
       if (problems.join() !== reportedProblems) reportSoon();
     }
   }

@@ -25,7 +25,7 @@ export interface Fault {
 export interface End {
   code: number | null;
   signal: NodeJS.Signals | null;
-  /** It could not be started at all. */
+  /** It could not be started at all, for want of memory or processes: no model's doing. */
   error?: Error;
 }
 
@@ -40,7 +40,7 @@ const crashSignals: readonly (NodeJS.Signals | null)[] = [
 
 /** `inFlight`: what ran or was being loaded; asked only where it counts. */
 export function deathOf({ code, signal, error }: End, fault: Fault | undefined, inFlight: () => Suspect[]): Death {
-  const crashed = fault !== undefined || error !== undefined || crashSignals.includes(signal) || (code ?? 0) !== 0;
+  const crashed = fault !== undefined || crashSignals.includes(signal) || (code ?? 0) !== 0;
   const ended = signal === null ? `it ended with exit code ${code}` : `it was ended by ${signal}`;
   const detail = fault?.detail ?? error?.message ?? ended;
   return { crashed, detail, suspects: crashed ? distinct(fault?.suspects ?? inFlight()) : [] };

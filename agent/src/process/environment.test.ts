@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { readConfig } from '../config.ts';
+import { pendingWrites } from '../storage/pending-writes-fixture.ts';
 import { servingEnvironment } from './environment.ts';
 import { ServingConfig } from './ipc.ts';
 import { clearRunningNote, openRunningNoteSlot } from './running-note.ts';
@@ -13,7 +14,7 @@ describe('what the serving process is started with', () => {
     stateDir = mkdtempSync(join(tmpdir(), 'agent-environment-'));
   });
   afterEach(() => rmSync(stateDir, { recursive: true }));
-  const start = () => servingEnvironment(readConfig({}), { stateDir, journalled: true });
+  const start = () => servingEnvironment(readConfig({}), { stateDir, journalled: true, writes: pendingWrites() });
 
   it('says where to note what runs, which is told once to whoever asks after a death', () => {
     const { env, takeRunningNote } = start();

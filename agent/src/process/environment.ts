@@ -2,8 +2,10 @@
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Config } from '../config.ts';
+import type { PendingWrites } from '../storage/pending-writes.ts';
 import { version } from '../version.ts';
 import type { ServingConfigInput } from './ipc.ts';
+import { clearRunningNote } from './running-note.ts';
 import { readRunningNote } from './running-report.ts';
 
 interface ServingState {
@@ -13,17 +15,25 @@ interface ServingState {
   journalled: boolean;
   /** Where models are put that come with a load request; unset where they come from the fleet alone. */
   overridesDir?: string;
+  /** Where it is counted what could not be journalled. */
+  missingNotePath?: string;
+  writes: PendingWrites;
 }
 
 /** Of glibc. Each of its arenas keeps what was freed in it; two are enough for threads that seldom allocate. */
 const allocation = { MALLOC_ARENA_MAX: '2' };
 
 /** Environment of the serving process, and what it noted as running. */
-export function servingEnvironment(config: Config, { stateDir, journalled, overridesDir }: ServingState) {
+export function servingEnvironment(
+  config: Config,
+  { stateDir, journalled, overridesDir, missingNotePath, writes }: ServingState,
+) {
   const { serverName, threads, providers, maxRssBytes, token, logLevel } = config;
   const runningNotePath = join(stateDir, 'running-note');
+  const clearNote = () => writes.write('running-note', () => clearRunningNote(runningNotePath));
+  clearNote();
   // As former versions called it; nobody would ever remove it.
-  rmSync(join(stateDir, 'inflight'), { force: true });
+  writes.write('inflight', () => rmSync(join(stateDir, 'inflight'), { recursive: true, force: true }));
   const serving: ServingConfigInput = {
     agentVersion: version,
     serverName,
@@ -34,6 +44,7 @@ export function servingEnvironment(config: Config, { stateDir, journalled, overr
     logLevel,
     runningNotePath,
     journalled,
+    missingNotePath,
     overridesDir,
   };
   const env: NodeJS.ProcessEnv = {
@@ -45,7 +56,7 @@ export function servingEnvironment(config: Config, { stateDir, journalled, overr
   /** Read once: what one process noted says nothing about the death of the next. */
   const takeRunningNote = () => {
     const running = readRunningNote(runningNotePath);
-    rmSync(runningNotePath, { force: true });
+    clearNote();
     return running;
   };
   return { env, takeRunningNote };

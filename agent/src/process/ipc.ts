@@ -103,6 +103,11 @@ export const ServingCounts = z.object({
 });
 export type ServingCounts = z.infer<typeof ServingCounts>;
 
+const Count = z.number().int().min(0);
+/** Answered requests that the journal lacks; see `telemetry/missing-note.ts`. */
+const MissingCounts = z.object({ life: Count, file: Count, sizeBytes: Count, pending: Count, lost: Count });
+export type MissingCounts = z.infer<typeof MissingCounts>;
+
 export const ToSupervisor = z.discriminatedUnion('kind', [
   /** The process is up and takes messages. */
   z.object({ kind: z.literal('started') }),
@@ -125,8 +130,8 @@ export const ToSupervisor = z.discriminatedUnion('kind', [
     name: ModelName,
     override: LoadOverride.optional(),
   }),
-  /** Every second. */
-  z.object({ kind: z.literal('counts'), models: z.array(ServingCounts) }),
+  /** Every second. `missing`: what is not in the journal, while something is not. */
+  z.object({ kind: z.literal('counts'), models: z.array(ServingCounts), missing: MissingCounts.optional() }),
 ]);
 export type ToSupervisor = z.infer<typeof ToSupervisor>;
 
@@ -141,6 +146,8 @@ export const ServingConfig = z.object({
   providers: z.array(z.string().min(1)).optional(),
   /** Where it is noted which model versions run at this moment, for the supervisor to read after a death. */
   runningNotePath: z.string().optional(),
+  /** Where it is counted what could not be journalled. */
+  missingNotePath: z.string().optional(),
   /** Whether answers are journalled. A server on its own has nobody who reads a journal, and must not hold one in memory. */
   journalled: z.boolean().default(true),
   /** Bound of the resident set of a model's own process. */

@@ -2,11 +2,16 @@
 // process was killed by a model (a native crash leaves no trace in JavaScript) the file still says which one it was.
 // Writing a slot is one pwrite into the page cache (0.6 to 4 us); it survives the process, not a power cut, and need not.
 // A thread that runs one version after the other without a pause writes it once.
-import { closeSync, openSync, writeFileSync, writeSync } from 'node:fs';
+import { closeSync, openSync, writeSync } from 'node:fs';
+import { isMissing } from '@edgeloop/shared/node/durable-files';
+import { writeInPlace } from '../storage/in-place.ts';
+import { isStorageRefusal } from '../storage/refusal.ts';
 
 /** Of one thread. */
 export const slotBytes = 128;
 const blank = Buffer.alloc(slotBytes, ' ');
+/** Slots that have their room on the disk from the start; there are seldom as many threads. */
+const slotsMade = 64;
 
 export interface RunningNoteSlot {
   /** Just before native code is entered on behalf of this version. */
@@ -16,14 +21,17 @@ export interface RunningNoteSlot {
   close(): void;
 }
 
-/** Empties the note; by the process that will run models, before it does. */
+/** Empties the note, in place: its room on the disk is needed again. @throws when the disk refuses */
 export function clearRunningNote(path: string): void {
-  writeFileSync(path, '');
+  writeInPlace(path, '', slotBytes * slotsMade);
 }
 
-/** The slot of one worker thread. */
+/**
+ * The slot of one worker thread. Where the disk has no room for it, nothing is noted: the supervisor has said so, and a death
+ * that is laid to nobody is better than a thread that does not run.
+ */
 export function openRunningNoteSlot(path: string, slot: number): RunningNoteSlot {
-  const file = openSync(path, 'r+');
+  const file = unlessRefused(() => openSync(path, 'r+'));
   const rendered = new Map<string, Buffer>();
   const record = (name: string, version: number): Buffer => {
     const key = `${name}@${version}`;
@@ -37,9 +45,9 @@ export function openRunningNoteSlot(path: string, slot: number): RunningNoteSlot
   };
   let written: Buffer | undefined;
   const write = (bytes: Buffer): void => {
-    if (bytes === written) return;
-    writeSync(file, bytes, 0, slotBytes, slot * slotBytes);
+    if (bytes === written || file === undefined) return;
     written = bytes;
+    unlessRefused(() => writeSync(file, bytes, 0, slotBytes, slot * slotBytes));
   };
   const rest = (): void => write(blank);
   // A thread that had this slot before may have died in a run.
@@ -49,7 +57,16 @@ export function openRunningNoteSlot(path: string, slot: number): RunningNoteSlot
     rest,
     close() {
       rest();
-      closeSync(file);
+      if (file !== undefined) closeSync(file);
     },
   };
+}
+
+function unlessRefused<T>(work: () => T): T | undefined {
+  try {
+    return work();
+  } catch (error) {
+    if (isStorageRefusal(error) || isMissing(error)) return undefined;
+    throw error;
+  }
 }

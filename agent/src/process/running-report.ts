@@ -8,9 +8,9 @@ import { slotBytes } from './running-note.ts';
 const Running = z.object({ name: ModelName, version: ModelVersion });
 export type Running = z.infer<typeof Running>;
 
-/** What was running when the process that wrote the note died; each version once. Empty when there is none. */
+/** What was running when the process that wrote the note died; each version once. Empty when it cannot be read. */
 export function readRunningNote(path: string): Running[] {
-  const text = readIfThere(path);
+  const text = readIfReadable(path);
   const found = new Map<string, Running>();
   for (let at = 0; at < text.length; at += slotBytes) {
     // A slot that a dying thread had half written says nothing; it is left out.
@@ -28,14 +28,17 @@ export function readRunningNote(path: string): Running[] {
 
 function parseSlot(text: string): Running | undefined {
   if (!text.startsWith('{') || !text.endsWith('}')) return undefined;
-  return Running.safeParse(JSON.parse(text)).data;
+  try {
+    return Running.safeParse(JSON.parse(text)).data;
+  } catch {
+    return undefined; // Not written by a thread: as good as nothing.
+  }
 }
 
-function readIfThere(path: string): Buffer {
+function readIfReadable(path: string): Buffer {
   try {
     return readFileSync(path);
-  } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return Buffer.alloc(0);
-    throw error;
+  } catch {
+    return Buffer.alloc(0); // Who died has to be replaced all the same; only whom to blame is not known.
   }
 }

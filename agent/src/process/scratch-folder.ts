@@ -4,9 +4,10 @@ import { lstatSync, mkdtempSync, readdirSync, rmSync, type Stats, statSync } fro
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { AppError, messageOf } from '@edgeloop/shared/errors';
-import { endLeftoverOf } from '@edgeloop/shared/node/leftover-process';
 import { type DataLock, lockDataFolder } from '@edgeloop/shared/node/lock';
 import type { Logger } from 'pino';
+import { isStorageRefusal } from '../storage/refusal.ts';
+import { endLeft } from './pid-file.ts';
 import { servingModulePath } from './serving-life.ts';
 
 export interface ScratchFolder {
@@ -19,12 +20,14 @@ export interface ScratchFolder {
 const prefix = 'edgeloop-serve-';
 const lockFile = 'serve.lock';
 const pidFile = 'serving.pid';
+/** Where the temporary directory has no room; it is memory. */
+const spareHome = '/dev/shm';
 
 /** Makes a folder, after it has removed those of killed processes. */
 export async function openScratchFolder(log: Logger): Promise<ScratchFolder> {
   await sweep(log);
   for (;;) {
-    const path = mkdtempSync(join(tmpdir(), prefix));
+    const path = makeFolder();
     const lock = tryLock(path);
     // Another start may have taken it for a left one before it was locked; then it is gone, or about to be.
     if (lock === undefined || !isThere(join(path, lockFile))) {
@@ -42,9 +45,18 @@ export async function openScratchFolder(log: Logger): Promise<ScratchFolder> {
   }
 }
 
+function makeFolder(): string {
+  try {
+    return mkdtempSync(join(tmpdir(), prefix));
+  } catch (error) {
+    if (!isStorageRefusal(error) || !isThere(spareHome)) throw error;
+    return mkdtempSync(join(spareHome, prefix));
+  }
+}
+
 /** Removes the folders of processes that are surely gone, with the serving process that each may have left behind. */
 async function sweep(log: Logger): Promise<void> {
-  for (const path of foldersLike(prefix, log)) {
+  for (const path of [tmpdir(), spareHome].flatMap((home) => foldersIn(home, log))) {
     try {
       if (isOurs(path)) await removeIfLeft(path, log);
     } catch (error) {
@@ -53,10 +65,10 @@ async function sweep(log: Logger): Promise<void> {
   }
 }
 
-function foldersLike(start: string, log: Logger): string[] {
+function foldersIn(home: string, log: Logger): string[] {
   try {
-    const names = readdirSync(tmpdir()).filter((name) => name.startsWith(start));
-    return names.map((name) => join(tmpdir(), name));
+    const names = readdirSync(home).filter((name) => name.startsWith(prefix));
+    return names.map((name) => join(home, name));
   } catch (error) {
     log.debug({ reason: messageOf(error) }, 'folders of earlier servers are not looked for');
     return [];
@@ -74,10 +86,7 @@ async function removeIfLeft(path: string, log: Logger): Promise<void> {
   const lock = tryLock(path);
   if (lock === undefined) return;
   try {
-    await endLeftoverOf(join(path, pidFile), {
-      marks: [servingModulePath, path],
-      onFound: (pid) => log.warn({ pid }, 'a serving process of an earlier server is still there and is killed'),
-    });
+    await endLeft(join(path, pidFile), [servingModulePath, path], log);
     rmSync(path, { recursive: true, force: true });
     log.info({ path }, 'the folder of a server that was killed is removed');
   } finally {

@@ -1,13 +1,13 @@
 // One life of the serving process, from its start to its end: what it says is told, its silence and its memory have bounds.
 import { type ChildProcess, fork } from 'node:child_process';
-import { rmSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { messageOf } from '@edgeloop/shared/errors';
 import { sourceExecArgv } from '@edgeloop/shared/node/bounded-process';
-import { writeDurablySync } from '@edgeloop/shared/node/durable-files';
 import type { Logger } from 'pino';
+import type { PendingWrites } from '../storage/pending-writes.ts';
 import { type Death, deathOf, type End, type Fault, type Suspect } from './death.ts';
 import { type ToServing, ToSupervisor } from './ipc.ts';
+import { writePid } from './pid-file.ts';
 import { watchServing } from './watch.ts';
 
 export interface ServingLifeOptions {
@@ -16,6 +16,8 @@ export interface ServingLifeOptions {
   /** Where the pid is kept for the next start. */
   pidPath: string;
   env: NodeJS.ProcessEnv;
+  /** Takes the pid also when the disk does not. */
+  writes: PendingWrites;
   /** Silence after which it is killed. */
   silenceMs: number;
   maxRssBytes: number;
@@ -46,20 +48,30 @@ export const servingModulePath = fileURLToPath(new URL(`../serving.${extension}`
 const heapOptions = ['--max-semi-space-size=4', '--no-allocation-site-pretenuring', '--heap-growing-percent=200'];
 
 export function beginLife(options: ServingLifeOptions): ServingLife {
-  const { marker, pidPath, env, log } = options;
+  const { marker, pidPath, env, writes, log } = options;
   const child = fork(servingModulePath, [marker], {
     env,
     execArgv: [...sourceExecArgv(import.meta.url), ...heapOptions],
     stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
   });
   const end = endOf(child);
-  if (child.pid !== undefined) writeDurablySync(pidPath, String(child.pid));
+  const keepPid = (pid: number | undefined) => writes.write('pid', () => writePid(pidPath, pid));
+  keepPid(child.pid);
   let fault: Fault | undefined;
   let hasEnded = false;
 
   function kill(why?: Fault): void {
     fault ??= why;
     child.kill('SIGKILL');
+  }
+
+  /** What cannot be done for one message must not end this process. */
+  function tell(said: ToSupervisor): void {
+    try {
+      options.onSaid(said, life);
+    } catch (error) {
+      log.error({ err: error, kind: said.kind }, 'a message of the serving process could not be handled');
+    }
   }
 
   const watch = watchServing({
@@ -72,7 +84,7 @@ export function beginLife(options: ServingLifeOptions): ServingLife {
   const ended = end.then((how) => {
     hasEnded = true;
     watch.end();
-    rmSync(pidPath, { force: true });
+    keepPid(undefined);
     return deathOf(how, fault, options.inFlight);
   });
   const life: ServingLife = { child, send: (message) => sendTo(child, message, log), kill, ended };
@@ -80,7 +92,7 @@ export function beginLife(options: ServingLifeOptions): ServingLife {
     if (hasEnded) return; // Said before it died and read after.
     watch.heard();
     const said = parseSaid(message, log);
-    if (said !== undefined) options.onSaid(said, life);
+    if (said !== undefined) tell(said);
   });
   return life;
 }
@@ -88,11 +100,13 @@ export function beginLife(options: ServingLifeOptions): ServingLife {
 function endOf(child: ChildProcess): Promise<End> {
   return new Promise((resolve) => {
     child.once('exit', (code, signal) => resolve({ code, signal }));
-    child.once('error', (error) => resolve({ code: null, signal: null, error }));
+    // One that runs has an end of its own.
+    child.on('error', (error) => child.pid === undefined && resolve({ code: null, signal: null, error }));
   });
 }
 
 function sendTo(child: ChildProcess, message: ToServing, log: Logger): void {
+  if (!child.connected) return; // It could not be started, or has ended: its end is handled where it is seen.
   child.send(message, (error) => {
     if (error !== null) log.debug({ reason: messageOf(error), kind: message.kind }, 'message not delivered');
   });

@@ -2,10 +2,11 @@
 // callers and calls meanwhile is decided in `waiting-callers.ts` and `calls.ts`; one life of it is in `serving-life.ts`.
 import type { Socket } from 'node:net';
 import { performance } from 'node:perf_hooks';
+import { messageOf } from '@edgeloop/shared/errors';
 import { backoffMs, pause } from '@edgeloop/shared/node/backoff';
 import { createServingCalls, type ServingCalls, ServingGone } from './calls.ts';
 import type { Death, Suspect } from './death.ts';
-import type { KnownModel, ModelFiles, ServingCounts, ToServing, ToSupervisor } from './ipc.ts';
+import type { KnownModel, MissingCounts, ModelFiles, ServingCounts, ToServing, ToSupervisor } from './ipc.ts';
 import { beginLife, type ServingLife, type ServingLifeOptions } from './serving-life.ts';
 import { createWaitingCallers } from './waiting-callers.ts';
 import { answerTo, type WishHandlers } from './wishes.ts';
@@ -26,7 +27,7 @@ export interface ServingHandlers extends WishHandlers {
   onModelDied(suspect: Suspect, detail: string): void;
   /** Nothing is asked of the next process before this ends. */
   onDied(death: Death): Promise<void>;
-  onCounts(counts: ServingCounts[]): void;
+  onCounts(counts: ServingCounts[], missing: MissingCounts | undefined): void;
 }
 
 /** `starting`: it does not take messages yet. `restoring`: it does, but callers still wait. */
@@ -63,9 +64,7 @@ export class ServingProcess {
   }
 
   start(handlers: ServingHandlers): void {
-    this.#running = this.#keepAlive(handlers).catch((error: unknown) =>
-      this.#options.log.fatal({ err: error }, 'supervision ended'),
-    );
+    this.#running = this.#keepAlive(handlers);
   }
 
   /** Resolves when the process is up and restored. Rejects when `signal` aborts. */
@@ -134,21 +133,22 @@ export class ServingProcess {
     return takesMessages ? this.#calls.call(body) : Promise.reject(new ServingGone('it is being started'));
   }
 
+  /** Ends by `stop` alone: whatever fails is one more life that failed, and the next one is tried later. */
   async #keepAlive(handlers: ServingHandlers): Promise<void> {
     const { log } = this.#options;
     const ending = this.#ending.signal;
     let failures = 0;
     while (!ending.aborted) {
       const since = performance.now();
-      const death = await this.#live(handlers);
+      const death = await this.#live(handlers).catch((error: unknown) => this.#failedLife(error));
       if (ending.aborted) break;
       failures = performance.now() - since > stableMs ? 1 : failures + 1;
       const suspects = death.suspects.map(({ name, version }) => `${name} ${version}`);
       log.error({ ...death, suspects }, 'the serving process died');
       // The next process starts meanwhile; it is asked for nothing before this is done.
-      this.#handled = handlers
-        .onDied(death)
-        .catch((error: unknown) => log.error({ err: error }, 'a death was not handled whole'));
+      this.#handled = tellOf(death, handlers).catch((error: unknown) =>
+        log.error({ err: error }, 'a death was not handled whole'),
+      );
       if (failures > 1) await pause(backoffMs(failures - 1, restart), ending);
     }
     await this.#handled;
@@ -163,11 +163,23 @@ export class ServingProcess {
     this.#life = life;
     this.#phase = 'starting';
     const death = await life.ended;
+    this.#isGone(death.detail);
+    return death;
+  }
+
+  #isGone(detail: string): void {
     this.#life = undefined;
     this.#phase = 'away';
     this.#callers.gone();
-    this.#calls.rejectAll(death.detail);
-    return death;
+    this.#calls.rejectAll(detail);
+  }
+
+  /** It could not be started, or how it ended could not be made out: no model is to blame. */
+  #failedLife(error: unknown): Death {
+    this.#life?.kill();
+    const detail = `it could not be started: ${messageOf(error)}`;
+    this.#isGone(detail);
+    return { crashed: false, detail, suspects: [] };
   }
 
   #hear(said: ToSupervisor, life: ServingLife, handlers: ServingHandlers): void {
@@ -179,7 +191,7 @@ export class ServingProcess {
         this.#calls.settle(said);
         break;
       case 'counts':
-        handlers.onCounts(said.models);
+        handlers.onCounts(said.models, said.missing);
         break;
       case 'stuck': {
         const { name, version } = said;
@@ -217,4 +229,9 @@ export class ServingProcess {
     await handlers.settled();
     if (this.#life === life) this.#send({ kind: 'ready' });
   }
+}
+
+/** Also what is thrown at once is a rejection. */
+async function tellOf(death: Death, handlers: ServingHandlers): Promise<void> {
+  await handlers.onDied(death);
 }

@@ -1,10 +1,11 @@
 // The truth for an earlier prediction: matched here, on disk before its caller is told so, then on its way with the
 // other telemetry. Calls that come while others are being settled are settled together after them, with one fold and one
 // commit for all: however slow the disk is, there is never more than one batch behind the present one.
-import { AppError } from '@edgeloop/shared/errors';
+import { AppError, messageOf } from '@edgeloop/shared/errors';
 import type { LabelledPrediction } from '@edgeloop/shared/telemetry';
 import type { Reader } from '../database/facts.ts';
 import type { DeviceDatabase } from '../database/open.ts';
+import { isStorageRefusal } from '../storage/refusal.ts';
 import type { Journal } from './journal.ts';
 import type { Outbox } from './outbox.ts';
 import type { Predictions } from './predictions.ts';
@@ -16,13 +17,16 @@ export interface FeedbackOptions {
   journal: Pick<Journal, 'tail'>;
   predictions: Predictions;
   samples: Pick<Samples, 'setLabel'>;
-  outbox: Pick<Outbox, 'addLabels' | 'trim'>;
+  outbox: Pick<Outbox, 'addLabels'>;
   manifestOf: ManifestOf;
   /** New items are in the outbox. */
   onAdded(): void;
 }
 
-/** @throws AppError `not_found` for an unknown id, `invalid_request` for an unknown label */
+/**
+ * @throws AppError `not_found` for an unknown id, `invalid_request` for an unknown label, `insufficient_storage` when the disk
+ * does not take it
+ */
 export type Feedback = (inferenceId: string, label: string) => Promise<void>;
 
 interface Call {
@@ -51,7 +55,6 @@ export function createFeedback(options: FeedbackOptions): Feedback {
       const outcomes = options.database.transaction((transaction) => record(transaction, batch), {
         behavior: 'immediate',
       });
-      options.outbox.trim();
       for (const [at, call] of batch.entries()) {
         const refusal = outcomes[at];
         if (refusal === undefined) call.resolve();
@@ -59,7 +62,8 @@ export function createFeedback(options: FeedbackOptions): Feedback {
       }
       options.onAdded();
     } catch (error) {
-      for (const call of batch) call.reject(error);
+      const reason = isStorageRefusal(error) ? notKept(error) : error;
+      for (const call of batch) call.reject(reason);
     }
   }
 
@@ -107,6 +111,11 @@ export function createFeedback(options: FeedbackOptions): Feedback {
       calls.push({ inferenceId, label, resolve, reject });
       if (!settling && calls.length === 1) setTimeout(() => void settleAll(), gatherMs);
     });
+}
+
+function notKept(cause: Error): AppError {
+  const message = `the label cannot be kept, the disk does not take it (${messageOf(cause)}); free some room and send it again`;
+  return new AppError('insufficient_storage', message, { cause, retryAfterSeconds: 10 });
 }
 
 function namesOf(labels: readonly string[]): string {

@@ -7,8 +7,11 @@ import fc from 'fast-check';
 import pino from 'pino';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { type DeviceDatabase, openDatabase } from '../database/open.ts';
+import { Problems } from '../problems.ts';
+import { pendingWrites } from '../storage/pending-writes-fixture.ts';
 import { createFeedback } from './feedback.ts';
-import { createJournal } from './journal.ts';
+import { createJournal, journalPath } from './journal.ts';
+import { createLosses } from './losses.ts';
 import { createOutbox } from './outbox.ts';
 import { createPredictions } from './predictions.ts';
 import { encodeRecord, type JournalRecord } from './record.ts';
@@ -31,10 +34,18 @@ let written = '';
 /** The room as after a start of the agent, on the same disk. */
 function boot(budgetBytes = 1e7, captureBytes = 1e6) {
   database = openDatabase(join(folder, 'agent.db'), log);
-  const outbox = createOutbox(database, budgetBytes, log);
+  const outbox = createOutbox({ database, writes: pendingWrites(), budgetBytes, log });
   const predictions = createPredictions(database, budgetBytes);
   const samples = createSamples({ database, budgetBytes: captureBytes, waitMs: 0, manifestOf, log });
+  const losses = createLosses({
+    path: join(folder, 'unjournalled'),
+    journalPath: (number) => journalPath(join(folder, 'journal'), number),
+    database,
+    outbox,
+    problems: new Problems(log),
+  });
   const journal = createJournal({
+    losses,
     folder: join(folder, 'journal'),
     database,
     outbox,

@@ -10,6 +10,7 @@ import { createTurn } from '@edgeloop/shared/node/turn';
 import type { Logger } from 'pino';
 import { type Reader, readCount, writeFact } from '../database/facts.ts';
 import type { DeviceDatabase } from '../database/open.ts';
+import type { Losses } from './losses.ts';
 import type { Outbox } from './outbox.ts';
 import { decodeRecords, type JournalRecord } from './record.ts';
 import { createWindowSet, type ManifestOf, type WindowSet } from './window.ts';
@@ -18,6 +19,7 @@ export interface JournalOptions {
   folder: string;
   database: DeviceDatabase;
   outbox: Outbox;
+  losses: Losses;
   manifestOf: ManifestOf;
   /** Takes what is kept of single records, idempotently: they come again after a crash. */
   keep(transaction: Reader, records: readonly JournalRecord[]): void;
@@ -29,7 +31,7 @@ export interface JournalOptions {
 export interface Journal {
   /** Names a new file to a fresh serving process. */
   open(): Promise<void>;
-  /** Reads what was appended; bytes in the present file so far. */
+  /** Reads what was appended, and names a file where `open` failed; bytes in the present file so far. */
   tail(): Promise<number>;
   /** Closes the window: a new file, and the former one's windows into the outbox. */
   rotate(): Promise<void>;
@@ -43,14 +45,21 @@ interface Fold {
   windows: WindowSet;
 }
 
+/** The file of a number; the serving process tells the number from its name. */
+export function journalPath(folder: string, number: number): string {
+  return join(folder, `${String(number).padStart(10, '0')}.journal`);
+}
+
 const chunkBytes = 4 * 1024 * 1024;
 
 export function createJournal(options: JournalOptions): Journal {
-  const { folder, database, outbox, log } = options;
+  const { folder, database, outbox, losses, log } = options;
   let fold: Fold | undefined;
+  /** The serving process has no file yet: the disk did not take one. */
+  let unopened = false;
   const turn = createTurn();
 
-  const pathOf = (number: number) => join(folder, `${String(number).padStart(10, '0')}.journal`);
+  const pathOf = (number: number) => journalPath(folder, number);
   const begin = (number: number): Fold => ({ number, offset: 0, windows: createWindowSet(options.manifestOf) });
 
   async function read(into: Fold): Promise<void> {
@@ -67,66 +76,81 @@ export function createJournal(options: JournalOptions): Journal {
   }
 
   function take(into: Fold, records: readonly JournalRecord[]): void {
-    database.transaction((transaction) => options.keep(transaction, records), { behavior: 'immediate' });
+    write((transaction) => options.keep(transaction, records));
     for (const record of records) into.windows.add(record);
   }
 
   /** Folds every closed file up to `last`, in order: a number is only marked after all before it. */
-  async function foldThrough(last: number, recovered: boolean): Promise<void> {
+  async function foldThrough(last: number, closed: Fold | undefined, recovered: boolean): Promise<void> {
     const folded = readCount(database, 'journal_folded');
     for (const number of numbersIn(folder)) {
       if (number > last) break;
-      if (number > folded) await foldFile(number, recovered);
+      // What a former try left is read from its beginning.
+      if (number > folded)
+        await (closed?.number === number ? foldFile(closed, recovered) : foldFile(begin(number), true));
       rmSync(pathOf(number), { force: true });
     }
+    if (losses.untold() > 0) write((transaction) => losses.tell(transaction));
+    losses.told();
     outbox.trim();
   }
 
-  async function foldFile(number: number, recovered: boolean): Promise<void> {
-    const closed = fold?.number === number ? fold : begin(number);
+  async function foldFile(closed: Fold, recovered: boolean): Promise<void> {
+    const { number } = closed;
     await read(closed);
     const left = (await sizeOf(pathOf(number), log)) - closed.offset;
     if (left > 0) log.warn({ number, bytes: left }, 'the journal ends with a record that is not whole');
-    database.transaction(
-      (transaction) => {
-        outbox.add(transaction, closed.windows.windows(recovered || left > 0));
-        writeFact(transaction, 'journal_folded', number);
-      },
-      { behavior: 'immediate' },
-    );
-    if (fold === closed) fold = undefined;
+    write((transaction) => {
+      outbox.add(transaction, closed.windows.windows(recovered || left > 0));
+      losses.tell(transaction);
+      writeFact(transaction, 'journal_folded', number);
+    });
+  }
+
+  function write(work: (transaction: Reader) => void): void {
+    database.transaction(work, { behavior: 'immediate' });
   }
 
   function nextNumber(): number {
     return Math.max(readCount(database, 'journal_folded'), fold?.number ?? 0, ...numbersIn(folder)) + 1;
   }
 
+  /** The file that was read so far, if any, is closed from now on. */
+  async function next(): Promise<void> {
+    const number = nextNumber();
+    await options.switchTo(pathOf(number));
+    fold = begin(number);
+    unopened = false;
+  }
+
   return {
     open: () =>
-      turn.run(async () => {
-        const number = nextNumber();
-        fold = begin(number);
-        await options.switchTo(pathOf(number));
+      turn.run(() => {
+        unopened = true;
+        return next();
       }),
     tail: () =>
       turn.run(async () => {
-        if (fold !== undefined) await read(fold);
+        if (unopened) await next();
+        else if (fold !== undefined) await read(fold);
         return fold?.offset ?? 0;
       }),
     rotate: () =>
       turn.run(async () => {
-        if (fold === undefined) return;
-        await read(fold);
-        if (fold.offset === 0) return;
-        const number = nextNumber();
-        await options.switchTo(pathOf(number));
-        await foldThrough(number - 1, false);
-        fold = begin(number);
+        const closed = fold;
+        if (closed === undefined) return;
+        await read(closed);
+        losses.addGivenUp();
+        if (closed.offset > 0) await next();
+        await foldThrough((fold ?? closed).number - 1, closed, false);
       }),
     foldAll: (recovered) =>
       turn.run(async () => {
-        await foldThrough(Number.MAX_SAFE_INTEGER, recovered);
+        const closed = fold;
         fold = undefined;
+        unopened = false;
+        await losses.addAll();
+        await foldThrough(Number.MAX_SAFE_INTEGER, closed, recovered);
       }),
   };
 }

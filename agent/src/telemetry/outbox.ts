@@ -12,6 +12,7 @@ import type { Logger } from 'pino';
 import { type Reader, readCount, readFact, writeFact } from '../database/facts.ts';
 import type { DeviceDatabase } from '../database/open.ts';
 import { outbox } from '../database/schema.ts';
+import type { PendingWrites } from '../storage/pending-writes.ts';
 import { splitWindow } from './merge.ts';
 import { type OutboxItem, shrink } from './shrink.ts';
 
@@ -34,34 +35,57 @@ export interface Outbox {
   status(): { pendingItems: number; pendingBytes: number; droppedItems: number };
 }
 
-export function createOutbox(database: DeviceDatabase, budgetBytes: number, log: Logger): Outbox {
-  const epoch = epochOf(database);
+export interface OutboxOptions {
+  database: DeviceDatabase;
+  writes: PendingWrites;
+  budgetBytes: number;
+  log: Logger;
+}
+
+export function createOutbox({ database, writes, budgetBytes, log }: OutboxOptions): Outbox {
+  const epoch = Number(readFact(database, 'outbox_epoch') ?? Date.now());
+  // Both hold here before they are on disk: sending makes room, so it must not wait for room.
+  let sentThrough = readCount(database, 'outbox_sent');
+  let storedThrough = 0;
+
+  function addAll(transaction: Reader, items: readonly TelemetryItem[]): void {
+    if (readFact(transaction, 'outbox_epoch') === undefined) writeFact(transaction, 'outbox_epoch', epoch);
+    add(transaction, items);
+  }
 
   return {
-    add,
-    addLabels,
+    add: addAll,
+    addLabels(transaction, labels) {
+      if (!joinLast(transaction, labels, sentThrough)) addAll(transaction, labelItems(labels));
+    },
     trim() {
-      if (pendingBytes(database) <= budgetBytes) return;
-      database.transaction((transaction) => shrinkTo(transaction, budgetBytes, log), { behavior: 'immediate' });
+      if (pendingBytes(database, storedThrough) <= budgetBytes) return;
+      const work = (transaction: Reader) => shrinkTo(transaction, { sentThrough, budgetBytes, log });
+      database.transaction(work, { behavior: 'immediate' });
     },
     take() {
-      const items = oldest(database);
-      const last = items.at(-1);
+      const items = oldest(database, storedThrough);
+      const last = items.at(-1)?.sequence;
       if (last === undefined) return undefined;
-      if (last.sequence > readCount(database, 'outbox_sent')) writeFact(database, 'outbox_sent', last.sequence);
+      if (last > sentThrough) {
+        sentThrough = last;
+        writes.write('outbox_sent', () => writeFact(database, 'outbox_sent', last));
+      }
       return { epoch, items };
     },
     acknowledge({ epoch: of, sequence }) {
       if (of !== epoch) return false;
       // Nothing that was not sent can have been stored.
-      const through = Math.min(sequence, readCount(database, 'outbox_sent'));
-      database.delete(outbox).where(lte(outbox.sequence, through)).run();
+      storedThrough = Math.max(storedThrough, Math.min(sequence, sentThrough));
+      const through = storedThrough;
+      writes.write('outbox_stored', () => void database.delete(outbox).where(lte(outbox.sequence, through)).run());
       return true;
     },
     status() {
-      const pendingItems = database.select({ items: count() }).from(outbox).get()?.items ?? 0;
+      const held = gt(outbox.sequence, storedThrough);
+      const pendingItems = database.select({ items: count() }).from(outbox).where(held).get()?.items ?? 0;
       const droppedItems = readCount(database, 'outbox_dropped');
-      return { pendingItems, pendingBytes: pendingBytes(database), droppedItems };
+      return { pendingItems, pendingBytes: pendingBytes(database, storedThrough), droppedItems };
     },
   };
 }
@@ -79,23 +103,30 @@ function add(transaction: Reader, items: readonly TelemetryItem[]): void {
   writeFact(transaction, 'outbox_next', sequence);
 }
 
-function addLabels(transaction: Reader, labels: readonly LabelledPrediction[]): void {
+/** Adds the labels to the last item if that holds labels, has room and was not sent. */
+function joinLast(transaction: Reader, labels: readonly LabelledPrediction[], sentThrough: number): boolean {
   const last = transaction.select().from(outbox).orderBy(desc(outbox.sequence)).limit(1).get();
-  const open =
-    last !== undefined && last.sequence > readCount(transaction, 'outbox_sent') ? itemOf(last).item : undefined;
-  if (last === undefined || open?.kind !== 'labels' || open.labels.length + labels.length > labelsPerItem) {
-    for (let at = 0; at < labels.length; at += labelsPerItem)
-      add(transaction, [{ kind: 'labels', labels: labels.slice(at, at + labelsPerItem) }]);
-    return;
-  }
+  const open = last !== undefined && last.sequence > sentThrough ? itemOf(last).item : undefined;
+  if (last === undefined || open?.kind !== 'labels' || open.labels.length + labels.length > labelsPerItem) return false;
   const text = JSON.stringify({ kind: 'labels', labels: [...open.labels, ...labels] });
   const set = { item: text, bytes: Buffer.byteLength(text) };
   transaction.update(outbox).set(set).where(eq(outbox.sequence, last.sequence)).run();
+  return true;
+}
+
+function labelItems(labels: readonly LabelledPrediction[]): TelemetryItem[] {
+  const pieces = Array.from({ length: Math.ceil(labels.length / labelsPerItem) }, (_, at) => at * labelsPerItem);
+  return pieces.map((at) => ({ kind: 'labels', labels: labels.slice(at, at + labelsPerItem) }));
+}
+
+interface Shrinking {
+  sentThrough: number;
+  budgetBytes: number;
+  log: Logger;
 }
 
 /** Merges, then drops what was not sent, until all of it fits. */
-function shrinkTo(transaction: Reader, budgetBytes: number, log: Logger): void {
-  const sent = readCount(transaction, 'outbox_sent');
+function shrinkTo(transaction: Reader, { sentThrough: sent, budgetBytes, log }: Shrinking): void {
   const held = transaction
     .select({ bytes: sum(outbox.bytes) })
     .from(outbox)
@@ -114,9 +145,10 @@ function shrinkTo(transaction: Reader, budgetBytes: number, log: Logger): void {
   log.error(lost, 'the telemetry buffer is full and the oldest was dropped; raise EDGELOOP_BUFFER_MB');
 }
 
-/** The oldest items that fit one message. */
-function oldest(database: Reader): TelemetryBatch['items'] {
-  const rows = database.select().from(outbox).orderBy(asc(outbox.sequence)).limit(batchItems).all();
+/** The oldest items that are not known to be stored and fit one message. */
+function oldest(database: Reader, storedThrough: number): TelemetryBatch['items'] {
+  const held = gt(outbox.sequence, storedThrough);
+  const rows = database.select().from(outbox).where(held).orderBy(asc(outbox.sequence)).limit(batchItems).all();
   let size = 0;
   return rows
     .filter((row) => {
@@ -131,13 +163,13 @@ function fitting(item: TelemetryItem): TelemetryItem[] {
   return item.kind === 'window' ? splitWindow(item, maxItemBytes) : [item];
 }
 
-function pendingBytes(database: Reader): number {
-  return Number(
-    database
-      .select({ bytes: sum(outbox.bytes) })
-      .from(outbox)
-      .get()?.bytes ?? 0,
-  );
+function pendingBytes(database: Reader, storedThrough: number): number {
+  const row = database
+    .select({ bytes: sum(outbox.bytes) })
+    .from(outbox)
+    .where(gt(outbox.sequence, storedThrough))
+    .get();
+  return Number(row?.bytes ?? 0);
 }
 
 type Row = typeof outbox.$inferSelect;
@@ -157,13 +189,4 @@ function replace(transaction: Reader, before: readonly OutboxItem[], kept: reado
 
 function itemOf({ sequence, bytes, item }: Row): OutboxItem {
   return { sequence, bytes, item: parseJson(TelemetryItem, item, `outbox item ${sequence}`, 'integrity') };
-}
-
-/** The instant this outbox was created: tells the numbers of a lost disk from those of the present one. */
-function epochOf(database: DeviceDatabase): number {
-  const known = readFact(database, 'outbox_epoch');
-  if (known !== undefined) return Number(known);
-  const epoch = Date.now();
-  writeFact(database, 'outbox_epoch', epoch);
-  return epoch;
 }

@@ -1,7 +1,12 @@
 // Appends records to the journal before their callers can see the answers: what was said in one turn of the event loop
-// goes out in one write at the turn's end. Answers never wait for the disk, and never fail because of it.
+// goes out in one write at the turn's end. Answers never wait for the disk, and never fail because of it; what it does not
+// take is counted in the missing note, within the same turn.
+//
+// INVARIANT: a record that a reader of the file may have seen whole is never written again.
 import { closeSync, fstatSync, fsync, ftruncateSync, openSync, writeSync } from 'node:fs';
+import { basename } from 'node:path';
 import { promisify } from 'node:util';
+import { type Missing, newLife, writeMissing } from './missing-note.ts';
 import { encodeRecord, type JournalRecord } from './record.ts';
 
 /** Memory for records while there is no file yet, or none that takes them. */
@@ -14,6 +19,8 @@ export interface RecordWriterOptions {
   onFailure(error: unknown): void;
   /** A monotonic clock in milliseconds. */
   nowMs(): number;
+  /** Of the missing note. */
+  notePath?: string | undefined;
 }
 
 export interface RecordWriter {
@@ -21,23 +28,28 @@ export interface RecordWriter {
   append(record: JournalRecord): void;
   /** Appends to this file from now on; resolves when the former one is complete and on disk. */
   switchTo(path: string): Promise<void>;
+  /** Tries again what the disk did not take, although nobody asks for anything. */
+  retry(): void;
   /** Writes what is left, syncs and closes. */
   close(): Promise<void>;
-  status(): { failedWrites: number; lostRecords: number; pendingBytes: number };
+  status(): { failedWrites: number; lostRecords: number; pendingBytes: number; pendingRecords: number };
+  /** What the journal lacks now; undefined while it lacks nothing. */
+  missing(): Missing | undefined;
 }
 
 interface JournalFile {
   fd: number;
+  number: number;
   /** End of the last whole record. */
   sizeBytes: number;
-  /** A failed write may have left a piece of a record behind the end. */
-  torn: boolean;
+  /** End of what was written: a failed write may have left a piece of a record. */
+  endBytes: number;
 }
 
 const syncToDisk = promisify(fsync);
 
 /** A writer without a file: it holds records in memory until `switchTo`. */
-export function createRecordWriter({ onFailure, nowMs }: RecordWriterOptions): RecordWriter {
+export function createRecordWriter({ onFailure, nowMs, notePath }: RecordWriterOptions): RecordWriter {
   let file: JournalFile | undefined;
   let pending: Buffer[] = [];
   let pendingBytes = 0;
@@ -46,17 +58,49 @@ export function createRecordWriter({ onFailure, nowMs }: RecordWriterOptions): R
   let retryAtMs = 0;
   let failedWrites = 0;
   let lostRecords = 0;
+  const life = newLife();
+  /** The note says that something is missing that may be written since. */
+  let noted = false;
+
+  const missing = (): Missing => {
+    const { number = 0, sizeBytes = 0 } = file ?? {};
+    return { life, file: number, sizeBytes, pending: pending.length, lost: lostRecords };
+  };
+
+  const note = (): void => {
+    noted = pending.length > 0;
+    if (notePath !== undefined) writeMissing(notePath, missing());
+  };
+
+  /** Takes from what waits the records that are whole in the file. */
+  const settle = (into: JournalFile): void => {
+    let count = 0;
+    for (const { length } of pending) {
+      if (into.sizeBytes + length > into.endBytes) break;
+      into.sizeBytes += length;
+      pendingBytes -= length;
+      count++;
+    }
+    pending.splice(0, count);
+  };
 
   const flush = (): void => {
     scheduled = false;
-    if (!file || pending.length === 0 || (failing && nowMs() < retryAtMs)) return;
+    if (pending.length === 0) return;
+    if (!file || (failing && nowMs() < retryAtMs)) {
+      note();
+      return;
+    }
     try {
       const [first] = pending;
       writeWhole(file, pending.length === 1 && first ? first : Buffer.concat(pending, pendingBytes));
       pending = [];
       pendingBytes = 0;
       failing = false;
+      if (noted) note();
     } catch (error) {
+      settle(file);
+      note();
       failedWrites++;
       retryAtMs = nowMs() + retryMs;
       if (!failing) onFailure(error);
@@ -74,6 +118,7 @@ export function createRecordWriter({ onFailure, nowMs }: RecordWriterOptions): R
       const bytes = encodeRecord(record);
       if (pendingBytes + bytes.length > maxPendingBytes) {
         lostRecords++;
+        note();
         return;
       }
       pending.push(bytes);
@@ -82,11 +127,13 @@ export function createRecordWriter({ onFailure, nowMs }: RecordWriterOptions): R
       scheduled = true;
       queueMicrotask(flush);
     },
+    retry: flush,
     async switchTo(path) {
       const next = openJournal(path);
       flushNow();
       const former = file;
       file = next;
+      if (pending.length > 0) note();
       flushNow();
       if (former) await complete(former);
     },
@@ -96,27 +143,37 @@ export function createRecordWriter({ onFailure, nowMs }: RecordWriterOptions): R
       file = undefined;
       if (former) await complete(former);
     },
-    status: () => ({ failedWrites, lostRecords, pendingBytes }),
+    status: () => ({ failedWrites, lostRecords, pendingBytes, pendingRecords: pending.length }),
+    missing: () => (lostRecords > 0 || (failing && pending.length > 0) || noted ? missing() : undefined),
   };
 }
 
 function openJournal(path: string): JournalFile {
-  const fd = openSync(path, 'a');
-  return { fd, sizeBytes: fstatSync(fd).size, torn: false };
+  const fd = openSync(path, 'a', 0o600);
+  const { size } = fstatSync(fd);
+  return { fd, number: Number.parseInt(basename(path), 10) || 0, sizeBytes: size, endBytes: size };
 }
 
-/** Writes all of `bytes` or leaves the file as if nothing had been written. */
+/** Writes all of `bytes`; when it throws, `endBytes` says how far it came. */
 function writeWhole(file: JournalFile, bytes: Buffer): void {
-  if (file.torn) ftruncateSync(file.fd, file.sizeBytes);
-  file.torn = true;
-  for (let offset = 0; offset < bytes.length; ) offset += writeSync(file.fd, bytes, offset);
-  file.torn = false;
-  file.sizeBytes += bytes.length;
+  cutTorn(file);
+  for (let offset = 0; offset < bytes.length; ) {
+    const written = writeSync(file.fd, bytes, offset);
+    offset += written;
+    file.endBytes += written;
+  }
+  file.sizeBytes = file.endBytes;
+}
+
+function cutTorn(file: JournalFile): void {
+  if (file.endBytes === file.sizeBytes) return;
+  ftruncateSync(file.fd, file.sizeBytes);
+  file.endBytes = file.sizeBytes;
 }
 
 async function complete(file: JournalFile): Promise<void> {
   try {
-    if (file.torn) ftruncateSync(file.fd, file.sizeBytes);
+    cutTorn(file);
     await syncToDisk(file.fd);
   } finally {
     closeSync(file.fd);

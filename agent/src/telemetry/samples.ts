@@ -40,12 +40,7 @@ export interface SamplesOptions {
 }
 
 export function createSamples({ database, budgetBytes, waitMs, manifestOf, log }: SamplesOptions): Samples {
-  let total = Number(
-    database
-      .select({ bytes: sum(samples.bytes) })
-      .from(samples)
-      .get()?.bytes ?? 0,
-  );
+  let total = storedBytes(database);
   const insert = insertion(database);
 
   function keep(transaction: Reader, records: readonly JournalRecord[]): void {
@@ -54,6 +49,9 @@ export function createSamples({ database, budgetBytes, waitMs, manifestOf, log }
       const reason = policy === undefined ? undefined : captureReason(record, policy);
       if (reason !== undefined) total += insert(record, reason);
     }
+    if (total <= budgetBytes) return;
+    // What was added in a transaction that failed is not there.
+    total = storedBytes(transaction);
     if (total > budgetBytes) evict(transaction);
   }
 
@@ -101,6 +99,14 @@ export function createSamples({ database, budgetBytes, waitMs, manifestOf, log }
       });
     },
   };
+}
+
+function storedBytes(reader: Reader): number {
+  const row = reader
+    .select({ bytes: sum(samples.bytes) })
+    .from(samples)
+    .get();
+  return Number(row?.bytes ?? 0);
 }
 
 type Reason = 'rate' | 'low_confidence' | 'waiting';

@@ -2,15 +2,20 @@
 // clock that no jump of the wall clock disturbs.
 import { join } from 'node:path';
 import { performance } from 'node:perf_hooks';
-import { messageOf } from '@edgeloop/shared/errors';
+import { AppError, messageOf } from '@edgeloop/shared/errors';
 import type { TelemetryAck, TelemetryBatch } from '@edgeloop/shared/telemetry';
 import type { Logger } from 'pino';
 import type { DeviceDatabase } from '../database/open.ts';
 import type { DevicePort } from '../identity/device-port.ts';
+import type { Problems } from '../problems.ts';
+import type { PendingWrites } from '../storage/pending-writes.ts';
+import { isStorageRefusal } from '../storage/refusal.ts';
 import { createDelivery } from './delivery.ts';
 import { createFeedback, type Feedback } from './feedback.ts';
-import { createJournal } from './journal.ts';
+import { createJournal, journalPath } from './journal.ts';
+import { createLosses } from './losses.ts';
 import { createManifests } from './manifests.ts';
+import type { Missing } from './missing-note.ts';
 import { createOutbox, type Outbox } from './outbox.ts';
 import { createPredictions } from './predictions.ts';
 import { createSamples } from './samples.ts';
@@ -18,7 +23,11 @@ import { keepUploading } from './upload.ts';
 
 export interface TelemetryOptions {
   dataDir: string;
+  /** Of the missing note. */
+  notePath: string;
   database: DeviceDatabase;
+  writes: PendingWrites;
+  problems: Problems;
   bufferBytes: number;
   captureBytes: number;
   windowMs: number;
@@ -31,9 +40,11 @@ export interface TelemetryOptions {
 
 export interface Telemetry {
   start(signal: AbortSignal): void;
-  /** A fresh serving process takes messages. */
+  /** A fresh serving process takes messages. Where the disk gives it no journal, it gets one later. */
   opened(): Promise<void>;
-  /** Folds what a dead serving process left; also at the start. */
+  /** What the serving process has answered and could not journal; undefined when that is nothing. */
+  missing(missing: Missing | undefined): void;
+  /** Folds what a dead serving process left; also at the start. What the disk does not take is folded later. */
   recover(): Promise<void>;
   feedback: Feedback;
   connected(): void;
@@ -50,15 +61,24 @@ const tailMs = 1000;
 const labelWaitAtMostMs = 15_000;
 
 export function createTelemetry(options: TelemetryOptions): Telemetry {
-  const { database, log, windowMs, bufferBytes } = options;
+  const { database, writes, problems, log, windowMs, bufferBytes } = options;
   const manifestOf = createManifests(options.folderOf, log);
-  const outbox = createOutbox(database, bufferBytes, log);
+  const outbox = createOutbox({ database, writes, budgetBytes: bufferBytes, log });
   const predictions = createPredictions(database, bufferBytes);
   const waitMs = Math.min(2 * windowMs, labelWaitAtMostMs);
   const samples = createSamples({ database, budgetBytes: options.captureBytes, waitMs, manifestOf, log });
   const delivery = createDelivery({ outbox, publish: options.publish, log });
+  const folder = join(options.dataDir, 'journal');
+  const losses = createLosses({
+    path: options.notePath,
+    journalPath: (number) => journalPath(folder, number),
+    database,
+    outbox,
+    problems,
+  });
   const journal = createJournal({
-    folder: join(options.dataDir, 'journal'),
+    folder,
+    losses,
     database,
     outbox,
     manifestOf,
@@ -75,16 +95,45 @@ export function createTelemetry(options: TelemetryOptions): Telemetry {
   let uploading: Promise<void> = Promise.resolve();
   let closesAt = 0;
 
+  /** Requests that the serving process holds in memory. */
+  let held = 0;
+  let refusal: string | undefined;
+
+  function say(): void {
+    const reasons = [
+      ...(refusal === undefined ? [] : [`it cannot be folded: ${refusal}`]),
+      ...(held === 0 ? [] : [`${held} answered requests are not in the journal yet`]),
+    ];
+    const words = `telemetry waits for room on the disk of ${options.dataDir} (${reasons.join('; ')}): free some`;
+    if (reasons.length === 0) problems.clear('telemetry');
+    else problems.set('telemetry', words);
+  }
+
   async function flush(): Promise<void> {
     closesAt = performance.now() + windowMs;
     await journal.rotate();
     delivery.kick();
   }
 
+  /** What the disk refuses now waits where it is; everything else is the caller's. */
+  async function unlessRefused(work: () => Promise<void>): Promise<void> {
+    try {
+      await work();
+      refusal = undefined;
+    } catch (error) {
+      if (!isRefusal(error)) throw error;
+      refusal = messageOf(error);
+    } finally {
+      say();
+    }
+  }
+
   async function look(): Promise<void> {
     try {
-      const bytes = await journal.tail();
-      if (performance.now() >= closesAt || bytes > journalAtMostBytes) await flush();
+      await unlessRefused(async () => {
+        const bytes = await journal.tail();
+        if (performance.now() >= closesAt || bytes > journalAtMostBytes) await flush();
+      });
     } catch (error) {
       log.warn({ reason: messageOf(error) }, 'the journal is folded later');
     }
@@ -100,9 +149,20 @@ export function createTelemetry(options: TelemetryOptions): Telemetry {
       signal.addEventListener('abort', () => clearTimeout(timer), { once: true });
       uploading = keepUploading({ samples, port: options.port, log }, signal);
     },
-    opened: () => journal.open(),
+    opened: () => unlessRefused(() => journal.open()),
+    missing(missing) {
+      if (missing !== undefined) losses.heard(missing);
+      held = missing?.pending ?? 0;
+      say();
+    },
     async recover() {
-      await journal.foldAll(true);
+      held = 0;
+      try {
+        await unlessRefused(() => journal.foldAll(true));
+      } catch (error) {
+        // It stays where it is; what serves does not wait for it.
+        log.error({ err: error }, 'the journal is folded later');
+      }
       delivery.kick();
     },
     feedback,
@@ -113,8 +173,13 @@ export function createTelemetry(options: TelemetryOptions): Telemetry {
     async close() {
       clearTimeout(timer);
       await uploading;
-      await journal.foldAll(false);
+      await unlessRefused(() => journal.foldAll(false));
       delivery.close();
     },
   };
+}
+
+/** Of this process's disk, or the serving process's word about it. */
+function isRefusal(error: unknown): boolean {
+  return isStorageRefusal(error) || (error instanceof AppError && error.code === 'insufficient_storage');
 }

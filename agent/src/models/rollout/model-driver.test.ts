@@ -12,6 +12,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { type DeviceDatabase, openDatabase } from '../../database/open.ts';
 import { createDevicePort } from '../../identity/device-port.ts';
 import type { ModelFiles } from '../../process/ipc.ts';
+import { pendingWrites } from '../../storage/pending-writes-fixture.ts';
 import { createModelStore } from '../store.ts';
 import { createQuarantine } from '../trying/quarantine.ts';
 import { ModelDriver } from './model-driver.ts';
@@ -71,14 +72,14 @@ async function boot(cleanStop: boolean, probationMs = 150): Promise<ModelDriver>
   stop = new AbortController();
   const store = createModelStore(join(folder, 'models'));
   running = new ModelDriver({
-    states: createStateStore(database, log),
+    states: createStateStore(database, pendingWrites(), log),
     store,
     serving,
     source: () => ({ port, store, fleetKey: fleet.publicKeyPem }),
     prove: async () => undefined,
     tuningOf: () => undefined,
     tune: async () => undefined,
-    quarantine: createQuarantine(database, Date.now),
+    quarantine: createQuarantine(database, pendingWrites(), Date.now),
     probationMs,
     log,
     onChange: () => {},

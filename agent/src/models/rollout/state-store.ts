@@ -1,9 +1,11 @@
-// The models' states on disk: each is written before the step that it announces is made.
+// The models' states on disk: each is written before the step that it announces is made, unless the disk takes nothing; then
+// it holds in memory, since a device whose disk is full must still be able to go back to what works.
 import { messageOf, parseJson } from '@edgeloop/shared/errors';
 import { eq } from 'drizzle-orm';
 import type { Logger } from 'pino';
 import type { DeviceDatabase } from '../../database/open.ts';
 import { modelStates } from '../../database/schema.ts';
+import type { PendingWrites } from '../../storage/pending-writes.ts';
 import { ModelState } from './model-state.ts';
 
 export interface StateStore {
@@ -12,7 +14,7 @@ export interface StateStore {
   remove(name: string): void;
 }
 
-export function createStateStore(database: DeviceDatabase, log: Logger): StateStore {
+export function createStateStore(database: DeviceDatabase, writes: PendingWrites, log: Logger): StateStore {
   return {
     load: () =>
       database
@@ -29,12 +31,15 @@ export function createStateStore(database: DeviceDatabase, log: Logger): StateSt
         }),
     save(state) {
       const text = JSON.stringify(state);
-      database
-        .insert(modelStates)
-        .values({ name: state.name, state: text })
-        .onConflictDoUpdate({ target: modelStates.name, set: { state: text } })
-        .run();
+      writes.write(`state ${state.name}`, () => {
+        database
+          .insert(modelStates)
+          .values({ name: state.name, state: text })
+          .onConflictDoUpdate({ target: modelStates.name, set: { state: text } })
+          .run();
+      });
     },
-    remove: (name) => void database.delete(modelStates).where(eq(modelStates.name, name)).run(),
+    remove: (name) =>
+      writes.write(`state ${name}`, () => void database.delete(modelStates).where(eq(modelStates.name, name)).run()),
   };
 }

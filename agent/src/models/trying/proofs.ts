@@ -3,6 +3,7 @@ import { eq } from 'drizzle-orm';
 import type { DeviceDatabase } from '../../database/open.ts';
 import { proofs } from '../../database/schema.ts';
 import type { ModelFiles } from '../../process/ipc.ts';
+import type { PendingWrites } from '../../storage/pending-writes.ts';
 import type { Failure } from '../failure.ts';
 
 export interface Proofs {
@@ -10,14 +11,20 @@ export interface Proofs {
   once(model: ModelFiles, prove: () => Promise<Failure | undefined>): Promise<Failure | undefined>;
 }
 
-export function createProofs(database: DeviceDatabase): Proofs {
+export function createProofs(database: DeviceDatabase, writes: PendingWrites): Proofs {
+  /** Whose row may not be on disk yet. */
+  const held = new Set<string>();
+  const isProven = (digest: string) =>
+    held.has(digest) || database.select().from(proofs).where(eq(proofs.digest, digest)).get() !== undefined;
   return {
     async once({ digest = '' }, prove) {
-      if (database.select().from(proofs).where(eq(proofs.digest, digest)).get() !== undefined) return undefined;
+      if (isProven(digest)) return undefined;
       const failure = await prove();
-      if (failure === undefined && digest !== '')
-        database.insert(proofs).values({ digest, at: Date.now() }).onConflictDoNothing().run();
-      return failure;
+      if (failure !== undefined || digest === '') return failure;
+      held.add(digest);
+      const row = { digest, at: Date.now() };
+      writes.write(`proof ${digest}`, () => void database.insert(proofs).values(row).onConflictDoNothing().run());
+      return undefined;
     },
   };
 }

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import pino from 'pino';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type DeviceDatabase, openDatabase } from '../../database/open.ts';
+import { pendingWrites } from '../../storage/pending-writes-fixture.ts';
 import { type Accused, createQuarantine, type Quarantine } from './quarantine.ts';
 
 let folder = '';
@@ -15,7 +16,7 @@ beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'agent-quarantine-'));
   database = openDatabase(join(folder, 'agent.db'), pino({ level: 'silent' }));
   now = 1_000_000;
-  quarantine = createQuarantine(database, () => now);
+  quarantine = createQuarantine(database, pendingWrites(), () => now);
 });
 afterEach(() => {
   database.$client.close();
@@ -35,7 +36,7 @@ describe('the quarantine of model files', () => {
     expect(quarantine.blame([accused('a')], 'SIGFPE')).toBeUndefined();
     expect(quarantine.reasonFor('digest of a', 'r1')).toBeUndefined();
     expect(quarantine.blame([accused('a')], 'SIGFPE')).toMatchObject({ name: 'a', version: 1 });
-    const again = createQuarantine(database, () => now);
+    const again = createQuarantine(database, pendingWrites(), () => now);
     expect(again.reasonFor('digest of a', 'r1')?.message).toMatch(/^quarantined: .* 2 times .* SIGFPE$/);
   });
 

@@ -3,6 +3,7 @@
 import { eq } from 'drizzle-orm';
 import type { DeviceDatabase } from '../../database/open.ts';
 import { deaths } from '../../database/schema.ts';
+import type { PendingWrites } from '../../storage/pending-writes.ts';
 import type { Failure } from '../failure.ts';
 
 /** A loaded version that ran when the serving process died. */
@@ -53,20 +54,33 @@ function guiltyOf(charges: readonly Charge[]): Accused | undefined {
     .sort((a, b) => a.succeeded - b.succeeded)[0];
 }
 
-export function createQuarantine(database: DeviceDatabase, now: () => number): Quarantine {
-  const rowOf = (digest: string) => database.select().from(deaths).where(eq(deaths.digest, digest)).get();
+type Row = typeof deaths.$inferSelect;
+
+export function createQuarantine(database: DeviceDatabase, writes: PendingWrites, now: () => number): Quarantine {
+  /** What was charged in this life; it may not be on disk yet. */
+  const charged = new Map<string, Row>();
+  const rowOf = (digest: string): Row | undefined =>
+    charged.get(digest) ?? database.select().from(deaths).where(eq(deaths.digest, digest)).get();
+
+  function keep(row: Row): void {
+    const { digest, ...set } = row;
+    charged.set(digest, row);
+    writes.write(`death ${digest}`, () => {
+      database.insert(deaths).values(row).onConflictDoUpdate({ target: deaths.digest, set }).run();
+    });
+  }
+
+  function change(digest: string, set: Partial<Row>): void {
+    const row = rowOf(digest);
+    if (row !== undefined) keep({ ...row, ...set });
+  }
 
   function charge(accused: Accused, detail: string): Charge {
     const { digest, word, name, version } = accused;
     const known = rowOf(digest);
     const counts = known !== undefined && known.word === word && now() - known.at < forgottenAfterMs;
     const count = counts ? known.count + 1 : 1;
-    const row = { word, name, version, count, at: now(), detail, quarantined: false };
-    database
-      .insert(deaths)
-      .values({ digest, ...row })
-      .onConflictDoUpdate({ target: deaths.digest, set: row })
-      .run();
+    keep({ digest, word, name, version, count, at: now(), detail, quarantined: false });
     return { accused, deaths: count };
   }
 
@@ -75,11 +89,9 @@ export function createQuarantine(database: DeviceDatabase, now: () => number): Q
       const charges = accused.map((each) => charge(each, detail));
       const guilty = guiltyOf(charges);
       if (guilty === undefined) return undefined;
-      database.update(deaths).set({ quarantined: true }).where(eq(deaths.digest, guilty.digest)).run();
+      change(guilty.digest, { quarantined: true });
       // Those who were only there are cleared: this death has its explanation.
-      for (const other of accused)
-        if (other.digest !== guilty.digest)
-          database.update(deaths).set({ count: 0 }).where(eq(deaths.digest, other.digest)).run();
+      for (const other of accused) if (other.digest !== guilty.digest) change(other.digest, { count: 0 });
       const { name, version, digest } = guilty;
       return { name, version, digest, error: quarantinedFor(deathsAllowed + 1, detail) };
     },

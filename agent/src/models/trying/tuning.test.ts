@@ -6,6 +6,7 @@ import pino from 'pino';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { softmaxClassifier } from '../../../../test/support/onnx-models.ts';
 import { type DeviceDatabase, openDatabase } from '../../database/open.ts';
+import { pendingWrites } from '../../storage/pending-writes-fixture.ts';
 import { createTuner } from './tuning.ts';
 
 let folder = '';
@@ -25,6 +26,7 @@ afterEach(() => {
 
 const tuner = (cpuModel = 'some cpu', tuneMs = 600) =>
   createTuner({
+    writes: pendingWrites(),
     database,
     cpuModel,
     threads: 2,

@@ -11,10 +11,12 @@ import { z } from 'zod';
 import type { DeviceDatabase } from '../../database/open.ts';
 import { tunings } from '../../database/schema.ts';
 import { type ModelFiles, Tuning } from '../../process/ipc.ts';
+import type { PendingWrites } from '../../storage/pending-writes.ts';
 import type { TuneOrder } from './tune-order.ts';
 
 export interface TunerOptions {
   database: DeviceDatabase;
+  writes: PendingWrites;
   cpuModel: string;
   /** Upper bound on inference threads: instances times threads of one run. */
   threads: number;
@@ -36,10 +38,15 @@ const modulePath = fileURLToPath(new URL(`./tune-process.${extension}`, import.m
 const PackageFile = z.object({ version: z.string() });
 const runtimeVersion = PackageFile.parse(createRequire(import.meta.url)('onnxruntime-node/package.json')).version;
 
-export function createTuner({ database, cpuModel, threads, tuneMs, bounds, log }: TunerOptions): Tuner {
+export function createTuner({ database, writes, cpuModel, threads, tuneMs, bounds, log }: TunerOptions): Tuner {
   const hardware = `${cpuModel}; ${availableParallelism()} cores; ${threads} threads; onnxruntime ${runtimeVersion}`;
 
+  /** Measured in this life; its row may not be on disk yet. */
+  const measured = new Map<string, Tuning>();
+
   function tuningOf(digest: string): Tuning | undefined {
+    const present = measured.get(digest);
+    if (present !== undefined) return present;
     const key = and(eq(tunings.digest, digest), eq(tunings.hardware, hardware));
     const row = database.select().from(tunings).where(key).get();
     return row === undefined ? undefined : parseJson(Tuning, row.tuning, 'stored tuning', 'integrity');
@@ -68,11 +75,9 @@ export function createTuner({ database, cpuModel, threads, tuneMs, bounds, log }
       if (tuneMs === 0 || digest === undefined || tuningOf(digest) !== undefined) return;
       try {
         const tuning = await measure(model, signal);
-        database
-          .insert(tunings)
-          .values({ digest, hardware, tuning: JSON.stringify(tuning), at: Date.now() })
-          .onConflictDoNothing()
-          .run();
+        measured.set(digest, tuning);
+        const row = { digest, hardware, tuning: JSON.stringify(tuning), at: Date.now() };
+        writes.write(`tuning ${digest}`, () => void database.insert(tunings).values(row).onConflictDoNothing().run());
         log.info({ model: name, version, ...tuning }, 'measured how the model runs best here');
       } catch (error) {
         if (signal.aborted) return;
