@@ -38,7 +38,7 @@ export async function serveFolder(folder: string, config: Config, log: Logger, s
   const writes = new PendingWrites({ folder: config.dataDir, reserve, problems, log });
   const database = openLearnt(config, scratch, { problems, log });
   try {
-    const server = build({ folder: resolve(folder), config, scratch, database, writes, log });
+    const server = build({ folder: resolve(folder), config, scratch, database, problems, writes, log });
     try {
       await run(server, signal);
     } finally {
@@ -71,6 +71,7 @@ interface Ground {
   config: Config;
   scratch: ScratchFolder;
   database: ReturnType<typeof openDatabase>;
+  problems: Problems;
   writes: PendingWrites;
   log: Logger;
 }
@@ -78,7 +79,7 @@ interface Ground {
 type Server = ReturnType<typeof build>;
 
 /** Each part from what is there already; nothing runs yet. */
-function build({ folder, config, scratch, database, writes, log }: Ground) {
+function build({ folder, config, scratch, database, problems, writes, log }: Ground) {
   const work = new AbortController();
   const { prove } = config;
   const tuner = createTuner({ ...config, bounds: prove, database, writes, cpuModel: deviceFacts().cpuModel, log });
@@ -109,13 +110,17 @@ function build({ folder, config, scratch, database, writes, log }: Ground) {
     lookSoon: () => rounds.soon(),
   });
   const listener = createListener({ ...config, onConnection: (socket) => serving.hand(socket) });
-  return { config, work, serving, rounds, models, listener, log };
+  problems.onChange(() => serving.tellProblems(problems.list()));
+  return { config, work, serving, rounds, models, problems, listener, log };
 }
 
 /** Connects the serving process with what decides for it. */
-function servingHandlers({ models }: Server): ServingHandlers {
+function servingHandlers({ models, problems, serving }: Server): ServingHandlers {
   return {
-    restore: () => models.restore(),
+    restore() {
+      serving.tellProblems(problems.list());
+      return models.restore();
+    },
     settled: () => models.settled(),
     onDied: async (death) => models.servingDied(death),
     onModelDied: (suspect, detail) => models.modelDied(suspect, detail),

@@ -29,7 +29,10 @@ interface Serving {
   observer: Observer;
   log: Logger;
   setReady(): void;
+  setProblems(problems: readonly Problem[]): void;
 }
+
+type Problem = Extract<ToServing, { kind: 'problems' }>['problems'][number];
 
 /** Bound, not wrapped: every request asks it several times. */
 const nowMs = performance.now.bind(performance);
@@ -55,7 +58,12 @@ function compose(config: ServingConfig): Serving {
     notePath: config.missingNotePath,
     onFailure: (error) => log.error({ err: error }, 'the telemetry journal cannot be written; answers go on'),
   });
-  const metrics = createMetrics({ figures: () => figuresOf(engine, observer), journal: journal.status });
+  let problems: readonly Problem[] = [];
+  const metrics = createMetrics({
+    figures: () => figuresOf(engine, observer),
+    journal: journal.status,
+    problems: () => problems,
+  });
   const append = config.journalled ? journal.append : undefined;
   const observer = createObserver({ append, now: Date.now });
   const feedback = createFeedbackChannel(send);
@@ -82,8 +90,11 @@ function compose(config: ServingConfig): Serving {
   const setReady = (): void => {
     ready = true;
   };
+  const setProblems = (present: readonly Problem[]): void => {
+    problems = present;
+  };
   const listener = createListener(front);
-  return { engine, known, journal, feedback, repository, observer, log, setReady, listener };
+  return { engine, known, journal, feedback, repository, observer, log, setReady, setProblems, listener };
 }
 
 function figuresOf(engine: Engine, observer: Observer): InferenceFigures[] {
@@ -119,6 +130,8 @@ async function handle(serving: Serving, message: ToServing, socket: unknown): Pr
       return replyTo(message.requestId, serving.log, () => journal.switchTo(message.path));
     case 'ready':
       return serving.setReady();
+    case 'problems':
+      return serving.setProblems(message.problems);
     case 'known':
       return serving.known.set(message.models);
     case 'feedback_result':

@@ -1,7 +1,7 @@
 // Composition of the supervising process: builds everything from what is there already, connects what tells each other
 // in the other direction, starts it so that what is on disk is served before any network is needed, and stops it in the
 // reverse order.
-import { chmodSync, mkdirSync, rmSync, statSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { AppError, messageOf } from '@edgeloop/shared/errors';
 import type { Command, CommandResult, Desired } from '@edgeloop/shared/messages';
@@ -94,16 +94,28 @@ function takeLock(folder: string, problems: Problems): DataLock {
 function tidyFolder(dataDir: string, problems: Problems): void {
   try {
     mkdirSync(dataDir, { recursive: true, mode: 0o700 });
-    if ((statSync(dataDir).mode & 0o077) !== 0) chmodSync(dataDir, 0o700);
     const aside = [
       ...files.map((name) => moveAsideUnless('file', join(dataDir, name))),
       ...folders.map((name) => moveAsideUnless('folder', join(dataDir, name))),
     ].filter((path) => path !== undefined);
     if (aside.length > 0)
       problems.set('files', `what lay in the place of the agent's own files was moved aside: ${aside.join(', ')}`);
+    makePrivate(dataDir);
   } catch (error) {
     if (!isStorageRefusal(error)) throw error;
     problems.set('files', `the data folder ${dataDir} cannot be put in order: ${messageOf(error)}`);
+  }
+}
+
+/** What former versions made may be open to others. */
+function makePrivate(dataDir: string): void {
+  if ((statSync(dataDir).mode & 0o077) !== 0) chmodSync(dataDir, 0o700);
+  for (const folder of [dataDir, join(dataDir, 'journal')]) {
+    if (!existsSync(folder)) continue;
+    for (const entry of readdirSync(folder, { withFileTypes: true })) {
+      const path = join(folder, entry.name);
+      if (entry.isFile() && (statSync(path).mode & 0o077) !== 0) chmodSync(path, 0o600);
+    }
   }
 }
 
@@ -176,7 +188,10 @@ function build({ config, home, database, writes, problems, log }: Ground) {
     onChange: () => membership.reportSoon(),
   });
   const listener = createListener({ ...config, onConnection: (socket) => serving.hand(socket) });
-  problems.onChange(() => membership.reportSoon());
+  problems.onChange(() => {
+    membership.reportSoon();
+    serving.tellProblems(problems.list());
+  });
   const parts = { facts, membership, serving, telemetry, models, listener };
   return {
     config,
@@ -195,9 +210,10 @@ function sourceOf({ port, fleetKey }: Membership, store: ReturnType<typeof creat
 }
 
 /** Connects the serving process with what decides and records for it. */
-function servingHandlers({ models, telemetry }: Agent): ServingHandlers {
+function servingHandlers({ models, problems, serving, telemetry }: Agent): ServingHandlers {
   return {
     async restore() {
+      serving.tellProblems(problems.list());
       await telemetry.opened();
       await models.restore();
     },

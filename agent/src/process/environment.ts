@@ -1,6 +1,7 @@
 // How the serving process is started: the one place that turns the agent's configuration into that of its child.
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { childEnvironment } from '@edgeloop/shared/node/child-environment';
 import type { Config } from '../config.ts';
 import type { PendingWrites } from '../storage/pending-writes.ts';
 import { version } from '../version.ts';
@@ -49,7 +50,7 @@ export function servingEnvironment(
   };
   const env: NodeJS.ProcessEnv = {
     ...allocation,
-    ...process.env,
+    ...childEnvironment(),
     ORT_DISABLE_TELEMETRY: '1',
     EDGELOOP_SERVING_CONFIG: JSON.stringify(serving),
   };

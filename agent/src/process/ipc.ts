@@ -73,6 +73,8 @@ export const ToServing = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('ready') }),
   /** Every version that is known and not loaded, for the repository index and for callers who ask for one. */
   z.object({ kind: z.literal('known'), models: z.array(KnownModel) }),
+  /** What stands in the way at this moment; all of it. */
+  z.object({ kind: z.literal('problems'), problems: z.array(z.object({ what: z.string(), words: z.string() })) }),
   /** The supervisor's answer to `feedback`. */
   z.object({
     kind: z.literal('feedback_result'),

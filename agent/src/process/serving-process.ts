@@ -106,6 +106,11 @@ export class ServingProcess {
     this.#send({ kind: 'known', models: [...known] });
   }
 
+  /** Tells what stands in the way at this moment. */
+  tellProblems(problems: readonly { what: string; words: string }[]): void {
+    this.#send({ kind: 'problems', problems: problems.map(({ what, words }) => ({ what, words })) });
+  }
+
   hand(socket: Socket): void {
     this.#callers.hand(socket);
   }

@@ -80,6 +80,7 @@ function usual(engine: Engine, observer: Observer): AppDeps {
     observer,
     nowMs: () => performance.now(),
     metrics: createMetrics({
+      problems: () => [],
       figures: () =>
         engine.list().map(({ name, version, model }) => ({
           model: name,
@@ -88,7 +89,7 @@ function usual(engine: Engine, observer: Observer): AppDeps {
           runs: model.batcher.runs(),
           depth: model.batcher.depth(),
         })),
-      journal: () => ({ failedWrites: 0, lostRecords: 0 }),
+      journal: () => ({ failedWrites: 0, lostRecords: 0, pendingRecords: 0 }),
     }),
     feedback: createFeedbackChannel(() => undefined, 10),
     repository: createRepositoryChannel(() => undefined, 10),

@@ -10,10 +10,18 @@ export interface ServingMetrics {
   close(): void;
 }
 
+interface JournalFigures {
+  failedWrites: number;
+  lostRecords: number;
+  pendingRecords: number;
+}
+
 /** Figures that are read when someone asks. */
 export interface MetricSources {
   figures(): InferenceFigures[];
-  journal(): { failedWrites: number; lostRecords: number };
+  journal(): JournalFigures;
+  /** What stands in the way at this moment, in words. */
+  problems(): readonly { what: string; words: string }[];
 }
 
 /** A registry of its own, with the process metrics in it. */
@@ -45,10 +53,21 @@ export function createMetrics(sources: MetricSources): ServingMetrics {
   });
   journalGauge('edgeloop_agent_journal_failed_writes', 'Writes to the telemetry journal that failed.', 'failedWrites');
   journalGauge('edgeloop_agent_journal_lost_records', 'Requests missing in telemetry for lack of disk.', 'lostRecords');
+  journalGauge('edgeloop_agent_journal_pending_records', 'Answered requests that wait for the disk.', 'pendingRecords');
+  new Gauge({
+    name: 'edgeloop_agent_problem',
+    help: 'What stands in the way of serving, recording or following at this moment, in words.',
+    labelNames: ['what', 'words'] as const,
+    registers,
+    collect() {
+      this.reset();
+      for (const { what, words } of sources.problems()) this.set({ what, words }, 1);
+    },
+  });
 
   registerInferenceMetrics(registry, sources.figures);
 
-  function journalGauge(name: string, help: string, field: 'failedWrites' | 'lostRecords'): void {
+  function journalGauge(name: string, help: string, field: keyof JournalFigures): void {
     new Gauge({
       name,
       help,

@@ -4,6 +4,7 @@ import { type ChildProcess, execFile, fork } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { Worker } from 'node:worker_threads';
+import { childEnvironment } from './child-environment.ts';
 
 export interface BoundedRun {
   /** File of the child; it calls `answerBounded`. */
@@ -14,7 +15,7 @@ export interface BoundedRun {
   /** Largest resident set of the child. */
   maxRssBytes: number;
   args?: string[];
-  /** Added to this process's environment. */
+  /** Added to what children are given of this process's environment. */
   env?: Record<string, string>;
   /** Node options of the child; see `sourceExecArgv`. */
   execArgv?: string[];
@@ -49,7 +50,7 @@ export function sourceExecArgv(moduleUrl: string): string[] {
 export async function runBounded(options: BoundedRun): Promise<BoundedResult> {
   options.signal?.throwIfAborted();
   const child = fork(options.modulePath, options.args ?? [], {
-    env: { ...process.env, ...options.env },
+    env: { ...childEnvironment(), ...options.env },
     execArgv: options.execArgv ?? [],
     serialization: 'advanced',
     stdio: ['ignore', 'ignore', 'pipe', 'ipc'],

@@ -3,6 +3,7 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { AppError, messageOf } from '@edgeloop/shared/errors';
+import { childEnvironment } from '@edgeloop/shared/node/child-environment';
 import { sourceExecArgv } from '@edgeloop/shared/node/bounded-process';
 import type { Job } from '../worker/job.ts';
 import type { ModelToOpen, OpenedModel } from '../worker/messages.ts';
@@ -48,7 +49,7 @@ class ModelProcess implements Worker {
     this.#child = fork(modulePath, [String(maxRssBytes)], {
       serialization: 'advanced',
       execArgv: [...sourceExecArgv(import.meta.url), '--max-semi-space-size=4'],
-      env: { ...process.env, ORT_DISABLE_TELEMETRY: '1' },
+      env: { ...childEnvironment(), ORT_DISABLE_TELEMETRY: '1' },
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
     });
     this.#child.on('message', (message: FromModelProcess) => this.#receive(message));
