@@ -28,4 +28,8 @@ export const migrations: readonly string[] = [
   );
   CREATE TABLE proofs (digest TEXT PRIMARY KEY, at INTEGER NOT NULL) WITHOUT ROWID;
   `,
+  `
+  ALTER TABLE predictions ADD COLUMN release TEXT;
+  ALTER TABLE samples ADD COLUMN release TEXT;
+  `,
 ];

@@ -24,6 +24,8 @@ export const predictions = sqliteTable('predictions', {
   predicted: text(),
   at: integer().notNull(),
   label: text(),
+  /** SHA-256 of the release document, where it is known; also below. */
+  release: text(),
 });
 
 /** Inputs kept for training. `waiting` rows are uploaded only if their label comes. `features` are float32, little endian. */
@@ -41,6 +43,7 @@ export const samples = sqliteTable(
     score: real(),
     label: text(),
     bytes: integer().notNull(),
+    release: text(),
   },
   (table) => [index('samples_by_reason').on(table.reason, table.ordinal)],
 );

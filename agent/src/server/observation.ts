@@ -147,6 +147,8 @@ function recordOf(
     latencyMs: endedMs - startedMs,
     rows,
   };
+  const { release } = lease.model.files;
+  if (release !== undefined) record.release = release;
   if ('error' in outcome) return record;
   if (predictions) {
     record.predicted = predictions.predicted;

@@ -91,19 +91,20 @@ export function createFeedback(options: FeedbackOptions): Feedback {
     const known = options.predictions.find(reader, inferenceId);
     if (known === undefined)
       return new AppError('not_found', `no prediction with id "${inferenceId}" is known here, or it is too old`);
-    const { model, version, predicted, at } = known;
+    const { model, version, release, predicted, at } = known;
     if (predicted === null)
       return new AppError(
         'invalid_request',
         `prediction "${inferenceId}" of ${model} ${version} has no single class to compare a label with`,
       );
-    const labels = options.manifestOf(model, version)?.outputs.labels;
+    const labels = options.manifestOf(model, version, release ?? undefined)?.outputs.labels;
     if (labels !== undefined && !labels.includes(label)) {
       const message = `unknown label "${label}"; ${model} ${version} knows ${namesOf(labels)}`;
       return new AppError('invalid_request', message, { errors: [{ field: 'label', message }] });
     }
     if (known.label === label) return undefined;
-    return { inferenceId, model, version, predictedAt: at, predicted, label, labelledAt: Date.now() };
+    const about = { inferenceId, model, version, ...(release === null ? {} : { release }) };
+    return { ...about, predictedAt: at, predicted, label, labelledAt: Date.now() };
   }
 
   return (inferenceId, label) =>

@@ -12,6 +12,7 @@ import { pendingWrites } from '../storage/pending-writes-fixture.ts';
 import { createFeedback } from './feedback.ts';
 import { createJournal, journalPath } from './journal.ts';
 import { createLosses } from './losses.ts';
+import { mergeKey } from './merge.ts';
 import { createOutbox } from './outbox.ts';
 import { createPredictions } from './predictions.ts';
 import { encodeRecord, type JournalRecord } from './record.ts';
@@ -154,6 +155,50 @@ describe('the journal', () => {
     boot();
   });
 
+  it('keeps two releases of one number apart, in windows, labels and samples', async () => {
+    const room = boot();
+    await room.journal.open();
+    const [one, two] = ['1'.repeat(64), '2'.repeat(64)];
+    append(record('a', { release: one }), record('b', { release: two }), record('c', { release: one }), record('d'));
+    await room.feedback('b', 'dog');
+    await room.journal.rotate();
+    const all = items(room);
+    const windows = all.filter((item) => item.kind === 'window');
+    expect(windows.map(({ release, succeeded }) => [release, succeeded])).toEqual([
+      [one, 2],
+      [two, 1],
+      [undefined, 1],
+    ]);
+    expect(new Set(windows.map(mergeKey)).size).toBe(3);
+    expect(all.find((item) => item.kind === 'labels')).toMatchObject({ labels: [{ inferenceId: 'b', release: two }] });
+    const samples = room.samples.ready(Date.now()).map(({ sample }) => [sample.inferenceId, sample.release]);
+    expect(samples.sort()).toEqual([
+      ['a', one],
+      ['b', two],
+      ['c', one],
+      ['d', undefined],
+    ]);
+  });
+
+  it('stays in its files while the database is full, and is folded once there is room', async () => {
+    const room = boot();
+    await room.journal.open();
+    append(record('1'));
+    await room.journal.tail();
+    database.$client.exec("CREATE TEMP TRIGGER refuse BEFORE INSERT ON outbox BEGIN SELECT RAISE(ABORT, 'full'); END");
+    await expect(room.journal.rotate()).rejects.toThrow('full');
+    append(record('2'));
+    await expect(room.journal.foldAll(true)).rejects.toThrow('full');
+    await room.journal.open();
+    append(record('3'));
+    expect(items(room)).toEqual([]);
+    expect(readdirSync(join(folder, 'journal'))).toHaveLength(3);
+    database.$client.exec('DROP TRIGGER refuse');
+    await room.journal.rotate();
+    expect(items(room)).toMatchObject([{ succeeded: 1 }, { succeeded: 1 }, { succeeded: 1 }]);
+    expect(readdirSync(join(folder, 'journal'))).toHaveLength(1);
+  });
+
   it('says so when a window was rebuilt after a death', async () => {
     const room = boot();
     await room.journal.open();
@@ -245,6 +290,23 @@ describe('feedback', () => {
     await Promise.all(given);
     expect(batches).toBe(2);
     expect(folds).toHaveLength(1);
+  });
+
+  it('is not taken when the disk does not take it', async () => {
+    const room = boot();
+    await room.journal.open();
+    append(record('1'));
+    await room.journal.tail();
+    const pages = Number(database.$client.pragma('page_count', { simple: true }));
+    database.$client.pragma(`max_page_count = ${pages}`);
+    let answer: unknown;
+    for (let at = 0; answer === undefined && at < 200; at++) {
+      append(...Array.from({ length: 100 }, (_, each) => record(`${at}-${each}`)));
+      answer = await room.feedback(`${at}-0`, 'dog').catch((error: unknown) => error);
+    }
+    expect(answer).toMatchObject({ code: 'insufficient_storage', message: expect.stringContaining('free some room') });
+    database.$client.pragma('max_page_count = 1000000');
+    await room.feedback('1', 'dog');
   });
 
   it('refuses an unknown id and an unknown label, naming those it knows', async () => {

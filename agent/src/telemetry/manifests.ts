@@ -8,11 +8,11 @@ import type { ManifestOf } from './window.ts';
 
 const kept = 64;
 
-/** `folderOf` is where `model.json` of a version is. A version's files never change, so they are read once. */
+/** `folderOf` is where `model.json` of a version is. A release's files never change, so they are read once. */
 export function createManifests(folderOf: (name: string, version: number) => string, log: Logger): ManifestOf {
   const known = new Map<string, Manifest>();
-  return (name, version) => {
-    const key = `${name}@${version}`;
+  return (name, version, release = '') => {
+    const key = `${name}@${version}@${release}`;
     const present = known.get(key);
     if (present !== undefined) return present;
     try {

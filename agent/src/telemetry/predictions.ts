@@ -28,6 +28,7 @@ export function createPredictions(database: DeviceDatabase, budgetBytes: number)
       version: sql.placeholder('version'),
       predicted: sql.placeholder('predicted'),
       at: sql.placeholder('at'),
+      release: sql.placeholder('release'),
     })
     .onConflictDoNothing()
     .prepare();
@@ -50,6 +51,7 @@ export function createPredictions(database: DeviceDatabase, budgetBytes: number)
   };
 }
 
-function rowOf({ inferenceId, model, version, at, rows, predicted }: JournalRecord) {
-  return { inferenceId, model, version, at, predicted: rows === 1 ? (predicted?.[0] ?? null) : null };
+function rowOf({ inferenceId, model, version, release, at, rows, predicted }: JournalRecord) {
+  const label = rows === 1 ? (predicted?.[0] ?? null) : null;
+  return { inferenceId, model, version, release: release ?? null, at, predicted: label };
 }

@@ -2,7 +2,7 @@
 // them, also after a death of either: whatever part of a file is whole can be read.
 import { crc32 } from 'node:zlib';
 import { errorCodes } from '@edgeloop/shared/errors';
-import { Instant, ModelName, ModelVersion } from '@edgeloop/shared/identifiers';
+import { Instant, ModelName, ModelVersion, Sha256 } from '@edgeloop/shared/identifiers';
 import { z } from 'zod';
 
 const Count = z.number().int().min(0);
@@ -16,6 +16,8 @@ const RecordHeader = z.object({
   inferenceId: z.string(),
   model: ModelName,
   version: ModelVersion,
+  /** Which bytes stand behind the version's number. Absent where no fleet said, and in journals of former agents. */
+  release: Sha256.optional(),
   at: Instant,
   outcome: z.enum(['ok', 'invalid', ...errorCodes]),
   latencyMs: z.number().min(0),

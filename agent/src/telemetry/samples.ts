@@ -45,7 +45,7 @@ export function createSamples({ database, budgetBytes, waitMs, manifestOf, log }
 
   function keep(transaction: Reader, records: readonly JournalRecord[]): void {
     for (const record of records) {
-      const policy = manifestOf(record.model, record.version)?.capture;
+      const policy = manifestOf(record.model, record.version, record.release)?.capture;
       const reason = policy === undefined ? undefined : captureReason(record, policy);
       if (reason !== undefined) total += insert(record, reason);
     }
@@ -128,6 +128,7 @@ function insertion(database: DeviceDatabase): (record: JournalRecord, reason: Re
       predicted: sql.placeholder('predicted'),
       score: sql.placeholder('score'),
       bytes: sql.placeholder('bytes'),
+      release: sql.placeholder('release'),
     })
     .onConflictDoNothing()
     .prepare();
@@ -137,7 +138,9 @@ function insertion(database: DeviceDatabase): (record: JournalRecord, reason: Re
     const bytes = features.length + rowOverheadBytes;
     const { inferenceId, model, version, at } = record;
     const [predicted, score] = [record.predicted?.[0] ?? null, record.scores?.[0] ?? null];
-    const { changes } = insert.run({ inferenceId, model, version, at, reason, features, predicted, score, bytes });
+    const release = record.release ?? null;
+    const row = { inferenceId, model, version, release, at, reason, features, predicted, score, bytes };
+    const { changes } = insert.run(row);
     return changes > 0 ? bytes : 0;
   };
 }
@@ -187,7 +190,7 @@ function removeRows(transaction: Reader, ordinals: number[]): number {
 }
 
 function sampleOf(row: typeof samples.$inferSelect): StoredSample {
-  const { ordinal, inferenceId, model, version, at, predicted, score, label } = row;
+  const { ordinal, inferenceId, model, version, release, at, predicted, score, label } = row;
   const numbers = new Float32Array(Uint8Array.from(row.features).buffer);
   const sample: CapturedSample = {
     inferenceId,
@@ -196,6 +199,7 @@ function sampleOf(row: typeof samples.$inferSelect): StoredSample {
     predictedAt: at,
     reason: row.reason === 'waiting' ? 'labelled' : row.reason,
     features: Array.from(numbers, (value) => (Number.isFinite(value) ? value : null)),
+    ...(release === null ? {} : { release }),
     ...(predicted === null ? {} : { predicted }),
     ...(score === null || !Number.isFinite(score) ? {} : { score }),
     ...(label === null ? {} : { label }),

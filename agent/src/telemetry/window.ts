@@ -1,4 +1,4 @@
-// Turns journal records into one telemetry window per model version. Pure: the same records give the same windows,
+// Turns journal records into one telemetry window per release of a model version. Pure: the same records give the same windows,
 // so a journal can be folded again after any crash.
 import { featureNames, type Manifest } from '@edgeloop/shared/manifest';
 import { QuantileSketchBuilder } from '@edgeloop/shared/sketches/ddsketch';
@@ -6,8 +6,8 @@ import { addValue, emptyHistogram, type Histogram } from '@edgeloop/shared/sketc
 import type { Window } from '@edgeloop/shared/telemetry';
 import type { JournalRecord } from './record.ts';
 
-/** The manifest of a version, or undefined when its files are gone. */
-export type ManifestOf = (name: string, version: number) => Manifest | undefined;
+/** The manifest of a version, or undefined when its files are gone. `release` tells two releases of one number apart. */
+export type ManifestOf = (name: string, version: number, release: string | undefined) => Manifest | undefined;
 
 /** Histograms of the features that have a reference, each with its column among the features. */
 interface FeatureColumn {
@@ -19,6 +19,7 @@ interface FeatureColumn {
 interface OpenWindow {
   model: string;
   version: number;
+  release: string | undefined;
   startedAt: number;
   endedAt: number;
   succeeded: number;
@@ -42,8 +43,9 @@ export function createWindowSet(manifestOf: ManifestOf): WindowSet {
   const open = new Map<string, OpenWindow>();
   return {
     add(record) {
-      const key = `${record.model}@${record.version}`;
-      const window = open.get(key) ?? openWindow(record, manifestOf(record.model, record.version));
+      // Two releases of one number are two models.
+      const key = `${record.model}@${record.version}@${record.release ?? ''}`;
+      const window = open.get(key) ?? openWindow(record, manifestOf(record.model, record.version, record.release));
       open.set(key, window);
       addRecord(window, record);
     },
@@ -51,7 +53,7 @@ export function createWindowSet(manifestOf: ManifestOf): WindowSet {
   };
 }
 
-function openWindow({ model, version, at }: JournalRecord, manifest: Manifest | undefined): OpenWindow {
+function openWindow({ model, version, release, at }: JournalRecord, manifest: Manifest | undefined): OpenWindow {
   const reference = manifest?.monitoring.reference;
   const names = manifest === undefined ? [] : featureNames(manifest);
   const columns = new Map<string, FeatureColumn>();
@@ -63,6 +65,7 @@ function openWindow({ model, version, at }: JournalRecord, manifest: Manifest | 
   return {
     model,
     version,
+    release,
     startedAt: at,
     endedAt: at,
     succeeded: 0,
@@ -111,6 +114,7 @@ function closeWindow(open: OpenWindow, recovered: boolean): Window {
     kind: 'window',
     model: open.model,
     version: open.version,
+    ...(open.release === undefined ? {} : { release: open.release }),
     startedAt: open.startedAt,
     endedAt: open.endedAt,
     succeeded: open.succeeded,
