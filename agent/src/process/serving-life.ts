@@ -56,7 +56,12 @@ export function beginLife(options: ServingLifeOptions): ServingLife {
   });
   const end = endOf(child);
   const keepPid = (pid: number | undefined) => writes.write('pid', () => writePid(pidPath, pid));
-  keepPid(child.pid);
+  try {
+    keepPid(child.pid);
+  } catch (error) {
+    child.kill('SIGKILL'); // Nobody would know of it.
+    throw error;
+  }
   let fault: Fault | undefined;
   let hasEnded = false;
 

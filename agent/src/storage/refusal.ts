@@ -1,7 +1,11 @@
-// Which failures are the disk's and not the program's: it is full, over its quota, mounted read-only, or does not work.
+// Which failures are the disk's and not the program's: it is full, over its quota, mounted read-only, does not work, or what
+// was to be written to is gone.
 // What failed so may succeed later without anybody changing the program.
 
-const errnos = ['ENOSPC', 'EDQUOT', 'EROFS', 'EIO', 'EFBIG', 'EACCES', 'EPERM', 'EMFILE', 'ENFILE'];
+const errnos = [
+  ...['ENOSPC', 'EDQUOT', 'EROFS', 'EIO', 'EFBIG', 'EACCES', 'EPERM', 'EMFILE', 'ENFILE'],
+  ...['ENOENT', 'ENOTDIR', 'EISDIR'],
+];
 const sqlite = /^SQLITE_(FULL|READONLY|IOERR|CANTOPEN|PERM)/;
 
 /** Whether the disk refused. */

@@ -3,8 +3,8 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { AppError, messageOf } from '@edgeloop/shared/errors';
-import { childEnvironment } from '@edgeloop/shared/node/child-environment';
 import { sourceExecArgv } from '@edgeloop/shared/node/bounded-process';
+import { childEnvironment } from '@edgeloop/shared/node/child-environment';
 import type { Job } from '../worker/job.ts';
 import type { ModelToOpen, OpenedModel } from '../worker/messages.ts';
 import { createOpenings } from './openings.ts';
