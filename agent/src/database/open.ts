@@ -37,7 +37,11 @@ export function openDatabase(path: string, log: Logger, options: OpenOptions = {
     makeFolder(dirname(path));
     const aside = moveAsideUnless('file', path);
     if (aside !== undefined) problems.set('database', damaged(path, aside, 'it is no file'));
-    return open(path, shared);
+    const wasThere = existsSync(path);
+    const database = open(path, shared);
+    if (wasThere && database.isNew)
+      problems.set('database', `the database ${path} was empty and is made anew; ${rebuilt}`);
+    return database;
   } catch (error) {
     if (isStorageRefusal(error)) return openCopy(path, error, problems);
     if (!isCorruption(error)) throw error;
@@ -85,12 +89,12 @@ function open(path: string, shared = false) {
     client.pragma('journal_size_limit = 8388608');
     const check = client.pragma('quick_check(1)', { simple: true });
     if (check !== 'ok') throw new Database.SqliteError(`quick_check: ${String(check)}`, 'SQLITE_CORRUPT');
-    migrate(client);
+    const isNew = migrate(client) === 0;
+    return Object.assign(drizzle({ client, casing: 'snake_case' }), { isNew });
   } catch (error) {
     client.close();
     throw error;
   }
-  return drizzle({ client, casing: 'snake_case' });
 }
 
 /** Inputs and predictions are for the agent's user alone; SQLite gives its other files the mode of this one. */
@@ -103,10 +107,10 @@ function makeFolder(path: string): void {
   mkdirSync(path, { recursive: true, mode: 0o700 });
 }
 
-/** Writes nothing where there is nothing to do: the disk may be full. */
-function migrate(client: Database.Database): void {
+/** Writes nothing where there is nothing to do: the disk may be full. The steps that were done before. */
+function migrate(client: Database.Database): number {
   const done = Number(client.pragma('user_version', { simple: true }));
-  if (done === migrations.length) return;
+  if (done === migrations.length) return done;
   if (done > migrations.length)
     throw new AppError(
       'unsupported',
@@ -116,14 +120,17 @@ function migrate(client: Database.Database): void {
     for (const step of migrations.slice(done)) client.exec(step);
     client.pragma(`user_version = ${migrations.length}`);
   })();
+  return done;
 }
 
 function isCorruption(error: unknown): boolean {
   return error instanceof Database.SqliteError && /^SQLITE_(CORRUPT|NOTADB)/.test(error.code);
 }
 
+const rebuilt = 'model states are rebuilt from the models on disk, telemetry in it that was not sent is lost';
+
 function damaged(path: string, aside: string, reason: string): string {
-  return `the database ${path} is corrupt (${reason}) and was moved aside to ${aside}; model states are rebuilt from the models on disk, telemetry in it that was not sent is lost`;
+  return `the database ${path} is corrupt (${reason}) and was moved aside to ${aside}; ${rebuilt}`;
 }
 
 function unwritable(path: string, error: Error): string {
