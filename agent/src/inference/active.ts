@@ -18,14 +18,18 @@ interface Entry<T> {
 }
 
 export interface ActiveModels<T> {
-  add(name: string, version: number, model: T): void;
+  /**
+   * Later requests for this version get `model`. What it replaces, if there is any, is taken away at once and comes back
+   * once its leases have ended; whether the version is the active one stays.
+   */
+  put(name: string, version: number, model: T): Promise<T> | undefined;
   /** Answers requests without a version from now on. Throws `not_found` when it isn't loaded. */
   activate(name: string, version: number): void;
   /** Takes the version away from new requests at once, then waits for its leases. Undefined when it wasn't loaded. */
   remove(name: string, version: number): Promise<T | undefined>;
   /** The active or the given version. Throws `not_found` with "unknown model", or `unavailable` when none is active. */
   lease(name: string, version?: number): Lease<T>;
-  has(name: string, version: number): boolean;
+  get(name: string, version: number): T | undefined;
   /** Every loaded version, in the order of names and versions. */
   list(): { name: string; version: number; active: boolean; model: T }[];
 }
@@ -47,10 +51,12 @@ export function createActiveModels<T>(): ActiveModels<T> {
   };
 
   return {
-    add(name, version, model) {
+    put(name, version, model) {
       const known = models.get(name) ?? { active: undefined, versions: new Map<number, Entry<T>>() };
+      const former = known.versions.get(version);
       known.versions.set(version, { model, leases: 0, onIdle: undefined });
       models.set(name, known);
+      return former && unused(former);
     },
     activate(name, version) {
       entryOf(name, version);
@@ -64,8 +70,7 @@ export function createActiveModels<T>(): ActiveModels<T> {
       model.versions.delete(version);
       if (model.active === version) model.active = undefined;
       if (model.versions.size === 0) models.delete(name);
-      if (entry.leases > 0) await new Promise<void>((resolve) => (entry.onIdle = resolve));
-      return entry.model;
+      return unused(entry);
     },
     lease(name, version) {
       const { version: leased, entry } = entryOf(name, version);
@@ -76,7 +81,7 @@ export function createActiveModels<T>(): ActiveModels<T> {
       };
       return { name, version: leased, model: entry.model, release };
     },
-    has: (name, version) => models.get(name)?.versions.has(version) ?? false,
+    get: (name, version) => models.get(name)?.versions.get(version)?.model,
     list: () =>
       [...models]
         .sort(byKey)
@@ -86,6 +91,12 @@ export function createActiveModels<T>(): ActiveModels<T> {
             .map(([version, { model }]) => ({ name, version, active: version === active, model })),
         ),
   };
+}
+
+/** The model, once the last lease of it has ended; no new one is given. */
+async function unused<T>(entry: Entry<T>): Promise<T> {
+  if (entry.leases > 0) await new Promise<void>((resolve) => (entry.onIdle = resolve));
+  return entry.model;
 }
 
 function byKey([a]: [string, unknown], [b]: [string, unknown]): number {

@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { datatypes } from '@edgeloop/shared/tensors';
-import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { encodeGraph, identity, softmaxClassifier } from '../../../test/support/onnx-models.ts';
 import { ModelFiles } from '../process/ipc.ts';
 import { readRunningNote } from '../process/running-report.ts';
@@ -111,6 +111,86 @@ describe('the engine', () => {
     old.release();
     await unloaded;
     expect(engine.list().map(({ name, version }) => `${name}@${version}`)).toEqual(['softmax@4']);
+  });
+
+  describe('loading a version again', () => {
+    const loadIdentity = (digest: string, plus: number, more: object = {}) => {
+      const bytes = encodeGraph({
+        inputs: [{ name: 'x', type: 'float', dims: ['n'] }],
+        outputs: [{ name: 'y', type: 'float', dims: ['n'] }],
+        initializers: [{ name: 'w', dims: [1], data: Float32Array.of(plus) }],
+        nodes: [{ opType: 'Add', inputs: ['x', 'w'], outputs: ['y'] }],
+      });
+      const path = join(folder, `${digest}.onnx`);
+      writeFileSync(path, bytes);
+      return engine.load(ModelFiles.parse({ name: 'twice', version: 1, path, digest, manifest: {}, ...more }));
+    };
+    const ask = async ({ model }: ReturnType<Engine['lease']>) => {
+      const { outputs } = await model.batcher.submit([
+        { name: 'x', datatype: 'FP32', shape: [1], data: Float32Array.of(0) },
+      ]);
+      return outputs[0]?.data[0];
+    };
+    afterEach(() => engine.unload('twice', 1));
+
+    it('changes nothing when it is loaded just so', async () => {
+      await loadIdentity('a', 1);
+      const first = engine.lease('twice', 1);
+      first.release();
+      await loadIdentity('a', 1);
+      const second = engine.lease('twice', 1);
+      second.release();
+      expect(second.model).toBe(first.model);
+    });
+
+    it('swaps other bytes of the same number in while it is asked, and failed ones not at all', async () => {
+      await loadIdentity('a', 1);
+      engine.activate('twice', 1);
+      const before = engine.lease('twice');
+      let over = false;
+      const seen: unknown[] = [];
+      const traffic = (async () => {
+        while (!over) {
+          const lease = engine.lease('twice');
+          seen.push(await ask(lease));
+          lease.release();
+        }
+      })();
+      await loadIdentity('b', 2);
+      expect(await ask(before)).toBe(1);
+      before.release();
+      const after = engine.lease('twice');
+      expect(await ask(after)).toBe(2);
+      after.release();
+      writeFileSync(join(folder, 'c.onnx'), 'no model');
+      await expect(
+        engine.load(
+          ModelFiles.parse({ name: 'twice', version: 1, path: join(folder, 'c.onnx'), digest: 'c', manifest: {} }),
+        ),
+      ).rejects.toMatchObject({ code: 'model_rejected' });
+      over = true;
+      await traffic;
+      const last = engine.lease('twice');
+      expect(await ask(last)).toBe(2);
+      last.release();
+      expect(seen.filter((value) => value !== 1 && value !== 2)).toEqual([]);
+      expect(last.model.batcher.statistics().success.count).toBeLessThan(seen.length + 3);
+    });
+
+    it('moves a version out of its own process and goes on counting it', async () => {
+      await loadIdentity('a', 1, { manifest: { isolation: 'process', instances: 1 } });
+      const apart = engine.lease('twice', 1);
+      expect(await ask(apart)).toBe(1);
+      await loadIdentity('a', 1);
+      const moved = engine.lease('twice', 1);
+      expect(moved.model.files.manifest.isolation).toBe('shared');
+      expect(await ask(moved)).toBe(1);
+      expect(await ask(apart)).toBe(1);
+      apart.release();
+      moved.release();
+      expect(moved.model.counted).toBe(apart.model.counted);
+      expect(moved.model.batcher.statistics().success.count).toBe(3);
+    });
   });
 
   const ortNames = {

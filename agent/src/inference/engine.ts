@@ -1,6 +1,7 @@
 // The models of this process: loads versions into worker threads, swaps them, and runs requests on them.
 
 import { availableParallelism } from 'node:os';
+import { isDeepStrictEqual } from 'node:util';
 import { createKeyedTurn } from '@edgeloop/shared/node/turn';
 import type { ModelSignature } from '@edgeloop/shared/tensors';
 import type { ModelFiles } from '../process/ipc.ts';
@@ -10,6 +11,7 @@ import { createWatchdog } from './hosts/watchdog.ts';
 import { type Interpretation, interpret } from './meaning/interpretation.ts';
 import { ModelBatcher } from './queueing/batcher.ts';
 import { createDispatcher } from './queueing/dispatcher.ts';
+import { createStatistics, type StatisticsRecorder } from './queueing/statistics.ts';
 import type { ProvidersUsed } from './worker/session.ts';
 
 export interface LoadedModel {
@@ -18,6 +20,8 @@ export interface LoadedModel {
   interpretation: Interpretation;
   batcher: Pick<ModelBatcher, 'submit' | 'depth' | 'runs' | 'statistics' | 'maxBatch'>;
   runtime: ModelRuntime;
+  /** The same for every arrangement of the same bytes: what is counted of a version goes by it. */
+  counted: object;
 }
 
 /** How a version runs here. */
@@ -50,7 +54,11 @@ export interface EngineOptions {
 export type ModelLease = Lease<LoadedModel>;
 
 export interface Engine {
-  /** Warms a version beside what answers now; nothing to do when it is loaded. Throws `model_rejected`. */
+  /**
+   * Warms a version beside what answers now. One that is loaded from another file or to run otherwise is replaced: new
+   * requests get the new one once it is warm, those in flight finish where they began; whether it is active stays. Nothing
+   * to do when it is loaded just so. Throws `model_rejected`; what was loaded goes on then.
+   */
   load(files: ModelFiles): Promise<void>;
   /** Swaps atomically. Throws `not_found` when the version isn't loaded. */
   activate(name: string, version: number): void;
@@ -77,6 +85,7 @@ const loadingMs = 600_000;
 interface Served extends LoadedModel {
   id: number;
   batcher: ModelBatcher;
+  counted: StatisticsRecorder;
 }
 
 /** An engine without models. */
@@ -87,6 +96,8 @@ export function createEngine(options: EngineOptions): Engine {
   /** Loading and unloading the same version take turns. */
   const changes = createKeyedTurn();
   const dispatcher = createDispatcher();
+  /** What was replaced and is still in use. */
+  const leaving = new Set<Promise<void>>();
   let lastId = 0;
 
   const placement = placementOf(options, threads, {
@@ -95,9 +106,24 @@ export function createEngine(options: EngineOptions): Engine {
   });
   const watching = watch(placement, byId, options);
 
+  /** Nobody has a lease on it any more. */
+  const dismiss = async (model: Served): Promise<void> => {
+    dispatcher.remove(model.batcher);
+    await placement.displace(model.id);
+    byId.delete(model.id);
+  };
+
+  /** Apart from the loading that replaced it, which need not wait for a run that takes long. */
+  const letGo = (former: Promise<Served>): void => {
+    const gone = former.then(dismiss).finally(() => leaving.delete(gone));
+    leaving.add(gone);
+  };
+
   const load = async (files: ModelFiles): Promise<void> => {
     const { name, version, manifest, path, golden } = files;
-    if (active.has(name, version)) return;
+    const held = active.get(name, version);
+    if (held && isDeepStrictEqual(arrangedAs(held.files), arrangedAs(files))) return;
+    const counted = held && isSameRelease(held.files, files) ? held.counted : createStatistics(Date.now);
     const id = ++lastId;
     const { wanted, intraOpThreads, maxBatch } = arrangementOf(files, threads);
     const providers = manifest.providers ?? options.providers ?? [];
@@ -114,6 +140,7 @@ export function createEngine(options: EngineOptions): Engine {
         id,
         signature,
         batchable,
+        statistics: counted,
         policy: { ...manifest.batching, maxBatch },
         maxQueued,
         bytesFree: () => maxQueuedBytes - dispatcher.waitingBytes(),
@@ -121,10 +148,11 @@ export function createEngine(options: EngineOptions): Engine {
       });
       batcher.setLanes(placement.lanesOf(id));
       const runtime = { instances, intraOpThreads, batchable, providers: opened.providers };
-      const served = { id, files, signature, interpretation, batcher, runtime };
+      const served = { id, files, signature, interpretation, batcher, runtime, counted };
       byId.set(id, served);
       dispatcher.add(batcher);
-      active.add(name, version, served);
+      const former = active.put(name, version, served);
+      if (former) letGo(former);
     } catch (error) {
       await placement.displace(id);
       throw error;
@@ -133,10 +161,7 @@ export function createEngine(options: EngineOptions): Engine {
 
   const unload = async (name: string, version: number): Promise<void> => {
     const model = await active.remove(name, version);
-    if (!model) return;
-    dispatcher.remove(model.batcher);
-    await placement.displace(model.id);
-    byId.delete(model.id);
+    if (model) await dismiss(model);
   };
 
   return {
@@ -149,9 +174,19 @@ export function createEngine(options: EngineOptions): Engine {
       clearInterval(watching);
       await changes.idle();
       await Promise.all(active.list().map(({ name, version }) => unload(name, version)));
+      await Promise.all(leaving);
       await placement.close();
     },
   };
+}
+
+/** All that another loading of the version would change. A file without a digest is known by its path. */
+function arrangedAs({ digest, path, manifest, tuning }: ModelFiles) {
+  return { digest, path: digest === undefined ? path : undefined, manifest, tuning };
+}
+
+function isSameRelease(a: ModelFiles, b: ModelFiles): boolean {
+  return a.digest !== undefined && a.digest === b.digest && a.release === b.release;
 }
 
 /** How a version is to run: as its manifest says, else as it was measured, else by default. */

@@ -22,7 +22,7 @@ interface Observation {
     | { error: unknown; byCaller?: 'cancelled' | 'expired' | undefined };
 }
 
-/** Sums of one model version since it was loaded. */
+/** Sums of one model version since it was loaded, however often it was arranged otherwise meanwhile. */
 export interface Tally {
   succeeded: number;
   /** By the agent or the model; what callers did wrong is `invalid`. */
@@ -67,14 +67,14 @@ export interface ObserverOptions {
 
 /** An observer that has seen nothing. */
 export function createObserver({ append, now }: ObserverOptions): Observer {
-  const known = new WeakMap<LoadedModel, { tally: Tally; budget: FeatureBudget | undefined }>();
+  const known = new WeakMap<object, { tally: Tally; budget: FeatureBudget | undefined }>();
 
   const knownOf = (model: LoadedModel): { tally: Tally; budget: FeatureBudget | undefined } => {
-    const found = known.get(model);
+    const found = known.get(model.counted);
     if (found) return found;
     const budget = append && wantsFeatures(model.files.manifest) ? createFeatureBudget() : undefined;
     const created = { tally: emptyTally(), budget };
-    known.set(model, created);
+    known.set(model.counted, created);
     return created;
   };
 

@@ -5,6 +5,7 @@ import type { Job } from '../worker/job.ts';
 import { type BatcherOptions, ModelBatcher } from './batcher.ts';
 import { createDispatcher } from './dispatcher.ts';
 import { createCaller } from './hang-up.ts';
+import { createStatistics } from './statistics.ts';
 
 const row = (value: number, rows = 1): NamedTensor[] => [
   { name: 'x', datatype: 'FP32', shape: [rows, 1], data: new Float32Array(rows).fill(value) },
@@ -68,6 +69,7 @@ function addModel(
     id: 1,
     signature,
     batchable: true,
+    statistics: createStatistics(Date.now),
     policy: { maxBatch: 4, maxDelayMs: 0 },
     maxQueued: 100,
     bytesFree: () => 1000 - dispatcher.waitingBytes(),

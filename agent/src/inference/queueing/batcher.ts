@@ -12,7 +12,7 @@ import { createEstimates, type Estimates } from './estimates.ts';
 import type { HangUp } from './hang-up.ts';
 import { abandoned, busy, callerLeft, expired } from './refusals.ts';
 import { createRequestQueue, type Queued } from './request-queue.ts';
-import { createStatistics, type ModelStatistics } from './statistics.ts';
+import type { ModelStatistics, StatisticsRecorder } from './statistics.ts';
 
 export interface BatcherOptions {
   /** What the rings call the model. */
@@ -20,6 +20,8 @@ export interface BatcherOptions {
   signature: ModelSignature;
   /** Whether requests may share a run at all. */
   batchable: boolean;
+  /** Goes on counting where the former arrangement of the same version ended. */
+  statistics: StatisticsRecorder;
   policy: BatchPolicy;
   maxQueued: number;
   /** Room for so many more bytes of waiting inputs; shared by all models. */
@@ -74,7 +76,7 @@ export class ModelBatcher implements Dispatchable {
   lanes: readonly Lane[] = [];
   readonly #options: BatcherOptions;
   readonly #queue = createRequestQueue<Request>();
-  readonly #statistics = createStatistics(Date.now);
+  readonly #statistics: StatisticsRecorder;
   readonly #batchSize: BatchSize;
   readonly #estimates: Estimates;
   #batchable: boolean;
@@ -82,6 +84,7 @@ export class ModelBatcher implements Dispatchable {
   constructor(options: BatcherOptions) {
     const { signature, policy } = options;
     this.#options = options;
+    this.#statistics = options.statistics;
     this.#batchable = options.batchable && policy.maxBatch > 1;
     this.#batchSize = createBatchSize(policy.maxBatch);
     this.#estimates = createEstimates(signature, this.#batchable);
