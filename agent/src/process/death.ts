@@ -1,4 +1,5 @@
 // Why a serving process ended, and which model versions may have brought that about.
+import { isCrash } from '@edgeloop/shared/node/bounded-process';
 
 /** A model version that may have brought a death about. */
 export interface Suspect {
@@ -13,6 +14,9 @@ export interface Death {
   /** What ran or was being loaded; empty when the death was no model's doing or nothing is known. */
   suspects: Suspect[];
 }
+
+/** How the own process of a model ended. */
+export type ModelDeath = Pick<Death, 'crashed' | 'detail'>;
 
 /** Why it is being killed. */
 export interface Fault {
@@ -29,18 +33,9 @@ export interface End {
   error?: Error;
 }
 
-const crashSignals: readonly (NodeJS.Signals | null)[] = [
-  'SIGFPE',
-  'SIGSEGV',
-  'SIGABRT',
-  'SIGILL',
-  'SIGBUS',
-  'SIGTRAP',
-];
-
 /** `inFlight`: what ran or was being loaded; asked only where it counts. */
 export function deathOf({ code, signal, error }: End, fault: Fault | undefined, inFlight: () => Suspect[]): Death {
-  const crashed = fault !== undefined || crashSignals.includes(signal) || (code ?? 0) !== 0;
+  const crashed = fault !== undefined || isCrash(signal) || (code ?? 0) !== 0;
   const ended = signal === null ? `it ended with exit code ${code}` : `it was ended by ${signal}`;
   const detail = fault?.detail ?? error?.message ?? ended;
   return { crashed, detail, suspects: crashed ? distinct(fault?.suspects ?? inFlight()) : [] };

@@ -28,7 +28,7 @@ describe('a bounded process', () => {
 
   it('is killed when its main thread never comes back', async () => {
     const result = await run(child('spin', 'async () => { for (;;); }'), { timeoutMs: 1500 });
-    expect(result).toMatchObject({ ok: false, reason: 'timeout', signal: 'SIGKILL' });
+    expect(result).toMatchObject({ ok: false, reason: 'timeout', signal: 'SIGKILL', outside: false });
   });
 
   it('is killed when it takes more memory than allowed', async () => {
@@ -46,7 +46,15 @@ describe('a bounded process', () => {
     const result = await run(
       child('fpe', "async () => { process.kill(process.pid, 'SIGFPE'); await new Promise(() => {}); }"),
     );
-    expect(result).toMatchObject({ ok: false, reason: 'died', signal: 'SIGFPE' });
+    expect(result).toMatchObject({ ok: false, reason: 'died', signal: 'SIGFPE', outside: false });
+  });
+
+  it.each(['SIGKILL', 'SIGTERM'])('that is ended by %s from outside is told from one that crashed', async (signal) => {
+    const killed = child(
+      signal,
+      `async () => { process.kill(process.pid, '${signal}'); await new Promise(() => setInterval(() => {}, 100)); }`,
+    );
+    expect(await run(killed)).toMatchObject({ ok: false, reason: 'died', signal, outside: true });
   });
 
   it('that throws is reported with its message', async () => {

@@ -29,9 +29,26 @@ export type BoundedFailure = {
   /** For people: which bound, or how it ended and the last lines of its stderr. */
   detail: string;
   signal: NodeJS.Signals | null;
+  /** It ended by nothing that it did: it was killed from outside (as by the kernel when memory is short), or never started. */
+  outside: boolean;
 };
 /** `output` is what the child answered; parse it. */
 export type BoundedResult = { ok: true; output: unknown } | BoundedFailure;
+
+/** Signals that a process brings upon itself. All others are sent by somebody else. */
+const crashSignals: readonly NodeJS.Signals[] = [
+  'SIGFPE',
+  'SIGSEGV',
+  'SIGABRT',
+  'SIGILL',
+  'SIGBUS',
+  'SIGTRAP',
+  'SIGSYS',
+];
+
+export function isCrash(signal: NodeJS.Signals | null): boolean {
+  return signal !== null && crashSignals.includes(signal);
+}
 
 const pollMs = 50;
 const lingerMs = 2000;
@@ -70,8 +87,10 @@ export async function runBounded(options: BoundedRun): Promise<BoundedResult> {
   options.signal?.throwIfAborted();
   if (answer.value !== undefined) return { ok: true, output: answer.value.output };
   const passed = bounds.passed();
-  if (passed !== undefined) return { ok: false, ...passed, signal: end.signal };
-  return { ok: false, reason: 'died', detail: deathDetail(end, stderr()), signal: end.signal };
+  const { signal } = end;
+  if (passed !== undefined) return { ok: false, ...passed, signal, outside: false };
+  const outside = end.error !== undefined || (signal !== null && !isCrash(signal));
+  return { ok: false, reason: 'died', detail: deathDetail(end, stderr()), signal, outside };
 }
 
 /**
