@@ -50,7 +50,10 @@ function compose(config: ServingConfig): Serving {
     runningNotePath: config.runningNotePath,
     maxRssBytes: config.maxRssBytes,
     onStuck: (model) => send({ kind: 'stuck', ...model }),
-    onModelDied: (model, error) => send({ kind: 'model_died', ...model, detail: error.message }),
+    onModelDied: (model, error) => {
+      const crashed = !(error instanceof AppError && error.code === 'unavailable');
+      send({ kind: 'model_died', ...model, detail: error.message, crashed });
+    },
     onCrash: (model, error) => log.error({ ...model, err: error }, 'a worker thread died'),
   });
   const journal = createRecordWriter({
@@ -72,6 +75,7 @@ function compose(config: ServingConfig): Serving {
   let ready = false;
   const front = createFront({
     engine: known.engine,
+    arrivals: known.arrivals,
     notLoaded: known.list,
     observer,
     metrics,
@@ -94,7 +98,8 @@ function compose(config: ServingConfig): Serving {
     problems = present;
   };
   const listener = createListener(front);
-  return { engine, known, journal, feedback, repository, observer, log, setReady, setProblems, listener };
+  // Who waits for a model is told when it comes.
+  return { engine: known.engine, known, journal, feedback, repository, observer, log, setReady, setProblems, listener };
 }
 
 function figuresOf(engine: Engine, observer: Observer): InferenceFigures[] {
@@ -159,7 +164,8 @@ function codeOf(error: unknown): ErrorCode {
   return isStorageRefusal(error) ? 'insufficient_storage' : 'internal';
 }
 
-async function stop({ listener, engine, journal }: Serving): Promise<void> {
+async function stop({ listener, engine, journal, known }: Serving): Promise<void> {
+  known.close();
   await listener.drain();
   await engine.close();
   await journal.close();
@@ -170,7 +176,7 @@ function sendCounts({ engine, journal, observer }: Serving): void {
   journal.retry();
   const models = engine.list().map(({ name, version, model }) => {
     const { succeeded, failed } = observer.tally(model);
-    return { name, version, succeeded, failed };
+    return { name, version, release: model.files.release, succeeded, failed };
   });
   send({ kind: 'counts', models, missing: journal.missing() });
 }

@@ -29,6 +29,8 @@ export const ModelFiles = z.object({
   manifest: Manifest,
   golden: GoldenSamples.optional(),
   tuning: Tuning.optional(),
+  /** It has not proved itself, and another release takes its place when its process dies. */
+  onTrial: z.boolean().optional(),
 });
 export type ModelFiles = z.infer<typeof ModelFiles>;
 
@@ -38,6 +40,8 @@ export const KnownModel = z.object({
   version: ModelVersion,
   state: z.enum(['LOADING', 'UNAVAILABLE']),
   reason: z.string(),
+  /** It answered before, or will in a moment: who asks for it may wait. */
+  soon: z.boolean().optional(),
 });
 export type KnownModel = z.infer<typeof KnownModel>;
 
@@ -99,6 +103,8 @@ export type ToServing = z.infer<typeof ToServing>;
 export const ServingCounts = z.object({
   name: ModelName,
   version: ModelVersion,
+  /** Whose answers they are, where several releases have the number. */
+  release: z.string().optional(),
   /** Since the version was loaded in this process. */
   succeeded: z.number().int(),
   failed: z.number().int(),
@@ -122,8 +128,14 @@ export const ToSupervisor = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('feedback'), requestId: RequestId, inferenceId: z.string(), label: z.string() }),
   /** A run does not return within its bound: only killing this process ends it. */
   z.object({ kind: z.literal('stuck'), name: ModelName, version: ModelVersion }),
-  /** The own process of a model died (`isolation: process`); nothing else was lost. */
-  z.object({ kind: z.literal('model_died'), name: ModelName, version: ModelVersion, detail: z.string() }),
+  /** The own process of a model died (`isolation: process`), by a fault of its own or killed from outside; nothing else was lost. */
+  z.object({
+    kind: z.literal('model_died'),
+    name: ModelName,
+    version: ModelVersion,
+    detail: z.string(),
+    crashed: z.boolean(),
+  }),
   /** A caller asks to load or unload a model; the supervisor owns the store. Answered when it is done. */
   z.object({
     kind: z.literal('repository'),

@@ -5,7 +5,7 @@ import { performance } from 'node:perf_hooks';
 import { messageOf } from '@edgeloop/shared/errors';
 import { backoffMs, pause } from '@edgeloop/shared/node/backoff';
 import { createServingCalls, type ServingCalls, ServingGone } from './calls.ts';
-import type { Death, Suspect } from './death.ts';
+import type { Death, ModelDeath, Suspect } from './death.ts';
 import type { KnownModel, MissingCounts, ModelFiles, ServingCounts, ToServing, ToSupervisor } from './ipc.ts';
 import { beginLife, type ServingLife, type ServingLifeOptions } from './serving-life.ts';
 import { createWaitingCallers } from './waiting-callers.ts';
@@ -24,7 +24,7 @@ export interface ServingHandlers extends WishHandlers {
   /** Callers are let in before this resolves, but told that the server is not ready. */
   settled(): Promise<void>;
   /** The own process of a model died; everything else goes on. */
-  onModelDied(suspect: Suspect, detail: string): void;
+  onModelDied(suspect: Suspect, end: ModelDeath): void;
   /** Nothing is asked of the next process before this ends. */
   onDied(death: Death): Promise<void>;
   onCounts(counts: ServingCounts[], missing: MissingCounts | undefined): void;
@@ -205,7 +205,7 @@ export class ServingProcess {
         break;
       }
       case 'model_died':
-        handlers.onModelDied({ name: said.name, version: said.version }, said.detail);
+        handlers.onModelDied({ name: said.name, version: said.version }, said);
         break;
       case 'feedback':
       case 'repository':

@@ -4,6 +4,7 @@ import { type Context, Hono, type MiddlewareHandler } from 'hono';
 import { requireToken, type TokenCheck } from './access.ts';
 import { errorReply, responseOf } from './errors.ts';
 import { type FeedbackChannel, handleFeedback } from './feedback.ts';
+import type { Arrivals } from './known-models.ts';
 import type { ServingMetrics } from './metrics.ts';
 import { handleConfig, handleModel, handleModelReady } from './models.ts';
 import type { Observer } from './observation.ts';
@@ -17,6 +18,8 @@ import { traceparentOf } from './trace-context.ts';
 
 export interface AppDeps extends RepositoryIndex {
   observer: Observer;
+  /** For callers of models that come in a moment. */
+  arrivals: Arrivals;
   /** Monotonic clock in milliseconds. */
   nowMs(): number;
   metrics: ServingMetrics;

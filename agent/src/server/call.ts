@@ -2,18 +2,23 @@
 // one observation however it ends.
 import { AppError } from '@edgeloop/shared/errors';
 import type { Engine, ModelLease } from '../inference/engine.ts';
+import { ModelProcessDied } from '../inference/hosts/worker.ts';
 import type { RunOptions } from '../inference/queueing/batcher.ts';
 import type { HangUp } from '../inference/queueing/hang-up.ts';
 import { orderInputs } from '../inference/queueing/input-order.ts';
 import type { NamedTensor } from '../inference/tensors.ts';
+import type { Hold } from './body-memory.ts';
 import type { CallHeaders } from './call-headers.ts';
 import { createInferenceIds } from './inference-id.ts';
+import type { Arrivals } from './known-models.ts';
 import { leaseNamed } from './lease.ts';
 import type { Observer } from './observation.ts';
 
 export interface CallDeps {
   engine: Engine;
   observer: Observer;
+  /** For callers of models that come in a moment. */
+  arrivals: Arrivals;
   /** Monotonic clock in milliseconds. */
   nowMs(): number;
 }
@@ -43,46 +48,67 @@ export interface Asked {
   /** By `nowMs`, when the body was whole. */
   startedMs: number;
   caller: HangUp;
+  /** What it takes of the memory of requests. */
+  hold: Hold;
 }
 
-/** Answers what `understand` makes of the body; it throws `invalid_request` for what makes no sense to it. */
+/**
+ * Answers what `understand` makes of the body; it throws `invalid_request` for what makes no sense to it. Where the version
+ * that was asked proves to be none, the one that takes its place is.
+ */
 export async function runCall<Answer>(
-  { engine, observer, nowMs }: CallDeps,
-  { model, version, body, startedMs, caller }: Asked,
+  { engine, observer, arrivals, nowMs }: CallDeps,
+  asked: Asked,
   understand: (body: Buffer, lease: ModelLease) => Call<Answer> | Promise<Call<Answer>>,
 ): Promise<Answer> {
-  const lease = leaseNamed(engine, model, version);
-  let inferenceId: string | undefined;
-  let deadline: number | undefined;
+  const { model, version, body, startedMs, caller } = asked;
+  let lease: ModelLease;
   try {
-    if (body instanceof AppError) throw body;
-    const understood = understand(body, lease);
-    const call = understood instanceof Promise ? await understood : understood;
-    inferenceId = call.id ?? newId(Date.now());
-    const { options } = call;
-    deadline = options?.deadline;
-    const inputs = orderInputs(lease.model.signature, call.inputs);
-    const submittedMs = nowMs();
-    const result = await lease.model.batcher.submit(inputs, { caller, deadline, priority: options?.priority });
-    const ranMs = nowMs();
-    const answer = call.answer(inferenceId, result.outputs);
-    const endedMs = nowMs();
-    const spans = { inputMs: submittedMs - startedMs, outputMs: endedMs - ranMs };
-    observer.observe({ lease, inferenceId, startedMs, endedMs, spans, outcome: { inputs, result } });
-    return answer;
+    lease = leaseNamed(engine, model, version);
   } catch (error) {
-    const endedMs = nowMs();
-    const expired = isExpired(error, deadline, endedMs) ? 'expired' : undefined;
-    observer.observe({
-      lease,
-      inferenceId: inferenceId ?? newId(Date.now()),
-      startedMs,
-      endedMs,
-      outcome: { error, byCaller: caller.gone ? 'cancelled' : expired },
-    });
-    throw error;
-  } finally {
-    lease.release();
+    lease = await arrivals.next(error, asked);
+  }
+  for (let isSecond = false; ; isSecond = true) {
+    const present = lease;
+    let inferenceId: string | undefined;
+    let deadline: number | undefined;
+    try {
+      if (body instanceof AppError) throw body;
+      const understood = understand(body, present);
+      const call = understood instanceof Promise ? await understood : understood;
+      inferenceId = call.id ?? newId(Date.now());
+      const { options } = call;
+      deadline = options?.deadline;
+      const inputs = orderInputs(present.model.signature, call.inputs);
+      const submittedMs = nowMs();
+      const result = await present.model.batcher.submit(inputs, { caller, deadline, priority: options?.priority });
+      const ranMs = nowMs();
+      const answer = call.answer(inferenceId, result.outputs);
+      const endedMs = nowMs();
+      const spans = { inputMs: submittedMs - startedMs, outputMs: endedMs - ranMs };
+      observer.observe({ lease: present, inferenceId, startedMs, endedMs, spans, outcome: { inputs, result } });
+      return answer;
+    } catch (error) {
+      // Asked once more, whoever's request it was that ended the process. One that was killed from outside failed nobody.
+      const diedUnder = !isSecond && !caller.gone && error instanceof ModelProcessDied ? error : undefined;
+      if (diedUnder?.code === 'unavailable') {
+        lease = await arrivals.successor(diedUnder, present, asked);
+        continue;
+      }
+      const endedMs = nowMs();
+      const expired = isExpired(error, deadline, endedMs) ? 'expired' : undefined;
+      observer.observe({
+        lease: present,
+        inferenceId: inferenceId ?? newId(Date.now()),
+        startedMs,
+        endedMs,
+        outcome: { error, byCaller: caller.gone ? 'cancelled' : expired },
+      });
+      if (diedUnder === undefined) throw error;
+      lease = await arrivals.successor(diedUnder, present, asked);
+    } finally {
+      present.release();
+    }
   }
 }
 

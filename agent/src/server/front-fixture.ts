@@ -15,6 +15,7 @@ import type { AppDeps } from './app.ts';
 import { createFeedbackChannel } from './feedback.ts';
 import { createFront } from './front.ts';
 import { createListener } from './handed-sockets.ts';
+import { createKnownModels } from './known-models.ts';
 import { createMetrics } from './metrics.ts';
 import { createObserver, type Observer } from './observation.ts';
 import { createRepositoryChannel } from './repository.ts';
@@ -78,6 +79,7 @@ function usual(engine: Engine, observer: Observer): AppDeps {
   return {
     engine,
     observer,
+    arrivals: createKnownModels(engine).arrivals,
     nowMs: () => performance.now(),
     metrics: createMetrics({
       problems: () => [],

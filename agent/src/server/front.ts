@@ -102,7 +102,7 @@ async function answer(
     if (turn) endWith(response, await turn);
     // The version is chosen when the body is whole, so that a slow upload does not keep an old version alive.
     const body = await readIncoming(request, headers, hold);
-    reply = await route.reply(deps, { model, version, url, headers, body, startedMs: deps.nowMs(), caller });
+    reply = await route.reply(deps, { model, version, url, headers, body, startedMs: deps.nowMs(), caller, hold });
   } catch (error) {
     // Nobody is there to be told, and whatever ended it ended because of that.
     if (caller.gone) return;

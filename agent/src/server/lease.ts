@@ -9,7 +9,7 @@ export function leaseOf(c: Context, engine: Engine): ModelLease {
 }
 
 /** The same for names as they stand in a path, percent-decoded. */
-export function leaseNamed(engine: Engine, model: string, version: string | undefined): ModelLease {
+export function leaseNamed(engine: Pick<Engine, 'lease'>, model: string, version: string | undefined): ModelLease {
   if (version === undefined) return engine.lease(model);
   if (!/^[0-9]{1,10}$/.test(version))
     throw new AppError('not_found', `Request for unknown model: "${model}" version "${version}"`);

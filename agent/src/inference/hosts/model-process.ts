@@ -3,13 +3,13 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { AppError, messageOf } from '@edgeloop/shared/errors';
-import { sourceExecArgv } from '@edgeloop/shared/node/bounded-process';
+import { isCrash, sourceExecArgv } from '@edgeloop/shared/node/bounded-process';
 import { childEnvironment } from '@edgeloop/shared/node/child-environment';
 import type { Job } from '../worker/job.ts';
 import type { ModelToOpen, OpenedModel } from '../worker/messages.ts';
 import { createOpenings } from './openings.ts';
 import type { FromModelProcess, SentEnding, SentJob, ToModelProcess } from './process-messages.ts';
-import type { Worker, WorkerEvents } from './worker.ts';
+import { ModelProcessDied, type Worker, type WorkerEvents } from './worker.ts';
 
 export interface ModelProcessOptions extends WorkerEvents {
   /** Resident set at which it ends itself. */
@@ -32,7 +32,7 @@ export function startModelProcess(options: ModelProcessOptions): Worker {
 class ModelProcess implements Worker {
   readonly #events: WorkerEvents;
   readonly #child: ChildProcess;
-  readonly #ended: Promise<string>;
+  readonly #ended: Promise<End>;
   readonly #jobs = new Map<number, Job>();
   readonly #openings = createOpenings();
   #unsent: SentJob[] = [];
@@ -165,24 +165,36 @@ class ModelProcess implements Worker {
     );
   }
 
-  #die(how: string): void {
-    const gone = new AppError('internal', `the model's process died: ${this.#reason ?? how}`);
+  #die({ how, crashed }: End): void {
+    const ownDoing = crashed || this.#reason !== undefined;
+    const gone = new ModelProcessDied(this.#reason ?? how, ownDoing);
     this.#gone = gone;
     const lost = [...this.#jobs.values()];
     this.#jobs.clear();
     this.#unsent = [];
     if (this.#runs % 2 !== 0) this.#runs++;
     for (const job of lost) job.settle({ kind: 'failed', error: gone });
-    this.#openings.abandon(gone);
+    // Nothing else was asked of it yet: what ended it is the model that it was to load.
+    this.#openings.abandon(ownDoing ? new AppError('model_rejected', gone.message) : gone);
     if (this.#reason !== stopped) this.#events.onDied(gone);
   }
 }
 
-function endOf(child: ChildProcess): Promise<string> {
+interface End {
+  how: string;
+  /** By a fault of its own. */
+  crashed: boolean;
+}
+
+function endOf(child: ChildProcess): Promise<End> {
   return new Promise((resolve) => {
-    child.once('error', (error) => resolve(messageOf(error)));
+    child.once('error', (error) => resolve({ how: messageOf(error), crashed: false }));
     child.once('exit', (code, signal) =>
-      resolve(signal === null ? `it ended with exit code ${code}` : `it was ended by ${signal}`),
+      resolve(
+        signal === null
+          ? { how: `it ended with exit code ${code}`, crashed: true }
+          : { how: `it was ended by ${signal}`, crashed: isCrash(signal) },
+      ),
     );
   });
 }

@@ -1,6 +1,14 @@
 // What runs models for the scheduler: a thread of this process, or a process of its own.
+import { AppError } from '@edgeloop/shared/errors';
 import type { Job } from '../worker/job.ts';
 import type { ModelToOpen, OpenedModel } from '../worker/messages.ts';
+
+/** The own process of a model ended with what ran in it. `internal`: by a fault of its own; `unavailable`: killed from outside. */
+export class ModelProcessDied extends AppError {
+  constructor(how: string, crashed: boolean) {
+    super(crashed ? 'internal' : 'unavailable', `the model's process died: ${how}`);
+  }
+}
 
 /** What a worker tells unasked. */
 export interface WorkerEvents {
