@@ -123,7 +123,7 @@ function servingHandlers({ models, problems, serving }: Server): ServingHandlers
     },
     settled: () => models.settled(),
     onDied: async (death) => models.servingDied(death),
-    onModelDied: (suspect, detail) => models.modelDied(suspect, detail),
+    onModelDied: (suspect, end) => models.modelDied(suspect, end),
     onCounts: (counts) => models.update(counts),
     onFeedback: async () => {
       throw new AppError('unsupported', 'feedback needs a control plane; this server was started with "serve"');

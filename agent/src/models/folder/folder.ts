@@ -5,21 +5,30 @@ import { AppError } from '@edgeloop/shared/errors';
 import { createTurn } from '@edgeloop/shared/node/turn';
 import type { Logger } from 'pino';
 import { ServingGone } from '../../process/calls.ts';
-import type { Death, Suspect } from '../../process/death.ts';
+import type { Death, ModelDeath, Suspect } from '../../process/death.ts';
 import type { LoadOverride, ModelFiles, ServingCounts } from '../../process/ipc.ts';
 import type { ServingProcess } from '../../process/serving-process.ts';
-import { type Failure, failureOf } from '../failure.ts';
+import { type Failure, failureOf, isModelsDoing } from '../failure.ts';
 import { HeldVersions, type Plan, type VersionFailure } from '../held-versions.ts';
 import { inLanes } from '../lanes.ts';
 import type { Accused, Quarantine } from '../trying/quarantine.ts';
 import { createOverriddenFolder, type OverriddenFolder } from './overrides.ts';
 import { type FoundModel, wantedVersions } from './scan.ts';
-import { type FolderModel, knownOf, newFolderModel, note, plannedVersions, versionToPrepare } from './state.ts';
+import {
+  type FolderModel,
+  type FolderVersion,
+  knownOf,
+  newFolderModel,
+  nextTryMs,
+  note,
+  plannedVersions,
+  versionToPrepare,
+} from './state.ts';
 
 export interface FolderModelsOptions {
   folder: string;
   serving: Pick<ServingProcess, 'load' | 'activate' | 'unload' | 'tell'>;
-  /** Loads and runs a version in a process of its own. Undefined when it holds. */
+  /** Loads and runs a version in a process of its own. Undefined when it holds. @throws AppError for what may pass */
   prove(model: ModelFiles): Promise<Failure | undefined>;
   /** Adds how the model is known to run best; `replaces`: another version serves meanwhile, so it may be measured. */
   tuned(model: ModelFiles, replaces: boolean): Promise<ModelFiles>;
@@ -84,8 +93,8 @@ export class FolderModels {
   }
 
   /** The own process of a model died; the serving process goes on. */
-  modelDied(suspect: Suspect, detail: string): void {
-    this.#judge([suspect], detail);
+  modelDied(suspect: Suspect, { crashed, detail }: ModelDeath): void {
+    if (crashed) this.#judge([suspect], detail);
   }
 
   update(counts: readonly ServingCounts[]): void {
@@ -181,9 +190,9 @@ export class FolderModels {
       if (problem !== undefined) return this.#refuse(name, version, problem);
       known.files = await this.#options.tuned(files, this.#held.versionsOf(name).length > 0);
     } catch (error) {
-      // It was removed while it was read: the next look knows.
-      if (!(error instanceof AppError)) this.#options.lookSoon();
       this.#refuse(name, version, failureOf(error));
+      // That it was removed while it was read shows at the next look.
+      if (!isModelsDoing(error)) this.#tryAgain(known);
     }
   }
 
@@ -229,8 +238,23 @@ export class FolderModels {
   }
 
   #aligned(name: string, failed: readonly VersionFailure[]): boolean {
-    for (const { version, error } of failed) this.#refuse(name, version, failureOf(error), 'forget');
+    for (const { version, error } of failed) {
+      this.#refuse(name, version, failureOf(error), 'forget');
+      const known = this.#models.get(name)?.versions.get(version);
+      if (known !== undefined && !isModelsDoing(error)) this.#tryAgain(known);
+    }
     return failed.length === 0;
+  }
+
+  /** What kept these files from being tried or loaded was none of their doing; meanwhile the next best version serves. */
+  #tryAgain(known: FolderVersion): void {
+    const waitMs = nextTryMs(known);
+    if (waitMs === undefined) return;
+    const again = () => {
+      known.tried = undefined;
+      this.#options.lookSoon();
+    };
+    setTimeout(again, waitMs).unref();
   }
 
   /** `forget`: what was proven is not loaded again. */

@@ -1,11 +1,12 @@
 // What is known of one model of a folder, and what follows from it: pure, apart from the records that it keeps.
 import type { AppError } from '@edgeloop/shared/errors';
 import type { Manifest } from '@edgeloop/shared/manifest';
+import { backoffMs } from '@edgeloop/shared/node/backoff';
 import type { KnownModel, ModelFiles } from '../../process/ipc.ts';
 import type { Failure } from '../failure.ts';
 import { type FoundModel, wantedVersions } from './scan.ts';
 
-interface FolderVersion {
+export interface FolderVersion {
   /** How its files looked the last time. */
   seen: string;
   /** It looked the same twice, so nobody is writing it. */
@@ -16,6 +17,18 @@ interface FolderVersion {
   files: ModelFiles | undefined;
   /** Why the files as they are now are not served. */
   problem: Failure | undefined;
+  /** How often in a row these files could not be tried, by no doing of theirs. */
+  hindered: number;
+}
+
+const retry = { firstMs: 500, mostMs: 60_000 };
+/** With the pauses between them, about a quarter of an hour. */
+const hinderedAtMost = 20;
+
+/** When to try files again that could not be tried, in milliseconds; undefined when that was done often enough. */
+export function nextTryMs(version: FolderVersion): number | undefined {
+  version.hindered += 1;
+  return version.hindered > hinderedAtMost ? undefined : backoffMs(version.hindered, retry);
 }
 
 export interface FolderModel {
@@ -41,10 +54,18 @@ export function note(model: FolderModel, { policy, error, versions }: FoundModel
   for (const { version, stamp } of versions) {
     const known = model.versions.get(version);
     if (known === undefined) {
-      const fresh = { seen: stamp, settled: atOnce, tried: undefined, files: undefined, problem: undefined };
+      const fresh = {
+        seen: stamp,
+        settled: atOnce,
+        tried: undefined,
+        files: undefined,
+        problem: undefined,
+        hindered: 0,
+      };
       model.versions.set(version, fresh);
     } else {
       known.settled = atOnce || known.seen === stamp;
+      if (known.seen !== stamp) known.hindered = 0;
       known.seen = stamp;
     }
     settled &&= known?.settled ?? atOnce;
@@ -90,11 +111,12 @@ export function plannedVersions(model: FolderModel, holds: readonly number[]): M
 /** What is told of versions that may not be loaded; the serving process leaves out what it holds. */
 export function knownOf(name: string, model: FolderModel): KnownModel[] {
   const wanted = wantedOf(model, []);
-  return [...model.versions].map(([version, { problem }]): KnownModel => {
+  return [...model.versions].map(([version, { problem, files }]): KnownModel => {
     const reason = problem?.message ?? model.error?.message;
     if (reason !== undefined) return { name, version, state: 'UNAVAILABLE', reason };
     if (model.unloaded) return { name, version, state: 'UNAVAILABLE', reason: 'unloaded on request' };
-    if (wanted.includes(version)) return { name, version, state: 'LOADING', reason: 'it is being loaded' };
+    if (wanted.includes(version))
+      return { name, version, state: 'LOADING', reason: 'it is being loaded', soon: files !== undefined };
     return { name, version, state: 'UNAVAILABLE', reason: 'the version policy of model.json leaves it out' };
   });
 }

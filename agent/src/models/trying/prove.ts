@@ -1,7 +1,7 @@
 // Proves a candidate in a process of its own before the serving process touches it: a model can end its process or
 // never return, and must then take nobody with it.
 import { fileURLToPath } from 'node:url';
-import { parse } from '@edgeloop/shared/errors';
+import { AppError, parse } from '@edgeloop/shared/errors';
 import { runBounded, sourceExecArgv } from '@edgeloop/shared/node/bounded-process';
 import { z } from 'zod';
 import type { ModelFiles } from '../../process/ipc.ts';
@@ -18,8 +18,14 @@ export type ProofAnswer = z.infer<typeof ProofAnswer>;
 
 const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
 const modulePath = fileURLToPath(new URL(`./prove-process.${extension}`, import.meta.url));
+/** The machine's own shortages, in the system's words, as ONNX Runtime hands them on when it reads a model. */
+const shortage =
+  /too many open files|cannot allocate memory|no space left|input\/output error|resource temporarily unavailable/i;
 
-/** Loads and runs the model with bounds. Undefined when it holds, else why not. */
+/**
+ * Loads and runs the model with bounds. Undefined when it holds, else what is wrong with it.
+ * @throws AppError `unavailable` when the proof was ended from outside, or the machine was short of something
+ */
 export async function proveModel(
   model: ModelFiles,
   bounds: ProofBounds,
@@ -33,9 +39,12 @@ export async function proveModel(
     env: { ORT_DISABLE_TELEMETRY: '1' },
     signal,
   });
-  if (result.ok) return parse(ProofAnswer, result.output, 'proof', 'internal').failure;
-  return {
-    code: result.reason === 'timeout' ? 'timeout' : 'model_rejected',
-    message: `the model's proof ${result.detail}`,
-  };
+  if (result.ok) {
+    const { failure } = parse(ProofAnswer, result.output, 'proof', 'internal');
+    if (failure !== undefined && shortage.test(failure.message)) throw new AppError('unavailable', failure.message);
+    return failure;
+  }
+  const message = `the model's proof ${result.detail}`;
+  if (result.outside) throw new AppError('unavailable', message);
+  return { code: result.reason === 'timeout' ? 'timeout' : 'model_rejected', message };
 }

@@ -7,6 +7,7 @@ import { type DeviceDatabase, openDatabase } from '../../database/open.ts';
 import { pendingWrites } from '../../storage/pending-writes-fixture.ts';
 import { type Accused, createQuarantine, type Quarantine } from './quarantine.ts';
 
+const log = pino({ level: 'silent' });
 let folder = '';
 let database: DeviceDatabase;
 let quarantine: Quarantine;
@@ -14,7 +15,7 @@ let now = 0;
 
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'agent-quarantine-'));
-  database = openDatabase(join(folder, 'agent.db'), pino({ level: 'silent' }));
+  database = openDatabase(join(folder, 'agent.db'), log);
   now = 1_000_000;
   quarantine = createQuarantine(database, pendingWrites(), () => now);
 });
@@ -60,5 +61,12 @@ describe('the quarantine of model files', () => {
 
   it('blames nobody when nothing ran', () => {
     expect(quarantine.blame([], 'SIGSEGV')).toBeUndefined();
+  });
+
+  it('counts also while nothing can be written, for as long as the agent lives', () => {
+    database.$client.pragma('query_only = ON');
+    expect(quarantine.blame([accused('a')], 'SIGFPE')).toBeUndefined();
+    expect(quarantine.blame([accused('a')], 'SIGFPE')).toMatchObject({ name: 'a' });
+    expect(quarantine.reasonFor('digest of a', 'r1')).toMatchObject({ code: 'model_rejected' });
   });
 });

@@ -48,8 +48,13 @@ export function createTuner({ database, writes, cpuModel, threads, tuneMs, bound
     const present = measured.get(digest);
     if (present !== undefined) return present;
     const key = and(eq(tunings.digest, digest), eq(tunings.hardware, hardware));
-    const row = database.select().from(tunings).where(key).get();
-    return row === undefined ? undefined : parseJson(Tuning, row.tuning, 'stored tuning', 'integrity');
+    try {
+      const row = database.select().from(tunings).where(key).get();
+      return row === undefined ? undefined : parseJson(Tuning, row.tuning, 'stored tuning', 'integrity');
+    } catch (error) {
+      log.warn({ digest, reason: messageOf(error) }, 'what was measured cannot be read; defaults apply');
+      return undefined;
+    }
   }
 
   async function measure(model: ModelFiles, signal: AbortSignal): Promise<Tuning> {
