@@ -13,6 +13,7 @@ import { readCount, readFact, writeFact } from './database/facts.ts';
 import { type DeviceDatabase, openDatabase } from './database/open.ts';
 import { deviceFacts } from './identity/device-facts.ts';
 import { type LinkHandlers, Membership } from './link/membership.ts';
+import { createFileCheck } from './models/file-check.ts';
 import { ModelDriver } from './models/rollout/model-driver.ts';
 import { createStateStore } from './models/rollout/state-store.ts';
 import { createModelStore } from './models/store.ts';
@@ -69,8 +70,10 @@ export async function runSupervisor(config: Config, log: Logger, signal: AbortSi
     reserve.make();
     const cleanStop = readFact(database, 'clean_stop') === 'yes';
     writes.write('clean_stop', () => writeFact(database, 'clean_stop', 'no'));
-    await live({ config, home, database, writes, problems, log }, cleanStop, signal);
-    writes.write('clean_stop', () => writeFact(database, 'clean_stop', 'yes'));
+    // Whatever ended it: everything was stopped in its order, and no model brought that about.
+    await live({ config, home, database, writes, problems, log }, cleanStop, signal).finally(() =>
+      writes.write('clean_stop', () => writeFact(database, 'clean_stop', 'yes')),
+    );
   } finally {
     writes.close();
     database.$client.close();
@@ -168,7 +171,7 @@ function build({ config, home, database, writes, problems, log }: Ground) {
     writes,
     problems,
     log,
-    folderOf: store.folderOf,
+    folderOf: (name, version) => store.folderOf({ name, version }),
     switchJournal: (path) => serving.journal(path),
     publish: (batch) => membership.publishTelemetry(batch),
     port: () => membership.port,
@@ -178,7 +181,9 @@ function build({ config, home, database, writes, problems, log }: Ground) {
     states: createStateStore(database, writes, log),
     store,
     serving,
-    source: () => sourceOf(membership, store),
+    // What is on disk is checked without waiting for the way to the control plane.
+    source: () => ({ port: membership.port, fleetKey: membership.fleetKey }),
+    fileCheck: createFileCheck(log),
     prove: (model, signal) => proveModel(model, prove, signal),
     tuningOf: tuner.tuningOf,
     tune: tuner.tune,
@@ -204,11 +209,6 @@ function build({ config, home, database, writes, problems, log }: Ground) {
   };
 }
 
-/** Where releases are fetched from and checked with. */
-function sourceOf({ port, fleetKey }: Membership, store: ReturnType<typeof createModelStore>) {
-  return port === undefined || fleetKey === undefined ? undefined : { port, store, fleetKey };
-}
-
 /** Connects the serving process with what decides and records for it. */
 function servingHandlers({ models, problems, serving, telemetry }: Agent): ServingHandlers {
   return {
@@ -226,7 +226,7 @@ function servingHandlers({ models, problems, serving, telemetry }: Agent): Servi
         await telemetry.recover();
       }
     },
-    onModelDied: (suspect, detail) => models.modelDied(suspect, detail),
+    onModelDied: (suspect, end) => models.modelDied(suspect, end),
     onCounts(counts, missing) {
       models.update(counts);
       telemetry.missing(missing);

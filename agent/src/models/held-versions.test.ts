@@ -28,7 +28,6 @@ function servingProcess() {
       const { name, version } = files;
       asked.push(`load ${key(name, version)}`);
       await new Promise(setImmediate);
-      if (loaded.has(key(name, version))) throw new Error('it is loaded already');
       if (refused.has(version)) throw new AppError('model_rejected', 'cannot be loaded');
       loaded.set(key(name, version), files);
     },
@@ -101,8 +100,44 @@ describe('the versions that the serving process holds', () => {
     await held.align('m', plan([wanted(1, { identity: 'a' })], [1]));
     await held.align('m', plan([wanted(1, { identity: 'a' })], [1]));
     await held.align('m', plan([wanted(1, { identity: 'b' })], [1]));
-    const anew = ['unload m 1', 'load m 1', 'activate m 1'];
-    expect(serving.asked).toEqual(['load m 1', 'activate m 1', ...anew]);
+    // In one step: the number answers all the time.
+    expect(serving.asked).toEqual(['load m 1', 'activate m 1', 'load m 1']);
+  });
+
+  it('go on answering while what is to follow cannot be loaded', async () => {
+    const { serving, held } = setUp();
+    await held.align('m', plan([wanted(1)], [1]));
+    serving.refused.add(2);
+    await held.align('m', plan([wanted(2)], [2]));
+    expect(serving.active.get('m')).toBe(1);
+  });
+
+  it('answer with the next best one until the best is there', async () => {
+    const { serving, held } = setUp();
+    await held.align('m', plan([wanted(1), wanted(2)], [2, 1]));
+    expect(serving.asked).toEqual(['load m 1', 'activate m 1', 'load m 2', 'activate m 2']);
+  });
+
+  it('answer without waiting for another model that takes long to load', async () => {
+    const { serving, held } = setUp();
+    await held.align('m', plan([wanted(1), wanted(2)], [2]));
+    const long = gate();
+    const slow = held.align('slow', plan([wanted(1, { files: () => long.passed.then(filesOf('slow')) })], [1]));
+    await held.align('m', plan([wanted(1)], [1]));
+    expect(serving.active.get('m')).toBe(1);
+    long.open();
+    await slow;
+  });
+
+  it('are not held when other bytes may have been loaded than were checked', async () => {
+    const { serving, held } = setUp();
+    const changed = async () => {
+      throw new AppError('integrity', 'it was changed meanwhile');
+    };
+    const failed = await held.align('m', plan([wanted(1, { confirm: changed })], [1]));
+    expect(failed).toEqual([{ version: 1, error: expect.objectContaining({ code: 'integrity' }) }]);
+    expect(serving.loaded.size).toBe(0);
+    expect(serving.asked).not.toContain('activate m 1');
   });
 
   it('follow a plan that changes while something is loaded', async () => {
@@ -213,7 +248,7 @@ describe('a fresh serving process', () => {
     const files = async () => ({ ...filesOf('m')(), digest: 'd' });
     await held.align('m', plan([wanted(1, { files })], [1]));
     held.reset();
-    expect(held.digestOf('m', 1)).toBe('d');
+    expect(held.loadedAs('m', 1)).toEqual({ digest: 'd' });
   });
 });
 
@@ -261,7 +296,13 @@ describe('any order of plans and deaths', () => {
         await Promise.all(work);
         for (const [name, { hold, answers }] of plans) {
           const good = hold.map((each) => each.version).filter((number) => number !== bad);
-          expect([...held.versionsOf(name)].sort()).toEqual([...good].sort());
+          const holds = [...held.versionsOf(name)].sort();
+          // What answered goes on while nothing that is planned can be loaded.
+          if (good.length === 0 && hold.length > 0 && holds.length > 0) {
+            expect(holds).toEqual([serving.active.get(name)]);
+            continue;
+          }
+          expect(holds).toEqual([...good].sort());
           for (const number of good) expect(serving.loaded.has(`${name} ${number}`)).toBe(true);
           expect(serving.active.get(name)).toBe(answers.find((number) => number !== bad));
         }

@@ -6,7 +6,9 @@
 //   `ServingGone` at its next step and changes nothing of the present one.
 // - Nobody else changes a model within its turn. Turns belong to a life, too: a fresh process waits for no work of the last.
 // - A version answers only while it is held, and counts as held no more before it is unloaded.
-import { createKeyedTurn } from '@edgeloop/shared/node/turn';
+// - What answers stays until another one does: something else under its number is loaded beside it and takes its place in
+//   one step, and it is not unloaded while what was to follow it cannot be loaded.
+import { createKeyedTurn, createTurn } from '@edgeloop/shared/node/turn';
 import type { Logger } from 'pino';
 import { ServingGone } from '../process/calls.ts';
 import type { ModelFiles } from '../process/ipc.ts';
@@ -18,23 +20,28 @@ export interface WantedVersion {
   version: number;
   /** Held as something else, it is loaded anew. Undefined: its number says all. */
   identity?: string;
+  /** In a fleet, which release the number stands for. */
+  release?: string;
   /** Without it nothing else is changed. */
   needed?: boolean;
   /** Read when it has to be loaded; golden samples may be large. */
   files(): Promise<ModelFiles>;
+  /** Asked once it is loaded, before it counts as held: whether that is what `files` said. */
+  confirm?(files: ModelFiles): Promise<void>;
 }
 
 /** What one model is to be. */
 export interface Plan {
   /** In the order in which they are loaded; everything else is unloaded. */
   hold: readonly WantedVersion[];
-  /** Of these, the best first. The best answers as soon as it is held, another one when all were tried. */
+  /** Of these, the best first. The best answers as soon as it is held, another one until then if nothing else does. */
   answers: readonly number[];
 }
 
 /** A version that cannot be loaded, or not answer. */
 export interface VersionFailure {
   version: number;
+  release?: string | undefined;
   error: unknown;
 }
 
@@ -51,6 +58,9 @@ interface HeldModel {
   answers: number | undefined;
 }
 
+/** Which bytes were handed over to be loaded. */
+export type Loaded = Pick<ModelFiles, 'digest' | 'release'>;
+
 type Step =
   | { kind: 'load'; wanted: WantedVersion }
   | { kind: 'answer'; version: number }
@@ -59,7 +69,7 @@ type Step =
 export class HeldVersions {
   readonly #options: HeldVersionsOptions;
   /** Outlives the process that they were loaded in: what it died of is asked afterwards. */
-  readonly #digests = new Map<string, string>();
+  readonly #loaded = new Map<string, Loaded>();
   #life = new Life();
 
   constructor(options: HeldVersionsOptions) {
@@ -74,9 +84,9 @@ export class HeldVersions {
     return [...(this.#life.models.get(name)?.versions.keys() ?? [])];
   }
 
-  /** SHA-256 of what is loaded as this version, or was in the process that just died. */
-  digestOf(name: string, version: number): string | undefined {
-    return this.#digests.get(`${name}@${version}`);
+  /** What is loaded as this version, or was in the process that just died. */
+  loadedAs(name: string, version: number): Loaded | undefined {
+    return this.#loaded.get(`${name}@${version}`);
   }
 
   /** Loads, lets answer and unloads until all is as planned. Resolves to what failed. @throws ServingGone */
@@ -93,29 +103,17 @@ export class HeldVersions {
     plan: (name: string) => Plan,
     done: (name: string, failed: VersionFailure[]) => void,
   ): Promise<void> {
-    const alignOne = async (name: string, aligned: Promise<VersionFailure[]>) => done(name, await aligned);
-    if (!this.#options.oneAtATime)
-      return inLanes(names, (name) =>
-        alignOne(
-          name,
-          this.align(name, () => plan(name)),
-        ),
-      );
-    await this.#inTurn('', (life) =>
-      inLanes(names, (name) =>
-        alignOne(
-          name,
-          this.#align(life, name, () => plan(name)),
-        ),
-      ),
-    );
+    await inLanes(names, async (name) => {
+      const aligned = this.#inTurn(name, (life) => this.#align(life, name, () => plan(name), 'beside others'));
+      done(name, await aligned);
+    });
   }
 
   /** Loads a candidate beside what answers, then lets it answer unless `signal` aborted. @throws what loading fails with */
   admit(name: string, candidate: WantedVersion, signal: AbortSignal): Promise<void> {
     return this.#inTurn(name, async (life) => {
       signal.throwIfAborted();
-      if (!isHeld(life.modelOf(name), candidate)) await this.#load(life, name, candidate);
+      if (!isHeld(life.modelOf(name), candidate)) await this.#load(life, name, candidate, signal);
       signal.throwIfAborted();
       await this.#answer(life, name, candidate.version);
     });
@@ -129,20 +127,20 @@ export class HeldVersions {
 
   #inTurn<T>(name: string, work: (life: Life) => Promise<T>): Promise<T> {
     const life = this.#life;
-    return life.turns.run(this.#options.oneAtATime ? '' : name, () => work(life));
+    return life.turns.run(name, () => work(life));
   }
 
-  async #align(life: Life, name: string, plan: () => Plan): Promise<VersionFailure[]> {
+  async #align(life: Life, name: string, plan: () => Plan, loading?: 'beside others'): Promise<VersionFailure[]> {
     const failed: VersionFailure[] = [];
     for (;;) {
       const step = nextStep(plan(), life.modelOf(name), failed);
       if (step === undefined) break;
-      const version = step.kind === 'load' ? step.wanted.version : step.version;
       try {
-        await this.#make(life, name, step);
+        await this.#make(life, name, step, loading);
       } catch (error) {
         if (!isAboutModel(error)) throw error;
-        failed.push({ version, error });
+        const { version, release } = step.kind === 'load' ? step.wanted : { version: step.version };
+        failed.push({ version, release, error });
         if (step.kind !== 'load' || step.wanted.needed === true) break;
       }
     }
@@ -150,10 +148,10 @@ export class HeldVersions {
     return failed;
   }
 
-  #make(life: Life, name: string, step: Step): Promise<void> {
+  #make(life: Life, name: string, step: Step, loading?: 'beside others'): Promise<void> {
     switch (step.kind) {
       case 'load':
-        return this.#load(life, name, step.wanted);
+        return loading === undefined ? this.#load(life, name, step.wanted) : this.#loadNow(life, name, step.wanted);
       case 'answer':
         return this.#answer(life, name, step.version);
       case 'unload':
@@ -161,12 +159,28 @@ export class HeldVersions {
     }
   }
 
-  async #load(life: Life, name: string, { version, identity, files: read }: WantedVersion): Promise<void> {
-    const files = await life.during(read);
-    if (life.modelOf(name).versions.has(version)) await this.#unload(life, name, version);
-    if (files.digest !== undefined) this.#digests.set(`${name}@${version}`, files.digest);
+  /** A model that takes long to load keeps nobody else from answering. */
+  #load(life: Life, name: string, wanted: WantedVersion, signal?: AbortSignal): Promise<void> {
+    const load = () => {
+      signal?.throwIfAborted();
+      return this.#loadNow(life, name, wanted);
+    };
+    return this.#options.oneAtATime ? life.loading.run(load) : load();
+  }
+
+  async #loadNow(life: Life, name: string, wanted: WantedVersion): Promise<void> {
+    const { version, identity, confirm } = wanted;
+    const files = await life.during(wanted.files);
+    const { digest, release } = files;
+    this.#loaded.set(`${name}@${version}`, { digest, release });
     await life.during(() => this.#options.serving.load(files));
     life.modelOf(name).versions.set(version, identity);
+    try {
+      await life.during(async () => confirm?.(files));
+    } catch (error) {
+      if (isAboutModel(error)) await this.#unload(life, name, version);
+      throw error;
+    }
   }
 
   async #answer(life: Life, name: string, version: number): Promise<void> {
@@ -189,6 +203,7 @@ export class HeldVersions {
 class Life {
   readonly models = new Map<string, HeldModel>();
   readonly turns = createKeyedTurn();
+  readonly loading = createTurn();
   #isOver = false;
 
   end(): void {
@@ -219,12 +234,16 @@ class Life {
 /** The one thing to do next; undefined when all is as planned, apart from what failed. */
 function nextStep({ hold, answers }: Plan, model: HeldModel, failed: readonly VersionFailure[]): Step | undefined {
   const isHere = (wanted: WantedVersion) => isHeld(model, wanted);
-  const wanted = hold.find((each) => !isHere(each) && !failed.some(({ version }) => version === each.version));
+  const hasFailed = (wanted: WantedVersion) =>
+    failed.some(({ version, release }) => version === wanted.version && release === wanted.release);
+  const wanted = hold.find((each) => !isHere(each) && !hasFailed(each));
   const best = answers.find((version) => hold.some((each) => each.version === version && isHere(each)));
-  if (best !== undefined && best !== model.answers && (best === answers[0] || wanted === undefined))
-    return { kind: 'answer', version: best };
+  const mayAnswer = best === answers[0] || wanted === undefined || model.answers === undefined;
+  if (best !== undefined && best !== model.answers && mayAnswer) return { kind: 'answer', version: best };
   if (wanted !== undefined) return { kind: 'load', wanted };
-  const surplus = [...model.versions.keys()].find((version) => !hold.some((each) => each.version === version));
+  const surplus = [...model.versions.keys()].find(
+    (version) => !hold.some((each) => each.version === version) && !(failed.length > 0 && version === model.answers),
+  );
   return surplus === undefined ? undefined : { kind: 'unload', version: surplus };
 }
 

@@ -1,77 +1,143 @@
-// Model versions on disk: `DIR/NAME/VERSION/{model.onnx,release.json,model.json}`. `model.onnx` appears last and whole, so a
-// version with that name is complete; until then the bytes are in `model.onnx.partial`.
+// Releases of models on disk: `DIR/NAME/VERSION/{model.onnx,release.json,model.json}`. A second release under the same number
+// lies beside the first one, in `VERSION-` and the beginning of its digest, as long as the first one must be kept. `model.onnx`
+// appears last and whole, so a release with that name is complete; until then the bytes are in `model.onnx.partial`.
+import { existsSync, readFileSync } from 'node:fs';
 import { mkdir, open, readdir, readFile, rename, rm, stat, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseJson } from '@edgeloop/shared/errors';
 import { ModelName } from '@edgeloop/shared/identifiers';
-import { syncFolder, writeDurablySync } from '@edgeloop/shared/node/durable-files';
+import { sha256 } from '@edgeloop/shared/node/digests';
+import { isMissing, syncFolder, writeDurablySync } from '@edgeloop/shared/node/durable-files';
 import { Release } from '@edgeloop/shared/release';
 import type { ModelFiles } from '../process/ipc.ts';
+import { DamagedFile } from './failure.ts';
+
+/** Which bytes: the version is a name for people, the SHA-256 of the release document says it. */
+export interface ReleaseRef {
+  name: string;
+  version: number;
+  release: string;
+}
+
+/** A folder of a version, complete or not. */
+interface StoredRelease {
+  version: number;
+  /** SHA-256 of the document that lies there. */
+  release: string | undefined;
+  folder: string;
+  isComplete: boolean;
+}
 
 export interface ModelStore {
-  folderOf(name: string, version: number): string;
-  partialPath(name: string, version: number): string;
-  /** Versions with a folder, complete or not, ascending. */
-  versions(name: string): Promise<number[]>;
+  /** Where a release lies, or would; without a digest, the first one of its number. */
+  folderOf(of: Pick<ReleaseRef, 'name' | 'version'> & { release?: string | undefined }): string;
+  /** SHA-256 of the release document of the first release of a number. */
+  releaseOf(name: string, version: number): string | undefined;
+  modelPath(of: ReleaseRef): string;
+  partialPath(of: ReleaseRef): string;
+  /** Ascending. */
+  list(name: string): Promise<StoredRelease[]>;
   names(): Promise<string[]>;
-  isComplete(name: string, version: number): Promise<boolean>;
-  /** The release document as it was fetched, or undefined. */
-  readRelease(name: string, version: number): Promise<Buffer | undefined>;
-  writeRelease(name: string, version: number, document: Uint8Array, release: Release): Promise<void>;
-  /** Makes the fetched bytes the version's model file. */
-  complete(name: string, version: number): Promise<void>;
-  /** @throws AppError `integrity` when the release document is damaged or missing */
-  modelFiles(name: string, version: number): Promise<ModelFiles>;
-  remove(name: string, version: number): Promise<void>;
+  isComplete(of: ReleaseRef): Promise<boolean>;
+  /** The release document as it was fetched; undefined when it is not there or was changed. */
+  readRelease(of: ReleaseRef): Promise<Buffer | undefined>;
+  /** Makes a folder for the release. Another one under its number gives way unless it is one of `keep`. */
+  claim(of: ReleaseRef, keep: readonly string[]): Promise<void>;
+  writeRelease(of: ReleaseRef, document: Uint8Array, release: Release): Promise<void>;
+  /** Makes the fetched bytes the release's model file. */
+  complete(of: ReleaseRef): Promise<void>;
+  /** The reverse, when the bytes are not to be trusted any more; those that are right are not fetched again. */
+  distrust(of: ReleaseRef): Promise<void>;
+  /** @throws DamagedFile when the release document is missing or was changed */
+  modelFiles(of: ReleaseRef): Promise<ModelFiles>;
+  remove(of: ReleaseRef): Promise<void>;
   removeModel(name: string): Promise<void>;
-  /** Removes what is not in `keep`, but for the newest of the rest, whose bytes the next version may share. */
-  collect(name: string, keep: readonly number[], spare: number): Promise<number[]>;
+  /** Removes releases that are not in `keep`, but for the newest of the rest, whose bytes the next one may share. */
+  collect(name: string, keep: readonly string[], spare: number): Promise<StoredRelease[]>;
   freeBytes(): Promise<number>;
 }
 
+const folderName = /^([1-9]\d{0,9})(?:-[0-9a-f]{12})?$/;
+
 export function createModelStore(folder: string): ModelStore {
-  const folderOf = (name: string, version: number) => join(folder, name, String(version));
-  const file = (name: string, version: number, leaf: string) => join(folderOf(name, version), leaf);
-  const partialPath = (name: string, version: number) => file(name, version, 'model.onnx.partial');
+  const firstOf = (name: string, version: number) => join(folder, name, String(version));
+  const besideOf = ({ name, version, release }: ReleaseRef) => `${firstOf(name, version)}-${release.slice(0, 12)}`;
+  const folderOf: ModelStore['folderOf'] = ({ name, version, release }) => {
+    const beside = release === undefined ? undefined : besideOf({ name, version, release });
+    return beside !== undefined && existsSync(beside) ? beside : firstOf(name, version);
+  };
+  const modelPath = (of: ReleaseRef) => join(folderOf(of), 'model.onnx');
+  const partialPath = (of: ReleaseRef) => join(folderOf(of), 'model.onnx.partial');
+
   const store: ModelStore = {
     folderOf,
+    releaseOf: (name, version) => {
+      const path = join(firstOf(name, version), 'release.json');
+      return existsSync(path) ? sha256(readFileSync(path)) : undefined;
+    },
+    modelPath,
     partialPath,
-    versions: async (name) =>
-      (await entries(join(folder, name)))
-        .filter((entry) => /^[1-9]\d{0,9}$/.test(entry))
-        .map(Number)
-        .sort((a, b) => a - b),
+    async list(name) {
+      const found = (await entries(join(folder, name))).flatMap((entry) => {
+        const version = folderName.exec(entry)?.[1];
+        return version === undefined ? [] : [{ version: Number(version), folder: join(folder, name, entry) }];
+      });
+      found.sort((a, b) => a.version - b.version || a.folder.localeCompare(b.folder));
+      return Promise.all(found.map(async (each) => ({ ...each, ...(await contentOf(each.folder)) })));
+    },
     names: async () => (await entries(folder)).filter((entry) => ModelName.safeParse(entry).success),
-    isComplete: async (name, version) => (await sizeOf(file(name, version, 'model.onnx'))) !== undefined,
-    readRelease: (name, version) => readOptional(file(name, version, 'release.json')),
-    async writeRelease(name, version, document, release) {
-      await mkdir(folderOf(name, version), { recursive: true });
-      writeDurablySync(file(name, version, 'model.json'), `${JSON.stringify(release.manifest, null, 2)}\n`);
-      writeDurablySync(file(name, version, 'release.json'), document);
+    isComplete: async (of) => (await store.readRelease(of)) !== undefined && (await isThere(modelPath(of))),
+    async readRelease(of) {
+      const document = await documentIn(folderOf(of));
+      return document !== undefined && sha256(document) === of.release ? document : undefined;
     },
-    async complete(name, version) {
-      const partial = await open(partialPath(name, version), 'r');
-      await partial.sync();
-      await partial.close();
-      await rename(partialPath(name, version), file(name, version, 'model.onnx'));
-      await syncFolder(folderOf(name, version));
+    async claim(of, keep) {
+      const { name, version, release } = of;
+      const place = folderOf(of);
+      const present = await documentIn(place);
+      const other = present === undefined ? undefined : sha256(present);
+      if (other === undefined || other === release) await mkdir(place, { recursive: true });
+      else if (keep.includes(other)) await mkdir(besideOf(of), { recursive: true });
+      // Its bytes may be shared, but must not be mistaken for those of this release.
+      else await distrustIn(firstOf(name, version));
     },
-    async modelFiles(name, version) {
-      const document = (await store.readRelease(name, version)) ?? Buffer.alloc(0);
-      const { manifest, golden, artifact } = parseJson(
-        Release,
-        document.toString('utf8'),
-        `release of ${name} ${version}`,
-        'integrity',
-      );
-      return { name, version, path: file(name, version, 'model.onnx'), digest: artifact.digest, manifest, golden };
+    async writeRelease(of, document, release) {
+      writeDurablySync(join(folderOf(of), 'model.json'), manifestText(release));
+      writeDurablySync(join(folderOf(of), 'release.json'), document);
     },
-    remove: (name, version) => rm(folderOf(name, version), { recursive: true, force: true }),
+    async complete(of) {
+      const partial = await open(partialPath(of), 'r');
+      try {
+        await partial.sync();
+      } finally {
+        await partial.close();
+      }
+      await rename(partialPath(of), modelPath(of));
+      await syncFolder(folderOf(of));
+    },
+    async distrust(of) {
+      // Elsewhere it would be the bytes of another release of this number.
+      if ((await store.readRelease(of)) !== undefined) await distrustIn(folderOf(of));
+    },
+    async modelFiles(of) {
+      const { name, version } = of;
+      const document = await store.readRelease(of);
+      if (document === undefined)
+        throw new DamagedFile(`the release document of ${name} ${version} on disk is missing or was changed`);
+      const release = parseJson(Release, document.toString('utf8'), `release of ${name} ${version}`, 'integrity');
+      await mendManifest(folderOf(of), manifestText(release));
+      const { manifest, golden, artifact } = release;
+      return { name, version, path: modelPath(of), digest: artifact.digest, release: of.release, manifest, golden };
+    },
+    async remove(of) {
+      if ((await store.readRelease(of)) !== undefined) await rm(folderOf(of), { recursive: true, force: true });
+    },
     removeModel: (name) => rm(join(folder, name), { recursive: true, force: true }),
     async collect(name, keep, spare) {
-      const unused = (await store.versions(name)).filter((version) => !keep.includes(version));
+      const stored = await store.list(name);
+      const unused = stored.filter(({ release }) => release === undefined || !keep.includes(release));
       const removed = unused.slice(0, Math.max(0, unused.length - spare));
-      for (const version of removed) await store.remove(name, version);
+      for (const each of removed) await rm(each.folder, { recursive: true, force: true });
       return removed;
     },
     async freeBytes() {
@@ -83,16 +149,36 @@ export function createModelStore(folder: string): ModelStore {
   return store;
 }
 
+function manifestText({ manifest }: Release): string {
+  return `${JSON.stringify(manifest, null, 2)}\n`;
+}
+
+/** `model.json` says again what stands in the release document, whatever was made of it meanwhile. */
+async function mendManifest(folder: string, text: string): Promise<void> {
+  const path = join(folder, 'model.json');
+  if ((await optional(readFile(path, 'utf8'))) !== text) writeDurablySync(path, text);
+}
+
+async function contentOf(folder: string): Promise<Pick<StoredRelease, 'release' | 'isComplete'>> {
+  const document = await documentIn(folder);
+  const release = document === undefined ? undefined : sha256(document);
+  return { release, isComplete: release !== undefined && (await isThere(join(folder, 'model.onnx'))) };
+}
+
+async function distrustIn(folder: string): Promise<void> {
+  await optional(rename(join(folder, 'model.onnx'), join(folder, 'model.onnx.partial')));
+}
+
+function documentIn(folder: string): Promise<Buffer | undefined> {
+  return optional(readFile(join(folder, 'release.json')));
+}
+
 async function entries(path: string): Promise<string[]> {
   return (await optional(readdir(path))) ?? [];
 }
 
-async function sizeOf(path: string): Promise<number | undefined> {
-  return (await optional(stat(path)))?.size;
-}
-
-function readOptional(path: string): Promise<Buffer | undefined> {
-  return optional(readFile(path));
+async function isThere(path: string): Promise<boolean> {
+  return (await optional(stat(path))) !== undefined;
 }
 
 /** Undefined when the file or folder is not there. */
@@ -100,7 +186,7 @@ async function optional<T>(reading: Promise<T>): Promise<T | undefined> {
   try {
     return await reading;
   } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined;
+    if (isMissing(error)) return undefined;
     throw error;
   }
 }

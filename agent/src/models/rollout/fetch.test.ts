@@ -1,5 +1,5 @@
 import { createPrivateKey, randomBytes } from 'node:crypto';
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import type { ServerResponse } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -9,8 +9,9 @@ import { createFleetKey, signRelease } from '@edgeloop/shared/node/signing';
 import { Release } from '@edgeloop/shared/release';
 import { segmentBytes } from '@edgeloop/shared/segments';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { createDevicePort } from '../../identity/device-port.ts';
+import { createDevicePort, type DevicePort } from '../../identity/device-port.ts';
 import { listenHttps, type PortFixture } from '../../identity/device-port-fixture.ts';
+import { DamagedFile } from '../failure.ts';
 import { createModelStore } from '../store.ts';
 import { type FetchSource, fetchModel, verifyModel } from './fetch.ts';
 
@@ -18,7 +19,7 @@ const fleet = createFleetKey();
 const blobs = new Map<string, Buffer>();
 let folder = '';
 let server: PortFixture;
-let source: FetchSource;
+let source: FetchSource & { port: DevicePort };
 let bytesSent = 0;
 /** What the server does to the body of an artifact's range. */
 let disturb: (bytes: Buffer, response: ServerResponse) => Buffer | undefined = (bytes) => bytes;
@@ -50,12 +51,12 @@ afterEach(async () => {
   rmSync(folder, { recursive: true });
 });
 
-function publish(version: number, bytes: Buffer): DesiredModel {
+function publish(version: number, bytes: Buffer, artifact: { digest?: string } = {}): DesiredModel {
   const release: Release = Release.parse({
     format: 1,
     name: 'm',
     version,
-    artifact: { digest: sha256(bytes), sizeBytes: bytes.length, segments: segmentsOf(bytes) },
+    artifact: { digest: sha256(bytes), sizeBytes: bytes.length, segments: segmentsOf(bytes), ...artifact },
     signature: { inputs: [], outputs: [] },
     manifest: {},
     golden: { samples: [] },
@@ -68,7 +69,10 @@ function publish(version: number, bytes: Buffer): DesiredModel {
   return { name: 'm', version, release: digest, signature, rolloutId: 'r' };
 }
 
-const fetched = (target: DesiredModel) => fetchModel(source, target, AbortSignal.timeout(60_000));
+const fetched = (target: DesiredModel, keep: string[] = []) =>
+  fetchModel(source, target, { keep, signal: AbortSignal.timeout(60_000) });
+const verified = (target: DesiredModel, from: FetchSource = source) =>
+  verifyModel(from, target, AbortSignal.timeout(60_000));
 const modelPath = (version: number) => join(folder, 'm', String(version), 'model.onnx');
 
 describe('a model that is fetched', () => {
@@ -77,9 +81,9 @@ describe('a model that is fetched', () => {
     const target = publish(1, bytes);
     await fetched(target);
     expect(existsSync(modelPath(1))).toBe(false);
-    await verifyModel(source, target);
+    await verified(target);
     expect(readFileSync(modelPath(1)).equals(bytes)).toBe(true);
-    expect(await source.store.modelFiles('m', 1)).toMatchObject({ path: modelPath(1), golden: { samples: [] } });
+    expect(await source.store.modelFiles(target)).toMatchObject({ path: modelPath(1), golden: { samples: [] } });
   });
 
   it('goes on where a broken transfer stopped', async () => {
@@ -93,7 +97,7 @@ describe('a model that is fetched', () => {
     disturb = (whole) => whole;
     await fetched(target);
     expect(bytesSent).toBe(2 * segmentBytes);
-    await verifyModel(source, target);
+    await verified(target);
     expect(readFileSync(modelPath(1)).equals(bytes)).toBe(true);
   });
 
@@ -103,11 +107,11 @@ describe('a model that is fetched', () => {
     randomBytes(10).copy(second, 5 * segmentBytes);
     const [one, two] = [publish(1, first), publish(2, second)];
     await fetched(one);
-    await verifyModel(source, one);
+    await verified(one);
     bytesSent = 0;
     await fetched(two);
     expect(bytesSent).toBe(segmentBytes);
-    await verifyModel(source, two);
+    await verified(two);
     expect(readFileSync(modelPath(2)).equals(second)).toBe(true);
   });
 
@@ -121,7 +125,7 @@ describe('a model that is fetched', () => {
       return bytes;
     };
     await fetched(target);
-    await verifyModel(source, target);
+    await verified(target);
   });
 
   it('is refused when its bytes stay wrong', async () => {
@@ -142,12 +146,72 @@ describe('a model that is fetched', () => {
     await expect(fetched(target)).rejects.toThrow(/does not have the desired SHA-256/);
   });
 
-  it('is refused and removed when its file was changed on disk', async () => {
+  it('is fetched again, what was changed of it only, when its file was changed on disk', async () => {
+    const bytes = randomBytes(4 * segmentBytes);
+    const target = publish(1, bytes);
+    await fetched(target);
+    const partial = source.store.partialPath(target);
+    const spoilt = readFileSync(partial);
+    spoilt.writeUInt8(spoilt.readUInt8(segmentBytes) ^ 1, segmentBytes);
+    writeFileSync(partial, spoilt);
+    await expect(verified(target)).rejects.toBeInstanceOf(DamagedFile);
+    expect(existsSync(modelPath(1))).toBe(false);
+    bytesSent = 0;
+    await fetched(target);
+    await verified(target);
+    expect(bytesSent).toBe(segmentBytes);
+    expect(readFileSync(modelPath(1)).equals(bytes)).toBe(true);
+  });
+
+  it('is refused and removed when its release names another file than its segments make', async () => {
+    const bytes = randomBytes(100);
+    const target = publish(1, bytes, { digest: sha256(randomBytes(100)) });
+    blobs.set(JSON.parse(blobs.get(target.release)?.toString() ?? '').artifact.digest, bytes);
+    await fetched(target);
+    await expect(verified(target)).rejects.toMatchObject({ code: 'integrity' });
+    await expect(verified(target)).rejects.toBeInstanceOf(DamagedFile);
+    expect(await source.store.list('m')).toEqual([]);
+  });
+
+  it('is verified without a connection, and not before the fleet is known', async () => {
     const target = publish(1, randomBytes(100));
     await fetched(target);
-    const { writeFileSync } = await import('node:fs');
-    writeFileSync(source.store.partialPath('m', 1), randomBytes(100));
-    await expect(verifyModel(source, target)).rejects.toMatchObject({ code: 'integrity' });
-    expect(await source.store.versions('m')).toEqual([]);
+    await expect(verified(target, { ...source, fleetKey: undefined })).rejects.toMatchObject({
+      code: 'unavailable',
+    });
+    await verified(target, { ...source, port: undefined });
+    await fetchModel({ ...source, port: undefined }, target, { keep: [], signal: AbortSignal.timeout(60_000) });
+    expect(existsSync(modelPath(1))).toBe(true);
+  });
+
+  it('lies beside another release of its number as long as that must be kept, and shares its segments', async () => {
+    const first = randomBytes(3 * segmentBytes);
+    const second = Buffer.concat([first.subarray(0, 2 * segmentBytes), randomBytes(segmentBytes)]);
+    const [one, two] = [publish(1, first), publish(1, second)];
+    await fetched(one);
+    await verified(one);
+    bytesSent = 0;
+    await fetched(two, [one.release]);
+    await verified(two);
+    expect(bytesSent).toBe(segmentBytes);
+    expect(readFileSync(source.store.modelPath(one)).equals(first)).toBe(true);
+    expect(readFileSync(source.store.modelPath(two)).equals(second)).toBe(true);
+    // Found again by a store that knows nothing of before.
+    const anew = createModelStore(folder);
+    expect(await anew.isComplete(two)).toBe(true);
+    expect((await anew.list('m')).map(({ release }) => release)).toEqual([one.release, two.release]);
+    await anew.collect('m', [two.release], 0);
+    expect(await anew.isComplete(one)).toBe(false);
+    expect(await anew.isComplete(two)).toBe(true);
+  });
+
+  it('takes the place of another release of its number that nobody needs', async () => {
+    const [one, two] = [publish(1, randomBytes(200)), publish(1, randomBytes(300))];
+    await fetched(one);
+    await verified(one);
+    await fetched(two);
+    expect(await source.store.isComplete(two)).toBe(false);
+    await verified(two);
+    expect((await source.store.list('m')).map(({ release }) => release)).toEqual([two.release]);
   });
 });

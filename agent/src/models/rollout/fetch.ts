@@ -1,23 +1,41 @@
 // Brings a release to this disk: the signed document first, then the segments of the model file that no version here
 // has. Whatever arrived whole stays, so a broken transfer goes on where it stopped.
-import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
-import { join } from 'node:path';
 import { AppError, parseJson } from '@edgeloop/shared/errors';
-import type { DesiredModel } from '@edgeloop/shared/messages';
 import { sha256 } from '@edgeloop/shared/node/digests';
+import { isMissing } from '@edgeloop/shared/node/durable-files';
 import { verifyRelease } from '@edgeloop/shared/node/signing';
 import { Release } from '@edgeloop/shared/release';
 import { bytesOf, type DevicePort } from '../../identity/device-port.ts';
-import type { ModelStore } from '../store.ts';
+import { DamagedFile } from '../failure.ts';
+import { sha256OfFile } from '../file-check.ts';
+import type { ModelStore, ReleaseRef } from '../store.ts';
 import { copyFromVersions, missingFrom, type PlacedSegment, placed } from './segments-on-disk.ts';
 
 export interface FetchSource {
-  port: DevicePort;
+  /** Undefined until the device has joined; what is on disk already needs none. */
+  port: DevicePort | undefined;
   store: ModelStore;
-  /** Ed25519 public key pinned at enrolment, SPKI PEM. */
-  fleetKey: string;
+  /** Ed25519 public key pinned at enrolment, SPKI PEM; undefined before. */
+  fleetKey: string | undefined;
+}
+
+/** A release to fetch. Without a signature: one that was verified here before. */
+export interface FetchTarget extends ReleaseRef {
+  signature?: string;
+}
+
+export interface FetchOptions {
+  /** Releases that must stay on disk. */
+  keep: readonly string[];
+  signal: AbortSignal;
+}
+
+/** There is no fleet yet whose key a release could be checked with. */
+export class NotEnrolled extends AppError {
+  constructor() {
+    super('unavailable', 'the device is not enrolled yet');
+  }
 }
 
 const releaseBytes = 160 * 1024 * 1024;
@@ -30,17 +48,18 @@ const triesPerSegment = 3;
  * Fetches `target` until all bytes are on disk, not yet verified as a whole.
  * @throws AppError `integrity` for tampered bytes, `insufficient_storage`, `unavailable` when the transfer broke
  */
-export async function fetchModel(source: FetchSource, target: DesiredModel, signal: AbortSignal): Promise<void> {
+export async function fetchModel(source: FetchSource, target: FetchTarget, options: FetchOptions): Promise<void> {
   const { store } = source;
-  const release = await fetchRelease(source, target, signal);
-  if (await store.isComplete(target.name, target.version)) return;
-  const file = await openPartial(store.partialPath(target.name, target.version));
+  const release = await fetchRelease(source, target, options);
+  if (await store.isComplete(target)) return;
+  const file = await openPartial(store.partialPath(target));
   try {
     const { sizeBytes } = release.artifact;
     const absent = await missingFrom(file, placed(release.artifact.segments));
     await requireSpace(source, target, absent);
     const missing = await copyFromVersions(store, target, file, absent);
-    await download(source.port, { path: `/device/v1/blobs/${release.artifact.digest}`, file, missing, signal });
+    const path = `/device/v1/blobs/${release.artifact.digest}`;
+    if (missing.length > 0) await download(portOf(source), { path, file, missing, signal: options.signal });
     await file.truncate(sizeBytes);
     await file.sync();
   } finally {
@@ -50,48 +69,77 @@ export async function fetchModel(source: FetchSource, target: DesiredModel, sign
 
 /**
  * Checks everything on disk against what is desired: document hash, signature, whole file; then names it complete.
- * @throws AppError `integrity`; the version's folder is removed, so that a later try starts clean
+ * @throws AppError `integrity` when the release itself does not hold; nothing of it stays on disk
+ * @throws DamagedFile when the disk does not hold what was fetched; fetching it again mends that
  */
-export async function verifyModel({ store, fleetKey }: FetchSource, target: DesiredModel): Promise<void> {
+export async function verifyModel(
+  { store, fleetKey }: FetchSource,
+  target: FetchTarget,
+  signal: AbortSignal,
+): Promise<void> {
   const { name, version } = target;
+  if (fleetKey === undefined) throw new NotEnrolled();
+  const document = await store.readRelease(target);
+  if (document === undefined) throw new DamagedFile(`the release of ${name} ${version} is not on disk any more`);
   try {
-    const document = await store.readRelease(name, version);
-    if (document === undefined) throw new AppError('integrity', `the release of ${name} ${version} is not on disk`);
     const release = checkRelease(document, target, fleetKey);
-    const complete = await store.isComplete(name, version);
-    const path = complete ? join(store.folderOf(name, version), 'model.onnx') : store.partialPath(name, version);
-    if ((await sha256OfFile(path)) !== release.artifact.digest)
-      throw new AppError(
-        'integrity',
-        `the file of ${name} ${version} does not have the SHA-256 that its release names`,
-      );
-    if (!complete) await store.complete(name, version);
+    await verifyFile(store, target, { release, signal });
   } catch (error) {
-    await store.remove(name, version);
+    if (error instanceof DamagedFile) await store.distrust(target);
+    else if (error instanceof AppError) await store.remove(target);
     throw error;
   }
 }
 
-async function fetchRelease(source: FetchSource, target: DesiredModel, signal: AbortSignal): Promise<Release> {
-  const { store, port, fleetKey } = source;
-  const { name, version } = target;
-  const present = await store.readRelease(name, version);
-  if (present !== undefined && sha256(present) === target.release) return checkRelease(present, target, fleetKey);
-  // Another release under the same number: nothing of it may be mistaken for this one.
-  if (present !== undefined) await store.remove(name, version);
-  const answer = await port.send({ method: 'GET', path: `/device/v1/blobs/${target.release}`, signal });
+async function verifyFile(
+  store: ModelStore,
+  target: FetchTarget,
+  { release: { artifact }, signal }: { release: Release; signal: AbortSignal },
+): Promise<void> {
+  const isComplete = await store.isComplete(target);
+  const path = isComplete ? store.modelPath(target) : store.partialPath(target);
+  const what = `the file of ${target.name} ${target.version}`;
+  const found = await sha256OfFile(path, signal).catch((error: unknown) => {
+    if (isMissing(error)) throw new DamagedFile(`${what} is not on disk any more`);
+    throw error;
+  });
+  if (found !== artifact.digest) {
+    const file = await open(path, 'r');
+    const wrong = await missingFrom(file, placed(artifact.segments)).finally(() => file.close());
+    if (wrong.length > 0) throw new DamagedFile(`${what} was changed on disk after it was fetched`);
+    throw new AppError('integrity', `${what} does not have the SHA-256 that its release names`);
+  }
+  if (!isComplete) await store.complete(target);
+}
+
+async function fetchRelease(
+  source: FetchSource,
+  target: FetchTarget,
+  { keep, signal }: FetchOptions,
+): Promise<Release> {
+  const { store, fleetKey } = source;
+  if (fleetKey === undefined) throw new NotEnrolled();
+  const present = await store.readRelease(target);
+  if (present !== undefined) return checkRelease(present, target, fleetKey);
+  const answer = await portOf(source).send({ method: 'GET', path: `/device/v1/blobs/${target.release}`, signal });
   const document = await bytesOf(answer, releaseBytes).catch((cause) => interrupted(cause, signal));
   const release = checkRelease(document, target, fleetKey);
-  await store.writeRelease(name, version, document, release);
+  await store.claim(target, keep);
+  await store.writeRelease(target, document, release);
   return release;
 }
 
+function portOf({ port }: FetchSource): DevicePort {
+  if (port === undefined) throw new AppError('unavailable', 'there is no connection to the control plane yet');
+  return port;
+}
+
 /** The signature covers the document's hash, and the document names the hash of the file. */
-function checkRelease(document: Buffer, target: DesiredModel, fleetKey: string): Release {
+function checkRelease(document: Buffer, target: FetchTarget, fleetKey: string): Release {
   const what = `release of ${target.name} ${target.version}`;
   const digest = sha256(document);
   if (digest !== target.release) throw new AppError('integrity', `the ${what} does not have the desired SHA-256`);
-  if (!verifyRelease(digest, target.signature, fleetKey))
+  if (target.signature !== undefined && !verifyRelease(digest, target.signature, fleetKey))
     throw new AppError('integrity', `the ${what} is not signed by the fleet key that this device knows`);
   const release = parseJson(Release, document.toString('utf8'), what, 'integrity');
   if (release.name !== target.name || release.version !== target.version)
@@ -102,7 +150,7 @@ function checkRelease(document: Buffer, target: DesiredModel, fleetKey: string):
   return release;
 }
 
-async function requireSpace({ store }: FetchSource, { name, version }: DesiredModel, absent: readonly PlacedSegment[]) {
+async function requireSpace({ store }: FetchSource, { name, version }: FetchTarget, absent: readonly PlacedSegment[]) {
   const needed = absent.reduce((total, segment) => total + segment.sizeBytes, 0);
   const free = await store.freeBytes();
   if (free - reserveBytes >= needed) return;
@@ -192,12 +240,6 @@ async function openPartial(path: string): Promise<FileHandle> {
   const created = await open(path, 'a');
   await created.close();
   return open(path, 'r+');
-}
-
-async function sha256OfFile(path: string): Promise<string> {
-  const hash = createHash('sha256');
-  for await (const piece of createReadStream(path)) hash.update(piece);
-  return hash.digest('hex');
 }
 
 function megabytes(bytes: number): number {

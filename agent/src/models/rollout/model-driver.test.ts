@@ -1,5 +1,5 @@
 import { createPrivateKey } from 'node:crypto';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { AppError } from '@edgeloop/shared/errors';
@@ -10,18 +10,20 @@ import { Release } from '@edgeloop/shared/release';
 import pino from 'pino';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { type DeviceDatabase, openDatabase } from '../../database/open.ts';
-import { createDevicePort } from '../../identity/device-port.ts';
+import { createDevicePort, type DevicePort } from '../../identity/device-port.ts';
 import type { ModelFiles } from '../../process/ipc.ts';
 import { pendingWrites } from '../../storage/pending-writes-fixture.ts';
+import { createFileCheck } from '../file-check.ts';
 import { createModelStore } from '../store.ts';
 import { createQuarantine } from '../trying/quarantine.ts';
 import { ModelDriver } from './model-driver.ts';
+import { type ModelEvent, newModelState, next } from './model-state.ts';
 import { createStateStore } from './state-store.ts';
 
 const log = pino({ level: 'silent' });
 const fleet = createFleetKey();
 // Nobody listens there: all releases of these tests are on disk already.
-const port = createDevicePort({ hosts: ['127.0.0.1'], port: 1, tls: {} });
+const closedPort = createDevicePort({ hosts: ['127.0.0.1'], port: 1, tls: {} });
 
 let folder = '';
 let database: DeviceDatabase;
@@ -31,21 +33,32 @@ let running: ModelDriver | undefined;
 const asked: string[] = [];
 const refuse = new Set<number>();
 const whenLoading = new Map<number, () => void>();
+/** The bytes that were loaded last. */
+const loaded = new Map<number, string>();
+/** What goes wrong with the next proofs; undefined: nothing. */
+const proofs: (Error | undefined)[] = [];
+let port: DevicePort | undefined;
+let saving: (() => void) | undefined;
 
 const serving = {
   up: async () => undefined,
-  load: async ({ version }: ModelFiles) => {
-    asked.push(`load ${version}`);
+  load: async ({ version, path, manifest }: ModelFiles) => {
+    asked.push(`load ${version}${manifest.isolation === 'process' ? ' on trial' : ''}`);
     whenLoading.get(version)?.();
     if (refuse.has(version)) throw new AppError('model_rejected', 'cannot be loaded');
+    loaded.set(version, readFileSync(path, 'utf8'));
   },
   activate: async (_name: string, version: number) => void asked.push(`activate ${version}`),
   unload: async (_name: string, version: number) => void asked.push(`unload ${version}`),
   tell: () => undefined,
 };
 
-function release(version: number, rolloutId = `r${version}`): DesiredModel {
-  const bytes = Buffer.from(`model ${version}`);
+function release(
+  version: number,
+  rolloutId = `r${version}`,
+  { text = `model ${version}`, at = '' } = {},
+): DesiredModel {
+  const bytes = Buffer.from(text);
   const document = Buffer.from(
     JSON.stringify(
       Release.parse({
@@ -59,11 +72,11 @@ function release(version: number, rolloutId = `r${version}`): DesiredModel {
       }),
     ),
   );
-  const at = join(folder, 'models', 'm', String(version));
-  mkdirSync(at, { recursive: true });
-  writeFileSync(join(at, 'release.json'), document);
-  writeFileSync(join(at, 'model.onnx'), bytes);
   const digest = sha256(document);
+  const own = join(folder, 'models', 'm', at === 'beside' ? `${version}-${digest.slice(0, 12)}` : String(version));
+  mkdirSync(own, { recursive: true });
+  writeFileSync(join(own, 'release.json'), document);
+  writeFileSync(join(own, 'model.onnx'), bytes);
   const signature = signRelease(digest, createPrivateKey(fleet.privateKeyPem));
   return { name: 'm', version, release: digest, signature, rolloutId };
 }
@@ -71,12 +84,24 @@ function release(version: number, rolloutId = `r${version}`): DesiredModel {
 async function boot(cleanStop: boolean, probationMs = 150): Promise<ModelDriver> {
   stop = new AbortController();
   const store = createModelStore(join(folder, 'models'));
+  const states = createStateStore(database, pendingWrites(), log);
   running = new ModelDriver({
-    states: createStateStore(database, pendingWrites(), log),
+    states: {
+      ...states,
+      save(state) {
+        saving?.();
+        states.save(state);
+      },
+    },
+    fileCheck: createFileCheck(log),
     store,
     serving,
-    source: () => ({ port, store, fleetKey: fleet.publicKeyPem }),
-    prove: async () => undefined,
+    source: () => ({ port, fleetKey: fleet.publicKeyPem }),
+    prove: async () => {
+      const error = proofs.shift();
+      if (error !== undefined) throw error;
+      return undefined;
+    },
     tuningOf: () => undefined,
     tune: async () => undefined,
     quarantine: createQuarantine(database, pendingWrites(), Date.now),
@@ -98,6 +123,10 @@ beforeEach(() => {
   database = openDatabase(join(folder, 'agent.db'), log);
   asked.length = 0;
   refuse.clear();
+  loaded.clear();
+  proofs.length = 0;
+  port = closedPort;
+  saving = undefined;
   whenLoading.clear();
 });
 afterEach(async () => {
@@ -115,7 +144,10 @@ describe('bringing a model to what is desired', () => {
     driver.setDesired({ generation: 2, models: [release(2)] });
     await settled(driver, 2);
     await vi.waitFor(() => expect(asked.at(-1)).toBe('unload 1'), { timeout: 15_000 });
-    expect(asked).toEqual(['load 1', 'activate 1', 'load 2', 'activate 2', 'unload 1']);
+    expect(asked).toEqual([
+      ...['load 1 on trial', 'activate 1', 'load 1'],
+      ...['load 2 on trial', 'activate 2', 'load 2', 'unload 1'],
+    ]);
   });
 
   it('leaves what answers alone when the new version cannot be loaded, and tries it once', async () => {
@@ -126,7 +158,7 @@ describe('bringing a model to what is desired', () => {
     driver.setDesired({ generation: 2, models: [release(2)] });
     await vi.waitFor(() => expect(modelOf(driver)?.candidate?.state).toBe('failed'), { timeout: 15_000 });
     driver.setDesired({ generation: 2, models: [release(2)] });
-    expect(asked.filter((each) => each === 'load 2')).toHaveLength(1);
+    expect(asked.filter((each) => each === 'load 2 on trial')).toHaveLength(1);
     expect(modelOf(driver)).toMatchObject({
       active: { version: 1 },
       candidate: { error: { code: 'model_rejected' } },
@@ -146,9 +178,10 @@ describe('bringing a model to what is desired', () => {
 
   it('goes back at once when too many requests fail in probation', async () => {
     const driver = await boot(true, 60_000);
-    driver.setDesired({ generation: 1, models: [release(1)] });
+    const one = release(1);
+    driver.setDesired({ generation: 1, models: [one] });
     await vi.waitFor(() => expect(modelOf(driver)?.candidate?.state).toBe('probation'), { timeout: 15_000 });
-    driver.update([{ name: 'm', version: 1, succeeded: 19, failed: 2 }]);
+    driver.update([{ name: 'm', version: 1, release: one.release, succeeded: 19, failed: 2 }]);
     await vi.waitFor(() => expect(modelOf(driver)?.candidate?.state).toBe('failed'), { timeout: 15_000 });
     expect(modelOf(driver)).toMatchObject({
       active: null,
@@ -165,11 +198,11 @@ describe('bringing a model to what is desired', () => {
     driver = await boot(true, 60_000);
     driver.setDesired({ generation: 2, models: [release(2)] });
     await vi.waitFor(() => expect(modelOf(driver)?.candidate?.state).toBe('probation'), { timeout: 15_000 });
-    driver.servingDied({ crashed: true, detail: 'it was ended by SIGFPE', suspects: [] });
+    driver.servingDied({ crashed: true, detail: 'it was ended by SIGFPE', suspects: [{ name: 'm', version: 2 }] });
     expect(modelOf(driver)).toMatchObject({ active: { version: 1 }, candidate: { state: 'failed' } });
     asked.length = 0;
     await driver.restore();
-    expect(asked).toEqual(['load 1', 'activate 1']);
+    await vi.waitFor(() => expect(asked).toEqual(['load 1', 'activate 1']), { timeout: 15_000 });
   });
 
   it('quarantines a version that ends the process twice long after its probation, and leaves others alone', async () => {
@@ -213,6 +246,174 @@ describe('bringing a model to what is desired', () => {
     const driver = await boot(true);
     expect(asked).toEqual(['load 3', 'activate 3']);
     expect(modelOf(driver)).toMatchObject({ active: { version: 3 }, lastGood: 3 });
+  });
+
+  /** The state that an agent left behind which was killed or stopped after these events. */
+  function leftBehind(target: DesiredModel, ...events: ModelEvent[]): void {
+    const wanted = next(newModelState('m'), { kind: 'desired', model: target }, 1);
+    createStateStore(database, log).save(events.reduce((state, event) => next(state, event, 1), wanted));
+  }
+
+  it.each([
+    ['fetched', []],
+    ['verified', [{ kind: 'fetched' }]],
+    ['proved', [{ kind: 'fetched' }, { kind: 'verified' }]],
+    ['loaded', [{ kind: 'fetched' }, { kind: 'verified' }, { kind: 'proved' }]],
+  ] satisfies [string, ModelEvent[]][])(
+    'goes on where it ended when the agent ended while a version was %s',
+    async (_, events) => {
+      for (const cleanStop of [true, false]) {
+        leftBehind(release(1), ...events);
+        port = undefined; // It is there only after the models were started.
+        await settled(await boot(cleanStop), 1);
+        stop.abort();
+        await running?.close();
+      }
+    },
+  );
+
+  it('tries a version again whose proof was ended from outside', async () => {
+    const killed = new AppError('unavailable', "the model's proof was ended by SIGKILL");
+    const short = Object.assign(new Error('too many open files'), { code: 'EMFILE' });
+    proofs.push(killed, short, undefined);
+    const driver = await boot(true);
+    driver.setDesired({ generation: 1, models: [release(1)] });
+    await vi.waitFor(() => expect(modelOf(driver)?.candidate?.error?.message).toMatch(/SIGKILL/), { timeout: 15_000 });
+    await settled(driver, 1);
+    expect(proofs).toEqual([]);
+  });
+
+  it('waits for room on the disk with the reason, also for its own state, and tries nothing new meanwhile', async () => {
+    const driver = await boot(true);
+    driver.setDesired({ generation: 1, models: [release(1)] });
+    await settled(driver, 1);
+    await vi.waitFor(() => expect(asked.at(-1)).toBe('load 1'), { timeout: 15_000 });
+    let refusedWrites = 0;
+    saving = () => {
+      refusedWrites += 1;
+      throw Object.assign(new Error('database or disk is full'), { code: 'SQLITE_FULL' });
+    };
+    asked.length = 0;
+    driver.setDesired({ generation: 2, models: [release(2)] });
+    await vi.waitFor(() => expect(refusedWrites).toBeGreaterThan(2), { timeout: 15_000 });
+    expect(modelOf(driver)?.candidate?.state).toBe('fetching');
+    expect(asked).toEqual([]);
+    saving = undefined;
+    await settled(driver, 2);
+  });
+
+  it('serves no file that was changed on disk: the former one answers until it is fetched again', async () => {
+    let driver = await boot(true);
+    driver.setDesired({ generation: 1, models: [release(1)] });
+    await settled(driver, 1);
+    driver.setDesired({ generation: 2, models: [release(2)] });
+    await settled(driver, 2);
+    stop.abort();
+    await driver.close();
+    const own = join(folder, 'models', 'm', '2');
+    writeFileSync(join(own, 'model.onnx'), 'model x');
+    driver = await boot(true);
+    expect([...loaded]).not.toContainEqual([2, 'model x']);
+    await vi.waitFor(() => expect(asked.slice(-2)).toEqual(['load 1', 'activate 1']), { timeout: 15_000 });
+    // Nobody answers there, which is said beside the reason.
+    await vi.waitFor(
+      () => {
+        const { active, candidate } = modelOf(driver) ?? {};
+        expect(active?.version).toBe(1);
+        expect(candidate?.error?.message).toMatch(/changed on disk.*control plane does not answer/);
+      },
+      { timeout: 15_000 },
+    );
+    // As if it had been fetched.
+    await vi.waitFor(() => expect(existsSync(join(own, 'model.onnx.partial'))).toBe(true), { timeout: 15_000 });
+    writeFileSync(join(own, 'model.onnx.partial'), 'model 2');
+    await vi.waitFor(() => expect(modelOf(driver)).toMatchObject({ active: { version: 2 }, candidate: null }), {
+      timeout: 30_000,
+    });
+    expect(loaded.get(2)).toBe('model 2');
+  });
+
+  it('finds a file in the background that changed without a trace, and replaces it', async () => {
+    let driver = await boot(true);
+    const one = release(1);
+    driver.setDesired({ generation: 1, models: [one] });
+    await settled(driver, 1);
+    stop.abort();
+    await driver.close();
+    const own = join(folder, 'models', 'm', '1');
+    writeFileSync(join(own, 'model.onnx'), 'model y');
+    const { ino, size, mtimeNs, ctimeNs } = statSync(join(own, 'model.onnx'), { bigint: true });
+    const looks = `${ino} ${size} ${mtimeNs} ${ctimeNs}`;
+    writeFileSync(join(own, 'model.onnx.verified'), `${sha256(Buffer.from('model 1'))} ${looks}\n`);
+    driver = await boot(true);
+    await vi.waitFor(
+      () => expect(modelOf(driver)).toMatchObject({ active: null, candidate: { error: { code: 'unavailable' } } }),
+      { timeout: 15_000 },
+    );
+    expect(asked.at(-1)).toBe('unload 1');
+  });
+
+  it('serves by the release document that was desired, whatever became of it and of model.json on disk', async () => {
+    let driver = await boot(true);
+    driver.setDesired({ generation: 1, models: [release(1)] });
+    await settled(driver, 1);
+    stop.abort();
+    await driver.close();
+    const own = join(folder, 'models', 'm', '1');
+    writeFileSync(join(own, 'model.json'), '{"capture":{"rate":1}}');
+    const document = readFileSync(join(own, 'release.json'), 'utf8');
+    driver = await boot(true);
+    expect(readFileSync(join(own, 'model.json'), 'utf8')).not.toMatch(/"rate": ?1,/);
+    expect(modelOf(driver)?.active?.version).toBe(1);
+    stop.abort();
+    await driver.close();
+    writeFileSync(
+      join(own, 'release.json'),
+      document.replace('"FP32"', '"FP64"').replace('"manifest":{', '"manifest": {'),
+    );
+    asked.length = 0;
+    driver = await boot(true);
+    await vi.waitFor(() => expect(modelOf(driver)?.active).toBeNull(), { timeout: 15_000 });
+    expect(asked.filter((each) => each.startsWith('load'))).toEqual([]);
+  });
+
+  it('tries another release under the number that runs, and goes back to the former bytes', async () => {
+    let driver = await boot(true);
+    const one = release(1);
+    driver.setDesired({ generation: 1, models: [one] });
+    await settled(driver, 1);
+    stop.abort();
+    await driver.close();
+    driver = await boot(true, 60_000);
+    const other = release(1, 'again', { text: 'other 1', at: 'beside' });
+    driver.setDesired({ generation: 2, models: [other] });
+    await vi.waitFor(() => expect(modelOf(driver)?.candidate?.state).toBe('probation'), { timeout: 15_000 });
+    expect(modelOf(driver)).toMatchObject({ active: { version: 1, release: other.release } });
+    expect(loaded.get(1)).toBe('other 1');
+    driver.modelDied({ name: 'm', version: 1 }, { crashed: true, detail: 'SIGFPE' });
+    expect(modelOf(driver)).toMatchObject({
+      active: { version: 1, release: one.release },
+      candidate: { state: 'failed', release: other.release },
+    });
+    await vi.waitFor(() => expect(loaded.get(1)).toBe('model 1'), { timeout: 15_000 });
+    expect(asked.filter((each) => each.startsWith('unload'))).toEqual([]);
+    stop.abort();
+    await driver.close();
+    // Once more, this time for good; found again after a restart.
+    driver = await boot(true);
+    driver.setDesired({ generation: 3, models: [{ ...release(1, 'third', { text: 'other 1', at: 'beside' }) }] });
+    await vi.waitFor(
+      () => expect(modelOf(driver)).toMatchObject({ active: { release: other.release }, candidate: null }),
+      {
+        timeout: 15_000,
+      },
+    );
+    stop.abort();
+    await driver.close();
+    loaded.clear();
+    driver = await boot(true);
+    expect(modelOf(driver)?.active?.release).toBe(other.release);
+    expect(loaded.get(1)).toBe('other 1');
   });
 
   it('unloads and removes a model that is no longer desired', async () => {

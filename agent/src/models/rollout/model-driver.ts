@@ -9,20 +9,23 @@ import { messageOf } from '@edgeloop/shared/errors';
 import type { Desired, ModelReport } from '@edgeloop/shared/messages';
 import { backoffMs, pause } from '@edgeloop/shared/node/backoff';
 import type { Death, Suspect } from '../../process/death.ts';
-import type { ModelFiles, ServingCounts, Tuning } from '../../process/ipc.ts';
+import type { ServingCounts, Tuning } from '../../process/ipc.ts';
 import type { ServingProcess } from '../../process/serving-process.ts';
-import { failureOf } from '../failure.ts';
+import { DamagedFile, failureOf, isModelsDoing } from '../failure.ts';
+import type { FileCheck } from '../file-check.ts';
 import { HeldVersions, isAboutModel, type Plan, type VersionFailure, type WantedVersion } from '../held-versions.ts';
-import type { ModelStore } from '../store.ts';
+import type { ModelStore, ReleaseRef } from '../store.ts';
 import type { Accused, Quarantine } from '../trying/quarantine.ts';
+import { FilesOnDisk } from './files-on-disk.ts';
 import {
+  isOnTrial,
   type ModelEvent,
   type ModelState,
   newModelState,
   next,
+  releasesToHold,
+  releasesToKeep,
   stepOf,
-  versionsToHold,
-  versionsToKeep,
 } from './model-state.ts';
 import { knownOf, reportOf } from './report.ts';
 import type { StateStore } from './state-store.ts';
@@ -30,8 +33,9 @@ import { type StepOptions, Steps } from './steps.ts';
 import { createTally } from './tally.ts';
 import { unknownModels } from './unknown-models.ts';
 
-export interface ModelDriverOptions extends Omit<StepOptions, 'serving' | 'admit' | 'tally'> {
+export interface ModelDriverOptions extends Omit<StepOptions, 'serving' | 'admit' | 'tally' | 'filesOf'> {
   states: StateStore;
+  fileCheck: FileCheck;
   serving: Pick<ServingProcess, 'load' | 'activate' | 'unload' | 'up' | 'tell'>;
   /** How a model file is known to run best here. */
   tuningOf(digest: string): Tuning | undefined;
@@ -41,6 +45,8 @@ export interface ModelDriverOptions extends Omit<StepOptions, 'serving' | 'admit
 }
 
 const retry = { firstMs: 500, mostMs: 60_000 };
+/** Of what stands between a model and its callers. */
+const retryServing = { firstMs: 200, mostMs: 10_000 };
 
 export class ModelDriver {
   readonly #options: ModelDriverOptions;
@@ -48,9 +54,16 @@ export class ModelDriver {
   readonly #tally = createTally();
   readonly #steps: Steps;
   readonly #states = new Map<string, ModelState>();
+  readonly #files: FilesOnDisk;
   /** Ends the step that is being performed for a model. */
   readonly #attempts = new Map<string, AbortController>();
   readonly #loops = new Map<string, Promise<void>>();
+  /** Models whose state could not be written to disk. */
+  readonly #unsaved = new Set<string>();
+  /** How often in a row what is planned could not be served, for reasons that may pass. */
+  readonly #hindered = new Map<string, number>();
+  /** Of those, what is looked at again in a while. */
+  readonly #waiting = new Set<string>();
   /** Models that may have ended the last serving process: the next one gets them after all others. */
   #suspected = new Set<string>();
   #stop = AbortSignal.abort();
@@ -58,21 +71,28 @@ export class ModelDriver {
   constructor(options: ModelDriverOptions) {
     this.#options = options;
     this.#held = new HeldVersions({ serving: options.serving, oneAtATime: true, log: options.log });
+    this.#files = new FilesOnDisk({
+      ...options,
+      keep: (name) => releasesToKeep(this.#stateOf(name)).map(({ release }) => release),
+      onDamaged: (of, error) => void this.#damaged(of, error),
+      onRepaired: (of) => this.#repaired(of),
+    });
     this.#steps = new Steps({
       ...options,
       tally: this.#tally,
-      admit: (name, version, signal) => this.#held.admit(name, this.#wanted(name, version), signal),
+      filesOf: (target) => this.#files.read(target),
+      admit: (target, signal) => this.#held.admit(target.name, this.#wanted(target), signal),
     });
   }
 
   /** Reads the states; `cleanStop` false counts unfinished attempts. */
   async start(signal: AbortSignal, cleanStop: boolean): Promise<void> {
     const { states, store, log } = this.#options;
-    for (const state of states.load()) this.#states.set(state.name, state);
+    for (const state of states.load(store.releaseOf)) this.#states.set(state.name, state);
     for (const state of await unknownModels(store, new Set(this.#states.keys()))) {
       log.warn({ model: state.name, ...state.active }, 'a model without a state was found on disk and is served');
       this.#states.set(state.name, state);
-      states.save(state);
+      this.#save(state.name);
     }
     this.#stop = signal;
     signal.addEventListener('abort', () => this.#endAttempts(), { once: true });
@@ -102,30 +122,36 @@ export class ModelDriver {
     );
     // Nobody waits for what may end this process, too.
     for (const name of late) void this.#align(name);
+    const kept = [...this.#states.values()].flatMap((state) =>
+      releasesToKeep(state).map((each) => ({ name: state.name, ...each })),
+    );
+    this.#files.recheck(
+      kept.filter(({ name, release }) => !this.#isComing(name, release)),
+      this.#stop,
+    );
   }
 
   servingDied({ crashed, detail, suspects }: Death): void {
     const accused = suspects.flatMap((suspect) => this.#accusedOf(suspect));
+    const releases = suspects.length === 0 ? undefined : suspects.flatMap((suspect) => this.#releaseOf(suspect) ?? []);
     this.#held.reset();
     this.#tally.restarted();
     this.#suspected = new Set(suspects.map(({ name }) => name));
+    if (this.#stop.aborted) return; // What ends while we stop says nothing.
     this.#judge(accused, detail);
-    for (const { name, active, candidate } of [...this.#states.values()]) {
-      const here = [active?.version, candidate?.target.version];
-      const mayBe = suspects.some((each) => each.name === name && here.includes(each.version));
-      if (suspects.length > 0 && !mayBe) continue;
-      const served = active !== null && this.#tally.of(name, active.version).succeeded > 0;
-      this.#apply(name, { kind: 'died', crashed, served, detail });
+    for (const { name, active } of [...this.#states.values()]) {
+      const served = active !== null && this.#tally.of({ name, ...active }).succeeded > 0;
+      this.#apply(name, { kind: 'died', crashed, served, detail, suspects: releases });
     }
   }
 
-  /** The own process of a model died; the serving process goes on. */
-  modelDied(suspect: Suspect, detail: string): void {
-    const { name, version } = suspect;
-    const { active } = this.#stateOf(name);
-    const served = active?.version === version && this.#tally.of(name, version).succeeded > 0;
-    this.#judge(this.#accusedOf(suspect), detail);
-    this.#apply(name, { kind: 'died', crashed: true, served, detail });
+  /** The own process of a model died; the serving process goes on. Nobody else can have been the reason. */
+  modelDied(suspect: Suspect, { crashed, detail }: { crashed: boolean; detail: string }): void {
+    const release = this.#releaseOf(suspect);
+    if (this.#stop.aborted || release === undefined) return;
+    const { name } = suspect;
+    if (crashed) this.#judge(this.#accusedOf(suspect), detail);
+    this.#apply(name, { kind: 'died', crashed, served: false, detail, suspects: [release] });
     void this.#align(name);
   }
 
@@ -140,6 +166,7 @@ export class ModelDriver {
 
   async close(): Promise<void> {
     await Promise.all(this.#loops.values());
+    await this.#files.close();
   }
 
   #stateOf(name: string): ModelState {
@@ -151,17 +178,31 @@ export class ModelDriver {
     const after = next(before, event, Date.now());
     if (after === before) return;
     this.#states.set(name, after);
-    this.#options.states.save(after);
+    this.#save(name);
     if (attemptOf(before) !== attemptOf(after)) this.#attempts.get(name)?.abort();
     if (JSON.stringify(reportOf(before)) !== JSON.stringify(reportOf(after))) {
       this.#options.log.info({ event: event.kind, ...reportOf(after) }, 'model state');
       this.#options.onChange();
-      this.#tellKnown();
     }
-    if (versionsToHold(before).join() !== versionsToHold(after).join()) void this.#align(name);
-    if (event.kind === 'activated') this.#tally.forget(name, after.active?.version ?? 0);
+    if (JSON.stringify(knownOf(before)) !== JSON.stringify(knownOf(after))) this.#tellKnown();
+    if (holdingOf(before) !== holdingOf(after)) void this.#align(name);
+    if (event.kind === 'activated' && after.active !== null) this.#tally.forget({ name, ...after.active });
     if (after.candidate === null || after.candidate.state === 'failed') void this.#tidy(name);
     this.#drive(name);
+  }
+
+  /** What cannot be written holds for this life of the agent, and is written before anything new is tried. */
+  #save(name: string): boolean {
+    const state = this.#states.get(name);
+    try {
+      if (state !== undefined) this.#options.states.save(state);
+      this.#unsaved.delete(name);
+      return true;
+    } catch (error) {
+      this.#unsaved.add(name);
+      this.#options.log.error({ model: name, reason: messageOf(error) }, 'a model state cannot be written to disk');
+      return false;
+    }
   }
 
   #tellKnown(): void {
@@ -170,39 +211,67 @@ export class ModelDriver {
 
   #planOf(name: string): Plan {
     const state = this.#stateOf(name);
-    const hold = versionsToHold(state).map((version) => this.#wanted(name, version));
-    return { hold, answers: state.active === null ? [] : [state.active.version] };
+    const hold = releasesToHold(state);
+    // What answers is loaded last, and answers as soon as it is there; until then what it would fall back to does.
+    return {
+      hold: hold.map((each) => this.#wanted({ name, ...each })),
+      answers: hold.map(({ version }) => version).reverse(),
+    };
   }
 
   /** What one would fall back to may fail to load without harm to what answers. */
-  #wanted(name: string, version: number): WantedVersion {
-    const needed = this.#stateOf(name).active?.version === version;
-    return { version, needed, files: () => this.#filesOf(name, version) };
-  }
-
-  async #filesOf(name: string, version: number): Promise<ModelFiles> {
-    const files = await this.#options.store.modelFiles(name, version);
-    const tuning = files.digest === undefined ? undefined : this.#options.tuningOf(files.digest);
-    return tuning === undefined ? files : { ...files, tuning };
+  #wanted(of: ReleaseRef): WantedVersion {
+    const state = this.#stateOf(of.name);
+    const { version, release } = of;
+    const onTrial = isOnTrial(state, release);
+    return {
+      version,
+      release,
+      identity: identityOf(release, onTrial),
+      needed: state.active?.release === release,
+      files: async () => {
+        const files = await this.#files.read(of);
+        if (!onTrial) return files;
+        const manifest = { ...files.manifest, isolation: 'process' as const };
+        return { ...files, manifest, onTrial: state.lastGood !== null };
+      },
+      confirm: (files) => this.#files.confirm(files),
+    };
   }
 
   async #align(name: string): Promise<void> {
     try {
       this.#aligned(name, await this.#held.align(name, () => this.#planOf(name)));
     } catch (error) {
-      if (isAboutModel(error)) throw error;
-      // Otherwise the process is being started again, which aligns all.
+      // Without a process there is nothing to align: the next one is brought to all that is planned.
+      if (isAboutModel(error)) this.#options.log.error({ err: error, model: name }, 'a model could not be changed');
     }
   }
 
   #aligned(name: string, failed: readonly VersionFailure[]): void {
-    for (const { version, error } of failed) {
-      if (version === this.#stateOf(name).active?.version) this.#lost(name, error);
-      else {
-        const about = { model: name, version, reason: messageOf(error) };
-        this.#options.log.warn(about, 'the version to fall back to is not loaded');
-      }
+    let hindered = false;
+    for (const { version, release = '', error } of failed) {
+      const about = { model: name, version, reason: messageOf(error) };
+      if (error instanceof DamagedFile) void this.#damaged({ name, version, release }, error);
+      else if (!isModelsDoing(error)) {
+        hindered = true;
+        this.#options.log.warn(about, 'a version cannot be loaded at present; it is tried again');
+      } else if (release === this.#stateOf(name).active?.release) this.#lost(name, error);
+      else this.#options.log.warn(about, 'the version to fall back to is not loaded');
     }
+    if (hindered) void this.#alignLater(name);
+    else this.#hindered.delete(name);
+  }
+
+  /** What kept it from being loaded was no model's doing, and passes. */
+  async #alignLater(name: string): Promise<void> {
+    if (this.#waiting.has(name)) return;
+    const failures = (this.#hindered.get(name) ?? 0) + 1;
+    this.#hindered.set(name, failures);
+    this.#waiting.add(name);
+    const goesOn = await pause(backoffMs(failures, retryServing), this.#stop);
+    this.#waiting.delete(name);
+    if (goesOn) await this.#align(name);
   }
 
   #lost(name: string, error: unknown): void {
@@ -211,23 +280,60 @@ export class ModelDriver {
     this.#apply(name, { kind: 'lost', error: failureOf(error) });
   }
 
+  /** What is changed on disk is not served, whatever it is; another good release answers until it was fetched again. */
+  async #damaged(of: ReleaseRef, error: DamagedFile): Promise<void> {
+    if (this.#stop.aborted) return;
+    const { name, version, release } = of;
+    this.#options.log.error({ model: name, version, reason: error.message }, 'damaged files are not served');
+    await this.#distrust(of);
+    this.#apply(name, { kind: 'damaged', release, error: failureOf(error) });
+    const isKept = releasesToKeep(this.#stateOf(name)).some((each) => each.release === release);
+    if (isKept && !this.#isComing(name, release)) this.#files.repair(of, this.#stop);
+  }
+
+  async #distrust(of: ReleaseRef): Promise<void> {
+    try {
+      await this.#options.store.distrust(of);
+    } catch (error) {
+      this.#options.log.warn({ model: of.name, reason: messageOf(error) }, 'damaged files stay in their place');
+    }
+  }
+
+  #repaired({ name, release }: ReleaseRef): void {
+    if (this.#stop.aborted) return;
+    this.#apply(name, { kind: 'repaired', release });
+    void this.#align(name);
+  }
+
+  /** It is on its way as the candidate. */
+  #isComing(name: string, release: string): boolean {
+    const { candidate } = this.#stateOf(name);
+    return candidate?.target.release === release && candidate.state !== 'failed' && candidate.state !== 'probation';
+  }
+
   /** Quarantines what died too often. */
   #judge(accused: readonly Accused[], detail: string): void {
     const guilty = this.#options.quarantine.blame(accused, detail);
     if (guilty === undefined) return;
     const { name, version, error } = guilty;
+    const release = this.#releaseOf(guilty);
+    if (release === undefined) return;
     this.#options.log.error({ model: name, version, reason: error.message }, 'a model version is quarantined');
     this.#suspected.delete(name);
-    this.#apply(name, { kind: 'quarantined', version, error });
+    this.#apply(name, { kind: 'quarantined', release, error });
   }
 
   #accusedOf({ name, version }: Suspect): Accused[] {
-    const digest = this.#held.digestOf(name, version);
+    const { digest, release } = this.#held.loadedAs(name, version) ?? {};
     if (digest === undefined) return [];
     const { candidate, desired } = this.#stateOf(name);
-    const target = [candidate?.target, desired].find((each) => each?.version === version);
-    const { succeeded } = this.#tally.of(name, version);
+    const target = [candidate?.target, desired].find((each) => each?.release === release);
+    const { succeeded } = this.#tally.of({ name, version, release });
     return [{ name, version, digest, word: target?.rolloutId ?? '', succeeded }];
+  }
+
+  #releaseOf({ name, version }: Suspect): string | undefined {
+    return this.#held.loadedAs(name, version)?.release;
   }
 
   /** Removes from disk what the state needs no more. */
@@ -274,15 +380,25 @@ export class ModelDriver {
       const attempt = new AbortController();
       this.#attempts.set(name, attempt);
       const { signal } = attempt;
-      const event = await this.#steps.perform(step, { state, failures, signal });
+      // Only what a version does that answers already is watched without its state being on disk.
+      const mayBegin = step === 'watch' || this.#isSaved(name);
+      const event = mayBegin ? await this.#steps.perform(step, { state, failures, signal }) : undefined;
       // A candidate that was superseded while it was loaded must not stay.
       if (signal.aborted && step === 'load' && !this.#stop.aborted) await this.#align(name);
-      const goesOn = event === undefined || event.kind === 'delayed';
-      failures = goesOn && !signal.aborted ? failures + 1 : 0;
+      failures = signal.aborted || isProgress(event) ? 0 : failures + 1;
+      if (event?.kind === 'damaged' && state.candidate !== null) await this.#distrust(state.candidate.target);
       if (event !== undefined && !signal.aborted) this.#apply(name, event);
       if (failures > 0) await pause(backoffMs(failures, retry), signal);
     }
   }
+
+  #isSaved(name: string): boolean {
+    return !this.#unsaved.has(name) || this.#save(name);
+  }
+}
+
+function isProgress(event: ModelEvent | undefined): boolean {
+  return event !== undefined && event.kind !== 'delayed' && event.kind !== 'setback';
 }
 
 /** What a loop works at: another attempt supersedes it. */
@@ -290,10 +406,21 @@ function attemptOf(state: ModelState): string {
   return JSON.stringify([state.candidate?.target, stepOf(state)]);
 }
 
+/** What the serving process is to hold, and where. */
+function holdingOf(state: ModelState): string {
+  return releasesToHold(state)
+    .map(({ version, release }) => `${version} ${identityOf(release, isOnTrial(state, release))}`)
+    .join();
+}
+
+function identityOf(release: string, onTrial: boolean): string {
+  return `${release} ${onTrial ? 'on trial' : 'in its place'}`;
+}
+
 async function tidyVersions(store: ModelStore, state: ModelState): Promise<void> {
   const { name, candidate } = state;
-  const keep = versionsToKeep(state);
-  const failed = candidate?.state === 'failed' && !keep.includes(candidate.target.version);
-  if (failed) await store.remove(name, candidate.target.version);
+  const keep = releasesToKeep(state).map(({ release }) => release);
+  const failed = candidate?.state === 'failed' && !keep.includes(candidate.target.release);
+  if (failed) await store.remove(candidate.target);
   await store.collect(name, keep, 1);
 }

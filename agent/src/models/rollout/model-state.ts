@@ -1,16 +1,34 @@
 // How a model's state on this device follows from what happens: a pure function, so that every order of events can be
 // tried. The driver performs the one step a state asks for and tells the outcome.
-import { Instant, ModelName, ModelVersion } from '@edgeloop/shared/identifiers';
+import { Instant, ModelName, ModelVersion, Sha256 } from '@edgeloop/shared/identifiers';
 import { DesiredModel } from '@edgeloop/shared/messages';
 import { z } from 'zod';
 import { Failure } from '../failure.ts';
 
-const common = { target: DesiredModel, since: Instant };
-/** Deaths of the serving process and of the agent itself since the attempt began. */
-const deaths = { deaths: z.number().int(), boots: z.number().int() };
+/** Which bytes: the version is a name for people, and after a restored registry the same number may name others. */
+const Release = z.object({ version: ModelVersion, release: Sha256 });
+type Release = z.infer<typeof Release>;
+
+const common = {
+  target: DesiredModel,
+  since: Instant,
+  /** How often the machine, the network or somebody else ended a step of this attempt. */
+  tries: z.number().int().default(0),
+  /** Why it does not go on at present. */
+  error: Failure.optional(),
+};
+const deaths = {
+  /** Deaths of the serving process that may be this model's doing, since the attempt began. */
+  deaths: z.number().int(),
+  /** The same of the agent itself. */
+  boots: z.number().int(),
+  /** How often its process was killed from outside. */
+  kills: z.number().int().default(0),
+};
 
 const Candidate = z.discriminatedUnion('state', [
-  z.object({ ...common, state: z.literal('fetching'), error: Failure.optional() }),
+  /** `because`: what was on this disk before was damaged there. */
+  z.object({ ...common, state: z.literal('fetching'), because: z.string().optional() }),
   z.object({ ...common, state: z.literal('verifying') }),
   /** `loading` is on disk before the serving process touches the model, so that a death there is laid to it. */
   z.object({ ...common, ...deaths, state: z.literal('warming'), step: z.enum(['proving', 'loading']) }),
@@ -22,15 +40,17 @@ type Candidate = z.infer<typeof Candidate>;
 export const ModelState = z.object({
   name: ModelName,
   desired: DesiredModel.nullable(),
-  /** What answers requests; during probation the candidate's version. */
-  active: z.object({ version: ModelVersion, since: Instant }).nullable(),
-  /** The version that last passed probation: what a failing one is replaced by. */
-  lastGood: ModelVersion.nullable(),
-  /** What was that before: what takes over when the last good version turns out to be none. */
-  previousGood: ModelVersion.nullable().default(null),
+  /** What answers requests; during probation the candidate's release. */
+  active: Release.extend({ since: Instant }).nullable(),
+  /** The release that last passed probation: what a failing one is replaced by. */
+  lastGood: Release.nullable(),
+  /** What was that before: what takes over when the last good release turns out to be none. */
+  previousGood: Release.nullable().default(null),
   candidate: Candidate.nullable(),
-  /** Not tried again on the same rollout's word. */
-  refused: z.array(z.object({ version: ModelVersion, rolloutId: z.string(), error: Failure })),
+  /** Not tried again on the same rollout's word. Agents of before did not note the release. */
+  refused: z.array(
+    z.object({ version: ModelVersion, release: Sha256.optional(), rolloutId: z.string(), error: Failure }),
+  ),
 });
 export type ModelState = z.infer<typeof ModelState>;
 
@@ -38,28 +58,40 @@ export type ModelEvent =
   | { kind: 'desired'; model: DesiredModel | null }
   /** Fetching failed for now and goes on. */
   | { kind: 'delayed'; error: Failure }
+  /** A step was ended by what is not the model's doing, and is tried again. `counts`: towards the bound of this. */
+  | { kind: 'setback'; error: Failure; counts: boolean }
   | { kind: 'fetched' }
   | { kind: 'verified' }
   | { kind: 'proved' }
   | { kind: 'activated' }
   /** The candidate is no good: bytes, proof, load, or too many failed requests in probation. */
   | { kind: 'failed'; error: Failure }
-  /** The serving process died. `crashed`: by a fault of its own, not by being killed; `served`: after answers of the candidate. */
-  | { kind: 'died'; crashed: boolean; served: boolean; detail: string }
-  /** A version ended the serving process too often, in its probation or long after it. */
-  | { kind: 'quarantined'; version: number; error: Failure }
+  /**
+   * A process died that ran models. `crashed`: by a fault of its own, not by being killed; `served`: after answers of the
+   * candidate; `suspects`: releases that ran, undefined when nobody knows.
+   */
+  | { kind: 'died'; crashed: boolean; served: boolean; detail: string; suspects: readonly string[] | undefined }
+  /** A release ended the serving process too often, in its probation or long after it. */
+  | { kind: 'quarantined'; release: string; error: Failure }
   /** The agent started again after an end that was no orderly stop. */
   | { kind: 'rebooted' }
   /** Probation is over. */
   | { kind: 'endured' }
-  /** The active version's files cannot be loaded any more. */
-  | { kind: 'lost'; error: Failure };
+  /** The active release cannot be loaded any more though its files are what they were. */
+  | { kind: 'lost'; error: Failure }
+  /** The files of a release were changed on this disk. It is as good as before once they are fetched again. */
+  | { kind: 'damaged'; release: string; error: Failure }
+  | { kind: 'repaired'; release: string };
 
 /** What the driver has to do next for a model. */
 export type Step = 'fetch' | 'verify' | 'prove' | 'load' | 'watch' | 'rest';
 
 const deathsAllowed = 1;
 const bootsAllowed = 2;
+/** Each disturbs what else runs there. */
+const killsAllowed = 5;
+/** With the driver's pauses between them, about a quarter of an hour. */
+export const triesAllowed = 20;
 const refusedKept = 20;
 
 export function newModelState(name: string): ModelState {
@@ -89,14 +121,16 @@ export function next(state: ModelState, event: ModelEvent, now: number): ModelSt
     case 'desired':
       return want(state, event.model, now);
     case 'delayed':
-      return candidate?.state === 'fetching' ? { ...state, candidate: { ...candidate, error: event.error } } : state;
+      return candidate?.state === 'fetching' ? enter(state, { ...candidate, error: event.error }) : state;
+    case 'setback':
+      return setBack(state, event, now);
     case 'fetched':
       return candidate?.state === 'fetching' ? enter(state, { ...basis(candidate, now), state: 'verifying' }) : state;
     case 'verified':
       return candidate?.state === 'verifying' ? enter(state, proving(candidate, now)) : state;
     case 'proved':
       return candidate?.state === 'warming' && candidate.step === 'proving'
-        ? enter(state, { ...candidate, step: 'loading' })
+        ? enter(state, { ...candidate, error: undefined, step: 'loading' })
         : state;
     case 'activated':
       return candidate?.state === 'warming' && candidate.step === 'loading' ? activate(state, candidate, now) : state;
@@ -109,9 +143,13 @@ export function next(state: ModelState, event: ModelEvent, now: number): ModelSt
     case 'rebooted':
       return reboot(state, now);
     case 'endured':
-      return candidate?.state === 'probation' ? endure(state, candidate.target.version) : state;
+      return candidate?.state === 'probation' ? endure(state, candidate.target) : state;
     case 'lost':
       return lose(state, event.error, now);
+    case 'damaged':
+      return damage(state, event, now);
+    case 'repaired':
+      return repair(state, event.release, now);
   }
 }
 
@@ -120,19 +158,35 @@ function want(state: ModelState, model: DesiredModel | null, now: number): Model
   const wanted = { ...state, desired: model };
   const { candidate } = state;
   if (candidate !== null && isSame(candidate.target, model)) return wanted;
-  if (state.active?.version === model.version)
+  if (state.active?.release === model.release)
     return { ...wanted, candidate: candidate?.state === 'probation' ? { ...candidate, target: model } : null };
   const refused = state.refused.find((each) => isSame(each, model));
-  if (refused !== undefined) return enter(wanted, { target: model, since: now, state: 'failed', error: refused.error });
-  return enter(wanted, { target: model, since: now, state: 'fetching' });
+  if (refused !== undefined) return enter(wanted, failed(model, refused.error, now));
+  return enter(wanted, fetching(model, now));
 }
 
 function activate(state: ModelState, candidate: Extract<Candidate, { state: 'warming' }>, now: number): ModelState {
-  const { target } = candidate;
-  const active = { version: target.version, since: now };
-  if (target.version === state.lastGood) return { ...state, active, candidate: null };
-  const { deaths, boots } = candidate;
-  return { ...state, active, candidate: { target, since: now, state: 'probation', deaths, boots } };
+  const { target, deaths, boots, kills, tries } = candidate;
+  const active = { ...releaseOf(target), since: now };
+  if (target.release === state.lastGood?.release) return { ...state, active, candidate: null };
+  return { ...state, active, candidate: { target, since: now, state: 'probation', deaths, boots, kills, tries } };
+}
+
+function setBack(
+  state: ModelState,
+  { error, counts }: Extract<ModelEvent, { kind: 'setback' }>,
+  now: number,
+): ModelState {
+  const { candidate } = state;
+  if (candidate === null || candidate.state === 'failed' || candidate.state === 'fetching') return state;
+  const tries = candidate.tries + (counts ? 1 : 0);
+  return tries > triesAllowed ? giveUp(state, error, now) : enter(state, { ...candidate, tries, error });
+}
+
+/** For good on this word, and yet nothing is said against the model. */
+function giveUp(state: ModelState, { message }: Failure, now: number): ModelState {
+  const error = `not the model's doing, and yet it was tried ${triesAllowed + 1} times: ${message}`;
+  return fail(state, { code: 'unavailable', message: error }, now);
 }
 
 function fail(state: ModelState, error: Failure, now: number): ModelState {
@@ -143,55 +197,79 @@ function fail(state: ModelState, error: Failure, now: number): ModelState {
 
 function refuse(state: ModelState, target: DesiredModel, { error, now }: { error: Failure; now: number }): ModelState {
   const others = state.refused.filter((each) => !isSame(each, target)).slice(-(refusedKept - 1));
-  const refused = [...others, { version: target.version, rolloutId: target.rolloutId, error }];
-  return { ...state, candidate: { target, since: now, state: 'failed', error }, refused };
+  const refused = [...others, { ...releaseOf(target), rolloutId: target.rolloutId, error }];
+  return { ...state, candidate: failed(target, error, now), refused };
 }
 
-function endure(state: ModelState, version: number): ModelState {
-  const previousGood = state.lastGood === version ? state.previousGood : state.lastGood;
-  return { ...state, lastGood: version, previousGood, candidate: null };
+/** What was said against the release before is proved wrong. */
+function endure(state: ModelState, target: DesiredModel): ModelState {
+  const previousGood = state.lastGood?.release === target.release ? state.previousGood : state.lastGood;
+  const refused = state.refused.filter(({ release }) => release !== target.release);
+  return { ...state, lastGood: releaseOf(target), previousGood, candidate: null, refused };
 }
 
-/** Probation may be long over: the last good version other than this one takes its place. */
+/** Probation may be long over: the last good release other than this one takes its place. */
 function quarantine(
   state: ModelState,
-  { version, error }: Extract<ModelEvent, { kind: 'quarantined' }>,
+  { release, error }: Extract<ModelEvent, { kind: 'quarantined' }>,
   now: number,
 ): ModelState {
-  const { candidate, active, desired, lastGood, previousGood } = state;
+  const { candidate, active, desired } = state;
   const tried = candidate?.state === 'warming' || candidate?.state === 'probation';
-  if (tried && candidate.target.version === version) return fail(state, error, now);
-  if (active?.version !== version) return state;
-  const good = lastGood === version ? previousGood : lastGood;
-  const fallen = {
+  if (tried && candidate.target.release === release) return fail(state, error, now);
+  if (active?.release !== release) return state;
+  const fallen = dismiss(state, release, now);
+  // A newer release that is on its way goes on.
+  return desired?.release === release && candidate === null ? refuse(fallen, desired, { error, now }) : fallen;
+}
+
+/** The active release is good no more: what was good before takes its place, if there is something. */
+function dismiss(state: ModelState, release: string, now: number): ModelState {
+  const { lastGood, previousGood } = state;
+  const good = lastGood?.release === release ? previousGood : lastGood;
+  return {
     ...state,
-    active: good === null ? null : { version: good, since: now },
+    active: good && { ...good, since: now },
     lastGood: good,
     previousGood: good === previousGood ? null : previousGood,
   };
-  // A newer version that is on its way goes on.
-  return desired?.version === version && candidate === null ? refuse(fallen, desired, { error, now }) : fallen;
 }
 
 function fallBack(state: ModelState, now: number): ModelState {
-  return { ...state, active: state.lastGood === null ? null : { version: state.lastGood, since: now } };
+  return { ...state, active: state.lastGood && { ...state.lastGood, since: now } };
 }
 
 function survive(state: ModelState, event: Extract<ModelEvent, { kind: 'died' }>, now: number): ModelState {
-  const { candidate } = state;
-  if (candidate?.state === 'probation' || (candidate?.state === 'warming' && candidate.step === 'loading')) {
-    const counted = { ...candidate, deaths: candidate.deaths + 1 };
-    const first = candidate.state === 'warming' || !event.served;
-    if ((event.crashed && first) || counted.deaths > deathsAllowed) {
-      const when = candidate.state === 'warming' ? 'while it was loaded' : 'in its probation';
-      return fail(state, { code: 'model_rejected', message: `the serving process died ${when}: ${event.detail}` }, now);
-    }
-    // Proven once more before the next load: the machine may have been short of something.
-    return enter(state, counted.state === 'warming' ? { ...counted, step: 'proving' } : counted);
+  const { candidate, active, lastGood } = state;
+  const isSuspect = (release: string | undefined) =>
+    event.suspects === undefined || (release !== undefined && event.suspects.includes(release));
+  const isTried = candidate?.state === 'probation' || (candidate?.state === 'warming' && candidate.step === 'loading');
+  if (isTried && isSuspect(candidate.target.release)) return surviveTrial(state, candidate, event, now);
+  // A release that was superseded within its probation has nobody to watch it: it does not get a second death.
+  const unproven = active !== null && lastGood !== null && active.release !== lastGood.release && !isTried;
+  return unproven && event.crashed && isSuspect(active.release) ? fallBack(state, now) : state;
+}
+
+function surviveTrial(
+  state: ModelState,
+  candidate: Extract<Candidate, { state: 'warming' | 'probation' }>,
+  { crashed, served, detail, suspects }: Extract<ModelEvent, { kind: 'died' }>,
+  now: number,
+): ModelState {
+  const when = candidate.state === 'warming' ? 'while it was loaded' : 'in its probation';
+  // Proven once more before the next load: the machine may have been short of something.
+  const again = (counted: typeof candidate): ModelState =>
+    enter(state, counted.state === 'warming' ? { ...counted, step: 'proving' } : counted);
+  if (!crashed) {
+    const kills = candidate.kills + 1;
+    if (kills <= killsAllowed) return again({ ...candidate, kills });
+    const message = `its process was killed from outside ${kills} times ${when}; does it need more memory? ${detail}`;
+    return fail(state, { code: 'unavailable', message }, now);
   }
-  // A version that was superseded within its probation has nobody to watch it: it does not get a second death.
-  const unproven = state.active !== null && state.lastGood !== null && state.active.version !== state.lastGood;
-  return unproven && event.crashed ? fallBack(state, now) : state;
+  const counted = { ...candidate, deaths: candidate.deaths + 1 };
+  const atOnce = suspects !== undefined && (candidate.state === 'warming' || !served);
+  if (!atOnce && counted.deaths <= deathsAllowed) return again(counted);
+  return fail(state, { code: 'model_rejected', message: `the serving process died ${when}: ${detail}` }, now);
 }
 
 function reboot(state: ModelState, now: number): ModelState {
@@ -210,40 +288,89 @@ function reboot(state: ModelState, now: number): ModelState {
 }
 
 function lose(state: ModelState, error: Failure, now: number): ModelState {
-  if (state.candidate?.state === 'probation') return fail(state, error, now);
-  const fallen =
-    state.lastGood === state.active?.version ? { ...state, active: null, lastGood: null } : fallBack(state, now);
-  return want(fallen, state.desired, now);
+  const { active, candidate } = state;
+  if (candidate?.state === 'probation') return fail(state, error, now);
+  return active === null ? state : want(dismiss(state, active.release, now), state.desired, now);
+}
+
+function damage(
+  state: ModelState,
+  { release, error }: Extract<ModelEvent, { kind: 'damaged' }>,
+  now: number,
+): ModelState {
+  const { candidate, active, lastGood, previousGood, desired } = state;
+  const other = [lastGood, previousGood].find((good) => good !== null && good.release !== release) ?? null;
+  const served = active?.release === release ? { ...state, active: other && { ...other, since: now } } : state;
+  if (candidate !== null && candidate.state !== 'failed') {
+    // What is fetched already needs nothing more.
+    if (candidate.target.release !== release || candidate.state === 'fetching') return served;
+    const tries = candidate.tries + 1;
+    if (tries > triesAllowed) return giveUp(served, error, now);
+    return enter(served, { ...fetching(candidate.target, now), tries, because: error.message });
+  }
+  if (desired?.release !== release || candidate !== null) return served;
+  return enter(served, { ...fetching(desired, now), because: error.message });
+}
+
+/** The last good release answers again where another one had to. */
+function repair(state: ModelState, release: string, now: number): ModelState {
+  const { active, lastGood, previousGood, candidate } = state;
+  if (lastGood?.release !== release || active?.release === release || candidate?.state === 'probation') return state;
+  return active === null || active.release === previousGood?.release ? fallBack(state, now) : state;
 }
 
 function enter(state: ModelState, candidate: Candidate): ModelState {
   return { ...state, candidate };
 }
 
-function basis({ target }: Candidate, now: number) {
-  return { target, since: now };
+function fetching(target: DesiredModel, since: number): Extract<Candidate, { state: 'fetching' }> {
+  return { target, since, tries: 0, state: 'fetching' };
+}
+
+function failed(target: DesiredModel, error: Failure, since: number): Candidate {
+  return { target, since, tries: 0, state: 'failed', error };
+}
+
+function basis({ target, tries }: Candidate, now: number) {
+  return { target, tries, since: now };
 }
 
 function proving(candidate: Candidate, now: number): Candidate {
-  return { ...basis(candidate, now), state: 'warming', step: 'proving', deaths: 0, boots: 0 };
+  return { ...basis(candidate, now), state: 'warming', step: 'proving', deaths: 0, boots: 0, kills: 0 };
 }
 
-type Attempt = { version: number; rolloutId: string };
+function releaseOf({ version, release }: Release): Release {
+  return { version, release };
+}
 
+type Attempt = { version: number; release?: string | undefined; rolloutId: string };
+
+/** Agents of before did not note the release that they refused. */
 function isSame(a: Attempt, b: Attempt): boolean {
-  return a.version === b.version && a.rolloutId === b.rolloutId;
+  const isOther = a.release !== undefined && b.release !== undefined && a.release !== b.release;
+  return a.version === b.version && a.rolloutId === b.rolloutId && !isOther;
 }
 
-/** Versions that the serving process must hold: what answers and, while that is on probation, what it would fall back to. */
-export function versionsToHold({ active, lastGood, candidate }: ModelState): number[] {
+/** A release that has not proved itself is loaded into a process of its own. */
+export function isOnTrial({ candidate, lastGood }: ModelState, release: string): boolean {
+  const isTried = candidate?.state === 'warming' || candidate?.state === 'probation';
+  return isTried && candidate.target.release === release && lastGood?.release !== release;
+}
+
+/**
+ * Releases that the serving process must hold, in the order in which they are loaded: what it would fall back to during a
+ * probation, then what answers. Of two with one number only the one that answers can be held.
+ */
+export function releasesToHold({ active, lastGood, candidate }: ModelState): Release[] {
   if (active === null) return [];
-  const fallback = candidate?.state === 'probation' && lastGood !== null ? [lastGood] : [];
-  return [...new Set([active.version, ...fallback])];
+  const fallback = candidate?.state === 'probation' && lastGood !== null && lastGood.version !== active.version;
+  return fallback ? [releaseOf(lastGood), releaseOf(active)] : [releaseOf(active)];
 }
 
-/** Versions whose files must stay on disk. */
-export function versionsToKeep(state: ModelState): number[] {
-  const coming = state.candidate === null || state.candidate.state === 'failed' ? [] : [state.candidate.target.version];
-  const good = [state.lastGood, state.previousGood].filter((version) => version !== null);
-  return [...new Set([...versionsToHold(state), ...good, ...coming])];
+/** Releases whose files must stay on disk. */
+export function releasesToKeep(state: ModelState): Release[] {
+  const { active, lastGood, previousGood, candidate } = state;
+  const coming = candidate === null || candidate.state === 'failed' ? null : candidate.target;
+  const kept = [active, lastGood, previousGood, coming].filter((each) => each !== null);
+  return [...new Map(kept.map((each) => [each.release, releaseOf(each)])).values()];
 }

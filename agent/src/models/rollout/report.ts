@@ -1,26 +1,35 @@
 // What is told of a model's state: to the control plane, and to callers who ask for a model.
 import type { ModelReport } from '@edgeloop/shared/messages';
 import type { KnownModel } from '../../process/ipc.ts';
-import type { ModelState } from './model-state.ts';
+import type { Failure } from '../failure.ts';
+import { type ModelState, releasesToHold } from './model-state.ts';
 
 export function reportOf({ name, active, lastGood, candidate }: ModelState): ModelReport {
-  if (candidate === null) return { name, active, lastGood, candidate };
+  const former = { name, active, lastGood: lastGood?.version ?? null };
+  if (candidate === null) return { ...former, candidate };
   const { target, since, state } = candidate;
-  const error = 'error' in candidate ? candidate.error : undefined;
-  return {
-    name,
-    active,
-    lastGood,
-    candidate: { version: target.version, rolloutId: target.rolloutId, state, since, error },
-  };
+  const { version, release, rolloutId } = target;
+  return { ...former, candidate: { version, release, rolloutId, state, since, error: errorOf(candidate) } };
+}
+
+/** Why it is fetched again stays beside why that does not go on. */
+function errorOf(candidate: NonNullable<ModelState['candidate']>): Failure | undefined {
+  const { error } = candidate;
+  if (candidate.state !== 'fetching' || candidate.because === undefined) return error;
+  const { because } = candidate;
+  if (error === undefined) return { code: 'integrity', message: `${because}; it is fetched again` };
+  return { code: error.code, message: `${because}; fetching it again is delayed: ${error.message}` };
 }
 
 /** What is known of a model beside what the serving process holds; it leaves out what it has loaded. */
-export function knownOf({ name, active, candidate }: ModelState): KnownModel[] {
+export function knownOf(state: ModelState): KnownModel[] {
+  const { name, candidate } = state;
   const coming = { name, state: 'LOADING' as const, reason: 'it is being loaded' };
-  const answering = active === null ? [] : [{ ...coming, version: active.version }];
-  if (candidate === null || candidate.target.version === active?.version) return answering;
+  const held = releasesToHold(state).map(({ version }) => ({ ...coming, version, soon: true }));
+  if (candidate === null || held.some(({ version }) => version === candidate.target.version)) return held;
   const { version } = candidate.target;
-  if (candidate.state !== 'failed') return [...answering, { ...coming, version, reason: `it is ${candidate.state}` }];
-  return [...answering, { name, version, state: 'UNAVAILABLE', reason: candidate.error.message }];
+  if (candidate.state === 'failed')
+    return [...held, { name, version, state: 'UNAVAILABLE', reason: candidate.error.message }];
+  const soon = candidate.state === 'warming' && candidate.step === 'loading';
+  return [...held, { ...coming, version, reason: `it is ${candidate.state}`, soon }];
 }

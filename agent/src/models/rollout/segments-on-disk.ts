@@ -3,9 +3,10 @@
 import { type FileHandle, open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { sha256 } from '@edgeloop/shared/node/digests';
+import { readIfPresent } from '@edgeloop/shared/node/durable-files';
 import { Release } from '@edgeloop/shared/release';
 import type { Segment } from '@edgeloop/shared/segments';
-import type { ModelStore } from '../store.ts';
+import type { ModelStore, ReleaseRef } from '../store.ts';
 
 /** A segment with its place in the file. */
 export interface PlacedSegment extends Segment {
@@ -32,19 +33,19 @@ export async function missingFrom(file: FileHandle, segments: readonly PlacedSeg
   return missing;
 }
 
-/** Copies what other versions of `name` have of `missing` into `target`; returns what is still missing. */
+/** Copies what other releases of the model have of `missing` into `target`; returns what is still missing. */
 export async function copyFromVersions(
   store: ModelStore,
-  { name, version }: { name: string; version: number },
+  { name, release }: ReleaseRef,
   target: FileHandle,
   missing: readonly PlacedSegment[],
 ): Promise<PlacedSegment[]> {
   let left = [...missing];
-  for (const other of (await store.versions(name)).reverse()) {
-    if (left.length === 0 || other === version || !(await store.isComplete(name, other))) continue;
-    const source = await segmentsOfVersion(store, name, other);
+  for (const other of (await store.list(name)).reverse()) {
+    if (left.length === 0 || other.release === release || !other.isComplete) continue;
+    const source = await segmentsIn(other.folder);
     if (source === undefined) continue;
-    const file = await open(join(store.folderOf(name, other), 'model.onnx'), 'r');
+    const file = await open(join(other.folder, 'model.onnx'), 'r');
     try {
       left = await copySegments(file, source, target, left);
     } finally {
@@ -70,20 +71,15 @@ async function copySegments(
   return left;
 }
 
-async function segmentsOfVersion(
-  store: ModelStore,
-  name: string,
-  version: number,
-): Promise<Map<string, PlacedSegment> | undefined> {
-  const document = await store.readRelease(name, version);
-  const release = Release.safeParse(jsonOf(document));
+async function segmentsIn(folder: string): Promise<Map<string, PlacedSegment> | undefined> {
+  const release = Release.safeParse(jsonOf(await readIfPresent(join(folder, 'release.json'))));
   if (!release.success) return undefined;
   return new Map(placed(release.data.artifact.segments).map((segment) => [segment.digest, segment]));
 }
 
-function jsonOf(document: Buffer | undefined): unknown {
+function jsonOf(document: string | undefined): unknown {
   try {
-    return JSON.parse(document?.toString('utf8') ?? '');
+    return JSON.parse(document ?? '');
   } catch {
     return undefined; // A damaged version has nothing to copy from.
   }

@@ -6,29 +6,33 @@ import type { Logger } from 'pino';
 import type { DeviceDatabase } from '../../database/open.ts';
 import { modelStates } from '../../database/schema.ts';
 import type { PendingWrites } from '../../storage/pending-writes.ts';
-import { ModelState } from './model-state.ts';
+import { anyModelState, type ReleaseOnDisk } from './former-state.ts';
+import type { ModelState } from './model-state.ts';
 
 export interface StateStore {
-  load(): ModelState[];
+  /** `releaseOnDisk` says which releases the numbers in states of former agents stand for. */
+  load(releaseOnDisk: ReleaseOnDisk): ModelState[];
   save(state: ModelState): void;
   remove(name: string): void;
 }
 
 export function createStateStore(database: DeviceDatabase, writes: PendingWrites, log: Logger): StateStore {
   return {
-    load: () =>
-      database
+    load: (releaseOnDisk) => {
+      const schema = anyModelState(releaseOnDisk);
+      return database
         .select()
         .from(modelStates)
         .all()
         .flatMap(({ name, state }) => {
           try {
-            return [parseJson(ModelState, state, `state of ${name}`, 'integrity')];
+            return [parseJson(schema, state, `state of ${name}`, 'integrity')];
           } catch (error) {
             log.error({ model: name, reason: messageOf(error) }, 'a model state cannot be read and is rebuilt');
             return [];
           }
-        }),
+        });
+    },
     save(state) {
       const text = JSON.stringify(state);
       writes.write(`state ${state.name}`, () => {

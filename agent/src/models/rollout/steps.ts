@@ -1,28 +1,31 @@
 // The steps of a rollout on this device: fetching, verifying, proving and tuning, loading, and watching a version in its
 // probation. What comes next is decided in `model-state.ts`.
 import { performance } from 'node:perf_hooks';
-import { AppError, type ErrorCode, messageOf } from '@edgeloop/shared/errors';
+import { messageOf } from '@edgeloop/shared/errors';
 import type { DesiredModel } from '@edgeloop/shared/messages';
 import { pause } from '@edgeloop/shared/node/backoff';
 import { createTurn } from '@edgeloop/shared/node/turn';
 import type { Logger } from 'pino';
 import type { ModelFiles } from '../../process/ipc.ts';
 import type { ServingProcess } from '../../process/serving-process.ts';
-import { type Failure, failureOf } from '../failure.ts';
+import { DamagedFile, type Failure, failureOf, isModelsDoing } from '../failure.ts';
 import { isAboutModel } from '../held-versions.ts';
 import type { ModelStore } from '../store.ts';
-import { type FetchSource, fetchModel, verifyModel } from './fetch.ts';
-import { type ModelEvent, type ModelState, type Step, versionsToKeep } from './model-state.ts';
+import { type FetchSource, fetchModel, NotEnrolled, verifyModel } from './fetch.ts';
+import { type ModelEvent, type ModelState, releasesToKeep, type Step } from './model-state.ts';
 import { isFailing, type Tally } from './tally.ts';
 
 export interface StepOptions {
   store: ModelStore;
   serving: Pick<ServingProcess, 'up'>;
   /** Loads a version beside what answers, then lets it answer unless `signal` aborted meanwhile. */
-  admit(name: string, version: number, signal: AbortSignal): Promise<void>;
+  admit(target: DesiredModel, signal: AbortSignal): Promise<void>;
   tally: Tally;
-  /** Where releases come from; undefined before the device is enrolled. */
-  source(): FetchSource | undefined;
+  /** Where releases come from. */
+  source(): Omit<FetchSource, 'store'>;
+  /** What is on disk, checked. @throws DamagedFile */
+  filesOf(target: DesiredModel): Promise<ModelFiles>;
+  /** @throws AppError for what is not the model's doing */
   prove(model: ModelFiles, signal: AbortSignal): Promise<Failure | undefined>;
   /** Measures how a model file runs best here, once per file. */
   tune(model: ModelFiles, signal: AbortSignal): Promise<void>;
@@ -38,8 +41,6 @@ export interface StepContext {
 }
 
 const watchEveryMs = 100;
-/** What no later try can change; everything else may be mended by the control plane or the network. */
-const finalInFetching: readonly ErrorCode[] = ['integrity', 'insufficient_storage'];
 const triesForMissing = 5;
 
 export class Steps {
@@ -59,8 +60,9 @@ export class Steps {
       return await this.#perform(step, target, context);
     } catch (error) {
       if (context.signal.aborted) return undefined;
-      const outcome = outcomeOf(error, step, context.failures);
-      if (outcome?.kind === 'delayed') this.#options.log.warn({ reason: messageOf(error) }, 'fetching is delayed');
+      const outcome = outcomeOf(error, { step, target, failures: context.failures });
+      if (outcome?.kind !== 'failed')
+        this.#options.log.warn({ model: target.name, step, reason: messageOf(error) }, 'a step is tried again');
       return outcome;
     }
   }
@@ -70,13 +72,13 @@ export class Steps {
       case 'fetch':
         return this.#fetch(target, state, signal);
       case 'verify':
-        await verifyModel(this.#source(), target);
+        await verifyModel(this.#source(), target, signal);
         return { kind: 'verified' };
       case 'prove':
         return this.#prove(target, signal);
       case 'load':
         await this.#options.serving.up(signal);
-        await this.#options.admit(target.name, target.version, signal);
+        await this.#options.admit(target, signal);
         return { kind: 'activated' };
       case 'watch':
         return this.#watch(target, signal);
@@ -86,27 +88,26 @@ export class Steps {
   }
 
   async #fetch(target: DesiredModel, state: ModelState, signal: AbortSignal): Promise<ModelEvent> {
+    const keep = releasesToKeep(state).map(({ release }) => release);
     try {
-      await fetchModel(this.#source(), target, signal);
+      await fetchModel(this.#source(), target, { keep, signal });
     } catch (error) {
-      if (!(error instanceof AppError) || error.code !== 'insufficient_storage') throw error;
-      const removed = await this.#options.store.collect(target.name, versionsToKeep(state), 0);
+      if (failureOf(error).code !== 'insufficient_storage') throw error;
+      const removed = await this.#options.store.collect(target.name, keep, 0);
       if (removed.length === 0) throw error;
-      await fetchModel(this.#source(), target, signal);
+      await fetchModel(this.#source(), target, { keep, signal });
     }
     return { kind: 'fetched' };
   }
 
   #source(): FetchSource {
-    const source = this.#options.source();
-    if (source === undefined) throw new AppError('unavailable', 'the device is not enrolled yet');
-    return source;
+    return { ...this.#options.source(), store: this.#options.store };
   }
 
-  async #prove({ name, version }: DesiredModel, signal: AbortSignal): Promise<ModelEvent> {
-    const { store, prove, tune } = this.#options;
-    const files = await store.modelFiles(name, version);
+  async #prove(target: DesiredModel, signal: AbortSignal): Promise<ModelEvent> {
+    const { prove, tune, filesOf } = this.#options;
     const failure = await this.#proving.run(async () => {
+      const files = await filesOf(target);
       const found = await prove(files, signal);
       if (found === undefined) await tune(files, signal);
       return found;
@@ -114,11 +115,11 @@ export class Steps {
     return failure === undefined ? { kind: 'proved' } : { kind: 'failed', error: failure };
   }
 
-  async #watch({ name, version }: DesiredModel, signal: AbortSignal): Promise<ModelEvent | undefined> {
+  async #watch({ name, version, release }: DesiredModel, signal: AbortSignal): Promise<ModelEvent | undefined> {
     const { tally, serving, probationMs } = this.#options;
     const until = performance.now() + probationMs;
     while (await pause(watchEveryMs, signal)) {
-      const counts = tally.of(name, version);
+      const counts = tally.of({ name, version, release });
       const total = counts.succeeded + counts.failed;
       if (isFailing(counts))
         return { kind: 'failed', error: { code: 'model_rejected', message: failingMessage(counts.failed, total) } };
@@ -130,14 +131,26 @@ export class Steps {
   }
 }
 
-/** What a failed step means for the candidate. */
-function outcomeOf(error: unknown, step: Step, failures: number): ModelEvent | undefined {
-  const code = error instanceof AppError ? error.code : 'internal';
-  const final = finalInFetching.includes(code) || (code === 'not_found' && failures >= triesForMissing);
-  if (step === 'fetch' && !final) return { kind: 'delayed', error: failureOf(error) };
+/** What a step that ended with an error means for the candidate. Only what the model or its release did is held against it. */
+function outcomeOf(
+  error: unknown,
+  { step, target, failures }: { step: Step; target: DesiredModel; failures: number },
+): ModelEvent | undefined {
+  const failure = failureOf(error);
+  if (error instanceof DamagedFile && step !== 'fetch')
+    return { kind: 'damaged', release: target.release, error: failure };
+  if (step === 'fetch') {
+    const isFinal = failure.code === 'integrity' || (failure.code === 'not_found' && failures >= triesForMissing);
+    return isFinal && !(error instanceof DamagedFile)
+      ? { kind: 'failed', error: failure }
+      : { kind: 'delayed', error: failure };
+  }
   // A death while loading is judged by `servingDied`.
   if (step === 'load' && !isAboutModel(error)) return undefined;
-  return { kind: 'failed', error: failureOf(error) };
+  if (isModelsDoing(error)) return { kind: 'failed', error: failure };
+  // Nobody has begun to try it while there is no fleet or no room; that may take days.
+  const counts = !(error instanceof NotEnrolled) && failure.code !== 'insufficient_storage';
+  return { kind: 'setback', error: failure, counts };
 }
 
 function failingMessage(failed: number, total: number): string {

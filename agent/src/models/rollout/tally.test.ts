@@ -1,7 +1,12 @@
 import { describe, expect, it } from 'vitest';
 import { createTally, isFailing } from './tally.ts';
 
-const counts = (version: number, succeeded: number, failed = 0) => ({ name: 'm', version, succeeded, failed });
+const of = (version: number, release = 'a') => ({ name: 'm', version, release });
+const counts = (version: number, succeeded: number, failed = 0, release = 'a') => ({
+  ...of(version, release),
+  succeeded,
+  failed,
+});
 
 describe('the tally of a version in probation', () => {
   it('goes on over a death of the serving process, whose counts begin at 0', () => {
@@ -9,16 +14,24 @@ describe('the tally of a version in probation', () => {
     tally.update([counts(1, 10, 1)]);
     tally.restarted();
     tally.update([counts(1, 3)]);
-    expect(tally.of('m', 1)).toEqual({ succeeded: 13, failed: 1 });
+    expect(tally.of(of(1))).toEqual({ succeeded: 13, failed: 1 });
   });
 
   it('begins anew for a version that was unloaded and comes back', () => {
     const tally = createTally();
     tally.update([counts(1, 100)]);
     tally.update([counts(2, 1)]);
-    tally.forget('m', 1);
+    tally.forget(of(1));
     tally.update([counts(1, 5)]);
-    expect(tally.of('m', 1)).toEqual({ succeeded: 5, failed: 0 });
+    expect(tally.of(of(1))).toEqual({ succeeded: 5, failed: 0 });
+  });
+
+  it('tells releases apart that have the same number', () => {
+    const tally = createTally();
+    tally.update([counts(1, 100, 50)]);
+    tally.forget(of(1, 'b'));
+    tally.update([counts(1, 5, 0, 'b')]);
+    expect(tally.of(of(1, 'b'))).toEqual({ succeeded: 5, failed: 0 });
   });
 
   it('is too bad only with evidence and beyond the share', () => {

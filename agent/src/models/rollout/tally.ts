@@ -6,13 +6,16 @@ export interface Counts {
   failed: number;
 }
 
+/** What is counted together. */
+type Counted = Pick<ServingCounts, 'name' | 'version' | 'release'>;
+
 export interface Tally {
   update(counts: readonly ServingCounts[]): void;
   /** The serving process ended: its counts begin at 0 again. */
   restarted(): void;
-  of(name: string, version: number): Counts;
+  of(of: Counted): Counts;
   /** Counts since then only. */
-  forget(name: string, version: number): void;
+  forget(of: Counted): void;
 }
 
 const share = 0.05;
@@ -27,7 +30,7 @@ export function createTally(): Tally {
   const before = new Map<string, Counts>();
   const present = new Map<string, Counts>();
   const none: Counts = { succeeded: 0, failed: 0 };
-  const keyOf = (name: string, version: number) => `${name}@${version}`;
+  const keyOf = ({ name, version, release }: Counted) => `${name}@${version} ${release}`;
   const add = (a: Counts, b: Counts, sign = 1): Counts => ({
     succeeded: a.succeeded + sign * b.succeeded,
     failed: a.failed + sign * b.failed,
@@ -36,19 +39,18 @@ export function createTally(): Tally {
     update(counts) {
       // The list is whole: a version that is not in it was unloaded, and begins at 0 when it is loaded again.
       present.clear();
-      for (const { name, version, succeeded, failed } of counts)
-        present.set(keyOf(name, version), { succeeded, failed });
+      for (const { succeeded, failed, ...of } of counts) present.set(keyOf(of), { succeeded, failed });
     },
     restarted() {
       for (const [key, counts] of present) before.set(key, add(before.get(key) ?? none, counts));
       present.clear();
     },
-    of: (name, version) => {
-      const key = keyOf(name, version);
+    of: (of) => {
+      const key = keyOf(of);
       return add(before.get(key) ?? none, present.get(key) ?? none);
     },
-    forget(name, version) {
-      const key = keyOf(name, version);
+    forget(of) {
+      const key = keyOf(of);
       before.set(key, add(none, present.get(key) ?? none, -1));
     },
   };

@@ -4,16 +4,18 @@
 import type { ModelStore } from '../store.ts';
 import { type ModelState, newModelState } from './model-state.ts';
 
-/** States that serve the highest whole version of every model that is not in `known`. */
+/** States that serve the highest whole version of every model that is not in `known`, and fall back to the next one. */
 export async function unknownModels(store: ModelStore, known: ReadonlySet<string>): Promise<ModelState[]> {
   const found: ModelState[] = [];
   for (const name of await store.names()) {
     if (known.has(name)) continue;
-    const versions = await store.versions(name);
-    const complete = await Promise.all(versions.map((version) => store.isComplete(name, version)));
-    const version = versions.filter((_, at) => complete[at]).at(-1);
-    if (version === undefined) continue;
-    found.push({ ...newModelState(name), active: { version, since: Date.now() }, lastGood: version });
+    const complete = (await store.list(name)).flatMap(({ version, release, isComplete }) =>
+      isComplete && release !== undefined ? [{ version, release }] : [],
+    );
+    const [highest, next = null] = complete.reverse();
+    if (highest === undefined) continue;
+    const active = { ...highest, since: Date.now() };
+    found.push({ ...newModelState(name), active, lastGood: highest, previousGood: next });
   }
   return found;
 }
