@@ -42,6 +42,37 @@ export function loadKiller(): Uint8Array {
   });
 }
 
+/**
+ * `y` = `x` + 0.5, and takes some 0.1 s for each of `products` to load: ONNX Runtime multiplies the constant matrices when it
+ * makes the session. Small as a file, and quick to run.
+ */
+export function slowToLoad(products = 28, side = 1500): Uint8Array {
+  const initializers = [
+    { name: 'share', dims: [1, 1], data: Float32Array.of(0.5 / side) },
+    { name: 'shape', dims: [2], data: BigInt64Array.of(BigInt(side), BigInt(side)) },
+    { name: 'one', dims: [1, 1], data: Float32Array.of(1 / side) },
+    { name: 'side', dims: [], data: Float32Array.of(side) },
+  ];
+  const powers = Array.from({ length: products }, (_, i) => ({
+    opType: 'MatMul',
+    inputs: [`m${i}`, 'mean'],
+    outputs: [`m${i + 1}`],
+  }));
+  return encodeGraph({
+    inputs: [vector('x', 'float')],
+    outputs: [vector('y', 'float')],
+    initializers,
+    nodes: [
+      { opType: 'Expand', inputs: ['share', 'shape'], outputs: ['m0'] },
+      { opType: 'Expand', inputs: ['one', 'shape'], outputs: ['mean'] },
+      ...powers,
+      { opType: 'ReduceSum', inputs: [`m${products}`], outputs: ['sum'], attributes: [{ name: 'keepdims', int: 0 }] },
+      { opType: 'Div', inputs: ['sum', 'side'], outputs: ['half'] },
+      { opType: 'Add', inputs: ['x', 'half'], outputs: ['y'] },
+    ],
+  });
+}
+
 /** Never returns when `x` is above zero. */
 export function endlessLoop(): Uint8Array {
   return encodeGraph({

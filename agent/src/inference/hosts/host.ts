@@ -1,4 +1,5 @@
 // A worker with the models that it holds, as placement sees it.
+import { AppError } from '@edgeloop/shared/errors';
 import type { ModelToOpen, OpenedModel } from '../worker/messages.ts';
 import type { Lane } from './lane.ts';
 import { startModelProcess } from './model-process.ts';
@@ -15,15 +16,12 @@ export interface PlacedModel {
   onLanes(lanes: readonly Lane[]): void;
 }
 
-interface HostKind {
-  /** By several models. */
-  shared: boolean;
-  isolation: Isolation;
-  /** False while it is being filled to take the place of another one. */
-  inService: boolean;
-}
+/** `apart`: it serves nothing, since a model is tried there or it is being filled or emptied. `own`: of its models alone. */
+export type Role = 'apart' | 'shared' | 'own';
 
-export interface Host extends Lane, HostKind {
+export interface Host extends Lane {
+  role: Role;
+  isolation: Isolation;
   /** Its slot in the running note. */
   noteSlot: number;
   models: Map<number, PlacedModel>;
@@ -40,9 +38,9 @@ export interface HostOptions {
   onUnbatchable(model: number): void;
 }
 
-/** Without models. `onDied` is told when it is gone though nobody ended it. */
+/** Without models, serving nothing. `onDied` is told when it is gone though nobody ended it. */
 export function startHost(
-  kind: HostKind,
+  isolation: Isolation,
   noteSlot: number,
   options: HostOptions & { onDied(host: Host, error: Error): void },
 ): Host {
@@ -57,12 +55,33 @@ export function startHost(
   };
   const { runningNotePath: path, maxRssBytes } = options;
   const thread =
-    kind.isolation === 'process'
+    isolation === 'process'
       ? startModelProcess({ ...events, maxRssBytes })
       : startWorkerThread({ ...events, runningNote: path === undefined ? undefined : { path, slot: noteSlot } });
-  const state = { plannedMs: 0, opening: false, late: false, full: false };
-  const host: Host = { ...state, ...kind, thread, noteSlot, models: new Map(), gone: { models: 0, bytes: 0 } };
+  const host: Host = {
+    role: 'apart',
+    isolation,
+    thread,
+    noteSlot,
+    plannedMs: 0,
+    plannedBytes: 0,
+    opening: false,
+    late: false,
+    full: false,
+    models: new Map(),
+    gone: { models: 0, bytes: 0 },
+  };
   return host;
+}
+
+/** Loads the model in all of these, which serve nothing yet. Waits for all, also when one refuses it. */
+export async function openOnAll(hosts: readonly Host[], placed: PlacedModel): Promise<OpenedModel> {
+  const outcomes = await Promise.allSettled(hosts.map((host) => openOn(host, placed)));
+  const refused = outcomes.find((outcome) => outcome.status === 'rejected');
+  if (refused) throw refused.reason;
+  const opened = outcomes.find((outcome) => outcome.status === 'fulfilled');
+  if (!opened) throw new AppError('internal', 'a model needs at least one worker thread');
+  return opened.value;
 }
 
 /** Loads the model there. Throws `model_rejected`. */

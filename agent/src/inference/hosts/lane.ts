@@ -5,9 +5,11 @@ export interface Lane {
   thread: Worker;
   /** Estimated time of what is on its way there. */
   plannedMs: number;
-  /** It is loading a model and answers late; others are asked first. */
+  /** Bytes of inputs of what is on its way there. */
+  plannedBytes: number;
+  /** It is loading a model; it is handed nothing before it has. */
   opening: boolean;
-  /** Its present run takes long, perhaps for ever; others are asked first. */
+  /** Its present run takes long, perhaps for ever; it is handed nothing before that ends. */
   late: boolean;
   /** Its ring is full until something ends. */
   full: boolean;
@@ -26,17 +28,16 @@ function hasRoom({ thread, plannedMs, full }: Lane): boolean {
  */
 const notWorthWakingMs = 0.15;
 
-/** The first that has next to nothing to do, else the one with the least to do, among those that have room. */
+/**
+ * The first that has next to nothing to do, else the one with the least to do, among those that have room. What waits here
+ * goes wherever there is room first; what waits in a thread that is held up waits for that one.
+ */
 export function leastBusy(lanes: readonly Lane[]): Lane | undefined {
   let best: Lane | undefined;
-  let prompt = false;
   for (const lane of lanes) {
-    if (lane.opening || lane.late) continue;
-    prompt = true;
-    if (!hasRoom(lane)) continue;
+    if (lane.opening || lane.late || !hasRoom(lane)) continue;
     if (lane.plannedMs < notWorthWakingMs) return lane;
     if (!best || lane.plannedMs < best.plannedMs) best = lane;
   }
-  // Better wait for a thread that will be free soon than for one that may not be.
-  return prompt ? best : lanes.find(hasRoom);
+  return best;
 }

@@ -7,6 +7,7 @@ import { isCrash, sourceExecArgv } from '@edgeloop/shared/node/bounded-process';
 import { childEnvironment } from '@edgeloop/shared/node/child-environment';
 import type { Job } from '../worker/job.ts';
 import type { ModelToOpen, OpenedModel } from '../worker/messages.ts';
+import { processTimeMs } from '../worker/processor-time.ts';
 import { createOpenings } from './openings.ts';
 import type { FromModelProcess, SentEnding, SentJob, ToModelProcess } from './process-messages.ts';
 import { ModelProcessDied, type Worker, type WorkerEvents } from './worker.ts';
@@ -30,11 +31,13 @@ export function startModelProcess(options: ModelProcessOptions): Worker {
 }
 
 class ModelProcess implements Worker {
+  readonly started: Promise<void>;
   readonly #events: WorkerEvents;
   readonly #child: ChildProcess;
   readonly #ended: Promise<End>;
   readonly #jobs = new Map<number, Job>();
   readonly #openings = createOpenings();
+  #isStarted: () => void = () => undefined;
   #unsent: SentJob[] = [];
   #lastSequence = 0;
   #lastModel = 0;
@@ -46,6 +49,9 @@ class ModelProcess implements Worker {
 
   constructor({ maxRssBytes, ...events }: ModelProcessOptions) {
     this.#events = events;
+    this.started = new Promise((resolve) => {
+      this.#isStarted = resolve;
+    });
     this.#child = fork(modulePath, [String(maxRssBytes)], {
       serialization: 'advanced',
       execArgv: [...sourceExecArgv(import.meta.url), '--max-semi-space-size=4'],
@@ -96,6 +102,7 @@ class ModelProcess implements Worker {
   }
 
   takeBack(): void {
+    this.#send({ kind: 'take-back' });
     for (const { sequence } of this.#unsent.splice(0)) {
       const job = this.#jobs.get(sequence);
       this.#jobs.delete(sequence);
@@ -113,6 +120,10 @@ class ModelProcess implements Worker {
 
   running(): number {
     return this.#lastModel;
+  }
+
+  processorMs(): number | undefined {
+    return processTimeMs(this.#child.pid);
   }
 
   kill(why: string): void {
@@ -136,6 +147,9 @@ class ModelProcess implements Worker {
 
   #receive(message: FromModelProcess): void {
     switch (message.kind) {
+      case 'started':
+        this.#isStarted();
+        break;
       case 'opened':
       case 'refused':
       case 'closed':
@@ -169,6 +183,7 @@ class ModelProcess implements Worker {
     const ownDoing = crashed || this.#reason !== undefined;
     const gone = new ModelProcessDied(this.#reason ?? how, ownDoing);
     this.#gone = gone;
+    this.#isStarted();
     const lost = [...this.#jobs.values()];
     this.#jobs.clear();
     this.#unsent = [];

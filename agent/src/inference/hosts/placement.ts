@@ -1,10 +1,16 @@
-// Which worker threads hold which models. Small models share threads (each costs some 35 MB), a large one gets its own.
-// ONNX Runtime gives memory back only with its thread, so a shared thread that has seen many models go is replaced.
+// Which worker threads hold which models. Small models share threads (each costs some 35 MB); one that is large or takes
+// long to load gets its own. ONNX Runtime gives memory back only with its thread, so a shared thread that has seen many
+// models go is replaced.
 //
-// Changes take turns, so that each sees the outcome of the one before; only `isolate` does not.
+// INVARIANTS
+// - A model is first loaded in a thread that serves nothing. A serving thread loads only what was quick there, so nobody
+//   waits for a load; should it be held up all the same, the load is given up and the models are moved away.
+// - A model's lanes are hosts that hold it. They change before the model is closed anywhere; what waits in a thread that it
+//   has left is taken back.
+// - Nothing that may last (a load elsewhere, a run) is waited for within a turn of `#changes`.
 
 import { statSync } from 'node:fs';
-import { AppError } from '@edgeloop/shared/errors';
+import { setTimeout as pause } from 'node:timers/promises';
 import { createTurn } from '@edgeloop/shared/node/turn';
 import type { ModelToOpen, OpenedModel } from '../worker/messages.ts';
 import {
@@ -13,7 +19,9 @@ import {
   type HostOptions,
   type Isolation,
   openOn,
+  openOnAll,
   type PlacedModel,
+  type Role,
   startHost,
 } from './host.ts';
 import type { Lane } from './lane.ts';
@@ -25,12 +33,23 @@ export interface PlacementOptions extends HostOptions {
   onCrash(models: readonly { name: string; version: number; isolation: Isolation }[], error: Error): void;
 }
 
+/** Hosts that serve nothing else, with the outcome of loading the model there. */
+interface Trial {
+  hosts: Host[];
+  opened: Promise<OpenedModel>;
+}
+
 /** A file of this size gets threads of its own. */
 const largeBytes = 20 * 1024 * 1024;
 const renewAfter = { models: 24, bytes: 64 * 1024 * 1024 };
-
-/** So many threads may be kept by runs that take long, besides the shared ones. */
-const isolatedAtMost = 4;
+/** What took longer to load in a thread of its own is not loaded in one that serves others. */
+const quickMs = 100;
+/** The next model waits no longer to be tried. */
+const tryMs = 500;
+/** A thread in which models were tried is kept so long for the next one. */
+const spareMs = 1000;
+/** Of small models; beyond, two share one. */
+const ownAtMost = 8;
 
 /** No threads before the first model. */
 export class Placement {
@@ -38,30 +57,42 @@ export class Placement {
   readonly #hosts = new Set<Host>();
   readonly #placed = new Map<number, PlacedModel>();
   readonly #changes = createTurn();
+  readonly #trials = createTurn();
+  /** Empty, for the next trial. */
+  #spare: { host: Host; ending: NodeJS.Timeout } | undefined;
+  /** Loads in serving threads, of one model at a time, and how to give them up. */
+  readonly #joining = new Map<Host, { id: number; resolve(late: 'late'): void }>();
 
   constructor(options: PlacementOptions) {
     this.#options = options;
   }
 
   /** Loads the model in so many threads. `onLanes` is told of them, and again whenever they change. */
-  place(
+  async place(
     model: ModelToOpen,
     instances: number,
     onLanes: (lanes: readonly Lane[]) => void,
   ): Promise<{ opened: OpenedModel; instances: number }> {
-    return this.#changes.run(() =>
-      this.#place({ model, fileBytes: sizeOf(model.path), hosts: [], onLanes }, instances),
-    );
+    const entry: PlacedModel = { model, fileBytes: sizeOf(model.path), hosts: [], onLanes };
+    const alone = model.isolation === 'process' || isLarge(entry) || instances > this.#options.threads;
+    try {
+      const opened = alone ? await this.#placeAlone(entry, instances) : await this.#placeAmongOthers(entry, instances);
+      return { opened, instances };
+    } catch (error) {
+      this.#placed.delete(model.id);
+      await Promise.all([...this.#hosts].map((host) => host.models.has(model.id) && this.#leave(host, entry)));
+      throw error;
+    }
   }
 
-  /** Nothing of the model may wait or run. */
-  displace(id: number): Promise<void> {
-    return this.#changes.run(async () => {
+  /** Nothing of the model may wait or run. Resolves when its memory is on its way back. */
+  async displace(id: number): Promise<void> {
+    const left = await this.#changes.run(() => {
       const entry = this.#placed.get(id);
-      if (!entry) return;
       this.#placed.delete(id);
-      for (const host of entry.hosts) await this.#leave(host, entry);
+      return { by: entry?.hosts.map((host) => this.#leave(host, entry)) ?? [] };
     });
+    await Promise.all(left.by);
   }
 
   /** Of all models. */
@@ -80,23 +111,13 @@ export class Placement {
   async isolate(late: Host, culprit: number): Promise<void> {
     late.late = true;
     late.thread.takeBack();
+    const joining = this.#joining.get(late);
+    if (joining?.id !== culprit) joining?.resolve('late');
     const others = [...late.models.values()].filter(({ model }) => model.id !== culprit);
-    const isolated = [...this.#hosts].filter(({ shared, isolation }) => !shared && isolation === 'shared').length;
-    if (!late.shared || !late.inService || others.length === 0 || isolated >= isolatedAtMost) return;
-    late.shared = false;
-    const fresh = this.#start(true, false);
-    try {
-      for (const entry of others) {
-        await openOn(fresh, entry);
-        late.models.delete(entry.model.id);
-        void late.thread.close(entry.model.id);
-        // It may have gone meanwhile.
-        if (this.#placed.has(entry.model.id)) this.#move(late, fresh);
-        else await this.#leave(fresh, entry);
-      }
-    } catch (error) {
-      this.#crashed(others, error);
-    }
+    if (late.role !== 'shared' || others.length === 0) return;
+    late.role = 'own';
+    await this.#takeOver([late], others, 'shared');
+    void this.#changes.run(() => this.#mergeOwn());
   }
 
   /** Ends all threads once they are idle. */
@@ -106,101 +127,225 @@ export class Placement {
     });
   }
 
-  async #place(entry: PlacedModel, instances: number): Promise<{ opened: OpenedModel; instances: number }> {
-    const chosen = this.#choose(entry, instances);
-    try {
-      const opened = await openOnAll(chosen, entry);
-      entry.hosts = chosen;
-      this.#placed.set(entry.model.id, entry);
-      entry.onLanes(chosen);
-      return { opened, instances: chosen.length };
-    } catch (error) {
-      for (const host of chosen) await this.#leave(host, entry);
+  async #placeAlone(entry: PlacedModel, instances: number): Promise<OpenedModel> {
+    const { hosts, opened } = this.#open(entry, instances);
+    const model = await opened;
+    this.#settle(entry, hosts, instances);
+    return model;
+  }
+
+  async #placeAmongOthers(entry: PlacedModel, instances: number): Promise<OpenedModel> {
+    const { hosts, opened } = await this.#trials.run(() => this.#try(entry, instances));
+    const model = await opened;
+    if (!isQuick(model)) this.#settle(entry, hosts, instances);
+    else if (!(await this.#changes.run(() => this.#join(entry, instances)))) await this.#placeAlone(entry, 1);
+    return model;
+  }
+
+  /** As soon as the model is loaded, or is known to take long, it is the next one's turn. */
+  async #try(entry: PlacedModel, instances: number): Promise<Trial> {
+    const missing = instances - this.#shared().length;
+    const trial = this.#open(entry, Math.max(1, missing));
+    const started = Promise.all(trial.hosts.map(({ thread }) => thread.started));
+    const takesLong = started.then(() => pause(tryMs, undefined, { ref: false }));
+    const model = await Promise.race([trial.opened.catch(() => undefined), takesLong]);
+    if (model === undefined || !isQuick(model)) return trial;
+    for (const host of trial.hosts) {
+      if (missing > 0) this.#addLane(entry, host, 'shared');
+      else void this.#leave(host, entry);
+    }
+    return trial;
+  }
+
+  #open(entry: PlacedModel, instances: number): Trial {
+    const hosts = Array.from({ length: instances }, () => this.#fresh(entry.model.isolation));
+    const opened = openOnAll(hosts, entry).catch(async (error: unknown) => {
+      for (const host of hosts) void this.#leave(host, entry);
       throw error;
+    });
+    return { hosts, opened };
+  }
+
+  /** Into further threads that serve others. False when all of them are held up. */
+  async #join(entry: PlacedModel, instances: number): Promise<boolean> {
+    const wanted = this.#shared().filter((host) => !entry.hosts.includes(host));
+    const chosen = wanted.slice(0, instances - entry.hosts.length);
+    // Side by side only where nobody is kept waiting by it.
+    if (chosen.every(({ thread }) => thread.depth() === 0))
+      await Promise.all(chosen.map((host) => this.#openServing(host, entry)));
+    else for (const host of chosen) await this.#openServing(host, entry);
+    return entry.hosts.length > 0;
+  }
+
+  /** The hosts are its own from now on; more of them come when it can be asked already. */
+  #settle(entry: PlacedModel, hosts: readonly Host[], instances: number): void {
+    for (const host of hosts) this.#addLane(entry, host, 'own');
+    if (hosts.length < instances) void this.#widen(entry, instances - hosts.length);
+    void this.#changes.run(() => this.#mergeOwn());
+  }
+
+  async #widen(entry: PlacedModel, instances: number): Promise<void> {
+    const { hosts, opened } = this.#open(entry, instances);
+    try {
+      await opened;
+    } catch (error) {
+      return this.#crashed([entry], error);
+    }
+    for (const host of hosts) {
+      if (this.#placed.get(entry.model.id) === entry) this.#addLane(entry, host, 'own');
+      else void this.#leave(host, entry);
     }
   }
 
-  /** Existing shared threads with the fewest models first; new ones as far as there may be. */
-  #choose({ model: { isolation }, fileBytes }: PlacedModel, instances: number): Host[] {
-    const own = (): Host[] => Array.from({ length: instances }, () => this.#start(false, true, isolation));
-    const { threads } = this.#options;
-    if (isolation === 'process') return own();
-    const shared = [...this.#hosts]
-      .filter(({ shared, inService, late }) => shared && inService && !late)
-      .sort((a, b) => a.models.size - b.models.size);
-    if (fileBytes > largeBytes || instances > threads) return own();
-    while (shared.length < Math.min(instances, threads)) shared.push(this.#start(true, true));
-    return shared.slice(0, instances);
+  #addLane(entry: PlacedModel, host: Host, role: Role): void {
+    host.role = role;
+    this.#placed.set(entry.model.id, entry);
+    this.#setHosts(entry, [...entry.hosts, host]);
   }
 
-  /** Takes the model from the thread; ends the thread when it was the last, or soon replaces it when it has grown. */
+  #setHosts(entry: PlacedModel, hosts: Host[]): void {
+    entry.hosts = hosts;
+    entry.onLanes(hosts);
+  }
+
+  /** Those with the fewest models first. */
+  #shared(): Host[] {
+    return [...this.#hosts]
+      .filter(({ role, late }) => role === 'shared' && !late)
+      .sort((a, b) => a.models.size - b.models.size);
+  }
+
+  /** Given up when the thread is held up by a run: then it lets go of the model when it comes to it. */
+  async #openServing(host: Host, entry: PlacedModel): Promise<void> {
+    const opened = openOn(host, entry);
+    const givenUp = new Promise<'late'>((resolve) => this.#joining.set(host, { id: entry.model.id, resolve }));
+    try {
+      if ((await Promise.race([opened, givenUp])) !== 'late') return this.#addLane(entry, host, host.role);
+      void opened.then(
+        () => this.#leave(host, entry),
+        () => undefined, // It is not there, then.
+      );
+    } finally {
+      this.#joining.delete(host);
+      this.#options.onEnded();
+    }
+  }
+
+  /** Takes the model from the thread; keeps or ends the thread when it was the last, or soon replaces it when it has grown. */
   async #leave(host: Host, entry: PlacedModel): Promise<void> {
     if (!this.#hosts.has(host)) return;
-    if (host.models.delete(entry.model.id)) {
-      const closed = host.thread.close(entry.model.id);
-      // A thread that is held up obeys when it can.
-      if (!host.late) await closed;
-    }
+    const closed = host.models.delete(entry.model.id) ? host.thread.close(entry.model.id) : undefined;
     host.gone.models++;
     host.gone.bytes += entry.fileBytes;
-    if (host.models.size === 0) await (host.late ? undefined : this.#retire(host));
-    else if (host.gone.models >= renewAfter.models || host.gone.bytes >= renewAfter.bytes) {
+    const grown = host.gone.bytes >= renewAfter.bytes;
+    if (host.models.size === 0) {
+      const tried = host.role === 'apart' && host.isolation === 'shared' && !grown;
+      host.role = 'apart';
+      if (!tried || !this.#keepSpare(host)) await this.#ended(host);
+    } else if (grown || host.gone.models >= renewAfter.models) {
       void this.#changes.run(() => this.#renew(host));
     }
+    // A thread that is held up obeys when it can.
+    if (!host.late) await closed;
+  }
+
+  #keepSpare(host: Host): boolean {
+    if (this.#spare !== undefined) return false;
+    const ending = setTimeout(() => void this.#retire(host), spareMs).unref();
+    this.#spare = { host, ending };
+    return true;
+  }
+
+  /** Of any host, or of this one only. */
+  #takeSpare(host = this.#spare?.host): Host | undefined {
+    if (host === undefined || this.#spare?.host !== host) return undefined;
+    clearTimeout(this.#spare.ending);
+    this.#spare = undefined;
+    return host;
+  }
+
+  async #ended(host: Host): Promise<void> {
+    const ended = this.#retire(host);
+    if (!host.late) await ended;
   }
 
   /** A fresh thread takes over all models; the old one finishes what it has. */
   async #renew(old: Host): Promise<void> {
-    if (!this.#hosts.has(old) || old.late) return;
+    if (!this.#hosts.has(old) || old.late || old.models.size === 0) return;
     old.gone = { models: 0, bytes: 0 };
-    const fresh = this.#start(old.shared, false, old.isolation);
-    try {
-      for (const entry of old.models.values()) await openOn(fresh, entry);
-    } catch (error) {
-      // Loaded before, so this is a passing lack of memory or a file that is gone; the old thread serves on.
-      await this.#retire(fresh);
-      this.#crashed([...old.models.values()], error);
-      return;
-    }
-    this.#move(old, fresh);
-    await this.#retire(old);
+    await this.#takeOver([old], [...old.models.values()], old.role);
+  }
+
+  /** Each thread costs memory, so that many models that load or run long share some, to nobody else's delay. */
+  async #mergeOwn(): Promise<void> {
+    const own = [...this.#hosts]
+      .filter(({ role, isolation, late, models }) => {
+        return role === 'own' && isolation === 'shared' && !late && ![...models.values()].some(isLarge);
+      })
+      .sort((a, b) => a.models.size - b.models.size);
+    const [one, other] = own;
+    if (own.length <= ownAtMost || !one || !other) return;
+    await this.#takeOver([one, other], [...one.models.values(), ...other.models.values()], 'own');
+    // Not in a loop: what cannot be moved stays, and would be moved again and again.
+    if (!this.#hosts.has(one) && !this.#hosts.has(other)) await this.#mergeOwn();
   }
 
   #died(host: Host, error: Error): void {
     this.#hosts.delete(host);
+    this.#takeSpare(host);
     const lost = [...host.models.values()];
     this.#crashed(lost, error);
-    if (lost.length > 0) void this.#changes.run(() => this.#replace(host));
+    if (lost.some(({ hosts }) => hosts.includes(host))) void this.#takeOver([host], lost, host.role);
   }
 
-  async #replace(dead: Host): Promise<void> {
-    const fresh = this.#start(dead.shared, false, dead.isolation);
-    for (const [id, entry] of dead.models) {
-      if (!this.#placed.has(id)) continue;
-      try {
-        await openOn(fresh, entry);
-      } catch (error) {
-        this.#crashed([entry], error);
-        entry.hosts = entry.hosts.filter((host) => host !== dead);
-        entry.onLanes(entry.hosts);
-      }
+  /**
+   * A fresh thread takes over these models, all at once when it has loaded them. What it cannot load stays where it was, and
+   * has no thread when that one died. Threads that hold nothing any more are ended.
+   */
+  async #takeOver(from: readonly Host[], entries: readonly PlacedModel[], role: Role): Promise<void> {
+    const isThere = (entry: PlacedModel) =>
+      this.#placed.get(entry.model.id) === entry && entry.hosts.some((host) => from.includes(host));
+    const fresh = this.#fresh(from[0]?.isolation ?? 'shared');
+    for (const entry of new Set(entries)) {
+      // Loaded before, so this is a passing lack of memory, a file that is gone, or another death.
+      if (isThere(entry)) await openOn(fresh, entry).catch((error: unknown) => this.#crashed([entry], error));
     }
-    this.#move(dead, fresh);
-    if (fresh.models.size === 0) await this.#retire(fresh);
-  }
-
-  /** What the fresh one holds runs there from now on. */
-  #move(old: Host, fresh: Host): void {
-    fresh.inService = true;
-    for (const entry of fresh.models.values()) {
-      entry.hosts = entry.hosts.map((host) => (host === old ? fresh : host));
-      entry.onLanes(entry.hosts);
+    const holds = this.#hosts.has(fresh) ? [...fresh.models.values()] : [];
+    fresh.role = role;
+    for (const entry of holds) {
+      if (isThere(entry)) this.#move(entry, from, fresh);
+      else void this.#leave(fresh, entry);
     }
+    for (const old of from) {
+      old.thread.takeBack();
+      if (!this.#hosts.has(old)) this.#abandon(old, entries);
+      else if (old.models.size === 0) void this.#retire(old);
+    }
+    if (holds.length === 0) void this.#retire(fresh);
     this.#options.onEnded();
   }
 
-  #start(shared: boolean, inService: boolean, isolation: Isolation = 'shared'): Host {
-    const host = startHost({ shared, inService, isolation }, freeNoteSlot(this.#hosts), {
+  #move(entry: PlacedModel, from: readonly Host[], fresh: Host): void {
+    const left = entry.hosts.filter((host) => from.includes(host));
+    this.#setHosts(entry, [...new Set(entry.hosts.map((host) => (from.includes(host) ? fresh : host)))]);
+    for (const host of left) if (host.models.delete(entry.model.id)) void host.thread.close(entry.model.id);
+  }
+
+  /** It died, and nothing took over what is left of it. */
+  #abandon(dead: Host, entries: readonly PlacedModel[]): void {
+    for (const entry of entries)
+      if (entry.hosts.includes(dead))
+        this.#setHosts(
+          entry,
+          entry.hosts.filter((host) => host !== dead),
+        );
+  }
+
+  /** Serves nothing yet and holds no model. */
+  #fresh(isolation: Isolation): Host {
+    const spare = isolation === 'shared' ? this.#takeSpare() : undefined;
+    if (spare) return spare;
+    const host = startHost(isolation, freeNoteSlot(this.#hosts), {
       ...this.#options,
       onDied: (dead, error) => this.#died(dead, error),
     });
@@ -209,6 +354,8 @@ export class Placement {
   }
 
   async #retire(host: Host): Promise<void> {
+    this.#takeSpare(host);
+    host.role = 'apart';
     await host.thread.end();
     this.#hosts.delete(host);
   }
@@ -221,20 +368,12 @@ export class Placement {
   }
 }
 
-/** Side by side only where nobody is kept waiting by it. Waits for all, also when one refuses it. */
-async function openOnAll(hosts: readonly Host[], entry: PlacedModel): Promise<OpenedModel> {
-  const idle = hosts.every(({ models, thread }) => models.size === 0 || thread.depth() === 0);
-  const openings: Promise<OpenedModel>[] = [];
-  for (const host of hosts) {
-    openings.push(openOn(host, entry));
-    if (!idle) await openings.at(-1);
-  }
-  const outcomes = await Promise.allSettled(openings);
-  const refused = outcomes.find((outcome) => outcome.status === 'rejected');
-  if (refused) throw refused.reason;
-  const opened = await openings[0];
-  if (!opened) throw new AppError('internal', 'a model needs at least one worker thread');
-  return opened;
+function isQuick({ loadMs }: OpenedModel): boolean {
+  return loadMs <= quickMs;
+}
+
+function isLarge({ fileBytes }: PlacedModel): boolean {
+  return fileBytes > largeBytes;
 }
 
 /** ONNX Runtime says what is wrong with a file that can't be read. */

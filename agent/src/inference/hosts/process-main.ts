@@ -15,6 +15,7 @@ const thread = startWorkerThread({
   onUnbatchable: (id) => send({ kind: 'unbatchable', id }),
   onDied: (error) => die(error.message),
 });
+void thread.started.then(() => send({ kind: 'started' }));
 /** What found no room in the thread's ring. */
 const waiting: SentJob[] = [];
 
@@ -41,7 +42,6 @@ function hand(): void {
 
 function sent(ending: Ending): SentEnding {
   if (ending.kind === 'failed') return { kind: 'failed', failure: failureOf(ending.error) };
-  if (ending.kind === 'lost') return { kind: 'failed', failure: { code: 'internal', message: 'the thread died' } };
   return ending;
 }
 
@@ -61,6 +61,9 @@ process.on('message', (message: ToModelProcess) => {
     case 'jobs':
       waiting.push(...message.jobs);
       return hand();
+    case 'take-back':
+      for (const { sequence } of waiting.splice(0)) send({ kind: 'ended', sequence, ending: { kind: 'lost' } });
+      return thread.takeBack();
     case 'stop':
       void thread.end().then(() => process.exit(0));
   }

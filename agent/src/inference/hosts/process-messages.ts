@@ -17,16 +17,21 @@ export type ToModelProcess =
   | { kind: 'close'; id: number }
   /** What came together; it runs together as far as it can. */
   | { kind: 'jobs'; jobs: readonly SentJob[] }
+  /** Give back what has not begun to run. */
+  | { kind: 'take-back' }
   /** End once what was sent has run. */
   | { kind: 'stop' };
 
 export type SentEnding =
   | { kind: 'done'; outputs: NamedTensor[]; outcome: SlotOutcome }
   | { kind: 'failed'; failure: Failure }
-  | { kind: 'expired' };
+  | { kind: 'expired' }
+  | { kind: 'lost' };
 
 export type FromModelProcess =
   | OpeningAnswer
+  /** Its thread is up. */
+  | { kind: 'started' }
   | { kind: 'ended'; sequence: number; ending: SentEnding }
   | { kind: 'unbatchable'; id: number }
   /** Why it ends itself now. */

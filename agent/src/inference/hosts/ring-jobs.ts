@@ -141,6 +141,8 @@ export class RingJobs {
         };
       case slotStates.expired:
         return { kind: 'expired' };
+      case slotStates.lost:
+        return { kind: 'lost' };
       default: {
         const aside = this.#asideOf(sequence);
         if (aside?.kind === 'outputs') {

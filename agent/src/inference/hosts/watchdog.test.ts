@@ -9,12 +9,15 @@ describe('the watchdog', () => {
     const late: number[] = [];
     const lane: Lane = {
       plannedMs: 0,
+      plannedBytes: 0,
       opening: false,
       late: false,
       full: false,
       thread: {
+        started: Promise.resolve(),
         runs: () => state.runs,
         running: () => state.running,
+        processorMs: () => undefined,
         submit: () => undefined,
         cancel: () => false,
         depth: () => 0,

@@ -8,6 +8,7 @@ import { sourceExecArgv } from '@edgeloop/shared/node/bounded-process';
 import { Piscina } from 'piscina';
 import type { Job } from '../worker/job.ts';
 import type { FromWorker, ModelToOpen, OpenedModel, ToWorker, WorkerStart } from '../worker/messages.ts';
+import { threadTimeMs } from '../worker/processor-time.ts';
 import { createOpenings } from './openings.ts';
 import { RingJobs } from './ring-jobs.ts';
 import type { Worker, WorkerEvents } from './worker.ts';
@@ -27,6 +28,7 @@ export function startWorkerThread(options: WorkerThreadOptions): Worker {
 }
 
 class WorkerThread implements Worker {
+  readonly started: Promise<void>;
   readonly #events: WorkerEvents;
   readonly #port: MessagePort;
   readonly #jobs: RingJobs;
@@ -34,11 +36,16 @@ class WorkerThread implements Worker {
   readonly #piscina: Piscina<WorkerStart, undefined>;
   /** The thread's one task, which lasts as long as it does. */
   readonly #task: Promise<undefined>;
-  #stopping = false;
+  #isStarted: () => void = () => undefined;
+  #taskId: number | undefined;
+  #ending: Promise<void> | undefined;
   #gone: AppError | undefined;
 
   constructor({ runningNote, ...events }: WorkerThreadOptions) {
     this.#events = events;
+    this.started = new Promise((resolve) => {
+      this.#isStarted = resolve;
+    });
     const { port1, port2 } = new MessageChannel();
     this.#port = port1;
     this.#port.on('message', (message: FromWorker) => this.#receive(message));
@@ -69,7 +76,7 @@ class WorkerThread implements Worker {
   }
 
   submit(job: Job): number | undefined {
-    return this.#gone || this.#stopping ? undefined : this.#jobs.submit(job);
+    return this.#gone || this.#ending ? undefined : this.#jobs.submit(job);
   }
 
   wake(): void {
@@ -96,9 +103,18 @@ class WorkerThread implements Worker {
     return this.#jobs.producer.running();
   }
 
-  async end(): Promise<void> {
-    if (!this.#gone && !this.#stopping) {
-      this.#stopping = true;
+  processorMs(): number | undefined {
+    return threadTimeMs(this.#taskId);
+  }
+
+  /** Once: to destroy a thread that is still busy would abort the process. */
+  end(): Promise<void> {
+    this.#ending ??= this.#end();
+    return this.#ending;
+  }
+
+  async #end(): Promise<void> {
+    if (!this.#gone) {
       this.#post({ kind: 'stop' });
       await this.#task.catch(() => undefined);
       this.#jobs.drain();
@@ -118,6 +134,10 @@ class WorkerThread implements Worker {
         this.#jobs.producer.clearNotified();
         this.#jobs.drain();
         this.#events.onEnded();
+        break;
+      case 'started':
+        this.#taskId = message.taskId;
+        this.#isStarted();
         break;
       case 'opened':
       case 'refused':
@@ -145,6 +165,7 @@ class WorkerThread implements Worker {
   #die(cause: unknown): void {
     const gone = new AppError('internal', `the model's worker thread died: ${messageOf(cause)}`, { cause });
     this.#gone = gone;
+    this.#isStarted();
     this.#jobs.abandon(gone);
     this.#openings.abandon(gone);
     this.#port.close();

@@ -17,10 +17,12 @@ function heldLane(room = 1): { lane: Lane; jobs: Job[]; finish(count?: number, r
   const cancelled = new Set<Job>();
   const lane: Lane = {
     plannedMs: 0,
+    plannedBytes: 0,
     opening: false,
     late: false,
     full: false,
     thread: {
+      started: Promise.resolve(),
       submit: (job) => (jobs.length < room ? jobs.push(job) - 1 : undefined),
       cancel: (handle) => {
         const job = jobs[handle];
@@ -36,6 +38,7 @@ function heldLane(room = 1): { lane: Lane; jobs: Job[]; finish(count?: number, r
       takeBack: () => undefined,
       runs: () => 0,
       running: () => 0,
+      processorMs: () => undefined,
     },
   };
   const finish = (count = 1, runMs = 1): void => {

@@ -215,7 +215,7 @@ export class ModelBatcher implements Dispatchable {
   #drop(request: Request, kind: 'expired' | 'cancelled'): void {
     const { flight } = request;
     if (flight === undefined ? !this.#queue.remove(request) : !flight.lane.thread.cancel(flight.handle)) return;
-    if (flight) flight.lane.plannedMs -= flight.costMs;
+    if (flight) unplan(request, flight);
     this.#statistics.dropped(kind);
     this.#reject(request, kind === 'expired' ? expired() : callerLeft());
   }
@@ -238,12 +238,13 @@ export class ModelBatcher implements Dispatchable {
     if (handle === undefined) return undefined;
     request.flight = { lane, handle, costMs };
     lane.plannedMs += costMs;
+    lane.plannedBytes += request.bytes;
     return costMs;
   }
 
   #settle(request: Request, ending: Ending): void {
     const { flight } = request;
-    if (flight) flight.lane.plannedMs = Math.max(0, flight.lane.plannedMs - flight.costMs);
+    if (flight) unplan(request, flight);
     request.flight = undefined;
     switch (ending.kind) {
       case 'failed':
@@ -279,6 +280,11 @@ export class ModelBatcher implements Dispatchable {
     this.#statistics.failed(performance.now() - request.enqueuedAtMs);
     request.reject(error);
   }
+}
+
+function unplan({ bytes }: Request, { lane, costMs }: NonNullable<Request['flight']>): void {
+  lane.plannedMs = Math.max(0, lane.plannedMs - costMs);
+  lane.plannedBytes -= bytes;
 }
 
 /** Rows that all inputs have; 0 when they differ, so that the request runs alone. */

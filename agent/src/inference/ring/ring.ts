@@ -2,10 +2,13 @@
 // with Atomics and without a message each. The layout and its states; `producer.ts` is the side of the HTTP thread,
 // `consumer.ts` that of the worker thread.
 //
-// A slot goes free -> ready -> taken -> done | failed | elsewhere, or ready -> cancelled (by the producer), or
+// A slot goes free -> ready -> taken -> done | failed | elsewhere | lost, or ready -> cancelled (by the producer), or
 // ready -> expired (by the consumer). Both sides leave `ready` by compare-and-exchange, so exactly one of them wins.
 
-/** What becomes of a slot. `elsewhere`: it ran, and its outputs come by message because they did not fit. */
+/**
+ * What becomes of a slot. `elsewhere`: it ran, and its outputs come by message because they did not fit. `lost`: it did not
+ * run, since the thread does not hold its model.
+ */
 export const slotStates = {
   free: 0,
   ready: 1,
@@ -15,6 +18,7 @@ export const slotStates = {
   elsewhere: 5,
   expired: 6,
   cancelled: 7,
+  lost: 8,
 } as const;
 export type SlotState = (typeof slotStates)[keyof typeof slotStates];
 

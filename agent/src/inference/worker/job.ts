@@ -22,5 +22,5 @@ export type Ending =
   | { kind: 'done'; outputs: NamedTensor[]; outcome: SlotOutcome }
   | { kind: 'failed'; error: AppError }
   | { kind: 'expired' }
-  /** The thread died, or is held up, before it took the job; it may run elsewhere. */
+  /** The thread died or was held up before it began the job, or does not hold its model; it may run elsewhere. */
   | { kind: 'lost' };

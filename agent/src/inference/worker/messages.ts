@@ -28,6 +28,8 @@ export interface OpenedModel {
   signature: ModelSignature;
   batchable: boolean;
   providers: ProvidersUsed;
+  /** What it takes its thread to load it again: to make the session and to run the golden samples. */
+  loadMs: number;
 }
 
 /** Failures are values: a class of errors does not survive the way between threads. */
@@ -64,6 +66,8 @@ export type OpeningAnswer =
 
 export type FromWorker =
   | OpeningAnswer
+  /** It is up. `taskId`: what Linux calls the thread; undefined elsewhere. */
+  | { kind: 'started'; taskId: number | undefined }
   /** Something in the ring has ended. */
   | { kind: 'ended' }
   /** The outputs of a slot whose state is `elsewhere`; precedes that state. */

@@ -11,9 +11,10 @@ import type { NamedTensor } from '../tensors.ts';
 import { type BatchRunner, createBatchRunner } from './batch-run.ts';
 import { proveGolden } from './golden-run.ts';
 import { failureOf, type ModelToOpen, type ToWorker, type WorkerStart } from './messages.ts';
+import { presentTaskId, threadTimeMs } from './processor-time.ts';
 import { runFromRing } from './ring-runs.ts';
 import { openSession, type Session } from './session.ts';
-import { answer, fail, send, type WayBack } from './way-back.ts';
+import { answer, fail, giveBack, send, type WayBack } from './way-back.ts';
 
 interface OpenModel {
   name: string;
@@ -27,6 +28,7 @@ interface Thread extends WayBack {
   /** Inputs that came by message, by sequence. */
   inputs: Map<number, readonly NamedTensor[]>;
   runningNote: RunningNoteSlot | undefined;
+  taskId: number | undefined;
   stopping: boolean;
 }
 
@@ -42,8 +44,10 @@ export default async function work({ ring, port, runningNote }: WorkerStart): Pr
     models: new Map(),
     inputs: new Map(),
     runningNote: runningNote && openRunningNoteSlot(runningNote.path, runningNote.slot),
+    taskId: presentTaskId(),
     stopping: false,
   };
+  send(thread, { kind: 'started', taskId: thread.taskId });
   while (await step(thread));
   thread.runningNote?.close();
   port.close();
@@ -113,17 +117,24 @@ async function open(thread: Thread, { id, name, version, path, golden, ...option
   const { runningNote, models, arena, ring } = thread;
   runningNote?.begin(name, version);
   ring.begin(id);
+  const begunMs = spentMs(thread);
   try {
     const session = await openSession(path, options);
     if (golden) await proveGolden(session, golden);
     models.set(id, { name, version, session, runner: createBatchRunner(session, arena) });
     const { signature, batchable, providers } = session;
-    send(thread, { kind: 'opened', id, model: { signature, batchable, providers } });
+    const loadMs = spentMs(thread) - begunMs;
+    send(thread, { kind: 'opened', id, model: { signature, batchable, providers, loadMs } });
   } catch (error) {
     send(thread, { kind: 'refused', id, failure: failureOf(error) });
   } finally {
     ring.end();
   }
+}
+
+/** Of the processor where that is known: on a busy machine, and from a file that is not cached yet, all takes long once. */
+function spentMs({ taskId }: Thread): number {
+  return threadTimeMs(taskId) ?? performance.now();
 }
 
 async function runSlots(thread: Thread, slots: readonly TakenSlot[]): Promise<void> {
@@ -132,8 +143,8 @@ async function runSlots(thread: Thread, slots: readonly TakenSlot[]): Promise<vo
   if (!first) return;
   const model = models.get(first.model);
   if (!model) {
-    const error = new AppError('internal', 'the model is not in this worker thread');
-    for (const slot of slots) fail(thread, slot, error);
+    // It moved to another thread while this was on its way.
+    for (const slot of slots) giveBack(thread, slot);
     return;
   }
   runningNote?.begin(model.name, model.version);

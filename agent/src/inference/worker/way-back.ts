@@ -38,8 +38,16 @@ export function answer(way: WayBack, slot: TakenSlot, outputs: readonly ShapedDa
 
 export function fail(way: WayBack, { sequence }: TakenSlot, error: unknown): void {
   send(way, { kind: 'failed', sequence, failure: failureOf(error) });
-  const outcome = { startedAtMs: sharedNowMs(), inputMs: 0, runMs: 0, outputMs: 0, runRows: 0 };
-  way.ring.finish(sequence, slotStates.failed, outcome);
+  way.ring.finish(sequence, slotStates.failed, noOutcome());
+}
+
+/** It did not run and is none of this thread's; it may run elsewhere. */
+export function giveBack({ ring }: WayBack, { sequence }: TakenSlot): void {
+  ring.finish(sequence, slotStates.lost, noOutcome());
+}
+
+function noOutcome(): SlotOutcome {
+  return { startedAtMs: sharedNowMs(), inputMs: 0, runMs: 0, outputMs: 0, runRows: 0 };
 }
 
 /** The state that says where the outputs are. */
