@@ -132,6 +132,26 @@ test('a model that never returns: others keep being answered, and its caller is 
 });
 
 test.each([
+  ['on the only thread', {}, '1'],
+  ['on one of two threads', {}, '2'],
+  ['in a process of its own', { isolation: 'process' }, '1'],
+])(
+  'a run far beyond those before it, %s: it is ended long before the bound of all runs, and nobody else waits',
+  async (_, manifest, threads) => {
+    await writeModel(folder.path, 'endless', hostile.endlessLoop(), { manifest: { ...manifest, maxRunMs: 600_000 } });
+    await serve({ EDGELOOP_THREADS: threads });
+    await loaded('endless');
+    for (let run = 0; run < 10; run++) expect((await ask('endless', [scalar('x', 'FP32', 0)])).status).toBe(200);
+    const begunMs = performance.now();
+    const asked = ask('endless', [scalar('x', 'FP32', 1)]);
+    expect((await asked).status).not.toBe(200);
+    process.stderr.write(`the endless run ended after ${Math.round(performance.now() - begunMs)} ms\n`);
+    await expectOthersServed();
+    if ('isolation' in manifest) expect(bystander.failures()).toBe(0);
+  },
+);
+
+test.each([
   ['6 GB', 1_500_000_000],
   ['40 TB', 10_000_000_000_000],
 ])('a model that takes %s', async (_, floats) => {

@@ -30,6 +30,8 @@ export interface ActiveModels<T> {
   /** The active or the given version. Throws `not_found` with "unknown model", or `unavailable` when none is active. */
   lease(name: string, version?: number): Lease<T>;
   get(name: string, version: number): T | undefined;
+  /** What answers requests without a version. */
+  active(name: string): T | undefined;
   /** Every loaded version, in the order of names and versions. */
   list(): { name: string; version: number; active: boolean; model: T }[];
 }
@@ -80,6 +82,10 @@ export function createActiveModels<T>(): ActiveModels<T> {
         if (entry.leases === 0) entry.onIdle?.();
       };
       return { name, version: leased, model: entry.model, release };
+    },
+    active(name) {
+      const model = models.get(name);
+      return model?.active === undefined ? undefined : model.versions.get(model.active)?.model;
     },
     get: (name, version) => models.get(name)?.versions.get(version)?.model,
     list: () =>

@@ -11,6 +11,7 @@ import { createWatchdog } from './hosts/watchdog.ts';
 import { type Interpretation, interpret } from './meaning/interpretation.ts';
 import { ModelBatcher } from './queueing/batcher.ts';
 import { createDispatcher } from './queueing/dispatcher.ts';
+import { createRunHistory, type RunHistory } from './queueing/run-history.ts';
 import { createStatistics, type StatisticsRecorder } from './queueing/statistics.ts';
 import type { ProvidersUsed } from './worker/session.ts';
 
@@ -86,6 +87,7 @@ interface Served extends LoadedModel {
   id: number;
   batcher: ModelBatcher;
   counted: StatisticsRecorder;
+  history: RunHistory;
 }
 
 /** An engine without models. */
@@ -124,6 +126,7 @@ export function createEngine(options: EngineOptions): Engine {
     const held = active.get(name, version);
     if (held && isDeepStrictEqual(arrangedAs(held.files), arrangedAs(files))) return;
     const counted = held && isSameRelease(held.files, files) ? held.counted : createStatistics(Date.now);
+    const history = createRunHistory((held ?? active.active(name))?.history);
     const id = ++lastId;
     const { wanted, intraOpThreads, maxBatch } = arrangementOf(files, threads);
     const providers = manifest.providers ?? options.providers ?? [];
@@ -141,6 +144,7 @@ export function createEngine(options: EngineOptions): Engine {
         signature,
         batchable,
         statistics: counted,
+        history,
         policy: { ...manifest.batching, maxBatch },
         maxQueued,
         bytesFree: () => maxQueuedBytes - dispatcher.waitingBytes(),
@@ -148,7 +152,7 @@ export function createEngine(options: EngineOptions): Engine {
       });
       batcher.setLanes(placement.lanesOf(id));
       const runtime = { instances, intraOpThreads, batchable, providers: opened.providers };
-      const served = { id, files, signature, interpretation, batcher, runtime, counted };
+      const served = { id, files, signature, interpretation, batcher, runtime, counted, history };
       byId.set(id, served);
       dispatcher.add(batcher);
       const former = active.put(name, version, served);
@@ -226,9 +230,10 @@ function watch(placement: Placement, byId: ReadonlyMap<number, Served>, { onStuc
     lateMs,
     onLate: (lane, id) => void placement.isolate(lane, id),
     maxRunMs: (id) => byId.get(id)?.files.manifest.maxRunMs ?? loadingMs,
-    onStuck: ({ thread }, id) => {
+    farBeyondMs: ({ plannedBytes }, id) => byId.get(id)?.history.farBeyondMs(plannedBytes),
+    onStuck: ({ thread }, id, tookMs) => {
       const files = byId.get(id)?.files;
-      if (thread.kill) return thread.kill('a run did not return within its bound');
+      if (thread.kill) return thread.kill(`a run did not return within ${(tookMs / 1000).toFixed(1)} s`);
       if (files) onStuck?.({ name: files.name, version: files.version });
     },
     nowMs: () => performance.now(),

@@ -7,7 +7,7 @@ import { isCrash, sourceExecArgv } from '@edgeloop/shared/node/bounded-process';
 import { childEnvironment } from '@edgeloop/shared/node/child-environment';
 import type { Job } from '../worker/job.ts';
 import type { ModelToOpen, OpenedModel } from '../worker/messages.ts';
-import { processTimeMs } from '../worker/processor-time.ts';
+import { threadTimeMs } from '../worker/processor-time.ts';
 import { createOpenings } from './openings.ts';
 import type { FromModelProcess, SentEnding, SentJob, ToModelProcess } from './process-messages.ts';
 import { ModelProcessDied, type Worker, type WorkerEvents } from './worker.ts';
@@ -31,13 +31,14 @@ export function startModelProcess(options: ModelProcessOptions): Worker {
 }
 
 class ModelProcess implements Worker {
-  readonly started: Promise<void>;
+  readonly started: Promise<number | undefined>;
   readonly #events: WorkerEvents;
   readonly #child: ChildProcess;
   readonly #ended: Promise<End>;
   readonly #jobs = new Map<number, Job>();
   readonly #openings = createOpenings();
-  #isStarted: () => void = () => undefined;
+  #isStarted: (taskId?: number) => void = () => undefined;
+  #taskId: number | undefined;
   #unsent: SentJob[] = [];
   #lastSequence = 0;
   #lastModel = 0;
@@ -123,7 +124,7 @@ class ModelProcess implements Worker {
   }
 
   processorMs(): number | undefined {
-    return processTimeMs(this.#child.pid);
+    return threadTimeMs(this.#taskId, this.#child.pid);
   }
 
   kill(why: string): void {
@@ -148,7 +149,8 @@ class ModelProcess implements Worker {
   #receive(message: FromModelProcess): void {
     switch (message.kind) {
       case 'started':
-        this.#isStarted();
+        this.#taskId = message.taskId;
+        this.#isStarted(message.taskId);
         break;
       case 'opened':
       case 'refused':

@@ -15,7 +15,7 @@ const thread = startWorkerThread({
   onUnbatchable: (id) => send({ kind: 'unbatchable', id }),
   onDied: (error) => die(error.message),
 });
-void thread.started.then(() => send({ kind: 'started' }));
+void thread.started.then((taskId) => send({ kind: 'started', taskId }));
 /** What found no room in the thread's ring. */
 const waiting: SentJob[] = [];
 

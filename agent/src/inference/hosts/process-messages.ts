@@ -31,7 +31,7 @@ export type SentEnding =
 export type FromModelProcess =
   | OpeningAnswer
   /** Its thread is up. */
-  | { kind: 'started' }
+  | { kind: 'started'; taskId: number | undefined }
   | { kind: 'ended'; sequence: number; ending: SentEnding }
   | { kind: 'unbatchable'; id: number }
   /** Why it ends itself now. */

@@ -28,7 +28,7 @@ export function startWorkerThread(options: WorkerThreadOptions): Worker {
 }
 
 class WorkerThread implements Worker {
-  readonly started: Promise<void>;
+  readonly started: Promise<number | undefined>;
   readonly #events: WorkerEvents;
   readonly #port: MessagePort;
   readonly #jobs: RingJobs;
@@ -36,7 +36,7 @@ class WorkerThread implements Worker {
   readonly #piscina: Piscina<WorkerStart, undefined>;
   /** The thread's one task, which lasts as long as it does. */
   readonly #task: Promise<undefined>;
-  #isStarted: () => void = () => undefined;
+  #isStarted: (taskId?: number) => void = () => undefined;
   #taskId: number | undefined;
   #ending: Promise<void> | undefined;
   #gone: AppError | undefined;
@@ -137,7 +137,7 @@ class WorkerThread implements Worker {
         break;
       case 'started':
         this.#taskId = message.taskId;
-        this.#isStarted();
+        this.#isStarted(message.taskId);
         break;
       case 'opened':
       case 'refused':

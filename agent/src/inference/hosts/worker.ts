@@ -21,8 +21,8 @@ export interface WorkerEvents {
 }
 
 export interface Worker {
-  /** Resolves when it takes up work, or is gone. */
-  started: Promise<void>;
+  /** Resolves when it takes up work, or is gone, to what Linux calls its thread. */
+  started: Promise<number | undefined>;
   /** Loads a model there. Throws `model_rejected`. */
   open(model: ModelToOpen): Promise<OpenedModel>;
   close(model: number): Promise<void>;
@@ -38,7 +38,7 @@ export interface Worker {
   /** Changes with every start and end of a run; odd during one. */
   runs(): number;
   running(): number;
-  /** Milliseconds of processor time that it has had; undefined where the system does not tell. */
+  /** Milliseconds of processor time that its thread has had; undefined where the system does not tell. */
   processorMs(): number | undefined;
   /** Waits for what is on its way, then ends it. */
   end(): Promise<void>;

@@ -5,6 +5,7 @@ import type { Job } from '../worker/job.ts';
 import { type BatcherOptions, ModelBatcher } from './batcher.ts';
 import { createDispatcher } from './dispatcher.ts';
 import { createCaller } from './hang-up.ts';
+import { createRunHistory } from './run-history.ts';
 import { createStatistics } from './statistics.ts';
 
 const row = (value: number, rows = 1): NamedTensor[] => [
@@ -22,7 +23,7 @@ function heldLane(room = 1): { lane: Lane; jobs: Job[]; finish(count?: number, r
     late: false,
     full: false,
     thread: {
-      started: Promise.resolve(),
+      started: Promise.resolve(undefined),
       submit: (job) => (jobs.length < room ? jobs.push(job) - 1 : undefined),
       cancel: (handle) => {
         const job = jobs[handle];
@@ -73,6 +74,7 @@ function addModel(
     signature,
     batchable: true,
     statistics: createStatistics(Date.now),
+    history: createRunHistory(),
     policy: { maxBatch: 4, maxDelayMs: 0 },
     maxQueued: 100,
     bytesFree: () => 1000 - dispatcher.waitingBytes(),

@@ -12,6 +12,7 @@ import { createEstimates, type Estimates } from './estimates.ts';
 import type { HangUp } from './hang-up.ts';
 import { abandoned, busy, callerLeft, expired } from './refusals.ts';
 import { createRequestQueue, type Queued } from './request-queue.ts';
+import type { RunHistory } from './run-history.ts';
 import type { ModelStatistics, StatisticsRecorder } from './statistics.ts';
 
 export interface BatcherOptions {
@@ -22,6 +23,8 @@ export interface BatcherOptions {
   batchable: boolean;
   /** Goes on counting where the former arrangement of the same version ended. */
   statistics: StatisticsRecorder;
+  /** Learns from each run. */
+  history: RunHistory;
   policy: BatchPolicy;
   maxQueued: number;
   /** Room for so many more bytes of waiting inputs; shared by all models. */
@@ -265,7 +268,10 @@ export class ModelBatcher implements Dispatchable {
 
   #resolve(request: Request, { outputs, outcome }: Extract<Ending, { kind: 'done' }>): void {
     const { inputMs, runMs, outputMs, runRows, startedAtMs } = outcome;
-    if (runRows > 0) this.#estimates.learnTime(runRows, runMs);
+    if (runRows > 0) {
+      this.#estimates.learnTime(runRows, runMs);
+      this.#options.history.learn((request.bytes * runRows) / Math.max(request.rows, 1), runMs);
+    }
     if (runRows > 0 && this.#batchable) this.#batchSize.observe(runRows, runMs);
     this.#estimates.learnOutputs(Math.max(request.rows, 1), outputs);
     request.tidy();

@@ -15,14 +15,9 @@ export function presentTaskId(): number | undefined {
   }
 }
 
-/** Milliseconds of a thread of this process; undefined where it is not told. */
-export function threadTimeMs(taskId: number | undefined): number | undefined {
-  return taskId === undefined ? undefined : timeIn(`/proc/self/task/${taskId}/stat`);
-}
-
-/** Milliseconds of all threads of a process; undefined where it is not told. */
-export function processTimeMs(pid: number | undefined): number | undefined {
-  return pid === undefined ? undefined : timeIn(`/proc/${pid}/stat`);
+/** Milliseconds of a thread, of this process when `pid` is not given; undefined where it is not told. */
+export function threadTimeMs(taskId: number | undefined, pid: number | 'self' = 'self'): number | undefined {
+  return taskId === undefined ? undefined : timeIn(`/proc/${pid}/task/${taskId}/stat`);
 }
 
 /** In user and in system mode: the 14th and 15th field, counted behind the name, which may hold anything. */
