@@ -5,7 +5,7 @@ import { AppError, type ErrorCode, messageOf, parse, parseJson } from '@edgeloop
 import type { Logger } from 'pino';
 import { createEngine, type Engine } from './inference/engine.ts';
 import { createLog } from './log.ts';
-import { ServingConfig, ToServing, type ToSupervisor } from './process/ipc.ts';
+import { ServingConfig, spareArgument, ToServing, type ToSupervisor } from './process/ipc.ts';
 import { createTokenCheck } from './server/access.ts';
 import { createFeedbackChannel, type FeedbackChannel } from './server/feedback.ts';
 import { createFront } from './server/front.ts';
@@ -121,6 +121,8 @@ function allActive(engine: Engine): boolean {
 async function handle(serving: Serving, message: ToServing, socket: unknown): Promise<void> {
   const { engine, journal } = serving;
   switch (message.kind) {
+    case 'begin':
+      return; // Read by whoever began this.
     case 'connection':
       // The caller may have gone meanwhile.
       if (socket instanceof Socket) serving.listener.accept(socket, message.head);
@@ -189,10 +191,17 @@ function die(): void {
 function main(): void {
   const text = process.env.EDGELOOP_SERVING_CONFIG ?? process.argv[2];
   if (text === undefined) throw new AppError('invalid_request', 'EDGELOOP_SERVING_CONFIG is not set');
-  const serving = compose(parseJson(ServingConfig, text, 'EDGELOOP_SERVING_CONFIG'));
   process.on('disconnect', die);
   // Terminals and service managers signal the whole group; when to end is the supervisor's word, by `stop`.
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => undefined);
+  const begin = () => serve(parseJson(ServingConfig, text, 'EDGELOOP_SERVING_CONFIG'));
+  // The first message that a spare process gets.
+  if (process.argv.includes(spareArgument)) process.once('message', begin);
+  else begin();
+}
+
+function serve(config: ServingConfig): void {
+  const serving = compose(config);
   process.on('message', (raw: unknown, socket: unknown) => {
     const failed = (error: unknown): void => serving.log.fatal({ err: error }, 'a message could not be handled');
     try {

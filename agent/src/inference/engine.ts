@@ -184,9 +184,9 @@ export function createEngine(options: EngineOptions): Engine {
   };
 }
 
-/** All that another loading of the version would change. A file without a digest is known by its path. */
-function arrangedAs({ digest, path, manifest, tuning }: ModelFiles) {
-  return { digest, path: digest === undefined ? path : undefined, manifest, tuning };
+/** All that tells one loading of a version from another. A file with a digest may lie anywhere. */
+function arrangedAs({ golden: _, path, ...files }: ModelFiles) {
+  return { ...files, path: files.digest === undefined ? path : undefined };
 }
 
 function isSameRelease(a: ModelFiles, b: ModelFiles): boolean {

@@ -64,7 +64,12 @@ export const LoadOverride = z.object({
 });
 export type LoadOverride = z.infer<typeof LoadOverride>;
 
+/** Of a serving process that is started before it is needed: it waits for `begin`. */
+export const spareArgument = '--spare';
+
 export const ToServing = z.discriminatedUnion('kind', [
+  /** To a spare process: it is the one that serves now. */
+  z.object({ kind: z.literal('begin') }),
   /** Load in fresh worker threads, run the golden samples, and keep it warm beside what answers now. */
   z.object({ kind: z.literal('load'), requestId: RequestId, model: ModelFiles }),
   /** Answer requests without a version with this one, from now on. It must be loaded. */

@@ -6,7 +6,7 @@ import { sourceExecArgv } from '@edgeloop/shared/node/bounded-process';
 import type { Logger } from 'pino';
 import type { PendingWrites } from '../storage/pending-writes.ts';
 import { type Death, deathOf, type End, type Fault, type Suspect } from './death.ts';
-import { type ToServing, ToSupervisor } from './ipc.ts';
+import { spareArgument, type ToServing, ToSupervisor } from './ipc.ts';
 import { writePid } from './pid-file.ts';
 import { watchServing } from './watch.ts';
 
@@ -47,13 +47,21 @@ export const servingModulePath = fileURLToPath(new URL(`../serving.${extension}`
  */
 const heapOptions = ['--max-semi-space-size=4', '--no-allocation-site-pretenuring', '--heap-growing-percent=200'];
 
-export function beginLife(options: ServingLifeOptions): ServingLife {
-  const { marker, pidPath, env, writes, log } = options;
-  const child = fork(servingModulePath, [marker], {
+/** A serving process; a spare one does nothing before it is told to begin. */
+export function startServing(
+  { marker, env }: Pick<ServingLifeOptions, 'marker' | 'env'>,
+  spare: boolean,
+): ChildProcess {
+  return fork(servingModulePath, spare ? [marker, spareArgument] : [marker], {
     env,
     execArgv: [...sourceExecArgv(import.meta.url), ...heapOptions],
     stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
   });
+}
+
+/** From here on `child` is the one that serves. */
+export function beginLife(child: ChildProcess, options: ServingLifeOptions): ServingLife {
+  const { pidPath, writes, log } = options;
   const end = endOf(child);
   const keepPid = (pid: number | undefined) => writes.write('pid', () => writePid(pidPath, pid));
   try {

@@ -7,7 +7,8 @@ import { backoffMs, pause } from '@edgeloop/shared/node/backoff';
 import { createServingCalls, type ServingCalls, ServingGone } from './calls.ts';
 import type { Death, ModelDeath, Suspect } from './death.ts';
 import type { KnownModel, MissingCounts, ModelFiles, ServingCounts, ToServing, ToSupervisor } from './ipc.ts';
-import { beginLife, type ServingLife, type ServingLifeOptions } from './serving-life.ts';
+import { beginLife, type ServingLife, type ServingLifeOptions, startServing } from './serving-life.ts';
+import { createSpare, type Spare } from './spare.ts';
 import { createWaitingCallers } from './waiting-callers.ts';
 import { answerTo, type WishHandlers } from './wishes.ts';
 
@@ -36,11 +37,14 @@ type Phase = 'away' | 'starting' | 'restoring' | 'up';
 const restart = { firstMs: 100, mostMs: 10_000 };
 /** A process that lived this long starts its backoff anew. */
 const stableMs = 10_000;
+/** The next one is started when this one has come to rest. */
+const spareAfterMs = 3000;
 
 export class ServingProcess {
   readonly #options: ServingProcessOptions;
   readonly #callers = createWaitingCallers();
   readonly #calls: ServingCalls;
+  readonly #spare: Spare;
   readonly #ending = new AbortController();
   /** Of `up`. */
   readonly #waiting = new Set<() => void>();
@@ -52,6 +56,7 @@ export class ServingProcess {
 
   constructor(options: ServingProcessOptions) {
     this.#options = options;
+    this.#spare = createSpare({ log: options.log, start: () => startServing(options, true) });
     this.#calls = createServingCalls({
       timeoutMs: options.callTimeoutMs,
       send: (message) => this.#send(message),
@@ -119,6 +124,7 @@ export class ServingProcess {
   async stop(deadlineMs: number): Promise<void> {
     this.#ending.abort();
     this.#callers.close();
+    this.#spare.end();
     const life = this.#life;
     this.#send({ kind: 'stop' });
     const timer = setTimeout(() => {
@@ -160,11 +166,13 @@ export class ServingProcess {
   }
 
   async #live(handlers: ServingHandlers): Promise<Death> {
-    const life = beginLife({
+    const spare = this.#spare.take();
+    const life = beginLife(spare ?? startServing(this.#options, false), {
       ...this.#options,
       inFlight: () => [...this.#options.takeRunningNote(), ...this.#calls.loading()],
       onSaid: (message, from) => this.#hear(message, from, handlers),
     });
+    if (spare !== undefined) life.send({ kind: 'begin' });
     this.#life = life;
     this.#phase = 'starting';
     const death = await life.ended;
@@ -232,7 +240,10 @@ export class ServingProcess {
     for (const isUp of this.#waiting) isUp();
     this.#waiting.clear();
     await handlers.settled();
-    if (this.#life === life) this.#send({ kind: 'ready' });
+    if (this.#life !== life) return;
+    this.#send({ kind: 'ready' });
+    await pause(spareAfterMs, this.#ending.signal);
+    if (this.#life === life && !this.#ending.signal.aborted) this.#spare.keep();
   }
 }
 
