@@ -2,7 +2,7 @@
 // moment it is seen until it is over, is logged at both, and told with every report in between.
 import type { Logger } from 'pino';
 
-export const problemNames = [
+const problemNames = [
   'storage',
   'telemetry',
   'database',

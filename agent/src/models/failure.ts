@@ -2,6 +2,7 @@
 // doing that is. Only what a model did itself counts against it.
 import { AppError, type ErrorCode, errorCodes, messageOf } from '@edgeloop/shared/errors';
 import { z } from 'zod';
+import { isFull } from '../storage/refusal.ts';
 
 export const Failure = z.object({ code: z.enum(errorCodes), message: z.string() });
 export type Failure = z.infer<typeof Failure>;
@@ -22,10 +23,5 @@ export function isModelsDoing(error: unknown): boolean {
 
 export function failureOf(error: unknown): Failure {
   if (error instanceof AppError) return { code: error.code, message: messageOf(error) };
-  return { code: isFullDisk(error) ? 'insufficient_storage' : 'internal', message: messageOf(error) };
-}
-
-function isFullDisk(error: unknown): boolean {
-  if (!(error instanceof Error) || !('code' in error)) return false;
-  return ['ENOSPC', 'EDQUOT', 'SQLITE_FULL'].includes(String(error.code));
+  return { code: isFull(error) ? 'insufficient_storage' : 'internal', message: messageOf(error) };
 }

@@ -251,7 +251,9 @@ describe('bringing a model to what is desired', () => {
   /** The state that an agent left behind which was killed or stopped after these events. */
   function leftBehind(target: DesiredModel, ...events: ModelEvent[]): void {
     const wanted = next(newModelState('m'), { kind: 'desired', model: target }, 1);
-    createStateStore(database, pendingWrites(), log).save(events.reduce((state, event) => next(state, event, 1), wanted));
+    createStateStore(database, pendingWrites(), log).save(
+      events.reduce((state, event) => next(state, event, 1), wanted),
+    );
   }
 
   it.each([
