@@ -39,4 +39,22 @@ describe('the environment of the agent', () => {
     expect(problemOf({ EDGELOOP_WINDOW_SECONDS: '0' })).toContain('EDGELOOP_WINDOW_SECONDS');
     expect(problemOf({ EDGELOOP_LABELS: 'a b=c' })).toContain('EDGELOOP_LABELS');
   });
+
+  it('takes origins and host names as browsers send them', () => {
+    const config = readConfig({
+      EDGELOOP_ALLOW_ORIGINS: 'http://Kiosk.local/, https://page.example:443,*',
+      EDGELOOP_ALLOW_HOSTS: 'Edge-7.plant.example:8000',
+    });
+    expect(config.allowOrigins).toEqual(['http://kiosk.local', 'https://page.example', '*']);
+    expect(config.allowHosts).toEqual(['edge-7.plant.example']);
+    expect(readConfig({})).toMatchObject({ allowOrigins: [], allowHosts: [] });
+  });
+
+  it.each(['kiosk.local', 'http://kiosk.local/app', 'null', 'http://*.example'])('refuses the origin %s', (origin) => {
+    expect(problemOf({ EDGELOOP_ALLOW_ORIGINS: origin })).toContain(`EDGELOOP_ALLOW_ORIGINS: "${origin}" must be`);
+  });
+
+  it('refuses a URL in the place of a host', () => {
+    expect(problemOf({ EDGELOOP_ALLOW_HOSTS: 'http://edge' })).toContain('EDGELOOP_ALLOW_HOSTS: "http://edge" must be');
+  });
 });

@@ -3,6 +3,7 @@ import { availableParallelism, hostname, totalmem } from 'node:os';
 import { resolve } from 'node:path';
 import { AppError, fieldErrors } from '@edgeloop/shared/errors';
 import { DeviceId } from '@edgeloop/shared/identifiers';
+import { hostNameOf, originOf } from '@edgeloop/shared/origins';
 import { Labels } from '@edgeloop/shared/selector';
 import { z } from 'zod';
 
@@ -29,6 +30,10 @@ const Environment = z.object({
   EDGELOOP_AGENT_SOCKET: z.string().min(1).max(100).optional(),
   /** If set, local callers must send it as a bearer token. */
   EDGELOOP_AGENT_TOKEN: z.string().min(1).optional(),
+  /** Origins whose web pages may ask models, separated by commas; `*` lets every page. Unset: no page but the agent's own. */
+  EDGELOOP_ALLOW_ORIGINS: z.string().optional().transform(toOrigins),
+  /** Further names by which this port is reached, separated by commas; `*` takes every one. */
+  EDGELOOP_ALLOW_HOSTS: z.string().optional().transform(toHosts),
   /** Upper bound on inference threads. */
   EDGELOOP_THREADS: number(availableParallelism(), z.number().int().min(1).max(1024)),
   /** Execution providers to try, in their order: `cuda,cpu`. What is not there falls back, and the statistics say so. */
@@ -82,6 +87,8 @@ export function readConfig(environment: NodeJS.ProcessEnv) {
     port: env.EDGELOOP_AGENT_PORT,
     socketPath: env.EDGELOOP_AGENT_SOCKET,
     token: env.EDGELOOP_AGENT_TOKEN,
+    allowOrigins: env.EDGELOOP_ALLOW_ORIGINS,
+    allowHosts: env.EDGELOOP_ALLOW_HOSTS,
     threads: env.EDGELOOP_THREADS,
     providers: env.EDGELOOP_PROVIDERS,
     maxRssBytes: env.EDGELOOP_MEMORY_MB * megabyte,
@@ -109,9 +116,31 @@ function defaultMemoryMb(): number {
 }
 
 function toList(text: string | undefined): string[] | undefined {
-  const words = (text ?? '').split(',').map((word) => word.trim().toLowerCase());
-  const named = words.filter((word) => word !== '');
+  const named = wordsOf(text);
   return named.length === 0 ? undefined : named;
+}
+
+function wordsOf(text = ''): string[] {
+  const words = text.split(',').map((word) => word.trim().toLowerCase());
+  return words.filter((word) => word !== '');
+}
+
+function toOrigins(text: string | undefined, context: z.RefinementCtx): string[] {
+  return wordsOf(text).map((word) => {
+    const origin = word === '*' ? word : originOf(word);
+    const message = `"${word}" must be an origin as browsers send it, such as http://kiosk.local or https://page.example:8443, or *`;
+    if (origin === undefined) context.addIssue({ code: 'custom', message });
+    return origin ?? word;
+  });
+}
+
+function toHosts(text: string | undefined, context: z.RefinementCtx): string[] {
+  return wordsOf(text).map((word) => {
+    const name = word === '*' ? word : hostNameOf(word);
+    const message = `"${word}" must be a host name or an address without scheme and path, or *`;
+    if (name === undefined) context.addIssue({ code: 'custom', message });
+    return name ?? word;
+  });
 }
 
 function toNumber(text: unknown): number {

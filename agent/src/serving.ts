@@ -16,6 +16,7 @@ import { createMetrics } from './server/metrics.ts';
 import { createObserver, type Observer } from './server/observation.ts';
 import { createRepositoryChannel, type RepositoryChannel } from './server/repository.ts';
 import { createRequestLog } from './server/request-log.ts';
+import { createVisitorCheck } from './server/visitors.ts';
 import { isStorageRefusal } from './storage/refusal.ts';
 import { createRecordWriter, type RecordWriter } from './telemetry/record-writer.ts';
 
@@ -87,6 +88,7 @@ function compose(config: ServingConfig): Serving {
     agentVersion: config.agentVersion,
     serverName: config.serverName,
     checkToken: createTokenCheck(config.token),
+    checkVisitor: createVisitorCheck(config),
     logLevel: config.logLevel,
     log: createRequestLog(log),
     onUnexpected: (error) => log.error({ err: error }, 'a request failed'),

@@ -1,5 +1,6 @@
 // How the serving process is started: the one place that turns the agent's configuration into that of its child.
 import { rmSync } from 'node:fs';
+import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { childEnvironment } from '@edgeloop/shared/node/child-environment';
 import type { Config } from '../config.ts';
@@ -29,7 +30,7 @@ export function servingEnvironment(
   config: Config,
   { stateDir, journalled, overridesDir, missingNotePath, writes }: ServingState,
 ) {
-  const { serverName, threads, providers, maxRssBytes, token, logLevel } = config;
+  const { serverName, threads, providers, maxRssBytes, token, allowOrigins, logLevel } = config;
   const runningNotePath = join(stateDir, 'running-note');
   const clearNote = () => writes.write('running-note', () => clearRunningNote(runningNotePath));
   clearNote();
@@ -42,6 +43,8 @@ export function servingEnvironment(
     providers,
     maxRssBytes,
     token,
+    allowOrigins,
+    hosts: [config.host, hostname(), ...config.allowHosts],
     logLevel,
     runningNotePath,
     journalled,

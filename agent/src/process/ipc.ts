@@ -175,6 +175,10 @@ export const ServingConfig = z.object({
   overridesDir: z.string().optional(),
   /** If set, local callers must send it as a bearer token. */
   token: z.string().min(1).optional(),
+  /** Origins whose pages may ask models from a browser; `*` is every one. */
+  allowOrigins: z.array(z.string()).default([]),
+  /** Names by which this machine is reached; `*` is every one. */
+  hosts: z.array(z.string()).default([]),
   logLevel: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']).default('info'),
 });
 export type ServingConfig = z.infer<typeof ServingConfig>;

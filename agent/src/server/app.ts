@@ -15,6 +15,7 @@ import type { RequestLog } from './request-log.ts';
 import { handleLogging, handleTrace } from './settings.ts';
 import { handleStats } from './statistics.ts';
 import { traceparentOf } from './trace-context.ts';
+import type { VisitorCheck } from './visitors.ts';
 
 export interface AppDeps extends RepositoryIndex {
   observer: Observer;
@@ -33,6 +34,8 @@ export interface AppDeps extends RepositoryIndex {
   /** Name that `GET /v2` tells. */
   serverName: string;
   checkToken: TokenCheck;
+  /** Asked of every request before all else. */
+  checkVisitor: VisitorCheck;
   logLevel: string;
   /** Undefined when nobody reads it. */
   log: RequestLog | undefined;

@@ -19,6 +19,7 @@ import { createKnownModels } from './known-models.ts';
 import { createMetrics } from './metrics.ts';
 import { createObserver, type Observer } from './observation.ts';
 import { createRepositoryChannel } from './repository.ts';
+import { createVisitorCheck } from './visitors.ts';
 
 export interface Answer {
   status: number;
@@ -37,7 +38,7 @@ export interface ServedFront {
   get(path: string, headers?: Record<string, string>): Promise<Answer>;
   /** Sends texts and bytes as they are, all else as JSON. */
   post(path: string, body: unknown, headers?: Record<string, string>): Promise<Answer>;
-  send(method: string, path: string): Promise<Answer>;
+  send(method: string, path: string, headers?: Record<string, string>): Promise<Answer>;
   close(): Promise<void>;
 }
 
@@ -65,7 +66,7 @@ export async function serveFront(changes: Partial<AppDeps> = {}): Promise<Served
     },
     get: (path, headers = {}) => exchange(port, { method: 'GET', path, headers }, ''),
     post: (path, body, headers = {}) => exchange(port, { method: 'POST', path, headers }, bytesOf(body)),
-    send: (method, path) => exchange(port, { method, path, headers: {} }, ''),
+    send: (method, path, headers = {}) => exchange(port, { method, path, headers }, ''),
     async close() {
       server.close();
       await listener.drain();
@@ -101,6 +102,7 @@ function usual(engine: Engine, observer: Observer): AppDeps {
     agentVersion: '1.2.3',
     serverName: 'edgeloop-agent',
     checkToken: createTokenCheck(undefined),
+    checkVisitor: createVisitorCheck({ allowOrigins: [], hosts: [] }),
     logLevel: 'info',
     log: undefined,
     onUnexpected: unexpected,

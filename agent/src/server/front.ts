@@ -9,6 +9,7 @@ import { maxBodyBytes, readIncoming } from './body.ts';
 import { type BodyMemory, createBodyMemory } from './body-memory.ts';
 import type { Asked, CallDeps } from './call.ts';
 import { callHeaders } from './call-headers.ts';
+import { createDoor } from './cross-origin.ts';
 import { errorReply, type Reply } from './errors.ts';
 import { infer } from './infer/infer.ts';
 import { predict } from './predict/predict.ts';
@@ -42,10 +43,16 @@ interface Front {
 /** A listener for Node's server that answers everything. */
 export function createFront(deps: AppDeps): RequestListener {
   const app = createApp(deps);
-  const others = getRequestListener((request) => app.fetch(request), { autoCleanupIncoming: false });
+  // Health checks of load balancers speak HTTP/1.0, which names no host.
+  const options = { hostname: 'localhost', autoCleanupIncoming: false };
+  const others = getRequestListener((request) => app.fetch(request), options);
   const front: Front = { deps, memory: createBodyMemory(bodyMemory), turns: createTurns(largeRequests) };
+  const asksModel = (path: string): boolean => calledBy(path) !== undefined;
+  const lets = createDoor({ check: deps.checkVisitor, asksModel, onUnexpected: deps.onUnexpected });
   return (request, response) => {
-    const called = request.method === 'POST' ? calledBy(pathOf(request.url ?? '')) : undefined;
+    const path = pathOf(request.url ?? '');
+    const called = request.method === 'POST' ? calledBy(path) : undefined;
+    if (!lets(request, response, path)) return undefined;
     return called ? answer(front, called, request, response) : others(request, response);
   };
 }
