@@ -182,6 +182,7 @@ async function openOperatorsPort(base: Foundation, rooms: Rooms, closing: Closin
       },
     },
     dashboardDir,
+    hosts: [config.http.host, ...config.publicHosts],
     version,
     now,
     log: base.log.child({ room: 'http' }),

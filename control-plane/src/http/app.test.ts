@@ -73,6 +73,7 @@ beforeAll(async () => {
       broker: () => Promise.reject(new AppError('unavailable', 'asleep')),
     },
     dashboardDir: join(dir, 'dashboard'),
+    hosts: ['edgeloop.example'],
     version: '1.2.3',
     now,
     log,
@@ -273,5 +274,14 @@ describe('beside the API', () => {
     for (const path of ['/..%2fsecret.txt', '/%2e%2e/secret.txt', '/assets/..%2f..%2fsecret.txt'])
       expect(await (await app.request(path)).text()).not.toBe('secret');
     expect((await app.request('/api/v2/x')).headers.get('content-type')).toBe('application/problem+json');
+  });
+});
+
+describe('what needs no key', () => {
+  it('is given to a browser under our names only', async () => {
+    const get = async (path: string, host: string) =>
+      (await app.request(path, { headers: { host, 'accept-language': 'en' } })).status;
+    expect([await get('/metrics', 'evil.example'), await get('/readyz', 'evil.example')]).toEqual([403, 403]);
+    expect([await get('/metrics', 'edgeloop.example'), await get('/readyz', 'localhost')]).toEqual([200, 503]);
   });
 });

@@ -4,6 +4,7 @@ import { type Context, Hono, type MiddlewareHandler } from 'hono';
 import type { Logger } from 'pino';
 import type { Database } from '../database/open.ts';
 import { limitBody } from './body-limit.ts';
+import { onlyUnderOurNames } from './browser-names.ts';
 import { dashboard } from './dashboard.ts';
 import { idempotency } from './idempotency.ts';
 import type { Metrics } from './metrics.ts';
@@ -22,6 +23,8 @@ export interface AppDeps {
   readiness: Record<string, () => Promise<void>>;
   /** Folder of the built web app. */
   dashboardDir: string;
+  /** Names of this server. */
+  hosts: readonly string[];
   version: string;
   now: () => number;
   log: Logger;
@@ -75,9 +78,10 @@ function jsonOnly(): MiddlewareHandler<Env> {
   };
 }
 
-function addProbes(app: Hono<Env>, { readiness, metrics, log }: AppDeps): void {
+function addProbes(app: Hono<Env>, { hosts, readiness, metrics, log }: AppDeps): void {
+  const underOurNames = onlyUnderOurNames(hosts);
   app.get('/healthz', (c) => c.json({ status: 'alive' }, 200));
-  app.get('/readyz', async (c) => {
+  app.get('/readyz', underOurNames, async (c) => {
     const failed: Record<string, string> = {};
     for (const [name, check] of Object.entries(readiness)) {
       await check().catch((error: unknown) => {
@@ -88,7 +92,7 @@ function addProbes(app: Hono<Env>, { readiness, metrics, log }: AppDeps): void {
     if (!ready) log.warn({ failed }, 'not ready');
     return c.json({ status: ready ? 'ready' : 'not ready', failed }, ready ? 200 : 503);
   });
-  app.get('/metrics', async (c) => {
+  app.get('/metrics', underOurNames, async (c) => {
     const { text, contentType } = await metrics.scrape();
     return c.body(text, 200, { 'Content-Type': contentType });
   });
