@@ -34,7 +34,12 @@ export async function release(
 }
 
 /** Waits until a rollout is in one of the phases. */
-export function rolloutIn(plane: ControlPlane, id: string, phases: string[]): Promise<RolloutDetail> {
+export function rolloutIn(
+  plane: ControlPlane,
+  id: string,
+  phases: string[],
+  timeoutMs = 60_000,
+): Promise<RolloutDetail> {
   let last = '';
   return until(
     `rollout ${phases.join(' or ')}`,
@@ -43,7 +48,7 @@ export function rolloutIn(plane: ControlPlane, id: string, phases: string[]): Pr
       last = JSON.stringify(rollout, null, 1);
       return phases.includes(rollout.state.phase) ? rollout : undefined;
     },
-    { timeoutMs: 60_000, context: () => last },
+    { timeoutMs, context: () => last },
   );
 }
 

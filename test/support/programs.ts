@@ -1,5 +1,6 @@
 // The real programs as child processes, from the build, each with its own folder and ports.
 import { type ChildProcess, spawn } from 'node:child_process';
+import { appendFileSync } from 'node:fs';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -23,7 +24,8 @@ export interface Program {
   waitForEnd(timeoutMs?: number): Promise<number | NodeJS.Signals>;
 }
 
-export function startProgram(args: string[], env: Record<string, string>): Program {
+/** `logPath`: a file that all it writes is appended to. */
+export function startProgram(args: string[], env: Record<string, string>, logPath?: string): Program {
   const child: ChildProcess = spawn(process.execPath, args, {
     cwd: root,
     env: { PATH: process.env.PATH ?? '', HOME: process.env.HOME ?? '', ...env },
@@ -32,6 +34,7 @@ export function startProgram(args: string[], env: Record<string, string>): Progr
   let output = '';
   const keep = (chunk: Buffer) => {
     output = (output + chunk.toString('utf8')).slice(-keptLogBytes);
+    if (logPath !== undefined) appendFileSync(logPath, chunk);
   };
   child.stdout?.on('data', keep);
   child.stderr?.on('data', keep);
@@ -68,7 +71,11 @@ export interface ControlPlane {
   stop(): Promise<void>;
 }
 
-export async function startControlPlane(folder: string, extra: Record<string, string> = {}): Promise<ControlPlane> {
+export async function startControlPlane(
+  folder: string,
+  extra: Record<string, string> = {},
+  logPath?: string,
+): Promise<ControlPlane> {
   const [http, device, mqtt] = await freePorts(3);
   const url = `http://127.0.0.1:${http}`;
   const env = {
@@ -80,7 +87,7 @@ export async function startControlPlane(folder: string, extra: Record<string, st
     EDGELOOP_PUBLIC_HOST: '127.0.0.1',
     ...extra,
   };
-  const launch = () => startProgram([serverProgram, 'server'], env);
+  const launch = () => startProgram([serverProgram, 'server'], env, logPath);
   const ready = async (program: Program) => {
     await until(
       'the control plane being ready',
@@ -125,25 +132,27 @@ export async function startAgent({
   id,
   token,
   env = {},
+  logPath,
 }: {
   folder: string;
   id: string;
   token: string;
   env?: Record<string, string>;
+  logPath?: string;
 }): Promise<Agent> {
   const [port] = await freePorts(1);
   const url = `http://127.0.0.1:${port}`;
-  const launch = () =>
-    startProgram([agentProgram, 'run'], {
-      EDGELOOP_AGENT_DATA_DIR: folder,
-      EDGELOOP_JOIN: token,
-      EDGELOOP_DEVICE_ID: id,
-      EDGELOOP_AGENT_PORT: String(port),
-      EDGELOOP_THREADS: '1',
-      EDGELOOP_WINDOW_SECONDS: '1',
-      EDGELOOP_PROBATION_SECONDS: '2',
-      ...env,
-    });
+  const settings = {
+    EDGELOOP_AGENT_DATA_DIR: folder,
+    EDGELOOP_JOIN: token,
+    EDGELOOP_DEVICE_ID: id,
+    EDGELOOP_AGENT_PORT: String(port),
+    EDGELOOP_THREADS: '1',
+    EDGELOOP_WINDOW_SECONDS: '1',
+    EDGELOOP_PROBATION_SECONDS: '2',
+    ...env,
+  };
+  const launch = () => startProgram([agentProgram, 'run'], settings, logPath);
   const answering = (program: Program) =>
     until('the agent’s port answering', async () => (await fetch(`${url}/healthz`)).ok || undefined, {
       timeoutMs: 60_000,
