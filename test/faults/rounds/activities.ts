@@ -39,12 +39,13 @@ export function perform(activity: Activity, fleet: FaultFleet): Promise<void> {
 
 /** Gives the fleet the models that all rounds need. */
 export async function equip(fleet: FaultFleet): Promise<void> {
-  for (const model of Object.values(models)) {
+  const first = async (model: string): Promise<void> => {
     const isolation = model === models.apart ? 'process' : 'shared';
-    const first = await pushGood(fleet, model, goodVersion(fleet.pushed++, isolation));
-    await rollOut(fleet, { model, version: first.version, bakeSeconds: 0, end: 'completed' });
-    fleet.expected.set(model, first);
-  }
+    const good = await pushGood(fleet, model, goodVersion(fleet.pushed++, isolation));
+    await rollOut(fleet, { model, version: good.version, bakeSeconds: 0, end: 'completed' });
+    fleet.expected.set(model, good);
+  };
+  await Promise.all(Object.values(models).map(first));
 }
 
 async function release(fleet: FaultFleet): Promise<void> {
@@ -55,8 +56,13 @@ async function release(fleet: FaultFleet): Promise<void> {
 
 /** What answered before answers again afterwards, so that nothing changes in what is expected. */
 async function badVersion(fleet: FaultFleet, candidate: Candidate): Promise<void> {
-  const { version } = await push(fleet, changing, candidate);
-  await rollOut(fleet, { model: changing, version, bakeSeconds: badBakeSeconds, end: 'rolled_back' });
+  const pushed = await push(fleet, changing, candidate).catch((error: unknown) => {
+    // The server saw it by itself, so that no device gets it.
+    if (error instanceof AppError && error.code === 'model_rejected') return undefined;
+    throw error;
+  });
+  if (pushed === undefined) return;
+  await rollOut(fleet, { model: changing, version: pushed.version, bakeSeconds: badBakeSeconds, end: 'rolled_back' });
 }
 
 async function refusedUpload(fleet: FaultFleet): Promise<void> {

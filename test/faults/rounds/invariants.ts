@@ -9,8 +9,8 @@ import { descendants, leftovers, roles } from './processes.ts';
 
 const settleMs = 60_000;
 const countsMs = 30_000;
-/** Longest silence on the port, however busy the machine is. */
-const darkLimitMs = 20_000;
+/** Longest silence on the port, however busy the machine is; what it is on a quiet one stands in the table. */
+const darkLimitMs = 45_000;
 
 export interface Counts {
   answered: number;
@@ -65,10 +65,13 @@ export function checkCallers(fleet: FaultFleet, round: Round): void {
     }
 }
 
-/** A bad version's own requests may fail, and those of a model whose own process was killed. */
+/**
+ * Runs of a bad version may fail, and those of a model whose own process was killed. Nobody is told to come back later: who
+ * asks during a rollback waits, or has the former version's answer.
+ */
 function isExcused(miss: string, model: string, { round, isBad }: { round: Round; isBad: boolean }): boolean {
-  if (!miss.startsWith('status ')) return false;
-  return (isBad && model === models.changing) || (round.fault === 'kill model process' && miss === 'status 500');
+  if (miss !== 'status 500' && miss !== 'status 504') return false;
+  return (isBad && model === models.changing) || (round.fault === 'kill model process' && model === models.apart);
 }
 
 /** What the callers counted is what the server counts, with what is reported as lost. They rest. */

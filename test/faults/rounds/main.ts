@@ -22,7 +22,6 @@ async function run({ seed, rounds, only, agents }: FaultsArguments, signal: Abor
   if (skipped.length > 0) console.log(`${skipped.length} rounds with full disks are skipped: ${noDisks}`);
   const done = await doRounds(planned, {
     ...{ agents, disks: noDisks === undefined, logs: folder, signal },
-    onStarted: () => undefined,
     onResult: (result) => {
       for (const line of linesOf(result)) console.log(line);
       if (result.violations.length > 0)

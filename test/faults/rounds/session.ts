@@ -11,7 +11,6 @@ export interface SessionOptions {
   disks: boolean;
   /** Where the programs' logs go, a folder for each fleet. */
   logs: string;
-  onStarted(round: Round, logs: string): void;
   onResult(result: RoundResult): void;
   signal: AbortSignal;
 }
@@ -24,7 +23,6 @@ export async function doRounds(rounds: readonly Round[], options: SessionOptions
       if (options.signal.aborted) break;
       if (needsDisks(round.fault) && !options.disks) continue;
       fleet ??= await freshFleet(options, round.number);
-      options.onStarted(round, fleet.logs);
       const result = await doRound(fleet, round);
       results.push(result);
       options.onResult(result);

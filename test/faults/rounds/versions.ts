@@ -101,8 +101,8 @@ export function endlessVersion(number: number): Candidate {
 }
 
 /** Bytes that the heavy version takes, and the bound of the agents' provers in megabytes, which is below. */
-const heavyBytes = 600_000_000;
-export const proveMemoryMb = 450;
+const heavyBytes = 400_000_000;
+export const proveMemoryMb = 320;
 
 /** Takes more memory than the devices give a candidate, and less than the server does. */
 export function heavyVersion(number: number): Candidate {
