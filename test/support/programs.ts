@@ -100,15 +100,16 @@ export async function startControlPlane(
     return createClient({}, { url, key: (await readFile(join(folder, 'admin.key'), 'utf8')).trim() });
   };
   const program = launch();
+  const readyOrEnded = (started: Program) => ready(started).catch((error: unknown) => endAfter(started, error));
   const plane: ControlPlane = {
     url,
     folder,
     env,
     program,
-    api: await ready(program),
+    api: await readyOrEnded(program),
     start: async () => {
       plane.program = launch();
-      plane.api = await ready(plane.program);
+      plane.api = await readyOrEnded(plane.program);
     },
     kill: () => endBy(plane.program, 'SIGKILL'),
     stop: () => endBy(plane.program, 'SIGTERM'),
@@ -157,7 +158,7 @@ export async function startAgent({
     until('the agent’s port answering', async () => (await fetch(`${url}/healthz`)).ok || undefined, {
       timeoutMs: 60_000,
       context: program.output,
-    });
+    }).catch((error: unknown) => endAfter(program, error));
   const agent: Agent = {
     url,
     id,
@@ -171,6 +172,12 @@ export async function startAgent({
   };
   await answering(agent.program);
   return agent;
+}
+
+/** What did not start in time must not go on behind whoever gives it up. */
+async function endAfter(program: Program, error: unknown): Promise<never> {
+  await endBy(program, 'SIGKILL');
+  throw error;
 }
 
 async function endBy(program: Program, signal: NodeJS.Signals): Promise<void> {

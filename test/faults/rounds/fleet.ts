@@ -58,49 +58,55 @@ export interface FaultFleet {
   labels: { accepted: number; uncertain: number };
   /** Things that must not happen, with what was seen; the round takes them from here. */
   violations: string[];
+  /** A small disk at this path, where that is permitted. */
+  mount(path: string, megabytes: number): Disk | undefined;
   close(): Promise<void>;
 }
 
-export async function startFleet(options: { agents: number; disks: boolean; logs: string }): Promise<FaultFleet> {
+/** A control plane without agents. */
+export async function startFleet(options: { disks: boolean; logs: string }): Promise<FaultFleet> {
   const { path: folder, remove } = await temporaryFolder();
   const mounted: Disk[] = [];
-  const diskAt = (path: string, megabytes: number): Disk | undefined => {
+  const mount = (path: string, megabytes: number): Disk | undefined => {
     if (!options.disks) return undefined;
     const disk = mountDisk(path, megabytes);
     mounted.push(disk);
     return disk;
   };
-  await mkdir(options.logs, { recursive: true });
-  const planeDisk = diskAt(join(folder, 'server'), serverDisk);
-  const plane = await startControlPlane(join(folder, 'server'), {}, join(options.logs, 'server.log'));
-  const agents: FaultAgent[] = [];
-  const close = async (): Promise<void> => {
-    await Promise.all(agents.map(({ callers }) => callers.stop()));
-    for (const { agent } of agents)
-      await endFor(
-        () => agent.stop(),
-        () => agent.kill(),
-      );
-    await endFor(
-      () => plane.stop(),
-      () => plane.kill(),
-    );
+  const clear = async (): Promise<void> => {
     for (const disk of mounted) disk.unmount();
     await remove();
   };
-  const fleet: FaultFleet = {
-    ...{ folder, logs: options.logs, plane, planeDisk, agents, close },
+  await mkdir(options.logs, { recursive: true });
+  const planeDisk = mount(join(folder, 'server'), serverDisk);
+  const plane = await startControlPlane(join(folder, 'server'), {}, join(options.logs, 'server.log')).catch(
+    async (error: unknown) => {
+      await clear();
+      throw error;
+    },
+  );
+  const agents: FaultAgent[] = [];
+  const close = async (): Promise<void> => {
+    await Promise.all(agents.map(({ callers }) => callers.stop()));
+    for (const program of [...agents.map(({ agent }) => agent), plane])
+      await program.stop().catch(() => program.kill());
+    await clear();
+  };
+  return {
+    ...{ folder, logs: options.logs, plane, planeDisk, agents, mount, close },
     ...{ releases: [], expected: new Map(), pushed: 0, labels: { accepted: 0, uncertain: 0 }, violations: [] },
   };
-  const token = await joinToken(plane, options.agents);
-  for (let number = 1; number <= options.agents; number++) {
+}
+
+/** Starts so many agents, each with its callers, who rest yet. */
+export async function joinAgents(fleet: FaultFleet, count: number): Promise<void> {
+  const token = await joinToken(fleet.plane, count);
+  for (let number = 1; number <= count; number++) {
     const id = `edge-${number}`;
-    const disk = diskAt(join(folder, id), agentDisk);
-    agents.push(
-      await joinAgent({ id, folder: join(folder, id), disk, token, logPath: join(options.logs, `${id}.log`) }),
-    );
+    const folder = join(fleet.folder, id);
+    const disk = fleet.mount(folder, agentDisk);
+    fleet.agents.push(await joinAgent({ id, folder, disk, token, logPath: join(fleet.logs, `${id}.log`) }));
   }
-  return fleet;
 }
 
 async function joinAgent(
@@ -146,8 +152,4 @@ export async function everybodyServes(fleet: FaultFleet, timeoutMs: number): Pro
         { timeoutMs, context: () => `the last answer: ${answers()}\n${agent.program.output().slice(-3000)}` },
       );
     }
-}
-
-async function endFor(stop: () => Promise<void>, kill: () => Promise<void>): Promise<void> {
-  await stop().catch(kill);
 }

@@ -30,7 +30,7 @@ export interface Ledger {
   round(model: string): RoundCounts;
 }
 
-export interface RoundCounts {
+interface RoundCounts {
   answered: number;
   /** One of each kind of answer. */
   answers: Map<string, Answer>;

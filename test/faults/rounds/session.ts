@@ -1,7 +1,7 @@
 // Does rounds one after the other on a fleet, and takes a new fleet after each violation, so that one does not follow from another.
 import { join } from 'node:path';
 import { equip } from './activities.ts';
-import { type FaultFleet, startFleet } from './fleet.ts';
+import { type FaultFleet, joinAgents, startFleet } from './fleet.ts';
 import { needsDisks, type Round } from './plan.ts';
 import { doRound, type RoundResult } from './round.ts';
 
@@ -38,8 +38,9 @@ export async function doRounds(rounds: readonly Round[], options: SessionOptions
 }
 
 async function freshFleet({ agents, disks, logs }: SessionOptions, number: number): Promise<FaultFleet> {
-  const fleet = await startFleet({ agents, disks, logs: join(logs, `from-round-${number}`) });
+  const fleet = await startFleet({ disks, logs: join(logs, `from-round-${number}`) });
   try {
+    await joinAgents(fleet, agents);
     for (const { callers } of fleet.agents) callers.resume();
     await equip(fleet);
     await Promise.all(fleet.agents.map(({ callers }) => callers.pause()));

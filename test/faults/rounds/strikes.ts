@@ -8,8 +8,11 @@ import { type FaultAgent, type FaultFleet, models } from './fleet.ts';
 import type { Fault, Round } from './plan.ts';
 import { killOne, roles } from './processes.ts';
 
+/** Longer than a disk stays full. */
+const patienceMs = 20_000;
+
 /** What was hit; undefined when it was not there, and the round says nothing of the fault. */
-export type Strike = (fleet: FaultFleet, hit: Hit) => Promise<string | undefined>;
+type Strike = (fleet: FaultFleet, hit: Hit) => Promise<string | undefined>;
 
 export interface Hit {
   agent: FaultAgent;
@@ -86,7 +89,7 @@ type Running = () => { ended(): number | string | undefined; output(): string };
 
 /** Starts until it runs; that the first start does not succeed is a violation. */
 async function again(fleet: FaultFleet, what: string, start: () => Promise<void>, program: Running): Promise<void> {
-  const deadline = performance.now() + 60_000;
+  const deadline = performance.now() + patienceMs;
   for (let failures = 0; ; failures++) {
     const code = await startedOrEnded(start, program);
     if (code === undefined) return;
@@ -174,19 +177,20 @@ async function damageIdentity(fleet: FaultFleet, { agent, round }: Hit): Promise
   const file = files[Math.floor(round.placeShare * files.length)];
   if (file === undefined) return undefined;
   const whole = readFileSync(file);
-  await restartAgent(fleet, agent, async () => {
-    await agent.agent.kill();
-    truncateSync(file, Math.floor(whole.length * round.placeShare));
-  });
-  agent.ledger.forget();
-  const { calm } = models;
-  await until(`${agent.agent.id} serving with a damaged ${file}`, async () => agent.ledger.last(calm), {
-    timeoutMs: 20_000,
-  }).catch((error: unknown) => fleet.violations.push(String(error).split('\n')[0] ?? ''));
-  await restartAgent(fleet, agent, async () => {
-    await agent.agent.kill();
-    writeFileSync(file, whole);
-  });
+  try {
+    await restartAgent(fleet, agent, async () => {
+      await agent.agent.kill();
+      truncateSync(file, Math.floor(whole.length * round.placeShare));
+    });
+    agent.ledger.forget();
+    const servesSo = `${agent.agent.id} serving with a damaged ${file}`;
+    await until(servesSo, async () => agent.ledger.last(models.calm), { timeoutMs: 20_000 });
+  } finally {
+    await restartAgent(fleet, agent, async () => {
+      await agent.agent.kill();
+      writeFileSync(file, whole);
+    });
+  }
   return file;
 }
 
