@@ -2,17 +2,7 @@
 // moment it is seen until it is over, is logged at both, and told with every report in between.
 import type { Logger } from 'pino';
 
-const problemNames = [
-  'storage',
-  'telemetry',
-  'database',
-  'lock',
-  'files',
-  'identity',
-  'certificate',
-  'lost',
-] as const;
-export type ProblemName = (typeof problemNames)[number];
+export type ProblemName = 'storage' | 'telemetry' | 'database' | 'lock' | 'files' | 'identity' | 'certificate' | 'lost';
 
 export interface Problem {
   what: ProblemName;
