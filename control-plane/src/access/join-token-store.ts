@@ -1,5 +1,5 @@
 // SQL of join tokens.
-import { eq } from 'drizzle-orm';
+import { desc, eq, lt } from 'drizzle-orm';
 import type { Reader, Transaction } from '../database/open.ts';
 import type { Schema } from '../database/schema.ts';
 
@@ -14,6 +14,31 @@ export async function joinTokenByHash(tables: Schema, reader: Reader, hash: stri
   return row;
 }
 
-export async function setUsesLeft(tables: Schema, tx: Transaction, id: string, usesLeft: number): Promise<void> {
-  await tx.update(tables.joinTokens).set({ usesLeft }).where(eq(tables.joinTokens.id, id));
+export async function joinTokenById(tables: Schema, reader: Reader, id: string): Promise<JoinTokenRow | undefined> {
+  const [row] = await reader.select().from(tables.joinTokens).where(eq(tables.joinTokens.id, id));
+  return row;
+}
+
+/** Newest first; ids are version 7 UUIDs, so they sort by time. */
+export async function listJoinTokens(
+  tables: Schema,
+  reader: Reader,
+  query: { beforeId?: string | undefined; limit: number },
+): Promise<JoinTokenRow[]> {
+  const { joinTokens } = tables;
+  return reader
+    .select()
+    .from(joinTokens)
+    .where(query.beforeId === undefined ? undefined : lt(joinTokens.id, query.beforeId))
+    .orderBy(desc(joinTokens.id))
+    .limit(query.limit);
+}
+
+export async function updateJoinToken(
+  tables: Schema,
+  tx: Transaction,
+  id: string,
+  change: Partial<Pick<JoinTokenRow, 'usesLeft' | 'revokedAt'>>,
+): Promise<void> {
+  await tx.update(tables.joinTokens).set(change).where(eq(tables.joinTokens.id, id));
 }

@@ -9,7 +9,7 @@ import { v7 as uuid } from 'uuid';
 import { z } from 'zod';
 import type { Database, Transaction } from '../database/open.ts';
 import { decodeCursor, toPage } from '../http/paging.ts';
-import type { Actor } from '../http/router.ts';
+import type { KeyHolder } from '../http/router.ts';
 import { recordAudit } from './audit.ts';
 import { type ApiKeyRow, activeAdmins, insertKey, keyByHash, keyById, listKeys, updateKey } from './key-store.ts';
 import { createSecret, hashOf, sameHash } from './secrets.ts';
@@ -20,7 +20,15 @@ export type Keys = ReturnType<typeof createKeys>;
 /** How exact `lastUsedAt` is. */
 const usedEveryMs = 60_000;
 
-export function createKeys({ database, now, log }: { database: Database; now: () => number; log: Logger }) {
+export interface KeysDeps {
+  database: Database;
+  now: () => number;
+  /** Called once a key is revoked, so that what was opened with it ends. */
+  revoked: (keyId: string) => void;
+  log: Logger;
+}
+
+export function createKeys({ database, now, revoked, log }: KeysDeps) {
   const { tables } = database;
   const usedAt = new Map<string, number>();
 
@@ -61,8 +69,8 @@ export function createKeys({ database, now, log }: { database: Database; now: ()
     },
 
     /** @throws AppError `not_found`; `conflict` for the last admin key, without which nobody could make another */
-    revoke: (actor: string, id: string): Promise<ApiKey> =>
-      database.transact(async (tx) => {
+    async revoke(actor: string, id: string): Promise<ApiKey> {
+      const key = await database.transact(async (tx) => {
         const row = await keyById(tables, tx, id);
         if (row === undefined) throw new AppError('not_found', `there is no key "${id}"`);
         if (row.revokedAt !== null) return toApiKey(row);
@@ -73,15 +81,18 @@ export function createKeys({ database, now, log }: { database: Database; now: ()
         const subject = `key/${id}`;
         await recordAudit(tables, tx, { at: revokedAt, actor, action: 'key.revoke', subject, after: { revokedAt } });
         return toApiKey({ ...row, revokedAt });
-      }),
+      });
+      revoked(id);
+      return key;
+    },
 
     /** Who holds this secret; undefined when nobody does or the key was revoked. */
-    async authenticate(secret: string): Promise<Actor | undefined> {
+    async authenticate(secret: string): Promise<KeyHolder | undefined> {
       const hash = hashOf(secret);
       const row = await keyByHash(tables, database.read, hash);
       if (row === undefined || row.revokedAt !== null || !sameHash(row.hash, hash)) return undefined;
       noteUse(row).catch((error: unknown) => log.warn({ err: error }, 'the use of a key could not be noted'));
-      return { name: `key:${row.name}`, role: toApiKey(row).role };
+      return { name: `key:${row.name}`, keyId: row.id, role: toApiKey(row).role };
     },
 
     /** Makes the first admin key and writes it to `path`; a file from an unfinished first start is taken over. */

@@ -6,6 +6,7 @@ import {
   AuditQuery,
   CreatedApiKey,
   CreatedJoinToken,
+  JoinToken,
   JoinTokenCreate,
 } from '@edgeloop/shared/api/access';
 import { PageQuery, pageOf } from '@edgeloop/shared/api/paging';
@@ -30,6 +31,28 @@ const routes = {
   ),
   revokeKey: describeRoute(
     { ...admin, method: 'delete', path: '/keys/{id}', summary: 'Revoke an API key', status: 200, response: ApiKey },
+    { params: Id },
+  ),
+  listJoinTokens: describeRoute(
+    {
+      ...admin,
+      method: 'get',
+      path: '/join-tokens',
+      summary: 'List join tokens, newest first',
+      status: 200,
+      response: pageOf(JoinToken),
+    },
+    { query: PageQuery },
+  ),
+  revokeJoinToken: describeRoute(
+    {
+      ...admin,
+      method: 'delete',
+      path: '/join-tokens/{id}',
+      summary: 'Revoke a join token: nobody joins with it any more',
+      status: 200,
+      response: JoinToken,
+    },
     { params: Id },
   ),
   createJoinToken: describeRoute(
@@ -64,6 +87,10 @@ export function accessRoutes(deps: { database: Database; keys: Keys; joinTokens:
   router.openapi(routes.createKey, async (c) => c.json(await keys.create(c.var.actor.name, c.req.valid('json')), 201));
   router.openapi(routes.revokeKey, async (c) =>
     c.json(await keys.revoke(c.var.actor.name, c.req.valid('param').id), 200),
+  );
+  router.openapi(routes.listJoinTokens, async (c) => c.json(await joinTokens.list(c.req.valid('query')), 200));
+  router.openapi(routes.revokeJoinToken, async (c) =>
+    c.json(await joinTokens.revoke(c.var.actor.name, c.req.valid('param').id), 200),
   );
   router.openapi(routes.createJoinToken, async (c) =>
     c.json(await joinTokens.create(c.var.actor.name, c.req.valid('json')), 201),

@@ -36,6 +36,8 @@ export function createBroker(deps: BrokerDeps) {
   const tls = { ca: deps.caCertificate, minVersion: 'TLSv1.2' } as const;
   const sockets = new WeakMap<object, TLSSocket>();
   const sessions = new Map<string, Client>();
+  /** Connections whose certificate is being looked at or was, and which are no sessions yet. */
+  const joining = new Set<Client>();
   const inHand = new Set<Promise<void>>();
   let handler: MessageHandler | undefined;
   let listening = false;
@@ -51,6 +53,8 @@ export function createBroker(deps: BrokerDeps) {
 
   async function authenticate(client: Client): Promise<boolean> {
     const socket = sockets.get(client.conn);
+    joining.add(client);
+    socket?.once('close', () => joining.delete(client));
     const deviceId = socket === undefined ? undefined : await deps.deviceOf(socket);
     if (deviceId !== undefined && deviceId === client.id) return true;
     log.warn({ clientId: client.id, deviceId }, 'connection refused: no accepted certificate for this client id');
@@ -87,7 +91,10 @@ export function createBroker(deps: BrokerDeps) {
     inHand.add(handled);
   }
 
-  aedes.on('client', (client) => void sessions.set(client.id, client));
+  aedes.on('client', (client) => {
+    sessions.set(client.id, client);
+    joining.delete(client);
+  });
   aedes.on('clientDisconnect', (client) => {
     if (sessions.get(client.id) === client) sessions.delete(client.id);
   });
@@ -113,10 +120,12 @@ export function createBroker(deps: BrokerDeps) {
       handler = receiver;
     },
 
-    /** Ends a device's session, if there is one. */
-    disconnect(deviceId: string): Promise<void> {
-      const client = sessions.get(deviceId);
-      return client === undefined ? Promise.resolve() : new Promise((resolve) => client.close(resolve));
+    /** Ends a device's session, if there is one, and what would become one. */
+    async disconnect(deviceId: string): Promise<void> {
+      const clients = [...joining].filter(({ id }) => id === deviceId);
+      const session = sessions.get(deviceId);
+      if (session !== undefined) clients.push(session);
+      await Promise.all(clients.map((client) => new Promise<void>((resolve) => client.close(resolve))));
     },
 
     isListening: () => listening,

@@ -1,5 +1,5 @@
 // edgeloop devices, join-tokens, keys, audit.
-import { ApiKey, AuditEntry, CreatedApiKey, CreatedJoinToken } from '@edgeloop/shared/api/access';
+import { ApiKey, AuditEntry, CreatedApiKey, CreatedJoinToken, JoinToken } from '@edgeloop/shared/api/access';
 import { Device } from '@edgeloop/shared/api/devices';
 import { pageOf } from '@edgeloop/shared/api/paging';
 import { plainText } from '@edgeloop/shared/plain-text';
@@ -25,9 +25,12 @@ function registerDevices(program: Command): void {
     .description('list devices')
     .option('--selector <selector>', 'for example site=paris,tier!=lab')
     .option('--status <status>', 'online, offline or never_connected')
+    .option('--removed', 'those that were removed')
     .action(
-      action(async ({ api, json }, options: { selector?: string; status?: string }) => {
-        const page = await api.get('/devices', pageOf(Device), { ...options, limit: 1000 });
+      action(async ({ api, json }, options: { selector?: string; status?: string; removed?: true }) => {
+        const { removed, ...asked } = options;
+        const query = { ...asked, ...(removed ? { removed: 'true' } : {}), limit: 1000 };
+        const page = await api.get('/devices', pageOf(Device), query);
         if (json) return printJson(page.items);
         const rows = page.items.map((device) => [
           device.id,
@@ -53,6 +56,7 @@ function registerDevices(program: Command): void {
           ['labels', labelsText(device.labels)],
           ['enrolled', timeText(device.enrolledAt)],
           ['last seen', timeText(device.lastSeenAt)],
+          ...removalFields(device),
           [
             'generation',
             `${device.reportedGeneration ?? '-'} of ${device.desiredGeneration}${device.conflicting ? ' (conflicting)' : ''}`,
@@ -96,20 +100,40 @@ function registerDevices(program: Command): void {
     );
   devices
     .command('remove <id>')
-    .description('revoke the device’s certificate and forget it')
+    .description('revoke the device’s certificate, and bar its id and key')
     .action(
       action(async ({ api, json }, id: string) => {
         const removed = await api.send('DELETE', `/devices/${encodeURIComponent(id)}`, Anything);
         if (json) return printJson(removed);
-        printLine(`${id} removed; its certificate is no longer accepted`);
+        printLine(`${id} removed; it is not accepted any more until: edgeloop devices readmit ${id}`);
+      }),
+    );
+  devices
+    .command('readmit <id>')
+    .description('let a removed device join again, with a join token')
+    .action(
+      action(async ({ api, json }, id: string) => {
+        const device = await api.send('POST', `/devices/${encodeURIComponent(id)}/readmit`, Device);
+        if (json) return printJson(device);
+        printLine(`${id} may join again; it needs a join token: edgeloop join-tokens create`);
       }),
     );
 }
 
+/** Only of a device that was removed. */
+function removalFields({ revokedAt, readmittedAt }: Device): [string, string][] {
+  if (revokedAt === null) return [];
+  return [
+    ['removed', timeText(revokedAt)],
+    ['readmitted', timeText(readmittedAt)],
+  ];
+}
+
 function registerJoinTokens(program: Command): void {
-  group(program, 'join-tokens', 'tokens with which devices join')
+  const tokens = group(program, 'join-tokens', 'tokens with which devices join');
+  tokens
     .command('create')
-    .description('make a token for EDGELOOP_JOIN')
+    .description('make a token for EDGELOOP_JOIN; it is shown once')
     .option('--uses <n>', 'how many devices may join with it', numeric, 1)
     .option('--expires-in <seconds>', 'lifetime', numeric, 86_400)
     .option('--labels <labels>', 'labels that joining devices get, key=value,key=value')
@@ -123,8 +147,40 @@ function registerJoinTokens(program: Command): void {
         if (json) return printJson(created);
         printLine(created.token);
         process.stderr.write(
-          `good for ${created.uses} device(s) until ${timeText(created.expiresAt)}; on the device: EDGELOOP_JOIN=TOKEN edgeloop-agent run\n`,
+          `good for ${created.uses} device(s) until ${timeText(created.expiresAt)}; on the device: EDGELOOP_JOIN=TOKEN edgeloop-agent run\n` +
+            `to take it back: edgeloop join-tokens revoke ${created.id}\n`,
         );
+      }),
+    );
+  tokens
+    .command('list')
+    .description('list tokens, newest first; never what they are')
+    .action(
+      action(async ({ api, json }) => {
+        const page = await api.get('/join-tokens', pageOf(JoinToken), { limit: 1000 });
+        if (json) return printJson(page.items);
+        printTable(
+          ['ID', 'LABELS', 'USES LEFT', 'EXPIRES', 'CREATED', 'BY', 'REVOKED'],
+          page.items.map((token) => [
+            token.id,
+            labelsText(token.labels),
+            `${token.usesLeft} of ${token.uses}`,
+            timeText(token.expiresAt),
+            timeText(token.createdAt),
+            token.createdBy,
+            timeText(token.revokedAt),
+          ]),
+        );
+      }),
+    );
+  tokens
+    .command('revoke <id>')
+    .description('make a token useless at once; devices that joined with it stay')
+    .action(
+      action(async ({ api, json }, id: string) => {
+        const revoked = await api.send('DELETE', `/join-tokens/${encodeURIComponent(id)}`, JoinToken);
+        if (json) return printJson(revoked);
+        printLine(`${id} revoked; nobody joins with it any more`);
       }),
     );
 }

@@ -1,7 +1,9 @@
+import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { CreatedJoinToken } from '@edgeloop/shared/api/access';
+import { connect as connectTls } from 'node:tls';
+import { ApiKey, CreatedApiKey, CreatedJoinToken } from '@edgeloop/shared/api/access';
 import { DatasetVersion } from '@edgeloop/shared/api/data';
 import { Device } from '@edgeloop/shared/api/devices';
 import { MetricResult } from '@edgeloop/shared/api/metrics';
@@ -268,6 +270,48 @@ it('shuts a removed device out at once, on both ports', async () => {
   const own = { ca, key: joined.key.keyPem, cert: joined.enrolled.certificate };
   const renew = { method: 'POST', path: '/device/v1/renew', body: { csr: joined.key.csr }, ...own };
   expect((await ask(server.ports.device, renew)).status).toBe(401);
+});
+
+it('leaves nothing of a removed device open or behind: no download, no session, no retained message', async () => {
+  const joined = await enrolDevice('cut-off');
+  const session = await connect(joined);
+  await say(session, 'cut-off', 'presence', { status: 'online', session: 's1' });
+  const own = { ca, key: joined.key.keyPem, cert: joined.enrolled.certificate };
+  const kept = connectTls({ host: '127.0.0.1', port: server.ports.device, ...own });
+  kept.write('GET /device/v1/ca HTTP/1.1\r\nhost: localhost\r\n\r\n');
+  await once(kept, 'data');
+  const ended = once(kept.resume(), 'close');
+  const cut = closed(session);
+  await api('DELETE', '/devices/cut-off', Device);
+  await Promise.all([cut, ended]);
+  // Whoever has the id later finds none of its former words.
+  await api('POST', '/devices/cut-off/readmit', Device);
+  const again = await connect(await enrolDevice('cut-off'));
+  const heard: string[] = [];
+  again.on('message', (topic, payload) => heard.push(`${topic} ${payload.toString()}`));
+  await again.subscribeAsync(topicOf('cut-off', 'desired'), { qos: 1 });
+  await expect.poll(() => heard, soon).toEqual([`${topicOf('cut-off', 'desired')} {"generation":1,"models":[]}`]);
+  again.end(true);
+});
+
+it('lets no session in that is being opened while its device is removed', async () => {
+  for (let i = 0; i < 5; i++) {
+    const joined = await enrolDevice(`racing-${i}`);
+    const opening = connect(joined).then(
+      (session) => (session.connected ? closed(session) : undefined),
+      () => undefined,
+    );
+    await api('DELETE', `/devices/racing-${i}`, Device);
+    await opening;
+  }
+});
+
+it('ends the stream of events of a key that is revoked', async () => {
+  const created = await api('POST', '/keys', CreatedApiKey, { name: 'listener', role: 'viewer' });
+  const response = await fetch(`${server.url}/api/v1/events`, { headers: { authorization: `Bearer ${created.key}` } });
+  const text = response.text();
+  await api('DELETE', `/keys/${created.id}`, ApiKey);
+  expect(await text).toContain('connected');
 });
 
 it('tells whoever listens to events', async () => {

@@ -123,7 +123,7 @@ async function openDevicePorts(
   rooms: Rooms,
   { ports, closing }: { ports: Ports; closing: Closing },
 ): Promise<void> {
-  const { broker, enrolment, registry, fleet, data } = rooms;
+  const { broker, connections, enrolment, registry, fleet, data } = rooms;
   const app = createDeviceApp({
     caCertificate: authority.caCertificate,
     open: [enrolmentDeviceRoutes(enrolment)],
@@ -139,6 +139,7 @@ async function openDevicePorts(
     // Enrolment has no certificate yet; the app refuses everyone else whose certificate did not verify.
     rejectUnauthorized: false,
   });
+  connections.watch(devices.server);
   closing.add('device port', (deadline) => devices.close(deadline));
   ports.device = devices.port;
   await broker.open();

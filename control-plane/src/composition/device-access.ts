@@ -6,6 +6,7 @@ import { createBroker } from '../broker/broker.ts';
 import { createEnrolment } from '../fleet/enrolment.ts';
 import { createFleet } from '../fleet/fleet.ts';
 import { peerOfSocket } from '../http/device-app.ts';
+import { createDeviceConnections } from '../http/device-connections.ts';
 import { createVersionNumbers } from '../registry/version-numbers.ts';
 import type { Foundation } from './foundation.ts';
 
@@ -35,10 +36,14 @@ export async function buildDeviceAccess(
     },
     log: base.log.child({ room: 'broker' }),
   });
+  const connections = createDeviceConnections();
   const publish = (deviceId: string, channel: Channel, payload: unknown, { retain }: { retain: boolean }) =>
     broker.publish(topicOf(deviceId, channel), JSON.stringify(payload), { qos: 1, retain });
   const forget = async (deviceId: string) => {
+    connections.cut(deviceId);
     await broker.disconnect(deviceId);
+    // What was being published when the device was removed comes before what is emptied here.
+    await fleet.publishDesired([deviceId]);
     for (const channel of ['desired', 'reported', 'presence'] as const)
       await broker.publish(topicOf(deviceId, channel), '', { qos: 1, retain: true });
   };
@@ -60,5 +65,5 @@ export async function buildDeviceAccess(
     notify,
     log,
   });
-  return { broker, publish, fleet, joinTokens, enrolment };
+  return { broker, connections, publish, fleet, joinTokens, enrolment };
 }

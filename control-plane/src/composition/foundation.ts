@@ -33,7 +33,8 @@ export async function layFoundation({ config, log, now, closing }: FoundationDep
   const database = await openDatabase(config);
   closing.add('database', () => database.close());
   const authority = await openAuthority({ dataDir, publicHosts, now });
-  const keys = createKeys({ database, now, log: log.child({ room: 'access' }) });
+  const events = createEventHub({ now });
+  const keys = createKeys({ database, now, revoked: events.revoke, log: log.child({ room: 'access' }) });
   await keys.ensureAdmin(join(dataDir, 'admin.key'));
   const metrics = createMetrics();
   metrics.start();
@@ -47,7 +48,7 @@ export async function layFoundation({ config, log, now, closing }: FoundationDep
     keys,
     metrics,
     /** Started and closed with the port that serves it. */
-    events: createEventHub({ now }),
+    events,
     blobs: createFolderBlobs(join(dataDir, 'blobs')),
   };
 }

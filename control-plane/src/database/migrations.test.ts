@@ -123,5 +123,17 @@ for (const { name, missing, openFormer } of engines) {
       expect(await database.read.select({ foreign: labels.foreignRelease }).from(labels)).toEqual([{ foreign: null }]);
       await database.close();
     });
+
+    it('finds in the audit log how many uses older join tokens had', async () => {
+      const database = await openFormer(2, [
+        `insert into join_tokens (id, hash, labels, uses_left, expires_at, created_at, created_by)
+         values ('t', 'h', '{}', 2, 9, 1, 'key:admin')`,
+        `insert into audit (id, at, actor, action, subject, after)
+         values ('1', 1, 'key:admin', 'join-token.create', 'join-token/t', '{"uses":5}')`,
+      ]);
+      const [token] = await database.read.select().from(database.tables.joinTokens);
+      expect(token).toMatchObject({ usesLeft: 2, uses: 5, revokedAt: null });
+      await database.close();
+    });
   });
 }

@@ -31,9 +31,12 @@ export function defineSchema({
     hash: text().notNull().unique(),
     labels: json().notNull(),
     usesLeft: integer().notNull(),
+    /** How many there were at first. */
+    uses: integer(),
     expiresAt: instant().notNull(),
     createdAt: instant().notNull(),
     createdBy: text().notNull(),
+    revokedAt: instant(),
   });
   const audit = table(
     'audit',
@@ -64,25 +67,32 @@ export function defineSchema({
   );
 
   // fleet
-  const devices = table('devices', {
-    id: text().primaryKey(),
-    labels: json().notNull(),
-    enrolledAt: instant().notNull(),
-    revokedAt: instant(),
-    /** Serial number of the newest certificate; earlier ones are refused. */
-    certificateSerial: text().notNull(),
-    /** The one before it, accepted until the newest was used once: the answer to a renewal can get lost. */
-    previousSerial: text(),
-    /** SHA-256 of the device's public key (SPKI), by which a device that lost the answer to its enrolment is known again. */
-    keyDigest: text(),
-    status: text().notNull(),
-    session: text(),
-    lastSeenAt: instant(),
-    desiredGeneration: integer().notNull(),
-    reported: json(),
-    reportedAt: instant(),
-    facts: json(),
-  });
+  const devices = table(
+    'devices',
+    {
+      id: text().primaryKey(),
+      labels: json().notNull(),
+      enrolledAt: instant().notNull(),
+      /** When it was removed. Its id and its key are barred from then on … */
+      revokedAt: instant(),
+      /** … until an operator lets it join again. */
+      readmittedAt: instant(),
+      /** Serial number of the newest certificate; earlier ones are refused. */
+      certificateSerial: text().notNull(),
+      /** The one before it, accepted until the newest was used once: the answer to a renewal can get lost. */
+      previousSerial: text(),
+      /** SHA-256 of the device's public key (SPKI), by which a device that lost the answer to its enrolment is known again. */
+      keyDigest: text(),
+      status: text().notNull(),
+      session: text(),
+      lastSeenAt: instant(),
+      desiredGeneration: integer().notNull(),
+      reported: json(),
+      reportedAt: instant(),
+      facts: json(),
+    },
+    (t) => [index('devices_key').on(t.keyDigest)],
+  );
   const desiredModels = table(
     'desired_models',
     {
@@ -324,6 +334,11 @@ export function defineSchema({
     kind: text().notNull(),
     url: text().notNull(),
     createdAt: instant().notNull(),
+    /** What messages are signed with; made at the first message of channels older than signatures. */
+    secret: text(),
+    /** The one before, which signs too until then: a receiver takes the new one when it can. */
+    previousSecret: text(),
+    previousSecretUntil: instant(),
   });
 
   // data

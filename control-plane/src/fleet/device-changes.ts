@@ -116,8 +116,16 @@ export async function known(store: FleetStore, reader: Reader, id: string): Prom
 /** @throws AppError `not_found`, `conflict` when it was removed */
 export async function current(store: FleetStore, reader: Reader, id: string): Promise<DeviceRow> {
   const row = await known(store, reader, id);
-  if (row.revokedAt !== null) throw new AppError('conflict', `device "${id}" was removed; it can join again`);
+  if (row.revokedAt !== null) throw new AppError('conflict', `device "${id}" ${removal(row)}`);
   return row;
+}
+
+/** What to say of a device that was removed, and what is to be done. */
+export function removal({ id, revokedAt, readmittedAt }: Pick<DeviceRow, 'id' | 'revokedAt' | 'readmittedAt'>): string {
+  const when = `was removed from the fleet on ${new Date(revokedAt ?? 0).toISOString()}`;
+  return readmittedAt === null
+    ? `${when}; an operator readmits it with: edgeloop devices readmit ${id}`
+    : `${when} and readmitted; it is back when it has joined with a token: edgeloop join-tokens create`;
 }
 
 async function connectable(store: FleetStore, reader: Reader, id: string): Promise<DeviceRow | undefined> {

@@ -22,6 +22,7 @@ export function toDevice(row: DeviceRow, { desired, unknown, disregarded, now }:
     lastSeenAt: row.lastSeenAt,
     enrolledAt: row.enrolledAt,
     revokedAt: row.revokedAt,
+    readmittedAt: row.readmittedAt,
     facts: row.facts,
     desiredGeneration,
     reportedGeneration: reported?.generation ?? null,

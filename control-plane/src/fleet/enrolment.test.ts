@@ -114,20 +114,113 @@ it('accepts the old certificate until the renewed one was used, then refuses it'
   expect(await enrolment.admits(old)).toBe(false);
 });
 
-it('refuses a removed device, and lets its id join again with another key and a generation that only grows', async () => {
-  const secret = await token({ uses: 2 });
-  await enrol(secret, 'cam', await createDeviceKey());
+it('bars a removed device by its id and by its key, until an operator readmits it', async () => {
+  const secret = await token({ uses: 9 });
+  const key = await createDeviceKey();
+  await enrol(secret, 'cam', key);
   const peer = { deviceId: 'cam', serial: await serialNow('cam') };
   const wanted = { version: 1, release: 'a'.repeat(64), signature: 's', rolloutId: 'r' };
   await database.transact((tx) => fleet.assign(tx, 'cam', 'm', wanted));
   await enrolment.remove('key:admin', 'cam');
   expect(removed).toContain('cam');
   expect(await enrolment.admits(peer)).toBe(false);
-  await expect(enrolment.renew(peer, (await createDeviceKey()).csr)).rejects.toMatchObject({ code: 'conflict' });
+  await expect(enrolment.renew(peer, key.csr)).rejects.toMatchObject({ code: 'conflict' });
   expect(await fleet.device('cam')).toMatchObject({ desired: [], desiredGeneration: 2, revokedAt: clock });
-  await enrol(secret, 'cam', await createDeviceKey());
+
+  const barred = { code: 'forbidden', message: expect.stringMatching(/"cam" was removed .*devices readmit cam/) };
+  await expect(enrol(secret, 'cam', key)).rejects.toMatchObject(barred);
+  await expect(enrol(secret, 'cam', await createDeviceKey())).rejects.toMatchObject(barred);
+  await expect(enrol(secret, 'another-name', key)).rejects.toMatchObject(barred);
+  expect((await joinTokens.list({ limit: 1 })).items).toMatchObject([{ uses: 9, usesLeft: 8 }]);
+
+  await enrolment.readmit('key:admin', 'cam');
+  await enrolment.readmit('key:admin', 'cam');
   expect(await enrolment.admits(peer)).toBe(false);
-  expect(await fleet.device('cam')).toMatchObject({ revokedAt: null, desiredGeneration: 2, status: 'never_connected' });
+  await enrol(secret, 'cam', key);
+  expect(await enrolment.admits(peer)).toBe(false);
+  expect(await enrolment.admits({ deviceId: 'cam', serial: await serialNow('cam') })).toBe(true);
+  const back = { revokedAt: null, readmittedAt: null, desiredGeneration: 2, status: 'never_connected' };
+  expect(await fleet.device('cam')).toMatchObject(back);
+  await expect(enrolment.readmit('key:admin', 'cam')).rejects.toMatchObject({ code: 'conflict' });
+  const actions = (await database.read.select().from(database.tables.audit)).map(({ action }) => action);
+  expect(actions.filter((action) => action === 'device.readmit')).toHaveLength(1);
+});
+
+it('bars a readmitted device again that is removed before it came', async () => {
+  const secret = await token({ uses: 2 });
+  const key = await createDeviceKey();
+  await enrol(secret, 'cam', key);
+  await enrolment.remove('key:admin', 'cam');
+  await expect(enrolment.remove('key:admin', 'cam')).rejects.toMatchObject({ code: 'conflict' });
+  await enrolment.readmit('key:admin', 'cam');
+  await enrolment.remove('key:admin', 'cam');
+  await expect(enrol(secret, 'cam', key)).rejects.toMatchObject({ code: 'forbidden' });
+});
+
+it('lists removed devices apart', async () => {
+  const secret = await token({ uses: 2 });
+  for (const id of ['cam', 'gone']) await enrol(secret, id, await createDeviceKey());
+  await enrolment.remove('key:admin', 'gone');
+  const ids = async (removed: boolean) =>
+    (await fleet.list({ selector: [], limit: 10, removed })).items.map(({ id }) => id);
+  expect([await ids(false), await ids(true)]).toEqual([['cam'], ['gone']]);
+});
+
+it('keeps a device out that is removed while it enrols, however the two meet', async () => {
+  const secret = await token({ uses: 100 });
+  for (let i = 0; i < 10; i++) {
+    const key = await createDeviceKey();
+    await enrol(secret, `cam-${i}`, key);
+    const peer = { deviceId: `cam-${i}`, serial: await serialNow(`cam-${i}`) };
+    const [, removal] = await Promise.allSettled([
+      i % 2 === 0 ? enrol(secret, peer.deviceId, key) : enrolment.renew(peer, key.csr),
+      enrolment.remove('key:admin', peer.deviceId),
+    ]);
+    expect(removal.status).toBe('fulfilled');
+    const peerNow = { deviceId: peer.deviceId, serial: await serialNow(peer.deviceId) };
+    expect([await enrolment.admits(peer), await enrolment.admits(peerNow)]).toEqual([false, false]);
+  }
+});
+
+it('does not renew by a certificate from before the device was removed and enrolled anew', async () => {
+  const secret = await token({ uses: 2 });
+  const key = await createDeviceKey();
+  await enrol(secret, 'cam', key);
+  const former = { deviceId: 'cam', serial: await serialNow('cam') };
+  await enrolment.remove('key:admin', 'cam');
+  await enrolment.readmit('key:admin', 'cam');
+  await enrol(secret, 'cam', key);
+  await expect(enrolment.renew(former, key.csr)).rejects.toMatchObject({ code: 'unauthorized' });
+  expect(await enrolment.admits(former)).toBe(false);
+});
+
+it('lets nobody in with a token that was revoked, not even who lost the answer, and says when', async () => {
+  const secret = await token({ uses: 3, labels: { site: 'paris' } });
+  const key = await createDeviceKey();
+  await enrol(secret, 'cam', key);
+  const [listed] = (await joinTokens.list({ limit: 10 })).items;
+  expect(listed).toMatchObject({ labels: { site: 'paris' }, uses: 3, usesLeft: 2, revokedAt: null });
+  expect(JSON.stringify(listed)).not.toContain(secret);
+  const id = listed?.id ?? '';
+  const first = await joinTokens.revoke('key:admin', id);
+  clock += 1000;
+  expect(await joinTokens.revoke('key:admin', id)).toEqual(first);
+  const refused = { code: 'forbidden', message: expect.stringMatching(/revoked on \d{4}-.*join-tokens create/) };
+  await expect(enrol(secret, 'cam-2', await createDeviceKey())).rejects.toMatchObject(refused);
+  await expect(enrol(secret, 'cam', key)).rejects.toMatchObject(refused);
+  expect(await enrolment.admits({ deviceId: 'cam', serial: await serialNow('cam') })).toBe(true);
+  await expect(joinTokens.revoke('key:admin', 'nothing')).rejects.toMatchObject({ code: 'not_found' });
+  const entries = await database.read.select().from(database.tables.audit);
+  expect(entries.filter(({ action }) => action === 'join-token.revoke')).toHaveLength(1);
+});
+
+it('lets nobody in whose token is revoked between the look at it and its use', async () => {
+  const secret = await token();
+  const id = (await joinTokens.list({ limit: 1 })).items[0]?.id ?? '';
+  const entering = enrol(secret, 'cam', await createDeviceKey());
+  const revoking = joinTokens.revoke('key:admin', id);
+  await expect(entering).rejects.toMatchObject({ code: 'forbidden' });
+  await revoking;
 });
 
 it('knows nobody who was never enrolled', async () => {

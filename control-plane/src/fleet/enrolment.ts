@@ -1,5 +1,5 @@
-// How devices come in, stay and go: enrolment with a join token, renewal of certificates, removal. Who is let in is
-// decided here for both ports.
+// How devices come in, stay and go: enrolment with a join token, renewal of certificates, removal, and the word of an
+// operator that a removed one may come again. Who is let in is decided here for both ports.
 import type { ChangeEvent } from '@edgeloop/shared/api/events';
 import { AppError } from '@edgeloop/shared/errors';
 import type { EnrolRequest, EnrolResponse, RenewResponse } from '@edgeloop/shared/messages';
@@ -9,8 +9,9 @@ import { recordAudit } from '../access/audit.ts';
 import type { Authority, IssuedCertificate } from '../access/authority.ts';
 import type { JoinTokens } from '../access/join-tokens.ts';
 import type { Database } from '../database/open.ts';
+import { isStorageFailure } from '../database/storage-failure.ts';
 import type { DevicePeer } from '../http/device-router.ts';
-import { current, type Writing } from './device-changes.ts';
+import { current, known, removal, type Writing } from './device-changes.ts';
 import { createFleetStore, type DeviceRow } from './fleet-store.ts';
 
 export interface EnrolmentDeps {
@@ -37,7 +38,8 @@ export function createEnrolment(deps: EnrolmentDeps) {
   return {
     /**
      * Lets a device in. Asking again with the same key gives a new certificate and costs no use of the token.
-     * @throws AppError `unauthorized` or `forbidden` by the token, `conflict` when the id belongs to another key
+     * @throws AppError `unauthorized` or `forbidden` by the token, `forbidden` for a device that was removed, whether it
+     * comes with its id or with its key, `conflict` when the id belongs to another key
      */
     async enrol(request: EnrolRequest): Promise<EnrolResponse> {
       await joinTokens.check(request.secret);
@@ -67,19 +69,41 @@ export function createEnrolment(deps: EnrolmentDeps) {
       const row = await store.device(database.read, peer.deviceId);
       if (row === undefined || row.revokedAt !== null) return false;
       if (row.certificateSerial !== peer.serial) return row.previousSerial === peer.serial;
-      if (row.previousSerial !== null)
-        await database.transact((tx) => store.update(tx, peer.deviceId, { previousSerial: null }));
+      if (row.previousSerial !== null) await retirePrevious(peer);
       return true;
     },
 
-    /** Takes a device's access away and forgets what it should run. It can join again with a new token. */
+    /** Takes a device's access away, forgets what it should run, and bars its id and its key until `readmit`. */
     async remove(actor: string, deviceId: string): Promise<void> {
       await writeRemoval(writing, actor, deviceId);
       await deps.removed(deviceId);
       notify({ type: 'device', id: deviceId, state: 'removed' });
       log.info({ deviceId, actor }, 'device removed');
     },
+
+    /**
+     * Lets a removed device join again, by its id and with its key; its certificate stays refused.
+     * @throws AppError `not_found`; `conflict` when it was not removed
+     */
+    async readmit(actor: string, deviceId: string): Promise<void> {
+      await writeReadmission(writing, actor, deviceId);
+      notify({ type: 'device', id: deviceId, state: 'readmitted' });
+      log.info({ deviceId, actor }, 'device readmitted');
+    },
   };
+
+  /** The newest certificate was used, so the one before it is refused from now on. */
+  async function retirePrevious({ deviceId, serial }: DevicePeer): Promise<void> {
+    try {
+      await database.transact(async (tx) => {
+        const row = await store.device(tx, deviceId);
+        if (row?.certificateSerial === serial) await store.update(tx, deviceId, { previousSerial: null });
+      });
+    } catch (error) {
+      // A device is not kept out by what cannot be written down now: its next connection brings it here again.
+      if (!isStorageFailure(error)) throw error;
+    }
+  }
 }
 
 async function writeAdmission(
@@ -89,6 +113,9 @@ async function writeAdmission(
 ): Promise<void> {
   await database.transact(async (tx) => {
     const before = await store.device(tx, request.deviceId);
+    const barred = before?.revokedAt && before.readmittedAt === null ? before : undefined;
+    const removed = barred ?? (await store.barredByKey(tx, issued.keyDigest));
+    if (removed !== undefined) throw new AppError('forbidden', `device "${removed.id}" ${removal(removed)}`);
     const again = before !== undefined && before.revokedAt === null;
     if (again && before.keyDigest !== issued.keyDigest) throw taken(request.deviceId);
     const token = await joinTokens.use(tx, request.secret, { again });
@@ -108,7 +135,10 @@ async function writeRenewal(
   { serial, keyDigest }: IssuedCertificate,
 ): Promise<void> {
   await database.transact(async (tx) => {
-    await current(store, tx, deviceId);
+    const { certificateSerial, previousSerial: former } = await current(store, tx, deviceId);
+    // It may have been removed, readmitted and enrolled anew since its certificate was checked.
+    if (previousSerial !== certificateSerial && previousSerial !== former)
+      throw new AppError('unauthorized', `device "${deviceId}" has a newer certificate than the one it renews`);
     await store.update(tx, deviceId, { certificateSerial: serial, previousSerial, keyDigest });
     const about = { actor: `device:${deviceId}`, action: 'device.renew', subject: `device/${deviceId}` };
     await recordAudit(database.tables, tx, { at: now(), ...about, after: { serial } });
@@ -117,16 +147,36 @@ async function writeRenewal(
 
 async function writeRemoval({ database, store, now }: Writing, actor: string, deviceId: string): Promise<void> {
   await database.transact(async (tx) => {
-    const { labels, certificateSerial: serial, desiredGeneration } = await current(store, tx, deviceId);
+    const row = await known(store, tx, deviceId);
+    // One that was readmitted and has not joined yet is barred again.
+    const {
+      labels,
+      certificateSerial: serial,
+      desiredGeneration,
+    } = row.readmittedAt === null ? await current(store, tx, deviceId) : row;
     await store.deleteDesired(tx, deviceId);
     await store.update(tx, deviceId, {
       revokedAt: now(),
+      readmittedAt: null,
       status: 'offline',
       session: null,
       desiredGeneration: desiredGeneration + 1,
     });
     const about = { actor, action: 'device.remove', subject: `device/${deviceId}` };
     await recordAudit(database.tables, tx, { at: now(), ...about, before: { labels, serial } });
+  });
+}
+
+async function writeReadmission({ database, store, now }: Writing, actor: string, deviceId: string): Promise<void> {
+  await database.transact(async (tx) => {
+    const { revokedAt, readmittedAt } = await known(store, tx, deviceId);
+    if (revokedAt === null)
+      throw new AppError('conflict', `device "${deviceId}" was not removed; there is nothing to do`);
+    if (readmittedAt !== null) return;
+    const at = now();
+    await store.update(tx, deviceId, { readmittedAt: at });
+    const about = { actor, action: 'device.readmit', subject: `device/${deviceId}` };
+    await recordAudit(database.tables, tx, { at, ...about, before: { revokedAt }, after: { readmittedAt: at } });
   });
 }
 
@@ -154,6 +204,7 @@ function toRow({ request, issued, labels, before, again, at }: Admission) {
     labels,
     enrolledAt: present?.enrolledAt ?? at,
     revokedAt: null,
+    readmittedAt: null,
     certificateSerial: issued.serial,
     previousSerial: present?.certificateSerial ?? null,
     keyDigest: issued.keyDigest,

@@ -4,7 +4,7 @@ import { DeviceStatus } from '@edgeloop/shared/api/devices';
 import { parse } from '@edgeloop/shared/errors';
 import { DeviceFacts, Reported } from '@edgeloop/shared/messages';
 import { Labels } from '@edgeloop/shared/selector';
-import { and, asc, count, eq, gt, inArray, isNull, type SQL } from 'drizzle-orm';
+import { and, asc, count, eq, gt, inArray, isNotNull, isNull, type SQL } from 'drizzle-orm';
 import type { Reader, Transaction } from '../database/open.ts';
 import type { Schema } from '../database/schema.ts';
 
@@ -27,12 +27,24 @@ export function createFleetStore(tables: Schema) {
       return row === undefined ? undefined : toDevice(row);
     },
 
-    /** Sorted by id, beginning after `afterId`; without `revoked` only those that may connect. */
+    /** The device that was removed with this key and not readmitted, whatever id it had. */
+    async barredByKey(reader: Reader, keyDigest: string): Promise<DeviceRow | undefined> {
+      const barred = and(isNotNull(devices.revokedAt), isNull(devices.readmittedAt));
+      const [row] = await reader
+        .select()
+        .from(devices)
+        .where(and(eq(devices.keyDigest, keyDigest), barred))
+        .orderBy(asc(devices.id))
+        .limit(1);
+      return row === undefined ? undefined : toDevice(row);
+    },
+
+    /** Sorted by id, beginning after `afterId`: those that may connect, or with `removed` those that were removed. */
     async devices(
       reader: Reader,
-      query: { afterId?: string | undefined; status?: string | undefined; limit?: number },
+      query: { afterId?: string | undefined; status?: string | undefined; removed?: boolean; limit?: number },
     ): Promise<DeviceRow[]> {
-      const conditions: SQL[] = [isNull(devices.revokedAt)];
+      const conditions: SQL[] = [query.removed === true ? isNotNull(devices.revokedAt) : isNull(devices.revokedAt)];
       if (query.afterId !== undefined) conditions.push(gt(devices.id, query.afterId));
       if (query.status !== undefined) conditions.push(eq(devices.status, query.status));
       const found = reader

@@ -170,6 +170,8 @@ interface Listing {
 export interface DeviceList {
   selector: Selector;
   status?: DeviceStatus | undefined;
+  /** Those that were removed, instead of the fleet. */
+  removed?: boolean;
   limit: number;
   cursor?: string | undefined;
 }
@@ -183,7 +185,8 @@ async function listDevices(listing: Listing, query: DeviceList): Promise<Page<De
   const batch = query.selector.length === 0 ? query.limit + 1 : 1000;
   let afterId = decodeCursor(Cursor, query.cursor);
   for (;;) {
-    const rows = await store.devices(reader, { afterId, status: query.status, limit: batch });
+    const { status, removed = false } = query;
+    const rows = await store.devices(reader, { afterId, status, removed, limit: batch });
     found.push(...rows.filter((row) => matches(query.selector, row.labels)));
     afterId = rows.at(-1)?.id;
     if (found.length > query.limit || rows.length < batch) break;

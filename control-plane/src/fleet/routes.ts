@@ -46,7 +46,20 @@ const routes = {
     {
       method: 'delete',
       path: '/devices/{id}',
-      summary: 'Remove a device: its certificate is refused from now on',
+      summary:
+        'Remove a device: its certificate is refused from now on, its id and key are barred until it is readmitted',
+      tag,
+      role: 'admin',
+      status: 200,
+      response: Device,
+    },
+    { params: Id },
+  ),
+  readmit: describeRoute(
+    {
+      method: 'post',
+      path: '/devices/{id}/readmit',
+      summary: 'Let a removed device join again, with a join token',
       tag,
       role: 'admin',
       status: 200,
@@ -59,8 +72,9 @@ const routes = {
 export function fleetRoutes(fleet: Fleet, enrolment: Enrolment): Router {
   const router = createRouter();
   router.openapi(routes.list, async (c) => {
-    const { selector, ...query } = c.req.valid('query');
-    return c.json(await fleet.list({ ...query, selector: parseSelector(selector ?? '') }), 200);
+    const { selector, removed, ...query } = c.req.valid('query');
+    const asked = { ...query, removed: removed === 'true', selector: parseSelector(selector ?? '') };
+    return c.json(await fleet.list(asked), 200);
   });
   router.openapi(routes.show, async (c) => c.json(await fleet.device(c.req.valid('param').id), 200));
   router.openapi(routes.relabel, async (c) => {
@@ -70,6 +84,11 @@ export function fleetRoutes(fleet: Fleet, enrolment: Enrolment): Router {
   router.openapi(routes.remove, async (c) => {
     const { id } = c.req.valid('param');
     await enrolment.remove(c.var.actor.name, id);
+    return c.json(await fleet.device(id), 200);
+  });
+  router.openapi(routes.readmit, async (c) => {
+    const { id } = c.req.valid('param');
+    await enrolment.readmit(c.var.actor.name, id);
     return c.json(await fleet.device(id), 200);
   });
   return router;

@@ -20,7 +20,7 @@ const dir = mkdtempSync(join(tmpdir(), 'edgeloop-app-'));
 const database = openSqlite(join(dir, 'app.db'));
 const log = pino({ level: 'silent' });
 const now = Date.now;
-const keys = createKeys({ database, now, log });
+const keys = createKeys({ database, now, revoked: () => undefined, log });
 const joinTokens = createJoinTokens({
   database,
   now,

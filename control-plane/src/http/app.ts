@@ -10,13 +10,13 @@ import { idempotency } from './idempotency.ts';
 import type { Metrics } from './metrics.ts';
 import { addReference } from './openapi.ts';
 import { onError, onNotFound } from './problem.ts';
-import { type Actor, createRouter, type Env, type Router } from './router.ts';
+import { createRouter, type Env, type KeyHolder, type Router } from './router.ts';
 
 export interface AppDeps {
   /** The rooms' routes, relative to `/api/v1`. */
   rooms: Router[];
   /** Who holds this API key; undefined when nobody does. */
-  authenticate: (secret: string) => Promise<Actor | undefined>;
+  authenticate: (secret: string) => Promise<KeyHolder | undefined>;
   database: Database;
   metrics: Metrics;
   /** What has to work before requests are welcome, by name; each throws with the reason. */
@@ -61,6 +61,7 @@ function requireKey(authenticate: AppDeps['authenticate']): MiddlewareHandler<En
     const actor = await authenticate(secret);
     if (actor === undefined) throw new AppError('unauthorized', 'this API key is not known or was revoked');
     c.set('actor', actor);
+    c.set('keyId', actor.keyId);
     await next();
   };
 }

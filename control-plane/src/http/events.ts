@@ -13,12 +13,14 @@ const text = new TextEncoder();
 export type EventHub = ReturnType<typeof createEventHub>;
 
 export function createEventHub({ now }: { now: () => number }) {
-  const clients = new Set<ReadableStreamDefaultController<Uint8Array>>();
+  const clients = new Map<ReadableStreamDefaultController<Uint8Array>, string>();
+  /** A key may be revoked between the look at it and its first event. */
+  const revokedKeys = new Set<string>();
   let heartbeat: NodeJS.Timeout | undefined;
 
   function send(frame: string): void {
     const bytes = text.encode(frame);
-    for (const client of clients) {
+    for (const client of clients.keys()) {
       if ((client.desiredSize ?? 0) > 0) client.enqueue(bytes);
       else end(client);
     }
@@ -37,8 +39,9 @@ export function createEventHub({ now }: { now: () => number }) {
       send(`event: ${event.type}\ndata: ${JSON.stringify(data)}\n\n`);
     },
 
-    /** A new client's stream. @throws AppError `too_many_requests` */
-    subscribe(): ReadableStream<Uint8Array> {
+    /** A new client's stream. @throws AppError `too_many_requests`; `unauthorized` when its key was just revoked */
+    subscribe(keyId: string): ReadableStream<Uint8Array> {
+      if (revokedKeys.has(keyId)) throw new AppError('unauthorized', 'this API key was revoked');
       if (clients.size >= maxClients)
         throw new AppError('too_many_requests', `${maxClients} clients listen already`, { retryAfterSeconds: 30 });
       let mine: ReadableStreamDefaultController<Uint8Array> | undefined;
@@ -46,7 +49,7 @@ export function createEventHub({ now }: { now: () => number }) {
         {
           start(controller) {
             mine = controller;
-            clients.add(controller);
+            clients.set(controller, keyId);
             controller.enqueue(text.encode('retry: 2000\n: connected\n\n'));
           },
           cancel() {
@@ -55,6 +58,12 @@ export function createEventHub({ now }: { now: () => number }) {
         },
         { highWaterMark: maxQueued },
       );
+    },
+
+    /** Ends the streams that were opened with a key. */
+    revoke(keyId: string): void {
+      revokedKeys.add(keyId);
+      for (const [client, key] of clients) if (key === keyId) end(client);
     },
 
     clients: () => clients.size,
@@ -66,7 +75,7 @@ export function createEventHub({ now }: { now: () => number }) {
 
     close(): void {
       clearInterval(heartbeat);
-      for (const client of clients) end(client);
+      for (const client of clients.keys()) end(client);
     },
   };
 }
@@ -88,7 +97,7 @@ const eventsRoute = createRoute({
 export function eventRoutes(hub: EventHub): Router {
   const router = createRouter();
   router.openapi(eventsRoute, (c) =>
-    c.body(hub.subscribe(), 200, {
+    c.body(hub.subscribe(c.var.keyId), 200, {
       'Content-Type': 'text/event-stream',
       'Cache-Control': 'no-store',
       'X-Accel-Buffering': 'no',

@@ -1,7 +1,7 @@
 // Opens a port for an app, and closes it: no new connections, time for those that are being answered, then the end.
 import { createServer, type RequestListener, type Server } from 'node:http';
-import { createServer as createTlsServer, type ServerOptions, type Server as TlsServer } from 'node:https';
-import type { AddressInfo } from 'node:net';
+import { createServer as createTlsServer, type ServerOptions, Server as TlsServer } from 'node:https';
+import type { AddressInfo, Socket } from 'node:net';
 import { AppError } from '@edgeloop/shared/errors';
 import { discardRest } from '@edgeloop/shared/node/early-answer';
 import { getRequestListener } from '@hono/node-server';
@@ -42,6 +42,7 @@ function requestListener(fetch: FetchApp): RequestListener {
 
 async function open<S extends Server | TlsServer>(server: S, { host, port }: Address): Promise<Listener<S>> {
   server.requestTimeout = 600_000;
+  const unused = unusedConnections(server);
   await new Promise<void>((resolve, reject) => {
     const refused = (cause: Error) =>
       reject(new AppError('unavailable', `port ${port} of ${host} cannot be opened: ${cause.message}`, { cause }));
@@ -59,6 +60,7 @@ async function open<S extends Server | TlsServer>(server: S, { host, port }: Add
     async close(signal) {
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
       server.closeIdleConnections();
+      for (const socket of unused) socket.destroy();
       const cut = () => server.closeAllConnections();
       signal.addEventListener('abort', cut);
       if (signal.aborted) cut();
@@ -66,4 +68,15 @@ async function open<S extends Server | TlsServer>(server: S, { host, port }: Add
       signal.removeEventListener('abort', cut);
     },
   };
+}
+
+/** Connections that have asked nothing yet, which Node does not count as idle: clients keep some in store. */
+function unusedConnections(server: Server | TlsServer): ReadonlySet<Socket> {
+  const unused = new Set<Socket>();
+  server.on(server instanceof TlsServer ? 'secureConnection' : 'connection', (socket: Socket) => {
+    unused.add(socket);
+    socket.once('close', () => unused.delete(socket));
+  });
+  server.on('request', ({ socket }) => unused.delete(socket));
+  return unused;
 }

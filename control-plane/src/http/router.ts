@@ -11,8 +11,12 @@ export interface Actor {
   name: string;
   role: Role;
 }
+/** Also by which key: what outlives the request ends when that is revoked. */
+export interface KeyHolder extends Actor {
+  keyId: string;
+}
 export interface Env {
-  Variables: { actor: Actor };
+  Variables: { actor: Actor; keyId: string };
 }
 export type Router = OpenAPIHono<Env>;
 

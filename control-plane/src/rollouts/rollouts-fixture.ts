@@ -71,7 +71,7 @@ export async function openRollouts(versions = 3) {
       const store = createFleetStore(database.tables);
       const device = { id, labels, enrolledAt: 0, revokedAt: null, certificateSerial: '1', session: 's' };
       const unknown = { lastSeenAt: clock, desiredGeneration: 0, reported: null, reportedAt: null, facts: null };
-      const rest = { status: 'online', keyDigest: null, previousSerial: null };
+      const rest = { status: 'online', keyDigest: null, readmittedAt: null, previousSerial: null };
       await database.transact((tx) => store.insert(tx, { ...device, ...unknown, ...rest }));
     },
     async report(id: string, model: Omit<ModelReport, 'name'> | null, problems: string[] = []) {

@@ -34,6 +34,19 @@ export const CreatedJoinToken = z.object({
   uses: z.number().int(),
   expiresAt: Instant,
 });
+/** Never the secret: that is shown once, with the token. */
+export const JoinToken = z.object({
+  id: z.string(),
+  labels: Labels,
+  /** How many devices could join with it, and how many still can. */
+  uses: z.number().int(),
+  usesLeft: z.number().int(),
+  expiresAt: Instant,
+  createdAt: Instant,
+  createdBy: z.string(),
+  revokedAt: Instant.nullable(),
+});
+export type JoinToken = z.infer<typeof JoinToken>;
 
 export const AuditEntry = z.object({
   id: z.string(),

@@ -13,7 +13,10 @@ export const Device = z.object({
   status: DeviceStatus,
   lastSeenAt: Instant.nullable(),
   enrolledAt: Instant,
+  /** When it was removed; its id and its key are barred from then on, until `readmittedAt`. */
   revokedAt: Instant.nullable(),
+  /** When an operator let it join again, which it has not yet done. */
+  readmittedAt: Instant.nullable().default(null),
   facts: DeviceFacts.nullable(),
   /** Generation that the device should reach, and the one it reported. */
   desiredGeneration: z.number().int(),
@@ -32,6 +35,12 @@ export const Device = z.object({
 });
 export type Device = z.infer<typeof Device>;
 
-export const DeviceQuery = z.object({ selector: SelectorText.optional(), status: DeviceStatus.optional() });
+/** `true` lists the devices that were removed instead of those of the fleet. */
+const RemovedFlag = z.enum(['true', 'false']);
+export const DeviceQuery = z.object({
+  selector: SelectorText.optional(),
+  status: DeviceStatus.optional(),
+  removed: RemovedFlag.optional(),
+});
 /** Labels are replaced as a whole; to change one, send all. */
 export const DevicePatch = z.strictObject({ labels: Labels });
