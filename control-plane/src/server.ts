@@ -8,6 +8,8 @@ const deadlineMs = 10_000;
 
 /** Runs until SIGTERM or SIGINT, and gives the exit code. A second signal ends the process at once. */
 export async function runServer(environment: NodeJS.ProcessEnv): Promise<number> {
+  // What this process and its children write is for its own user only.
+  process.umask(0o077);
   const asked = firstSignal();
   let controlPlane: ControlPlane;
   try {

@@ -3,11 +3,13 @@
 import 'reflect-metadata';
 import { createPrivateKey, createPublicKey, type KeyObject, webcrypto } from 'node:crypto';
 import { join } from 'node:path';
-import { AppError } from '@edgeloop/shared/errors';
+import { AppError, messageOf } from '@edgeloop/shared/errors';
 import { sha256 } from '@edgeloop/shared/node/digests';
 import { readIfPresent, writeDurably } from '@edgeloop/shared/node/durable-files';
 import { createFleetKey } from '@edgeloop/shared/node/signing';
 import { SubjectAlternativeNameExtension, X509Certificate } from '@peculiar/x509';
+import type { Logger } from 'pino';
+import { isStorageFailure } from '../database/storage-failure.ts';
 import {
   createAuthorityCertificate,
   createKeyPair,
@@ -40,8 +42,13 @@ const renewBeforeMs = 30 * 86_400_000;
 const secretMode = 0o600;
 
 /** Opens or makes the authority in `dataDir`. `publicHosts` are the names that the server's certificate must carry. */
-export async function openAuthority(options: { dataDir: string; publicHosts: readonly string[]; now: () => number }) {
-  const { dataDir, publicHosts, now } = options;
+export async function openAuthority(options: {
+  dataDir: string;
+  publicHosts: readonly string[];
+  now: () => number;
+  log?: Logger;
+}) {
+  const { dataDir, publicHosts, now, log } = options;
   const issuer = await openIssuer(join(dataDir, 'ca.pem'), now());
   const fleetKey = await openFleetKey(join(dataDir, 'fleet.key'));
   const caCertificate = issuer.certificate.toString('pem');
@@ -59,15 +66,26 @@ export async function openAuthority(options: { dataDir: string; publicHosts: rea
     /** The server's certificate, made anew when it runs out within 30 days or the names changed. */
     async serverCredentials(): Promise<ServerCredentials> {
       const path = join(dataDir, 'server.pem');
-      const present = await readPem(path);
+      const present = await readPem(path).catch((error: unknown) => {
+        // It is ours to make again: devices pin the authority, not this one.
+        log?.warn({ err: error }, 'the server certificate is damaged and made anew');
+        return undefined;
+      });
       if (present !== undefined && (await serves(present.certificate, issuer, publicHosts, now()))) {
         return { key: present.key, cert: present.certificate.toString('pem') };
       }
       const keys = await createKeyPair();
       const certificate = await issueServerCertificate(issuer, keys.publicKey, publicHosts, now());
       const key = await exportKey(keys.privateKey);
-      await writeDurably(path, `${key}\n${certificate.toString('pem')}\n`, secretMode);
-      return { key, cert: certificate.toString('pem') };
+      const credentials = { key, cert: certificate.toString('pem') };
+      try {
+        await writeDurably(path, `${key}\n${credentials.cert}\n`, secretMode);
+      } catch (error) {
+        // Good as long as this process lives; the next one makes its own.
+        if (!isStorageFailure(error)) throw error;
+        log?.warn({ err: error }, 'the new server certificate could not be kept');
+      }
+      return credentials;
     },
 
     /**
@@ -88,25 +106,48 @@ export async function openAuthority(options: { dataDir: string; publicHosts: rea
 
 async function openIssuer(path: string, now: number): Promise<Issuer> {
   const present = await readPem(path);
-  if (present !== undefined) {
-    const privateKey = await webcrypto.subtle.importKey(
-      'pkcs8',
-      createPrivateKey(present.key).export({ type: 'pkcs8', format: 'der' }),
-      { name: 'ECDSA', namedCurve: 'P-256' },
-      true,
-      ['sign'],
-    );
-    return { certificate: present.certificate, privateKey };
-  }
+  if (present !== undefined) return undamaged(path, () => importIssuer(present));
   const keys = await createKeyPair();
   const certificate = await createAuthorityCertificate(keys, now);
   await writeDurably(path, `${await exportKey(keys.privateKey)}\n${certificate.toString('pem')}\n`, secretMode);
   return { certificate, privateKey: keys.privateKey };
 }
 
+async function importIssuer({ key, certificate }: { key: string; certificate: X509Certificate }): Promise<Issuer> {
+  const pair = createPrivateKey(key);
+  const privateKey = await webcrypto.subtle.importKey(
+    'pkcs8',
+    pair.export({ type: 'pkcs8', format: 'der' }),
+    { name: 'ECDSA', namedCurve: 'P-256' },
+    true,
+    ['sign'],
+  );
+  const own = createPublicKey(pair).export({ type: 'spki', format: 'der' });
+  if (!own.equals(Buffer.from(certificate.publicKey.rawData))) throw new Error('key and certificate are no pair');
+  return { certificate, privateKey };
+}
+
+/** What the fleet's trust hangs on is never made anew by itself: every device pins it. */
+async function undamaged<T>(path: string, read: () => T | Promise<T>): Promise<T> {
+  try {
+    return await read();
+  } catch (cause) {
+    throw new AppError(
+      'integrity',
+      `${path} is damaged (${messageOf(cause)}); restore it from a backup: devices trust no other`,
+      { cause },
+    );
+  }
+}
+
 async function openFleetKey(path: string): Promise<KeyObject> {
   const present = await readIfPresent(path);
-  if (present !== undefined) return createPrivateKey(present);
+  if (present !== undefined)
+    return undamaged(path, () => {
+      const key = createPrivateKey(present);
+      if (key.asymmetricKeyType === 'ed25519') return key;
+      throw new Error(`it holds a key for ${key.asymmetricKeyType}`);
+    });
   const { privateKeyPem } = createFleetKey();
   await writeDurably(path, privateKeyPem, secretMode);
   return createPrivateKey(privateKeyPem);
@@ -128,7 +169,7 @@ async function readPem(path: string): Promise<{ key: string; certificate: X509Ce
   const certificate = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/.exec(text)?.[0];
   if (key === undefined || certificate === undefined)
     throw new AppError('integrity', `${path} must hold a key and a certificate in PEM; restore it from a backup`);
-  return { key, certificate: new X509Certificate(certificate) };
+  return undamaged(path, () => ({ key, certificate: new X509Certificate(certificate) }));
 }
 
 async function serves(

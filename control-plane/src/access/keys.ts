@@ -8,11 +8,12 @@ import type { Logger } from 'pino';
 import { v7 as uuid } from 'uuid';
 import { z } from 'zod';
 import type { Database, Transaction } from '../database/open.ts';
+import { isStorageFailure } from '../database/storage-failure.ts';
 import { decodeCursor, toPage } from '../http/paging.ts';
 import type { KeyHolder } from '../http/router.ts';
 import { recordAudit } from './audit.ts';
 import { type ApiKeyRow, activeAdmins, insertKey, keyByHash, keyById, listKeys, updateKey } from './key-store.ts';
-import { createSecret, hashOf, sameHash } from './secrets.ts';
+import { createSecret, hashOf, isSecret, sameHash } from './secrets.ts';
 
 type Created = z.infer<typeof CreatedApiKey>;
 export type Keys = ReturnType<typeof createKeys>;
@@ -91,7 +92,9 @@ export function createKeys({ database, now, revoked, log }: KeysDeps) {
       const hash = hashOf(secret);
       const row = await keyByHash(tables, database.read, hash);
       if (row === undefined || row.revokedAt !== null || !sameHash(row.hash, hash)) return undefined;
-      noteUse(row).catch((error: unknown) => log.warn({ err: error }, 'the use of a key could not be noted'));
+      noteUse(row).catch((error: unknown) => {
+        if (!isStorageFailure(error)) log.warn({ err: error }, 'the use of a key could not be noted');
+      });
       return { name: `key:${row.name}`, keyId: row.id, role: toApiKey(row).role };
     },
 
@@ -100,6 +103,11 @@ export function createKeys({ database, now, revoked, log }: KeysDeps) {
       const present = (await readIfPresent(path))?.trim();
       if (present !== undefined && (await keyByHash(tables, database.read, hashOf(present))) !== undefined) return;
       if (present === undefined && (await activeAdmins(tables, database.read)) > 0) return;
+      if (present !== undefined && !isSecret('el_', present))
+        throw new AppError(
+          'integrity',
+          `${path} is damaged: it must hold one line, the admin key. Restore it from a backup, or move it away and start again: while there is an admin key in the database the server needs no file`,
+        );
       const secret = present ?? createSecret('el_');
       if (present === undefined) await writeDurably(path, `${secret}\n`, 0o600);
       await database.transact((tx) => insert(tx, 'system', { name: 'admin', role: 'admin', secret }));

@@ -7,6 +7,11 @@ export function createSecret(prefix: string): string {
   return prefix + randomBytes(32).toString('base64url');
 }
 
+/** Whether a text can be one that `createSecret` made. */
+export function isSecret(prefix: string, text: string): boolean {
+  return text.startsWith(prefix) && /^[A-Za-z0-9_-]{43}$/.test(text.slice(prefix.length));
+}
+
 /** What is stored of a secret. */
 export const hashOf = (secret: string): string => sha256(secret);
 

@@ -41,7 +41,7 @@ export function createFolderBlobs(dir: string) {
     /** Stores the bytes and gives their digest; storing them again changes nothing. */
     async put(bytes: Uint8Array): Promise<Sha256> {
       const digest = sha256(bytes);
-      if (!(await has(digest))) await writeDurably(pathOf(digest), bytes);
+      if (!(await has(digest))) await writeDurably(pathOf(digest), bytes, 0o600);
       return digest;
     },
 
@@ -104,8 +104,12 @@ async function moveInto(from: string, to: string): Promise<void> {
   } catch (error) {
     if (!(error instanceof Error && 'code' in error && error.code === 'EXDEV')) throw error;
     const beside = `${to}.${process.pid}.new`;
-    await pipeline(createReadStream(from), createWriteStream(beside, { flush: true }));
-    await rename(beside, to);
+    try {
+      await pipeline(createReadStream(from), createWriteStream(beside, { flush: true, mode: 0o600 }));
+      await rename(beside, to);
+    } finally {
+      await rm(beside, { force: true });
+    }
     await rm(from, { force: true });
   }
 }

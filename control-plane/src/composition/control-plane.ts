@@ -10,6 +10,7 @@ import { createCertificateKeeper } from '../access/server-certificate.ts';
 import type { Config } from '../config.ts';
 import { dataDeviceRoutes } from '../data/device-routes.ts';
 import { dataRoutes } from '../data/routes.ts';
+import { storageFailure } from '../database/storage-failure.ts';
 import { enrolmentDeviceRoutes, fleetDeviceRoutes, fleetRoutes } from '../fleet/routes.ts';
 import { createApp } from '../http/app.ts';
 import { createDeviceApp } from '../http/device-app.ts';
@@ -60,12 +61,12 @@ export async function startControlPlane(options: {
     const http = await openOperatorsPort(base, rooms, closing);
     const url = urlOf(config.http.host, http);
     const all = { ...ports, http };
-    await announce(config.dataDir, { url, ports: all }, closing);
+    await announce(base, { url, ports: all }, closing);
     log.info({ url, ...all, version }, 'control plane is up');
     return { url, ports: all, close: (deadline) => closing.run(deadline) };
   } catch (error) {
     await closing.run(AbortSignal.timeout(10_000));
-    throw error;
+    throw storageFailure(error) ?? error;
   }
 }
 
@@ -76,7 +77,11 @@ function urlOf(listening: string, port: number): string {
 }
 
 /** Everything that works by itself, from the ground up. */
-async function startRooms({ metrics, log, events }: Foundation, rooms: Rooms, closing: Closing): Promise<void> {
+async function startRooms(
+  { database, metrics, log, events }: Foundation,
+  rooms: Rooms,
+  closing: Closing,
+): Promise<void> {
   const { broker, fleet, registry, telemetry } = rooms;
   await fleet.start();
   await registry.start();
@@ -90,6 +95,7 @@ async function startRooms({ metrics, log, events }: Foundation, rooms: Rooms, cl
       onPresence: fleet.onPresence,
       ingest: telemetry.ingest,
       acknowledge: (deviceId, ack) => rooms.publish(deviceId, 'telemetry/ack', ack, { retain: false }),
+      writable: database.writable,
       count: (channel, outcome) => metrics.messages.inc({ channel, outcome }),
       log: log.child({ room: 'messages' }),
     }),
@@ -158,7 +164,7 @@ async function openDevicePorts(
 
 /** API and dashboard; gives the port. */
 async function openOperatorsPort(base: Foundation, rooms: Rooms, closing: Closing): Promise<number> {
-  const { database, keys, metrics, events, blobs, config, now } = base;
+  const { database, storage, keys, metrics, events, blobs, config, now } = base;
   const { fleet, enrolment, joinTokens, registry, telemetry, data, broker } = rooms;
   const { rollouts, monitoring, training } = rooms;
   const app = createApp({
@@ -181,7 +187,12 @@ async function openOperatorsPort(base: Foundation, rooms: Rooms, closing: Closin
       broker: async () => {
         if (!broker.isListening()) throw new AppError('unavailable', 'the broker is not listening');
       },
+      storage: async () => {
+        const problem = await storage.problem();
+        if (problem !== undefined) throw new AppError('insufficient_storage', problem);
+      },
     },
+    noteFailure: storage.noted,
     dashboardDir,
     hosts: [config.http.host, ...config.publicHosts],
     version,
@@ -197,8 +208,20 @@ async function openOperatorsPort(base: Foundation, rooms: Rooms, closing: Closin
 }
 
 /** Tells programs on this machine where the server is, in `server.json` of the data folder. */
-async function announce(dataDir: string, where: { url: string; ports: Ports }, closing: Closing): Promise<void> {
-  const path = join(dataDir, 'server.json');
-  await writeDurably(path, `${JSON.stringify({ ...where, pid: process.pid, version })}\n`);
+async function announce(
+  { config, log }: Foundation,
+  where: { url: string; ports: Ports },
+  closing: Closing,
+): Promise<void> {
+  const path = join(config.dataDir, 'server.json');
   closing.add('announcement', () => rm(path, { force: true }));
+  try {
+    await writeDurably(path, `${JSON.stringify({ ...where, pid: process.pid, version })}\n`, 0o600);
+  } catch (error) {
+    const failure = storageFailure(error);
+    if (failure === undefined) throw error;
+    // One of a former start would send them to where nobody is.
+    await rm(path, { force: true });
+    log.warn({ path, reason: failure.message }, 'programs on this machine are not told where the server is');
+  }
 }

@@ -1,17 +1,30 @@
+import { AppError } from '@edgeloop/shared/errors';
 import { pino } from 'pino';
 import { beforeEach, expect, it } from 'vitest';
 import { createDeviceMessages } from './device-messages.ts';
 
 let happened: string[];
 let stored: boolean;
+let full: boolean;
+/** Makes room. */
+let free: () => void;
+let room: Promise<void>;
 beforeEach(() => {
   happened = [];
   stored = true;
+  full = false;
+  room = new Promise((resolve) => {
+    free = resolve;
+  });
 });
 
 const handle = createDeviceMessages({
   onReported: async (id) => void happened.push(`reported ${id}`),
-  onPresence: async (id, { status }) => void happened.push(`${status} ${id}`),
+  onPresence: async (id, { status }) => {
+    if (full) throw new AppError('insufficient_storage', 'no space');
+    happened.push(`${status} ${id}`);
+  },
+  writable: () => room,
   ingest: async (_id, batch) => {
     if (!stored) throw new Error('disk full');
     happened.push(`stored ${batch.items.length}`);
@@ -46,4 +59,24 @@ it('passes on presence, and leaves what it cannot understand', async () => {
   await send('reported', 'no json');
   await send('desired', {});
   expect(happened).toEqual(['online cam', 'presence handled', 'presence malformed', 'reported malformed']);
+});
+
+it('stores a device’s last word about itself when there is room, and none before it', async () => {
+  full = true;
+  await send('presence', { status: 'online', session: 's' });
+  await send('presence', { status: 'offline', session: 's' });
+  expect(happened).toEqual(['presence failed', 'presence failed']);
+  full = false;
+  free();
+  await expect.poll(() => happened.slice(2)).toEqual(['offline cam', 'presence handled']);
+});
+
+it('forgets what waited for room when a newer word was stored', async () => {
+  full = true;
+  await send('presence', { status: 'online', session: 's' });
+  full = false;
+  await send('presence', { status: 'offline', session: 's' });
+  free();
+  await new Promise((resolve) => setImmediate(resolve));
+  expect(happened).toEqual(['presence failed', 'offline cam', 'presence handled']);
 });

@@ -1,11 +1,13 @@
 // What devices say over MQTT: parsed here, once, and handed to the room that it concerns. What cannot be understood is
-// counted, logged with the reason, and left: sending it again would not help.
+// counted, logged with the reason, and left: sending it again would not help. What cannot be written down for want of room
+// is kept here when nobody would say it again: the last word of each device about itself.
 import { messageOf, parseJson } from '@edgeloop/shared/errors';
 import { CommandResult, Presence, Reported } from '@edgeloop/shared/messages';
 import { type TelemetryAck, TelemetryBatch } from '@edgeloop/shared/telemetry';
 import type { Channel } from '@edgeloop/shared/topics';
 import type { Logger } from 'pino';
 import type { MessageHandler } from '../broker/broker.ts';
+import { isStorageFailure } from '../database/storage-failure.ts';
 
 export interface DeviceMessagesDeps {
   onReported: (deviceId: string, reported: Reported) => Promise<void>;
@@ -13,6 +15,8 @@ export interface DeviceMessagesDeps {
   /** Resolves once everything acknowledged is stored durably. */
   ingest: (deviceId: string, batch: TelemetryBatch) => Promise<TelemetryAck>;
   acknowledge: (deviceId: string, ack: TelemetryAck) => Promise<void>;
+  /** Resolves when writes work. */
+  writable: () => Promise<void>;
   /** Counts a message of a channel. */
   count: (channel: Channel, outcome: 'handled' | 'malformed' | 'failed') => void;
   log: Logger;
@@ -20,6 +24,9 @@ export interface DeviceMessagesDeps {
 
 export function createDeviceMessages(deps: DeviceMessagesDeps): MessageHandler {
   const { log, count } = deps;
+  /** By device and channel. */
+  const unsaid = new Map<string, () => Promise<void>>();
+  let catchingUp = false;
 
   async function handle(deviceId: string, channel: Channel, message: Parsed): Promise<void> {
     switch (message.channel) {
@@ -44,14 +51,39 @@ export function createDeviceMessages(deps: DeviceMessagesDeps): MessageHandler {
       return;
     }
     if (message === undefined) return;
+    await store(deviceId, channel, message);
+  };
+
+  async function store(deviceId: string, channel: Channel, message: Parsed): Promise<void> {
+    const key = `${deviceId} ${channel}`;
+    unsaid.delete(key);
     try {
       await handle(deviceId, channel, message);
+      // Writes take turns, so what failed meanwhile is older than this.
+      unsaid.delete(key);
       count(channel, 'handled');
     } catch (error) {
       count(channel, 'failed');
-      log.error({ err: error, deviceId, channel }, 'a message could not be stored; the device will send it again');
+      // That storage fails is said where it is watched, once.
+      if (!isStorageFailure(error))
+        log.error({ err: error, deviceId, channel }, 'a message could not be stored; the device will send it again');
+      else if (channel !== 'telemetry') {
+        unsaid.set(key, () => store(deviceId, channel, message));
+        void catchUp();
+      }
     }
-  };
+  }
+
+  /** In the order in which they came; whoever speaks meanwhile is stored after what waited. */
+  async function catchUp(): Promise<void> {
+    if (catchingUp) return;
+    catchingUp = true;
+    while (unsaid.size > 0) {
+      await deps.writable();
+      await Promise.all([...unsaid.values()].map((say) => say()));
+    }
+    catchingUp = false;
+  }
 }
 
 type Parsed =

@@ -7,9 +7,11 @@ import { createKeys } from '../access/keys.ts';
 import { createFolderBlobs } from '../blobs/folder.ts';
 import type { Config } from '../config.ts';
 import { openDatabase } from '../database/open.ts';
+import { createStorageWatch } from '../database/storage-watch.ts';
 import { createEventHub } from '../http/events.ts';
 import { createMetrics } from '../http/metrics.ts';
 import type { Closing } from './closing.ts';
+import { clearScratch, keepToOwner } from './data-folder.ts';
 
 export type Foundation = Awaited<ReturnType<typeof layFoundation>>;
 
@@ -30,9 +32,15 @@ export async function layFoundation({ config, log, now, closing }: FoundationDep
     variable: 'EDGELOOP_DATA_DIR',
   });
   closing.add('lock', () => lock.release());
-  const database = await openDatabase(config);
-  closing.add('database', () => database.close());
-  const authority = await openAuthority({ dataDir, publicHosts, now });
+  await keepToOwner(dataDir, log);
+  await clearScratch(dataDir);
+  const opened = await openDatabase(config);
+  closing.add('database', () => opened.close());
+  const storage = createStorageWatch({ folder: dataDir, database: opened, log: log.child({ room: 'storage' }) });
+  await storage.start();
+  closing.add('storage', () => storage.close());
+  const { database } = storage;
+  const authority = await openAuthority({ dataDir, publicHosts, now, log });
   const events = createEventHub({ now });
   const keys = createKeys({ database, now, revoked: events.revoke, log: log.child({ room: 'access' }) });
   await keys.ensureAdmin(join(dataDir, 'admin.key'));
@@ -44,6 +52,7 @@ export async function layFoundation({ config, log, now, closing }: FoundationDep
     log,
     now,
     database,
+    storage,
     authority,
     keys,
     metrics,

@@ -1,11 +1,11 @@
 // Opens the database that the configuration names, brings its schema up to date, and hands out the one way to read and
 // the one way to write.
-import { mkdirSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { existsSync, statSync } from 'node:fs';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { AppError, messageOf } from '@edgeloop/shared/errors';
 import { createTurn } from '@edgeloop/shared/node/turn';
-import Sqlite from 'better-sqlite3';
+import type Sqlite from 'better-sqlite3';
 import { sql } from 'drizzle-orm';
 import { type BetterSQLite3Database, drizzle as drizzleSqlite } from 'drizzle-orm/better-sqlite3';
 import { migrate as migrateSqlite } from 'drizzle-orm/better-sqlite3/migrator';
@@ -14,6 +14,9 @@ import { migrate as migratePostgres } from 'drizzle-orm/node-postgres/migrator';
 import pg from 'pg';
 import { postgresColumns, sqliteColumns } from './columns.ts';
 import { defineSchema, type Schema } from './schema.ts';
+import { isOutdated } from './schema-state.ts';
+import { damaged, SqliteFile } from './sqlite-file.ts';
+import { storageFailure } from './storage-failure.ts';
 
 type Drizzle = BetterSQLite3Database<Record<string, never>>;
 
@@ -29,8 +32,11 @@ export interface Database {
   /**
    * Runs `work` in a transaction: committed when it resolves, rolled back when it throws. Keep it short: writers take turns,
    * so one that asks for another transaction inside `work` waits for itself for ever; hand it `tx` instead.
+   * @throws AppError `insufficient_storage` when it could not be written down, beside what `work` throws
    */
   transact<T>(work: (tx: Transaction) => Promise<T>): Promise<T>;
+  /** Resolves at once while writes work, else when they do again or `signal` aborts: for loops, which have no caller to tell. */
+  writable(signal?: AbortSignal): Promise<void>;
   /** Resolves when the database answers. */
   ping(): Promise<void>;
   close(): Promise<void>;
@@ -40,39 +46,62 @@ export interface Database {
 const writerLock = 7_400_001;
 const migrationsFolder = fileURLToPath(new URL('../../src/database/migrations/', import.meta.url));
 
-/** A SQLite file (WAL). Its folder is made when it is missing. */
+/**
+ * A SQLite file (WAL). Its folder is made when it is missing. With no room on the disk it is open for reading, and writes
+ * when there is room.
+ * @throws AppError `integrity` for a damaged file, `unsupported` for one of a newer version, `insufficient_storage`
+ */
 export function openSqlite(path: string): Database {
-  mkdirSync(dirname(path), { recursive: true });
-  const writing = connect(path);
-  const writer = drizzleSqlite({ client: writing, casing: 'snake_case' });
-  migrateSqlite(writer, { migrationsFolder: `${migrationsFolder}sqlite` });
-  const reading = connect(path);
+  const file = new SqliteFile(path, { migrate: migrateFile, check: requireCurrent });
+  const writer = drizzleSqlite({ client: file.writing, casing: 'snake_case' });
   const writers = createTurn();
   return {
     engine: 'sqlite',
     tables: defineSchema(sqliteColumns),
-    read: drizzleSqlite({ client: reading, casing: 'snake_case' }),
+    read: drizzleSqlite({ client: file.reading, casing: 'snake_case' }),
     transact: (work) =>
       writers.run(async () => {
-        writing.exec('BEGIN IMMEDIATE');
+        file.requireWriting();
+        const { writing } = file;
         try {
+          writing.exec('BEGIN IMMEDIATE');
           const result = await work(writer);
           writing.exec('COMMIT');
           return result;
         } catch (error) {
           if (writing.inTransaction) writing.exec('ROLLBACK');
-          throw error;
+          throw storageFailure(error) ?? error;
         }
       }),
+    writable: async () => undefined,
     ping: async () => {
-      reading.prepare('select 1').get();
+      file.reading.prepare('select count(*) from sqlite_master').get();
     },
     close: async () => {
       await writers.idle();
-      reading.close();
-      writing.close();
+      file.close();
     },
   };
+}
+
+function migrateFile(client: Sqlite.Database): void {
+  if (!isOutdated(`${migrationsFolder}sqlite`, newestOf(client))) return;
+  migrateSqlite(drizzleSqlite({ client, casing: 'snake_case' }), { migrationsFolder: `${migrationsFolder}sqlite` });
+}
+
+function requireCurrent(client: Sqlite.Database): void {
+  if (isOutdated(`${migrationsFolder}sqlite`, newestOf(client)))
+    throw new AppError(
+      'insufficient_storage',
+      'there is no room on the disk to bring the database to this version: free some space and start again',
+    );
+}
+
+/** Time of the newest migration that was applied. */
+function newestOf(client: Sqlite.Database): number | undefined {
+  const isNew = client.prepare("select 1 from sqlite_master where name = '__drizzle_migrations'").get() === undefined;
+  const at: unknown = isNew ? null : client.prepare('select max(created_at) from __drizzle_migrations').pluck().get();
+  return at === null ? undefined : Number(at);
 }
 
 /** A PostgreSQL database, `postgres://user:password@host/name`. @throws AppError `unavailable` */
@@ -82,9 +111,11 @@ export async function openPostgres(url: string): Promise<Database> {
   pool.on('error', () => undefined);
   const client = drizzlePostgres({ client: pool, casing: 'snake_case' });
   try {
-    await migratePostgres(client, { migrationsFolder: `${migrationsFolder}postgres` });
+    if (isOutdated(`${migrationsFolder}postgres`, await newestOfPostgres(pool)))
+      await migratePostgres(client, { migrationsFolder: `${migrationsFolder}postgres` });
   } catch (cause) {
     await pool.end();
+    if (cause instanceof AppError) throw cause;
     throw new AppError('unavailable', `EDGELOOP_DATABASE_URL: the database cannot be used: ${reasonOf(cause)}`, {
       cause,
     });
@@ -96,13 +127,18 @@ export async function openPostgres(url: string): Promise<Database> {
     tables: defineSchema(postgresColumns),
     read: asSqlite,
     transact: (work) =>
-      writers.run(() =>
-        client.transaction(async (tx) => {
-          // One writer at a time, as with SQLite: what a transaction read still holds when it writes.
-          await tx.execute(sql`select pg_advisory_xact_lock(${writerLock})`);
-          return work(tx as unknown as Transaction);
-        }),
-      ),
+      writers.run(async () => {
+        try {
+          return await client.transaction(async (tx) => {
+            // One writer at a time, as with SQLite: what a transaction read still holds when it writes.
+            await tx.execute(sql`select pg_advisory_xact_lock(${writerLock})`);
+            return work(tx as unknown as Transaction);
+          });
+        } catch (error) {
+          throw storageFailure(error) ?? error;
+        }
+      }),
+    writable: async () => undefined,
     ping: async () => {
       await pool.query('select 1');
     },
@@ -113,21 +149,25 @@ export async function openPostgres(url: string): Promise<Database> {
   };
 }
 
-export function openDatabase(config: { databaseUrl: string | undefined; dataDir: string }): Promise<Database> {
+/** Time of the newest migration that was applied. */
+async function newestOfPostgres(pool: pg.Pool): Promise<number | undefined> {
+  const present = await pool.query("select to_regclass('drizzle.__drizzle_migrations') is not null as there");
+  if (present.rows[0]?.there !== true) return undefined;
+  const { rows } = await pool.query('select max(created_at) as at from drizzle.__drizzle_migrations');
+  return rows[0]?.at === null ? undefined : Number(rows[0]?.at);
+}
+
+/** @throws AppError as `openSqlite` and `openPostgres` do */
+export async function openDatabase(config: { databaseUrl: string | undefined; dataDir: string }): Promise<Database> {
   if (config.databaseUrl !== undefined) return openPostgres(config.databaseUrl);
-  return Promise.resolve(openSqlite(`${config.dataDir}/control-plane.db`));
+  const path = join(config.dataDir, 'control-plane.db');
+  // Of a new folder the database is the first file, so beside the fleet's authority an empty one has lost what it held.
+  if (existsSync(join(config.dataDir, 'ca.pem')) && existsSync(path) && statSync(path).size === 0)
+    throw damaged(path, 'it is empty');
+  return openSqlite(path);
 }
 
 /** drizzle wraps what the driver says into the query that failed. */
 function reasonOf(error: unknown): string {
   return messageOf(error instanceof Error && error.cause !== undefined ? error.cause : error);
-}
-
-function connect(path: string): Sqlite.Database {
-  const connection = new Sqlite(path, { timeout: 10_000 });
-  connection.pragma('journal_mode = WAL');
-  // Acknowledged telemetry is deleted on the device, so a commit must survive a power cut.
-  connection.pragma('synchronous = FULL');
-  connection.pragma('foreign_keys = ON');
-  return connection;
 }

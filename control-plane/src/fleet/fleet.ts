@@ -8,6 +8,7 @@ import type { Channel } from '@edgeloop/shared/topics';
 import type { Logger } from 'pino';
 import { z } from 'zod';
 import type { Database, Reader, Transaction } from '../database/open.ts';
+import { isStorageFailure } from '../database/storage-failure.ts';
 import { decodeCursor, encodeCursor } from '../http/paging.ts';
 import { type ClaimStore, createClaimStore } from './claim-store.ts';
 import {
@@ -66,6 +67,8 @@ export function createFleet({ database, now, notify, publish, numbers, log }: Fl
     const states = await store.desiredStates(database.read, deviceIds);
     for (const [id, state] of states) await publish(id, 'desired', toDesired(state), { retain: true });
   });
+  /** Whether devices of the former process may still count as connected. */
+  let former = false;
   const changed = (id: string, state: string) => notify({ type: 'device', id, state });
 
   async function device(id: string): Promise<Device> {
@@ -148,16 +151,35 @@ export function createFleet({ database, now, notify, publish, numbers, log }: Fl
 
     /** Stores whether a device is there. A last will counts only for the session that left it. */
     async onPresence(deviceId: string, presence: Presence): Promise<void> {
+      await forgetFormer();
       if (await writePresence(writing, deviceId, presence)) changed(deviceId, presence.status);
     },
 
     online: (): Promise<number> => store.countByStatus(database.read, 'online'),
 
-    /** Forgets who was connected before this process began. */
+    /** Forgets who was connected before this process began, as soon as that can be written down. */
     async start(): Promise<void> {
-      await database.transact((tx) => store.allOffline(tx));
+      former = true;
+      try {
+        await forgetFormer();
+      } catch (error) {
+        if (!isStorageFailure(error)) throw error;
+        void database
+          .writable()
+          .then(forgetFormer)
+          .catch((err: unknown) => {
+            log.warn({ err }, 'devices of the former start may still count as online until one speaks');
+          });
+      }
     },
   };
+
+  /** Before the first word about who is connected now. */
+  async function forgetFormer(): Promise<void> {
+    if (!former) return;
+    await database.transact((tx) => store.allOffline(tx));
+    former = false;
+  }
 }
 
 interface Listing {

@@ -21,6 +21,8 @@ export interface AppDeps {
   metrics: Metrics;
   /** What has to work before requests are welcome, by name; each throws with the reason. */
   readiness: Record<string, () => Promise<void>>;
+  /** Hears of every request that failed. */
+  noteFailure?: (error: unknown) => unknown;
   /** Folder of the built web app. */
   dashboardDir: string;
   /** Names of this server. */
@@ -40,7 +42,7 @@ export function createApp(deps: AppDeps): Hono<Env> {
   for (const room of deps.rooms) api.route('/', room);
 
   const app = new Hono<Env>();
-  app.onError(onError(deps.log));
+  app.onError(onError(deps.log, deps.noteFailure));
   app.notFound(onNotFound);
   app.use(deps.metrics.observe());
   addProbes(app, deps);
@@ -82,6 +84,7 @@ function jsonOnly(): MiddlewareHandler<Env> {
 function addProbes(app: Hono<Env>, { hosts, readiness, metrics, log }: AppDeps): void {
   const underOurNames = onlyUnderOurNames(hosts);
   app.get('/healthz', (c) => c.json({ status: 'alive' }, 200));
+  let said = '';
   app.get('/readyz', underOurNames, async (c) => {
     const failed: Record<string, string> = {};
     for (const [name, check] of Object.entries(readiness)) {
@@ -90,7 +93,9 @@ function addProbes(app: Hono<Env>, { hosts, readiness, metrics, log }: AppDeps):
       });
     }
     const ready = Object.keys(failed).length === 0;
-    if (!ready) log.warn({ failed }, 'not ready');
+    const news = JSON.stringify(failed);
+    if (!ready && news !== said) log.warn({ failed }, 'not ready');
+    said = news;
     return c.json({ status: ready ? 'ready' : 'not ready', failed }, ready ? 200 : 503);
   });
   app.get('/metrics', underOurNames, async (c) => {

@@ -4,18 +4,29 @@
 import { AppError } from '@edgeloop/shared/errors';
 import { sha256 } from '@edgeloop/shared/node/digests';
 import type { Context, MiddlewareHandler } from 'hono';
+import type { Logger } from 'pino';
 import type { Database } from '../database/open.ts';
-import { createIdempotencyStore, type IdempotencyRow } from './idempotency-store.ts';
+import { createIdempotencyStore, type IdempotencyId, type IdempotencyRow } from './idempotency-store.ts';
 import type { Env } from './router.ts';
 
 const keptMs = 86_400_000;
 const maxKeyLength = 200;
 const writes = ['POST', 'PUT', 'PATCH', 'DELETE'];
 
-export function idempotency({ database, now }: { database: Database; now: () => number }): MiddlewareHandler<Env> {
+export function idempotency({
+  database,
+  now,
+  log,
+}: {
+  database: Database;
+  now: () => number;
+  log: Logger;
+}): MiddlewareHandler<Env> {
   const store = createIdempotencyStore(database);
   /** Claims of this process that are still being worked on; a claim of an earlier one was cut off. */
   const working = new Set<string>();
+  /** Claims of requests that failed, which could not be given back: they hold nobody up. */
+  const failed = new Set<string>();
 
   function replay(c: Context<Env>, present: IdempotencyRow, request: string, claim: string): Response {
     if (present.request !== request)
@@ -35,6 +46,20 @@ export function idempotency({ database, now }: { database: Database; now: () => 
     );
   }
 
+  async function giveBack(id: IdempotencyId, claim: string): Promise<void> {
+    failed.add(claim);
+    await store.release(id);
+    failed.delete(claim);
+  }
+
+  /** What was done is done, also when this cannot be noted: then the key tells a second request to look. */
+  async function keepAnswer(c: Context<Env>, id: IdempotencyId): Promise<void> {
+    const answer = { status: c.res.status, body: await c.res.clone().text() };
+    await store
+      .answer(id, answer)
+      .catch((err: unknown) => log.warn({ err }, 'an answer could not be kept for its Idempotency-Key'));
+  }
+
   return async (c, next) => {
     const key = c.req.header('Idempotency-Key');
     if (key === undefined || !writes.includes(c.req.method)) return next();
@@ -45,13 +70,17 @@ export function idempotency({ database, now }: { database: Database; now: () => 
     const claim = `${actor}\n${key}`;
     const request = await requestHash(c);
     const createdAt = now();
+    if (failed.has(claim)) await giveBack(id, claim);
     const present = await store.claim({ ...id, request, status: null, body: null, createdAt }, createdAt - keptMs);
     if (present !== undefined) return replay(c, present, request, claim);
     working.add(claim);
     try {
       await next();
-      if (c.res.ok) await store.answer(id, { status: c.res.status, body: await c.res.clone().text() });
-      else await store.release(id);
+      if (c.res.ok) await keepAnswer(c, id);
+      else
+        await giveBack(id, claim).catch((err: unknown) =>
+          log.warn({ err }, 'an Idempotency-Key could not be given back'),
+        );
     } finally {
       working.delete(claim);
     }

@@ -10,6 +10,7 @@ import { AppError, messageOf } from '@edgeloop/shared/errors';
 import { piecesOf } from '@edgeloop/shared/node/early-answer';
 import { Busboy } from '@fastify/busboy';
 import { v7 as uuid } from 'uuid';
+import { storageFailure } from '../database/storage-failure.ts';
 
 export interface FormLimits<F extends string, T extends string> {
   /** Where the files lie until `discard`. */
@@ -36,23 +37,26 @@ export interface ReceivedForm<F extends string, T extends string> {
 
 /**
  * Reads a whole form. On any failure nothing is left on disk.
- * @throws AppError `payload_too_large` naming the part; `invalid_request` for an unknown part or a broken form
+ * @throws AppError `payload_too_large` naming the part; `invalid_request` for an unknown part or a broken form;
+ * `insufficient_storage`
  */
 export async function receiveForm<const F extends string, const T extends string>(
   request: Request,
   limits: FormLimits<F, T>,
 ): Promise<ReceivedForm<F, T>> {
   const folder = join(limits.scratchDir, uuid());
-  await mkdir(folder, { recursive: true });
+  await mkdir(folder, { recursive: true, mode: 0o700 });
   const discard = () => rm(folder, { recursive: true, force: true });
   try {
     const { files, texts } = await readParts(request, limits, folder);
     return { files, texts, discard };
   } catch (error) {
     await discard();
-    throw error instanceof AppError
-      ? error
-      : new AppError('invalid_request', `the form cannot be read: ${messageOf(error)}`, { cause: error });
+    if (error instanceof AppError) throw error;
+    throw (
+      storageFailure(error) ??
+      new AppError('invalid_request', `the form cannot be read: ${messageOf(error)}`, { cause: error })
+    );
   }
 }
 
@@ -117,7 +121,7 @@ async function saveFile(
       else done(null, chunk);
     },
   });
-  await pipeline(stream, measure, createWriteStream(path));
+  await pipeline(stream, measure, createWriteStream(path, { mode: 0o600 }));
   return { path, sizeBytes, digest: hash.digest('hex') };
 }
 

@@ -4,6 +4,7 @@ import type { Context, NotFoundHandler } from 'hono';
 import { HTTPException } from 'hono/http-exception';
 import type { ContentfulStatusCode } from 'hono/utils/http-status';
 import type { Logger } from 'pino';
+import { storageFailure } from '../database/storage-failure.ts';
 
 /** HTTP status of an error code. */
 function statusOf(code: ErrorCode): ContentfulStatusCode {
@@ -45,6 +46,8 @@ function statusOf(code: ErrorCode): ContentfulStatusCode {
 /** Any throw as an AppError; what was not expected becomes `internal` and keeps its message to the log. */
 function asAppError(error: unknown): AppError {
   if (error instanceof AppError) return error;
+  const storage = storageFailure(error);
+  if (storage !== undefined) return storage;
   if (error instanceof HTTPException) return new AppError(codeOfStatus(error.status), error.message, { cause: error });
   return new AppError('internal', 'the server failed; its log says why', { cause: error });
 }
@@ -70,9 +73,13 @@ function problemResponse(c: Context, error: AppError): Response {
   return c.body(JSON.stringify(problem), statusOf(error.code), { 'Content-Type': 'application/problem+json' });
 }
 
-/** `app.onError`: answers with problem details, and logs what is the server's fault. */
-export function onError(log: Logger): (error: Error, c: Context) => Response {
+/** `app.onError`: answers with problem details, and logs what is the server's fault; `note` hears of every failure. */
+export function onError(
+  log: Logger,
+  note: (error: unknown) => unknown = () => undefined,
+): (error: Error, c: Context) => Response {
   return (error, c) => {
+    note(error);
     const known = asAppError(error);
     if (known.code === 'internal') log.error({ err: error, method: c.req.method, path: c.req.path }, 'request failed');
     return problemResponse(c, known);

@@ -98,6 +98,7 @@ export function createRolloutDriver(deps: RolloutDriverDeps) {
 
   async function loop(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
+      await database.writable(signal);
       await attempt('all', look);
       await pause(breathMs, signal);
       await bell.rest(lookEveryMs - breathMs, signal);

@@ -28,7 +28,7 @@ export function lockDataFolder({ folder, file, owner, variable }: LockOptions): 
     return holdOf(path);
   } catch (cause) {
     // Nothing is ever written to it: what is there is not ours, and only in the way.
-    if (cause instanceof Sqlite.SqliteError && cause.code === 'SQLITE_NOTADB') {
+    if (cause instanceof Sqlite.SqliteError && /^SQLITE_(NOTADB|CORRUPT)/.test(cause.code)) {
       truncateSync(path, 0);
       return holdOf(path);
     }

@@ -19,7 +19,7 @@ import type { EvaluationStore } from './evaluation-store.ts';
 import type { Judge, RuleWindow } from './judge.ts';
 
 export interface WatchDeps {
-  database: Pick<Database, 'transact'>;
+  database: Pick<Database, 'transact' | 'writable'>;
   telemetry: Pick<Telemetry, 'activity' | 'labelActivity' | 'versionsSince' | 'onStored'>;
   alertStore: AlertStore;
   evaluationStore: EvaluationStore;
@@ -63,6 +63,7 @@ export function createWatch(deps: WatchDeps) {
 
   async function run(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
+      await database.writable(signal);
       try {
         await tick();
       } catch (error) {

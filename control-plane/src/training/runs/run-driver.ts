@@ -3,6 +3,7 @@
 import { AppError, messageOf } from '@edgeloop/shared/errors';
 import { createBell } from '@edgeloop/shared/node/bell';
 import { recordAudit } from '../../access/audit.ts';
+import { isStorageFailure } from '../../database/storage-failure.ts';
 import type { TrainingDeps } from '../dependencies.ts';
 import type { AllJobs } from '../jobs/all-jobs.ts';
 import { createRunRecorder, type RunRecorder } from './run-recorder.ts';
@@ -62,6 +63,8 @@ export function createRunDriver(deps: RunDriverDeps) {
       if (stopping.signal.aborted) return run; // The next driver does the stage again.
       await recorder.flush();
       if (signal.aborted) return advance(deps, id, { event: { kind: 'cancelled' } });
+      // Not the run's fault: the stage is done again when there is room.
+      if (isStorageFailure(error)) throw error;
       if (!(error instanceof AppError)) log.error({ err: error, run: id, stage }, 'a training run failed');
       return advance(deps, id, { event: { kind: 'failed' }, change: { error: `${stage}: ${messageOf(error)}` } });
     }
@@ -71,6 +74,7 @@ export function createRunDriver(deps: RunDriverDeps) {
   async function loop(): Promise<void> {
     let recovered = false;
     while (!stopping.signal.aborted) {
+      await database.writable(stopping.signal);
       bell.answer();
       try {
         if (!recovered) await jobs.recover((await store.open(database.read)).map((run) => run.id));
