@@ -38,6 +38,16 @@ const Environment = z.object({
     .default(`${hostname()},localhost,127.0.0.1`)
     .transform((text) => [...new Set(text.split(',').map((host) => host.trim()))])
     .refine((hosts) => hosts.every((host) => /^[A-Za-z0-9._:-]+$/.test(host)), 'must be host names or addresses'),
+  /** Hosts, addresses and ranges, each with or without `:port`, that webhooks may reach though they are not public. */
+  EDGELOOP_WEBHOOK_ALLOW: z
+    .string()
+    .default('')
+    .transform((text) =>
+      text
+        .split(',')
+        .map((entry) => entry.trim())
+        .filter((entry) => entry !== ''),
+    ),
   EDGELOOP_LOG_LEVEL: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']).default('info'),
 });
 
@@ -48,6 +58,7 @@ export interface Config {
   readonly mqttPort: number;
   readonly databaseUrl: string | undefined;
   readonly publicHosts: readonly string[];
+  readonly webhookAllow: readonly string[];
   readonly logLevel: z.infer<typeof Environment>['EDGELOOP_LOG_LEVEL'];
 }
 
@@ -72,6 +83,7 @@ export function readConfig(environment: NodeJS.ProcessEnv): Config {
     mqttPort: env.EDGELOOP_MQTT_PORT,
     databaseUrl: env.EDGELOOP_DATABASE_URL,
     publicHosts: Object.freeze(env.EDGELOOP_PUBLIC_HOST),
+    webhookAllow: Object.freeze(env.EDGELOOP_WEBHOOK_ALLOW),
     logLevel: env.EDGELOOP_LOG_LEVEL,
   });
 }

@@ -11,6 +11,7 @@ export const errorCodes = [
   'payload_too_large',
   'unsupported_media_type',
   'model_rejected',
+  'destination_refused',
   'too_many_requests',
   'unavailable',
   'timeout',

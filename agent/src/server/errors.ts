@@ -18,6 +18,7 @@ const statuses: Record<ErrorCode, number> = {
   payload_too_large: 413,
   unsupported_media_type: 415,
   model_rejected: 422,
+  destination_refused: 422,
   too_many_requests: 429,
   internal: 500,
   integrity: 500,

@@ -1,5 +1,5 @@
-// edgeloop metrics, alerts.
-import { Alert } from '@edgeloop/shared/api/alerts';
+// edgeloop metrics, alerts, channels.
+import { Alert, CreatedNotificationChannel, NotificationChannel } from '@edgeloop/shared/api/alerts';
 import { MetricResult, metrics } from '@edgeloop/shared/api/metrics';
 import { pageOf } from '@edgeloop/shared/api/paging';
 import type { Command } from 'commander';
@@ -19,6 +19,63 @@ interface MetricOptions {
 }
 
 export function registerMonitoringCommands(program: Command): void {
+  registerMetricsAndAlerts(program);
+  registerChannels(program);
+}
+
+function registerChannels(program: Command): void {
+  const channels = group(program, 'channels', 'webhooks that alerts are sent to');
+  const created = ({ id, secret }: CreatedNotificationChannel) => {
+    printLine(secret);
+    process.stderr.write(`channel ${id}; its messages are signed with this secret, which is not shown again\n`);
+  };
+  channels
+    .command('create <name> <url>')
+    .description('add a webhook; prints the secret that its messages are signed with')
+    .action(
+      action(async ({ api, json }, name: string, url: string) => {
+        const channel = await api.send('POST', '/channels', CreatedNotificationChannel, { name, kind: 'webhook', url });
+        if (json) return printJson(channel);
+        created(channel);
+      }),
+    );
+  channels
+    .command('list')
+    .description('list webhooks')
+    .action(
+      action(async ({ api, json }) => {
+        const page = await api.get('/channels', pageOf(NotificationChannel), { limit: 1000 });
+        if (json) return printJson(page.items);
+        printTable(
+          ['ID', 'NAME', 'URL', 'CREATED'],
+          page.items.map(({ id, name, url, createdAt }) => [id, name, url, timeText(createdAt)]),
+        );
+      }),
+    );
+  channels
+    .command('rotate <id>')
+    .description('sign with a new secret; the former one signs too for a day')
+    .action(
+      action(async ({ api, json }, id: string) => {
+        const path = `/channels/${encodeURIComponent(id)}/rotate`;
+        const channel = await api.send('POST', path, CreatedNotificationChannel);
+        if (json) return printJson(channel);
+        created(channel);
+      }),
+    );
+  channels
+    .command('remove <id>')
+    .description('remove a webhook that no rule uses')
+    .action(
+      action(async ({ api, json }, id: string) => {
+        const channel = await api.send('DELETE', `/channels/${encodeURIComponent(id)}`, NotificationChannel);
+        if (json) return printJson(channel);
+        printLine(`${channel.name} removed`);
+      }),
+    );
+}
+
+function registerMetricsAndAlerts(program: Command): void {
   program
     .command('metrics <metric>')
     .description(`query a metric: ${metrics.join(', ')}`)

@@ -44,6 +44,7 @@ export async function buildRooms(base: Foundation, ports: Ports) {
   });
   const monitoring: Monitoring = createMonitoring({
     ...common('monitoring'),
+    webhookAllow: config.webhookAllow,
     telemetry,
     reference: (model, version) => referenceOf(registry, model, version),
     deviceLabels: async () => new Map((await fleet.matching([])).map(({ id, labels }) => [id, labels])),

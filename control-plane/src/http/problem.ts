@@ -26,6 +26,7 @@ function statusOf(code: ErrorCode): ContentfulStatusCode {
     case 'unsupported_media_type':
       return 415;
     case 'model_rejected':
+    case 'destination_refused':
     case 'integrity':
       return 422;
     case 'too_many_requests':

@@ -11,6 +11,7 @@ import { createAlertRules } from './alerts/alert-rules.ts';
 import { createAlertStore } from './alerts/alert-store.ts';
 import { createAlerts } from './alerts/alerts.ts';
 import { createChannels } from './alerts/channels.ts';
+import { createDestinations } from './alerts/destinations.ts';
 import { createHandOver } from './alerts/hand-over.ts';
 import { createNotifications } from './alerts/notifications.ts';
 import { createRulesStore } from './alerts/rules-store.ts';
@@ -29,6 +30,8 @@ export interface MonitoringDeps {
   deviceLabels: () => Promise<ReadonlyMap<string, Labels>>;
   /** Called once for each firing alert, and again only when it failed or the process died before that was noted. */
   onFiring: (alert: Alert) => Promise<void>;
+  /** Hosts and ranges that webhooks may reach though they are not public. */
+  webhookAllow?: readonly string[];
   now: () => number;
   notify: (event: Omit<ChangeEvent, 'at'>) => void;
   log: Logger;
@@ -41,6 +44,7 @@ export function createMonitoring(deps: MonitoringDeps) {
   const alertStore = createAlertStore(database);
   const rulesStore = createRulesStore(database);
   const evaluationStore = createEvaluationStore(database);
+  const destinations = createDestinations(deps.webhookAllow ?? []);
   const reference = createReferenceCache(deps.reference);
   const rules = createAlertRules({
     ...{ database, alertStore, rulesStore, reference, now },
@@ -51,11 +55,11 @@ export function createMonitoring(deps: MonitoringDeps) {
     ...{ alertStore, evaluationStore, alertRules: rules },
     judge: createJudge({ telemetry, reference, deviceLabels: deps.deviceLabels }),
     handOver: createHandOver({ ...deps, alertStore }),
-    notifications: createNotifications({ ...deps, alertStore, rulesStore }),
+    notifications: createNotifications({ ...deps, alertStore, rulesStore, destinations }),
   });
   return {
     rules: { ...rules, page: rulesStore.pageOfRules },
-    channels: { ...createChannels({ database, rulesStore, now }), page: rulesStore.pageOfChannels },
+    channels: createChannels({ database, rulesStore, destinations, now }),
     alerts: createAlerts({ ...deps, alertStore }),
     /** For the metric `drift`. */
     driftSeries: createDriftSeries({ evaluationStore, rulesStore }),

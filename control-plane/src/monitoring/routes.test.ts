@@ -130,3 +130,28 @@ test('a channel in use stays, and its secret stays out of the audit log', async 
   const rows = await room.database.read.select().from(room.database.tables.audit);
   expect(JSON.stringify(rows)).not.toContain('secret');
 });
+
+test('a channel shows its secret once and its password never, and signs with two secrets after a change', async () => {
+  const url = 'https://ann:word@hooks.example/x';
+  const { answer } = await call('POST', '/channels', { body: { ...hook, url } });
+  expect(answer).toMatchObject({ secret: expect.stringMatching(/^whsec_/), url: 'https://***@hooks.example/x' });
+  const id = String(Object(answer).id);
+  const listed = JSON.stringify((await call('GET', '/channels')).answer);
+  expect(listed).toContain('***@hooks.example');
+  expect(listed).not.toMatch(/whsec_|word/);
+  const rotated = await call('POST', `/channels/${id}/rotate`);
+  expect(Object(rotated.answer).secret).not.toBe(Object(answer).secret);
+  const [row] = await room.database.read.select().from(room.database.tables.notificationChannels);
+  expect(row).toMatchObject({ secret: Object(rotated.answer).secret, previousSecret: Object(answer).secret });
+  expect((await call('POST', '/channels/none/rotate')).status).toBe(404);
+});
+
+test('a channel to a private address is refused by name of field and variable', async () => {
+  for (const url of ['http://169.254.169.254/latest', 'http://localhost:9/', 'http://[::1]/', 'http://0x7f.1/']) {
+    const refused = await call('POST', '/channels', { body: { ...hook, url } });
+    expect(refused).toMatchObject({
+      status: 422,
+      answer: { code: 'destination_refused', detail: expect.stringMatching(/^body\.url: .*EDGELOOP_WEBHOOK_ALLOW/) },
+    });
+  }
+});

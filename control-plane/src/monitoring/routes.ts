@@ -5,6 +5,7 @@ import {
   AlertRule,
   AlertRuleSpec,
   ChannelSpec,
+  CreatedNotificationChannel,
   NotificationChannel,
   SilenceRequest,
 } from '@edgeloop/shared/api/alerts';
@@ -65,8 +66,21 @@ const routes = {
     { query: PageQuery },
   ),
   createChannel: describeRoute(
-    { ...created, method: 'post', path: '/channels', summary: 'Add a webhook', response: NotificationChannel },
+    {
+      ...created,
+      ...{ method: 'post', path: '/channels', summary: 'Add a webhook; the secret that signs is shown once' },
+      response: CreatedNotificationChannel,
+    },
     { body: jsonBody(ChannelSpec) },
+  ),
+  rotateChannel: describeRoute(
+    {
+      ...alertsWrite,
+      ...{ method: 'post', path: '/channels/{id}/rotate' },
+      summary: 'Sign with a new secret, shown once; the former one signs too for a day',
+      response: CreatedNotificationChannel,
+    },
+    { params },
   ),
   deleteChannel: describeRoute(
     {
@@ -118,6 +132,9 @@ export function monitoringRoutes({
   });
   router.openapi(routes.createChannel, async (c) =>
     c.json(await channels.create(c.var.actor.name, c.req.valid('json')), 201),
+  );
+  router.openapi(routes.rotateChannel, async (c) =>
+    c.json(await channels.rotate(c.var.actor.name, c.req.valid('param').id), 200),
   );
   router.openapi(routes.deleteChannel, async (c) =>
     c.json(await channels.remove(c.var.actor.name, c.req.valid('param').id), 200),

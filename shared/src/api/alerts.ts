@@ -68,11 +68,18 @@ export type Alert = z.infer<typeof Alert>;
 export const AlertQuery = z.object({ model: ModelName.optional(), status: AlertStatus.optional() });
 export const SilenceRequest = z.strictObject({ seconds: z.number().int().min(1).max(31_536_000) });
 
-/** A webhook that receives alerts as JSON. */
+/**
+ * A webhook that receives alerts as JSON, signed as https://www.standardwebhooks.com says. Redirects are not followed, and
+ * addresses that are not public are refused unless `EDGELOOP_WEBHOOK_ALLOW` names them.
+ */
 export const ChannelSpec = z.strictObject({
   name: z.string().min(1).max(100),
   kind: z.literal('webhook'),
   url: z.url({ protocol: /^https?$/ }),
 });
+/** A user and password of `url` are not shown. */
 export const NotificationChannel = ChannelSpec.extend({ id: z.string(), createdAt: Instant });
 export type NotificationChannel = z.infer<typeof NotificationChannel>;
+/** The secret that messages are signed with, `whsec_…`; it is shown once. */
+export const CreatedNotificationChannel = NotificationChannel.extend({ secret: z.string() });
+export type CreatedNotificationChannel = z.infer<typeof CreatedNotificationChannel>;

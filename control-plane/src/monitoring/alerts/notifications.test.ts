@@ -1,5 +1,5 @@
-import { createServer, type Server } from 'node:http';
-import { json } from 'node:stream/consumers';
+import { createServer, type IncomingHttpHeaders, type Server } from 'node:http';
+import { text } from 'node:stream/consumers';
 import { Alert, AlertRuleSpec } from '@edgeloop/shared/api/alerts';
 import { pino } from 'pino';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -7,18 +7,22 @@ import { z } from 'zod';
 import { openTelemetry } from '../../telemetry/telemetry-fixture.ts';
 import { alertOf } from './alert-fixture.ts';
 import { type AlertRecord, type AlertStore, createAlertStore } from './alert-store.ts';
+import { createDestinations } from './destinations.ts';
 import { createNotifications } from './notifications.ts';
 import { createRulesStore } from './rules-store.ts';
+import { createWebhookSecret, signaturesOf } from './webhook.ts';
 
 const Message = z.object({
   group: z.object({ model: z.literal('m'), kind: z.literal('drift') }),
   alerts: z.array(Alert),
 });
 
+const secret = createWebhookSecret();
 let room: ReturnType<typeof openTelemetry>;
 let alertStore: AlertStore;
 let notifications: ReturnType<typeof createNotifications>;
 let received: { path: string; told: string[] }[];
+let signed: { path: string; headers: IncomingHttpHeaders; body: string }[];
 /** Answers with a failure on these paths. */
 let broken: Set<string>;
 let server: Server;
@@ -26,10 +30,13 @@ let server: Server;
 beforeEach(async () => {
   room = openTelemetry();
   received = [];
+  signed = [];
   broken = new Set();
   server = createServer(async (request, response) => {
     const path = request.url ?? '';
-    const { alerts } = Message.parse(await json(request));
+    const body = await text(request);
+    const { alerts } = Message.parse(JSON.parse(body));
+    signed.push({ path, headers: request.headers, body });
     received.push({ path, told: alerts.map(({ id, status }) => `${id} ${status}`) });
     response.writeHead(broken.has(path) ? 503 : 204).end();
   });
@@ -46,6 +53,7 @@ beforeEach(async () => {
         kind: 'webhook',
         createdAt: 0,
         url: `${address()}/${name}`,
+        ...{ secret: name === 'two' ? null : secret, previousSecret: null, previousSecretUntil: null },
       });
     }
     await rulesStore.insertRule(tx, { id: 'r', createdAt: 0, spec });
@@ -65,7 +73,9 @@ function address(): string {
 function build() {
   const { database, clock } = room;
   const log = pino({ level: 'silent' });
-  return createNotifications({ database, alertStore, rulesStore: createRulesStore(database), now: clock.now, log });
+  const destinations = createDestinations(['127.0.0.1']);
+  const rulesStore = createRulesStore(database);
+  return createNotifications({ database, alertStore, rulesStore, destinations, now: clock.now, log });
 }
 async function insert(...alerts: AlertRecord[]): Promise<void> {
   await room.database.transact(async (tx) => {
@@ -129,4 +139,22 @@ test('an alert nobody heard of does not send its end', async () => {
   await insert(alertOf('1', { silencedUntil: room.clock.at + 60_000 }));
   await resolveAlert('1');
   expect(await lookAfter(120_000)).toEqual([]);
+});
+
+test('messages are signed, and known again when they are sent again', async () => {
+  broken.add('/one');
+  await insert(alertOf('1'));
+  await lookAfter(0);
+  await lookAfter(2000);
+  const [first, again] = signed.filter(({ path }) => path === '/one');
+  if (first === undefined || again === undefined) throw new Error('it was not sent twice');
+  expect(again.headers['webhook-id']).toBe(first.headers['webhook-id']);
+  const seconds = Math.floor(room.clock.at / 1000);
+  expect(again.headers['webhook-timestamp']).toBe(String(seconds));
+  const message = { id: String(again.headers['webhook-id']), body: again.body, secrets: [secret] };
+  expect(again.headers['webhook-signature']).toBe(signaturesOf(message, seconds));
+  // A channel from before signatures was given a secret.
+  const rows = await room.database.read.select().from(room.database.tables.notificationChannels);
+  expect(rows.find(({ id }) => id === 'two')?.secret).toMatch(/^whsec_/);
+  expect(signed.find(({ path }) => path === '/two')?.headers['webhook-signature']).toMatch(/^v1,/);
 });

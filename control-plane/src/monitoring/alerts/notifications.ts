@@ -1,13 +1,16 @@
 // Sends alerts to webhooks, one message for all alerts of a model and kind. What was told is in the alerts' rows, so a
 // restart neither forgets nor repeats; a webhook that fails is tried again and keeps nothing else waiting.
-import type { Alert, NotificationChannel } from '@edgeloop/shared/api/alerts';
+import type { Alert } from '@edgeloop/shared/api/alerts';
 import { messageOf } from '@edgeloop/shared/errors';
 import { backoffMs } from '@edgeloop/shared/node/backoff';
 import { withDeadline } from '@edgeloop/shared/node/deadline';
+import { sha256 } from '@edgeloop/shared/node/digests';
 import type { Logger } from 'pino';
 import type { Database } from '../../database/open.ts';
 import type { AlertRecord, AlertStore } from './alert-store.ts';
-import type { RulesStore } from './rules-store.ts';
+import type { Destinations } from './destinations.ts';
+import type { RulesStore, StoredChannel } from './rules-store.ts';
+import { createWebhookSecret, postWebhook } from './webhook.ts';
 
 /** Body of the webhook's POST request. */
 interface AlertMessage {
@@ -19,6 +22,7 @@ interface NotificationsDeps {
   database: Pick<Database, 'transact'>;
   alertStore: AlertStore;
   rulesStore: RulesStore;
+  destinations: Destinations;
   now: () => number;
   log: Logger;
   /** Least time between two messages about newly firing alerts of one group. */
@@ -97,24 +101,39 @@ export function createNotifications(deps: NotificationsDeps) {
 
   /** Returns why it failed. */
   async function sendTo(
-    channel: NotificationChannel,
+    channel: StoredChannel,
     { alerts, delivery }: { alerts: readonly AlertRecord[]; delivery: Delivery },
   ): Promise<string | undefined> {
     const keys = alerts.map(({ id, status }) => `${channel.id} ${id} ${status}`);
     const news = alerts.filter((_, i) => !delivery.done.has(keys[i] ?? ''));
     const [first] = news;
     if (first === undefined) return undefined;
-    const message: AlertMessage = {
+    const content: AlertMessage = {
       group: { model: first.model, kind: first.kind },
       alerts: news.map(({ handedOver: _, notifiedAt: __, ...alert }) => alert),
     };
+    const about = news.map(({ id, status }) => `${channel.id} ${id} ${status}`).join('\n');
     try {
-      await withDeadline(timeoutMs, stopped.signal, (signal) => post(channel.url, message, signal));
+      const secrets = await secretsOf(channel);
+      const signed = { id: `msg_${sha256(about).slice(0, 32)}`, body: JSON.stringify(content), secrets, at: now() };
+      const message = { url: channel.url, ...signed };
+      await withDeadline(timeoutMs, stopped.signal, (signal) => postWebhook(message, deps.destinations, signal));
       for (const key of keys) delivery.done.add(key);
       return undefined;
     } catch (error) {
       return `channel "${channel.name}": ${messageOf(error)}`;
     }
+  }
+
+  /** The channel's own, and for a while the one before it. A channel from before signatures gets one now. */
+  async function secretsOf({ id, secret, previousSecret, previousSecretUntil }: StoredChannel): Promise<string[]> {
+    if (secret === null) {
+      const made = createWebhookSecret();
+      const secrets = { secret: made, previousSecret: null, previousSecretUntil: null };
+      await database.transact((tx) => rulesStore.updateSecrets(tx, id, secrets));
+      return [made];
+    }
+    return previousSecret !== null && (previousSecretUntil ?? 0) > now() ? [secret, previousSecret] : [secret];
   }
 }
 
@@ -141,20 +160,9 @@ function dueOf(
 }
 
 /** The channels of the alerts' rules, each once; rules name them by id or name. */
-async function channelsOf(rulesStore: RulesStore, alerts: readonly AlertRecord[]): Promise<NotificationChannel[]> {
+async function channelsOf(rulesStore: RulesStore, alerts: readonly AlertRecord[]): Promise<StoredChannel[]> {
   const ruleIds = new Set(alerts.map(({ ruleId }) => ruleId));
   const rules = (await rulesStore.rules()).filter(({ id }) => ruleIds.has(id));
   const wanted = new Set(rules.flatMap(({ spec }) => spec.channels));
   return (await rulesStore.channels()).filter(({ id, name }) => wanted.has(id) || wanted.has(name));
-}
-
-async function post(url: string, message: AlertMessage, signal: AbortSignal): Promise<void> {
-  const response = await fetch(url, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify(message),
-    signal,
-  });
-  await response.body?.cancel();
-  if (!response.ok) throw new Error(`answered ${response.status}`);
 }

@@ -10,6 +10,14 @@ import { and, asc, eq, gt, isNotNull, isNull } from 'drizzle-orm';
 import type { Database, Reader, Transaction } from '../../database/open.ts';
 
 type Source = Reader | Transaction;
+/** What a channel's messages are signed with; null until the first message of one that is older than signatures. */
+export interface ChannelSecrets {
+  secret: string | null;
+  /** Signs too until then. */
+  previousSecret: string | null;
+  previousSecretUntil: number | null;
+}
+export type StoredChannel = NotificationChannel & ChannelSecrets;
 /** In the order of their ids. */
 export interface After {
   after: string | undefined;
@@ -49,11 +57,11 @@ export function createRulesStore({ tables, read }: Pick<Database, 'tables' | 're
     async wasDeleted(tx: Transaction, id: string): Promise<boolean> {
       return (await tx.$count(alertRules, and(eq(alertRules.id, id), isNotNull(alertRules.deletedAt)))) > 0;
     },
-    async channels(source: Source = read): Promise<NotificationChannel[]> {
+    async channels(source: Source = read): Promise<StoredChannel[]> {
       const rows = await source.select().from(notificationChannels).orderBy(asc(notificationChannels.id));
-      return rows.map((row) => ChannelSchema.parse(row));
+      return rows.map(channelOf);
     },
-    async pageOfChannels({ after, limit }: After): Promise<NotificationChannel[]> {
+    async pageOfChannels({ after, limit }: After): Promise<StoredChannel[]> {
       const where = after === undefined ? undefined : gt(notificationChannels.id, after);
       const rows = await read
         .select()
@@ -61,15 +69,23 @@ export function createRulesStore({ tables, read }: Pick<Database, 'tables' | 're
         .where(and(where))
         .orderBy(asc(notificationChannels.id))
         .limit(limit);
-      return rows.map((row) => ChannelSchema.parse(row));
+      return rows.map(channelOf);
     },
-    async insertChannel(tx: Transaction, channel: NotificationChannel): Promise<void> {
+    async insertChannel(tx: Transaction, channel: StoredChannel): Promise<void> {
       await tx.insert(notificationChannels).values(channel);
+    },
+    async updateSecrets(tx: Transaction, id: string, secrets: ChannelSecrets): Promise<void> {
+      await tx.update(notificationChannels).set(secrets).where(eq(notificationChannels.id, id));
     },
     async deleteChannel(tx: Transaction, id: string): Promise<void> {
       await tx.delete(notificationChannels).where(eq(notificationChannels.id, id));
     },
   };
+
+  function channelOf(row: typeof notificationChannels.$inferSelect): StoredChannel {
+    const { secret, previousSecret, previousSecretUntil, ...channel } = row;
+    return { ...ChannelSchema.parse(channel), secret, previousSecret, previousSecretUntil };
+  }
 
   function ruleOf(row: typeof alertRules.$inferSelect): AlertRule {
     return RuleSchema.parse({ ...row, spec: AlertRuleSpec.parse(row.spec) });
