@@ -12,7 +12,7 @@ const table = {
   'agent/src': {
     'config.ts': '',
     'version.ts': '',
-    'status.ts': 'config.ts problems.ts',
+    'status.ts': 'config.ts',
     'log.ts': '',
     'problems.ts': '',
     storage: 'problems.ts',
@@ -32,11 +32,11 @@ const table = {
     'models/trying': '',
     'models/rollout': 'trying',
     'models/folder': 'rollout trying',
-    server: 'inference problems.ts process:ipc telemetry',
+    server: 'inference process:ipc telemetry',
     'serving.ts': 'inference log.ts process server storage telemetry',
     'serve-folder.ts': 'config.ts problems.ts storage version.ts database identity models process',
     'supervisor.ts': 'config.ts problems.ts storage database identity link models process telemetry',
-    'main.ts': 'config.ts log.ts version.ts serve-folder.ts status.ts storage supervisor.ts trim',
+    'main.ts': 'config.ts log.ts version.ts serve-folder.ts status.ts storage:refusal supervisor.ts trim',
   },
   'control-plane/src': {
     'config.ts': '',

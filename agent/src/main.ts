@@ -8,6 +8,7 @@ import { Command } from 'commander';
 import type { Logger } from 'pino';
 import { type Config, readConfig } from './config.ts';
 import { createLog } from './log.ts';
+import { isStorageRefusal } from './storage/refusal.ts';
 import { version } from './version.ts';
 
 // This process waits most of the time; what answers requests is a child with a heap of its own.
@@ -143,11 +144,17 @@ async function untilSignalled(
   };
   process.on('SIGTERM', onSignal);
   process.on('SIGINT', onSignal);
-  process.on('unhandledRejection', (error) => {
+  const unexpected = (error: unknown) => {
+    // Whoever writes is to catch this; a device that serves does not end by its disk.
+    if (isStorageRefusal(error)) {
+      log.error({ err: error }, 'the disk refused something');
+      return;
+    }
     log.fatal({ err: error }, 'an unexpected failure');
     process.exitCode = 1;
     stop.abort();
-  });
+  };
+  process.on('unhandledRejection', unexpected);
   await work(stop.signal);
   log.info('stopped');
 }

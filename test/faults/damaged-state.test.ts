@@ -1,7 +1,7 @@
 // Whatever became of the files that an agent keeps, it starts, serves the models on its disk, and says what is wrong.
-import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { joinToken, predict, pushVersion, release, rolloutIn, serves } from '../support/fleet.ts';
 import { type Agent, type ControlPlane, startAgent, startControlPlane, temporaryFolder } from '../support/programs.ts';
 import { until } from '../support/until.ts';
@@ -45,8 +45,14 @@ const damages: [string, Damage][] = [
   ],
 ];
 
+const started: Agent[] = [];
+afterEach(async () => {
+  await Promise.all(started.splice(0).map((agent) => agent.kill()));
+});
+
 async function startOn(data: string, token: string): Promise<Agent> {
   const agent = await startAgent({ folder: data, id: 'edge-1', token });
+  started.push(agent);
   await serves(agent, 'sum', version);
   return agent;
 }
@@ -55,10 +61,8 @@ test.each(damages)('all files being %s', { timeout: 120_000 }, async (kind, dama
   const data = join(folder.path, kind.replaceAll(' ', '-'));
   cpSync(whole, data, { recursive: true });
   rmSync(join(data, 'agent.db-wal'), { force: true });
-  for (const name of [...kept, ...identity]) {
-    const path = join(data, name);
-    damage(path, readFileSync(path));
-  }
+  const present = [...kept, ...identity].map((name) => join(data, name)).filter((path) => existsSync(path));
+  for (const path of present) damage(path, readFileSync(path));
   rmSync(join(data, 'journal'), { recursive: true });
   writeFileSync(join(data, 'journal'), 'no folder');
   const waiting = await startOn(data, '');

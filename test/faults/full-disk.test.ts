@@ -1,6 +1,6 @@
 // A device without a byte free: it starts, serves, replaces its serving process, says so, and recovers by itself; what it
 // answered is in telemetry afterwards, or counted as lost.
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, openSync, readFileSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -17,7 +17,7 @@ import {
   startControlPlane,
   temporaryFolder,
 } from '../support/programs.ts';
-import { startServing, writeModel } from '../support/serving.ts';
+import { type FolderServer, startServing, writeModel } from '../support/serving.ts';
 import { mounting, type SmallDisk, smallDisk } from '../support/small-disk.ts';
 import { until } from '../support/until.ts';
 
@@ -160,16 +160,18 @@ function killServingOf(pid: number): void {
 describe.runIf(mount.path !== undefined)(`a server on a folder of models whose disk is full${mount.reason}`, () => {
   test('starts, serves, replaces its serving process, and logs to the same disk', { timeout: 120_000 }, async () => {
     const disk = smallDisk(diskMegabytes);
+    let server: FolderServer | undefined;
     try {
       const temporary = join(disk.path, 'tmp');
       await mkdir(temporary);
       await writeModel(join(disk.path, 'models'), 'sum', sumClassifier());
       disk.fill();
-      const server = await startServing(join(disk.path, 'models'), {
+      server = await startServing(join(disk.path, 'models'), {
         env: { TMPDIR: temporary },
         readyPath: '/v2/models/sum/ready',
       });
-      const ask = async () => (await fetch(`${server.url}/v2/models/sum`)).ok || undefined;
+      const { url } = server;
+      const ask = async () => (await fetch(`${url}/v2/models/sum`)).ok || undefined;
       await until('the model', ask);
       killServingOf(server.program.pid);
       await until('the model again', ask, { context: server.program.output });
@@ -180,14 +182,15 @@ describe.runIf(mount.path !== undefined)(`a server on a folder of models whose d
       });
       expect(answer.status).toBe(200);
       expect(server.program.ended()).toBeUndefined();
-      await server.stop();
     } finally {
+      await server?.stop();
       disk.remove();
     }
   });
 
   test('serves while its own log is on that disk', { timeout: 120_000 }, async () => {
     const disk = smallDisk(diskMegabytes);
+    let child: ChildProcess | undefined;
     try {
       await writeModel(join(disk.path, 'models'), 'sum', sumClassifier());
       const [port = 0] = await freePorts(1);
@@ -199,7 +202,7 @@ describe.runIf(mount.path !== undefined)(`a server on a folder of models whose d
         EDGELOOP_AGENT_PORT: String(port),
         PATH: process.env.PATH,
       };
-      const child = spawn(process.execPath, [agentProgram, 'serve', join(disk.path, 'models')], {
+      child = spawn(process.execPath, [agentProgram, 'serve', join(disk.path, 'models')], {
         env,
         stdio: ['ignore', 'ignore', stderr],
       });
@@ -208,13 +211,14 @@ describe.runIf(mount.path !== undefined)(`a server on a folder of models whose d
       await until('the model', ready);
       killServingOf(child.pid ?? 0);
       await until('the model again', ready);
-      expect(child.exitCode).toBeNull();
+      expect(child?.exitCode).toBeNull();
       disk.empty();
       child.kill('SIGTERM');
-      await until('its end', async () => child.exitCode ?? undefined);
+      await until('its end', async () => child?.exitCode ?? undefined);
       // What could not be written was held until there was room.
       expect(readFileSync(log, 'utf8')).toContain('the serving process died');
     } finally {
+      child?.kill('SIGKILL');
       disk.remove();
     }
   });
