@@ -16,7 +16,6 @@ export interface StorageWatchDeps {
   /** From one try to the next while writes fail. */
   tryEveryMs?: number;
 }
-export type StorageWatch = ReturnType<typeof createStorageWatch>;
 
 /** Below that much free space the server is not ready; a try writes as much. */
 const roomBytes = 1024 ** 2;

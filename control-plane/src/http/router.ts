@@ -7,7 +7,7 @@ import { createRoute, OpenAPIHono, type RouteConfig, type z } from '@hono/zod-op
 import type { Context, MiddlewareHandler } from 'hono';
 
 /** Who is asking: `key:NAME`. */
-export interface Actor {
+interface Actor {
   name: string;
   role: Role;
 }

@@ -4,7 +4,7 @@ import { lookup } from 'node:dns/promises';
 import { BlockList, isIP, isIPv6 } from 'node:net';
 import { AppError, messageOf } from '@edgeloop/shared/errors';
 
-export const allowVariable = 'EDGELOOP_WEBHOOK_ALLOW';
+const allowVariable = 'EDGELOOP_WEBHOOK_ALLOW';
 
 /** Special purpose addresses: https://www.iana.org/assignments/iana-ipv4-special-registry */
 const privateV4: readonly [string, number][] = [
