@@ -171,7 +171,7 @@ function build({ config, home, database, writes, problems, log }: Ground) {
     writes,
     problems,
     log,
-    folderOf: (name, version) => store.folderOf({ name, version }),
+    folderOf: store.folderOf,
     switchJournal: (path) => serving.journal(path),
     publish: (batch) => membership.publishTelemetry(batch),
     port: () => membership.port,

@@ -68,7 +68,9 @@ function openCopy(path: string, cause: Error, problems: Problems): DeviceDatabas
     folder = mkdtempSync(join(tmpdir(), 'edgeloop-database-'));
     const copy = join(folder, basename(path));
     for (const suffix of ['', '-wal']) if (existsSync(path + suffix)) copyFileSync(path + suffix, copy + suffix);
-    return open(copy);
+    const database = open(copy);
+    beginOutboxAnew(database.$client);
+    return database;
   } catch (error) {
     if (!isStorageRefusal(error) && !isCorruption(error)) throw error;
     return open(':memory:');
@@ -76,6 +78,14 @@ function openCopy(path: string, cause: Error, problems: Problems): DeviceDatabas
     // Its files stay open; nobody else needs their names, and nobody would remove them after a kill.
     if (folder !== undefined) rmSync(folder, { recursive: true, force: true });
   }
+}
+
+/**
+ * What waits to be sent stays with the file, whose numbers go on from there once it can be written again: sent from both,
+ * the control plane would take one for the other.
+ */
+function beginOutboxAnew(client: Database.Database): void {
+  client.exec("DELETE FROM outbox; DELETE FROM facts WHERE key LIKE 'outbox_%' OR key = 'losses_told'");
 }
 
 function open(path: string, shared = false) {

@@ -27,13 +27,14 @@ export class PendingWrites {
 
   /**
    * Does `work` now, or when the disk takes it; of one key only the newest is done. What it throws for another reason than
-   * the disk is thrown.
+   * the disk is thrown. Whether it is done.
    */
-  write(key: string, work: () => void): void {
+  write(key: string, work: () => void): boolean {
     this.#pending.delete(key);
-    if (this.#tries(work)) return;
+    if (this.#tries(work)) return true;
     this.#pending.set(key, work);
     this.#tryLater();
+    return false;
   }
 
   /** Does what waits, as far as the disk takes it. */

@@ -14,7 +14,7 @@ import { createDelivery } from './delivery.ts';
 import { createFeedback, type Feedback } from './feedback.ts';
 import { createJournal, journalPath } from './journal.ts';
 import { createLosses } from './losses.ts';
-import { createManifests } from './manifests.ts';
+import { createManifests, type FolderOf } from './manifests.ts';
 import type { Missing } from './missing-note.ts';
 import { createOutbox, type Outbox } from './outbox.ts';
 import { createPredictions } from './predictions.ts';
@@ -32,7 +32,7 @@ export interface TelemetryOptions {
   captureBytes: number;
   windowMs: number;
   log: Logger;
-  folderOf(name: string, version: number): string;
+  folderOf: FolderOf;
   switchJournal(path: string): Promise<void>;
   publish(batch: TelemetryBatch): boolean;
   port(): DevicePort | undefined;

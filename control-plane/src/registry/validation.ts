@@ -79,6 +79,10 @@ export function createValidator(limits: ValidationLimits) {
 }
 
 function failureOf(failure: BoundedFailure): AppError {
+  if (failure.outside) {
+    const what = `a model could not be tried, by no fault of its own: its process ${failure.detail}`;
+    return new AppError('unavailable', `${what}; upload it again`, { retryAfterSeconds: 10 });
+  }
   if (failure.reason === 'died' && failure.signal === null) {
     return new AppError('internal', `a model could not be tried: its process ${failure.detail}`);
   }

@@ -90,7 +90,7 @@ async function boot(cleanStop: boolean, probationMs = 150): Promise<ModelDriver>
       ...states,
       save(state) {
         saving?.();
-        states.save(state);
+        return states.save(state);
       },
     },
     fileCheck: createFileCheck(log),

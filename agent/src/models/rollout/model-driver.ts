@@ -194,13 +194,17 @@ export class ModelDriver {
   /** What cannot be written holds for this life of the agent, and is written before anything new is tried. */
   #save(name: string): boolean {
     const state = this.#states.get(name);
+    const isSaved = state === undefined || this.#isWritten(state);
+    if (isSaved) this.#unsaved.delete(name);
+    else this.#unsaved.add(name);
+    return isSaved;
+  }
+
+  #isWritten(state: ModelState): boolean {
     try {
-      if (state !== undefined) this.#options.states.save(state);
-      this.#unsaved.delete(name);
-      return true;
-    } catch (error) {
-      this.#unsaved.add(name);
-      this.#options.log.error({ model: name, reason: messageOf(error) }, 'a model state cannot be written to disk');
+      return this.#options.states.save(state);
+    } catch (err) {
+      this.#options.log.error({ err, model: state.name }, 'a model state cannot be written to disk');
       return false;
     }
   }

@@ -12,7 +12,8 @@ import type { ModelState } from './model-state.ts';
 export interface StateStore {
   /** `releaseOnDisk` says which releases the numbers in states of former agents stand for. */
   load(releaseOnDisk: ReleaseOnDisk): ModelState[];
-  save(state: ModelState): void;
+  /** Whether it is on disk now; otherwise it will be when the disk takes it. */
+  save(state: ModelState): boolean;
   remove(name: string): void;
 }
 
@@ -35,7 +36,7 @@ export function createStateStore(database: DeviceDatabase, writes: PendingWrites
     },
     save(state) {
       const text = JSON.stringify(state);
-      writes.write(`state ${state.name}`, () => {
+      return writes.write(`state ${state.name}`, () => {
         database
           .insert(modelStates)
           .values({ name: state.name, state: text })
@@ -43,7 +44,8 @@ export function createStateStore(database: DeviceDatabase, writes: PendingWrites
           .run();
       });
     },
-    remove: (name) =>
-      writes.write(`state ${name}`, () => void database.delete(modelStates).where(eq(modelStates.name, name)).run()),
+    remove(name) {
+      writes.write(`state ${name}`, () => void database.delete(modelStates).where(eq(modelStates.name, name)).run());
+    },
   };
 }
