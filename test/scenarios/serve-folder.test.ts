@@ -146,10 +146,10 @@ test('a model in a process of its own answers as any other, and ends with a serv
   await answers('2');
   const config = await (await fetch(`${server.url}/v2/models/sum/config`)).json();
   expect(config).toMatchObject({ parameters: { isolation: { string_value: 'process' } } });
-  // The supervising and the serving process, and that of the model.
+  // The supervising and the serving process, a spare one, and that of the model.
   const tree = await until('the former version’s process ending', async () => {
     const pids = [...(await processTree(server.program.pid)).keys()];
-    return pids.length === 3 ? pids : undefined;
+    return pids.length === 4 ? pids : undefined;
   });
   server.program.signal('SIGKILL');
   await until('all of them ending', async () => tree.every((pid) => !isAlive(pid)) || undefined);

@@ -47,7 +47,6 @@ export function startHost(
   const events: WorkerEvents = {
     onEnded() {
       host.full = false;
-      host.late = false;
       options.onEnded();
     },
     onUnbatchable: options.onUnbatchable,
@@ -66,7 +65,7 @@ export function startHost(
     plannedMs: 0,
     plannedBytes: 0,
     opening: false,
-    late: false,
+    lateRun: undefined,
     full: false,
     models: new Map(),
     gone: { models: 0, bytes: 0 },
@@ -93,7 +92,6 @@ export async function openOn(host: Host, placed: PlacedModel): Promise<OpenedMod
     return opened;
   } finally {
     host.opening = false;
-    host.late = false;
   }
 }
 

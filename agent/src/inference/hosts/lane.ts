@@ -9,14 +9,19 @@ export interface Lane {
   plannedBytes: number;
   /** It is loading a model; it is handed nothing before it has. */
   opening: boolean;
-  /** Its present run takes long, perhaps for ever; it is handed nothing before that ends. */
-  late: boolean;
+  /** A run, as `thread.runs()` tells it, that takes long, perhaps for ever; it is handed nothing before that ends. */
+  lateRun: number | undefined;
   /** Its ring is full until something ends. */
   full: boolean;
 }
 
 /** So much work is handed over ahead: enough to keep a thread busy until it is handed more, not more than has to be. */
 const aheadMs = 2;
+
+/** Told by the run itself: a word of its end might come before anybody found that it takes long. */
+export function isLate({ lateRun, thread }: Lane): boolean {
+  return lateRun !== undefined && thread.runs() === lateRun;
+}
 
 function hasRoom({ thread, plannedMs, full }: Lane): boolean {
   return !full && (plannedMs < aheadMs || thread.depth() === 0);
@@ -35,7 +40,7 @@ const notWorthWakingMs = 0.15;
 export function leastBusy(lanes: readonly Lane[]): Lane | undefined {
   let best: Lane | undefined;
   for (const lane of lanes) {
-    if (lane.opening || lane.late || !hasRoom(lane)) continue;
+    if (lane.opening || isLate(lane) || !hasRoom(lane)) continue;
     if (lane.plannedMs < notWorthWakingMs) return lane;
     if (!best || lane.plannedMs < best.plannedMs) best = lane;
   }

@@ -81,6 +81,20 @@ describe('a model in a process of its own', () => {
     expect(process.cancel(handle ?? 0)).toBe(false);
   });
 
+  it('gives back what is for a model that it does not hold, and what has not begun to run', async () => {
+    const process = await start();
+    const strange = run(process, 1, { model: 8 });
+    process.wake();
+    expect(await strange).toEqual({ kind: 'lost' });
+    const endings = Promise.all(Array.from({ length: 200 }, (_, i) => run(process, i, { rows: 0 })));
+    process.wake();
+    process.takeBack();
+    const kinds = new Set((await endings).map(({ kind }) => kind));
+    expect(kinds.has('lost')).toBe(true);
+    expect([...kinds].every((kind) => kind === 'lost' || kind === 'done')).toBe(true);
+    expect([process.depth(), process.runs() % 2]).toEqual([0, 0]);
+  });
+
   it('fails what was there when it is killed, says why once, and takes no more', async () => {
     const process = await start();
     const failed = run(process, 1);

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Worker } from 'node:worker_threads';
 import { afterAll, afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { slowToLoad } from '../../../../test/support/hostile-models.ts';
 import { encodeGraph, identity } from '../../../../test/support/onnx-models.ts';
 import { ModelFiles } from '../../process/ipc.ts';
 import { createEngine, type Engine } from '../engine.ts';
@@ -72,33 +73,72 @@ describe('worker threads', () => {
     for (const name of ['first', 'second', 'both']) await engine.unload(name, 1);
   });
 
-  it('let others pass a run that takes long, on a thread of their own, and take back what waits behind it', async () => {
-    await engine.close();
-    engine = createEngine({ threads: 1, onCrash: (_, error) => expect.unreachable(error.message) });
-    await load('quick');
+  describe('with one thread, which a run keeps', () => {
     const slowPath = join(folder, 'slow.onnx');
-    const matrix = (name: string) => ({ name, type: 'float', dims: ['n', 'n'] }) as const;
-    const products = Array.from({ length: 6 }, (_, i) => ({
-      opType: 'MatMul',
-      inputs: [`x${i}`, 'x0'],
-      outputs: [`x${i + 1}`],
-    }));
-    writeFileSync(slowPath, encodeGraph({ inputs: [matrix('x0')], outputs: [matrix('x6')], nodes: products }));
-    await engine.load(ModelFiles.parse({ name: 'slow', version: 1, path: slowPath, manifest: {} }));
-    const { model, release } = engine.lease('slow', 1);
-    const side = 2000;
-    let slowEnded = false;
-    const slow = model.batcher.submit([
-      { name: 'x0', datatype: 'FP32', shape: [side, side], data: new Float32Array(side * side) },
-    ]);
-    const ended = slow.finally(() => {
-      slowEnded = true;
+    const side = 2400;
+    let slow: { ended: boolean; over: Promise<unknown> };
+
+    beforeEach(async () => {
+      await engine.close();
+      engine = createEngine({ threads: 1, onCrash: (_, error) => expect.unreachable(error.message) });
+      await load('quick');
+      const matrix = (name: string) => ({ name, type: 'float', dims: ['n', 'n'] }) as const;
+      const products = Array.from({ length: 6 }, (_, i) => ({
+        opType: 'MatMul',
+        inputs: [`x${i}`, 'x0'],
+        outputs: [`x${i + 1}`],
+      }));
+      writeFileSync(slowPath, encodeGraph({ inputs: [matrix('x0')], outputs: [matrix('x6')], nodes: products }));
+      await engine.load(ModelFiles.parse({ name: 'slow', version: 1, path: slowPath, manifest: {} }));
+      await vi.waitUntil(() => alive() === 1, { timeout: 15_000 });
+      const { model, release } = engine.lease('slow', 1);
+      const run = model.batcher.submit([
+        { name: 'x0', datatype: 'FP32', shape: [side, side], data: new Float32Array(side * side) },
+      ]);
+      const begun = { ended: false, over: run.finally(release) };
+      void run.then(() => {
+        begun.ended = true;
+      });
+      slow = begun;
+      await expect.poll(() => model.batcher.depth(), { timeout: 15_000 }).toBe(0);
     });
-    await expect.poll(() => model.batcher.depth(), { timeout: 15_000 }).toBe(0);
-    expect(await Promise.all([1, 2, 3].map((value) => ask('quick', value)))).toEqual([1, 2, 3]);
-    expect(slowEnded).toBe(false);
-    expect(alive()).toBe(2);
-    await ended;
-    release();
+    afterEach(() => slow.over);
+
+    it('others pass it on a thread of their own, and what waits behind it is taken back', async () => {
+      expect(await Promise.all([1, 2, 3].map((value) => ask('quick', value)))).toEqual([1, 2, 3]);
+      expect(slow.ended).toBe(false);
+      expect(alive()).toBe(2);
+    });
+
+    it('a model that is loaded meanwhile does not wait for it', async () => {
+      await load('meanwhile');
+      expect(await ask('meanwhile', 4)).toBe(4);
+      expect(await ask('quick', 5)).toBe(5);
+      expect(slow.ended).toBe(false);
+    });
+
+    it('a model that leaves meanwhile keeps nobody else from coming or leaving', async () => {
+      const left = engine.unload('slow', 1);
+      await load('another');
+      await engine.unload('quick', 1);
+      expect(await ask('another', 6)).toBe(6);
+      expect(slow.ended).toBe(false);
+      await slow.over;
+      await left;
+    });
+  });
+
+  it('that take long to load are their models’ own, and more than a few share some', async () => {
+    const slowPath = join(folder, 'slow-to-load.onnx');
+    writeFileSync(slowPath, slowToLoad(10, 1024));
+    await load('quick', { instances: 1 });
+    const names = Array.from({ length: 10 }, (_, i) => `slow-${i}`);
+    for (const name of names)
+      await engine.load(ModelFiles.parse({ name, version: 1, path: slowPath, manifest: { instances: 1 } }));
+    expect(await Promise.all(names.map((name) => ask(name, 1)))).toEqual(names.map(() => 1.5));
+    // Eight for the ten, and the shared one.
+    await vi.waitUntil(() => alive() === 9, { timeout: 60_000 });
+    expect(await Promise.all(names.map((name) => ask(name, 2)))).toEqual(names.map(() => 2.5));
+    expect(await ask('quick', 3)).toBe(3);
   });
 });

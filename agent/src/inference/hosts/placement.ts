@@ -24,7 +24,7 @@ import {
   type Role,
   startHost,
 } from './host.ts';
-import type { Lane } from './lane.ts';
+import { isLate, type Lane } from './lane.ts';
 
 export interface PlacementOptions extends HostOptions {
   /** Upper bound on the threads of one model, and the number of shared threads. */
@@ -109,7 +109,9 @@ export class Placement {
    * models get another one. Not in turn with other changes, since one of them may be waiting for this very thread.
    */
   async isolate(late: Host, culprit: number): Promise<void> {
-    late.late = true;
+    const run = late.thread.runs();
+    // It may have ended just now.
+    if (run % 2 !== 0) late.lateRun = run;
     late.thread.takeBack();
     const joining = this.#joining.get(late);
     if (joining?.id !== culprit) joining?.resolve('late');
@@ -211,7 +213,7 @@ export class Placement {
   /** Those with the fewest models first. */
   #shared(): Host[] {
     return [...this.#hosts]
-      .filter(({ role, late }) => role === 'shared' && !late)
+      .filter((host) => host.role === 'shared' && !isLate(host))
       .sort((a, b) => a.models.size - b.models.size);
   }
 
@@ -246,7 +248,7 @@ export class Placement {
       void this.#changes.run(() => this.#renew(host));
     }
     // A thread that is held up obeys when it can.
-    if (!host.late) await closed;
+    if (!isLate(host)) await closed;
   }
 
   #keepSpare(host: Host): boolean {
@@ -266,12 +268,12 @@ export class Placement {
 
   async #ended(host: Host): Promise<void> {
     const ended = this.#retire(host);
-    if (!host.late) await ended;
+    if (!isLate(host)) await ended;
   }
 
   /** A fresh thread takes over all models; the old one finishes what it has. */
   async #renew(old: Host): Promise<void> {
-    if (!this.#hosts.has(old) || old.late || old.models.size === 0) return;
+    if (!this.#hosts.has(old) || isLate(old) || old.models.size === 0) return;
     old.gone = { models: 0, bytes: 0 };
     await this.#takeOver([old], [...old.models.values()], old.role);
   }
@@ -279,8 +281,9 @@ export class Placement {
   /** Each thread costs memory, so that many models that load or run long share some, to nobody else's delay. */
   async #mergeOwn(): Promise<void> {
     const own = [...this.#hosts]
-      .filter(({ role, isolation, late, models }) => {
-        return role === 'own' && isolation === 'shared' && !late && ![...models.values()].some(isLarge);
+      .filter((host) => {
+        const { role, isolation, models } = host;
+        return role === 'own' && isolation === 'shared' && !isLate(host) && ![...models.values()].some(isLarge);
       })
       .sort((a, b) => a.models.size - b.models.size);
     const [one, other] = own;

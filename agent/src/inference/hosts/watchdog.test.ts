@@ -10,7 +10,7 @@ describe('the watchdog', () => {
     plannedMs: 0,
     plannedBytes: 0,
     opening: false,
-    late: false,
+    lateRun: undefined,
     full: false,
     thread: {
       started: Promise.resolve(undefined),

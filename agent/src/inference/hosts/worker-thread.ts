@@ -120,6 +120,8 @@ class WorkerThread implements Worker {
       this.#jobs.drain();
     }
     this.#port.close();
+    // What the thread answered last may not have been read.
+    this.#openings.abandon(new AppError('internal', "the model's worker thread was ended"));
     await this.#piscina.destroy();
   }
 

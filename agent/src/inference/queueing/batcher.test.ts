@@ -20,7 +20,7 @@ function heldLane(room = 1): { lane: Lane; jobs: Job[]; finish(count?: number, r
     plannedMs: 0,
     plannedBytes: 0,
     opening: false,
-    late: false,
+    lateRun: undefined,
     full: false,
     thread: {
       started: Promise.resolve(undefined),

@@ -10,7 +10,7 @@ import { sharedNowMs } from '../ring/shared-clock.ts';
 import type { NamedTensor } from '../tensors.ts';
 import { type BatchRunner, createBatchRunner } from './batch-run.ts';
 import { proveGolden } from './golden-run.ts';
-import { failureOf, type ModelToOpen, type ToWorker, type WorkerStart } from './messages.ts';
+import { failureOf, type ModelToOpen, type OpeningAnswer, type ToWorker, type WorkerStart } from './messages.ts';
 import { presentTaskId, threadTimeMs } from './processor-time.ts';
 import { runFromRing } from './ring-runs.ts';
 import { openSession, type Session } from './session.ts';
@@ -100,7 +100,8 @@ function receive(port: MessagePort): ToWorker | undefined {
 async function obeyOne(thread: Thread, command: ToWorker): Promise<void> {
   switch (command.kind) {
     case 'open':
-      return open(thread, command.model);
+      // Told when it has ended, so that whoever hears of it may hand over work.
+      return send(thread, await open(thread, command.model));
     case 'close':
       await thread.models.get(command.id)?.session.release();
       thread.models.delete(command.id);
@@ -113,7 +114,10 @@ async function obeyOne(thread: Thread, command: ToWorker): Promise<void> {
   }
 }
 
-async function open(thread: Thread, { id, name, version, path, golden, ...options }: ModelToOpen): Promise<void> {
+async function open(
+  thread: Thread,
+  { id, name, version, path, golden, ...options }: ModelToOpen,
+): Promise<OpeningAnswer> {
   const { runningNote, models, arena, ring } = thread;
   runningNote?.begin(name, version);
   ring.begin(id);
@@ -123,10 +127,9 @@ async function open(thread: Thread, { id, name, version, path, golden, ...option
     if (golden) await proveGolden(session, golden);
     models.set(id, { name, version, session, runner: createBatchRunner(session, arena) });
     const { signature, batchable, providers } = session;
-    const loadMs = spentMs(thread) - begunMs;
-    send(thread, { kind: 'opened', id, model: { signature, batchable, providers, loadMs } });
+    return { kind: 'opened', id, model: { signature, batchable, providers, loadMs: spentMs(thread) - begunMs } };
   } catch (error) {
-    send(thread, { kind: 'refused', id, failure: failureOf(error) });
+    return { kind: 'refused', id, failure: failureOf(error) };
   } finally {
     ring.end();
   }
@@ -141,6 +144,8 @@ async function runSlots(thread: Thread, slots: readonly TakenSlot[]): Promise<vo
   const { models, runningNote, ring } = thread;
   const [first] = slots;
   if (!first) return;
+  // Its inputs were sent before the slot. Apart from the run, since other commands may come with them.
+  if (first.inputBytes === byMessage) await obey(thread);
   const model = models.get(first.model);
   if (!model) {
     // It moved to another thread while this was on its way.
@@ -160,7 +165,6 @@ async function runSlots(thread: Thread, slots: readonly TakenSlot[]): Promise<vo
 async function runFromMessage(thread: Thread, { session }: OpenModel, slot: TakenSlot): Promise<void> {
   const startedAtMs = sharedNowMs();
   try {
-    await obey(thread);
     const inputs = thread.inputs.get(slot.sequence);
     thread.inputs.delete(slot.sequence);
     if (!inputs) throw new AppError('internal', 'the inputs of a request did not reach the worker thread');
