@@ -43,9 +43,8 @@ function send(message: ToSupervisor): void {
   if (process.connected) process.send?.(message);
 }
 
-function compose(config: ServingConfig): Serving {
-  const log = createLog('serving', config.logLevel);
-  const engine = createEngine({
+function engineOf(config: ServingConfig, log: Logger): Engine {
+  return createEngine({
     threads: config.threads,
     providers: config.providers,
     runningNotePath: config.runningNotePath,
@@ -57,6 +56,9 @@ function compose(config: ServingConfig): Serving {
     },
     onCrash: (model, error) => log.error({ ...model, err: error }, 'a worker thread died'),
   });
+}
+
+function compose(config: ServingConfig, engine: Engine, log: Logger): Serving {
   const journal = createRecordWriter({
     nowMs,
     notePath: config.missingNotePath,
@@ -196,14 +198,18 @@ function main(): void {
   process.on('disconnect', die);
   // Terminals and service managers signal the whole group; when to end is the supervisor's word, by `stop`.
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => undefined);
-  const begin = () => serve(parseJson(ServingConfig, text, 'EDGELOOP_SERVING_CONFIG'));
-  // The first message that a spare process gets.
-  if (process.argv.includes(spareArgument)) process.once('message', begin);
-  else begin();
+  const config = parseJson(ServingConfig, text, 'EDGELOOP_SERVING_CONFIG');
+  const log = createLog('serving', config.logLevel);
+  const engine = engineOf(config, log);
+  const begin = () => serve(compose(config, engine, log));
+  if (process.argv.includes(spareArgument)) {
+    engine.prepare();
+    // The first message is `begin`. Until then whatever is on disk is another process's.
+    process.once('message', begin);
+  } else begin();
 }
 
-function serve(config: ServingConfig): void {
-  const serving = compose(config);
+function serve(serving: Serving): void {
   process.on('message', (raw: unknown, socket: unknown) => {
     const failed = (error: unknown): void => serving.log.fatal({ err: error }, 'a message could not be handled');
     try {

@@ -55,6 +55,8 @@ export interface EngineOptions {
 export type ModelLease = Lease<LoadedModel>;
 
 export interface Engine {
+  /** Starts the threads that the first model will need. Only what is loaded afterwards makes itself known outside. */
+  prepare(): void;
   /**
    * Warms a version beside what answers now. One that is loaded from another file or to run otherwise is replaced: new
    * requests get the new one once it is warm, those in flight finish where they began; whether it is active stays. Nothing
@@ -102,11 +104,16 @@ export function createEngine(options: EngineOptions): Engine {
   const leaving = new Set<Promise<void>>();
   let lastId = 0;
 
+  let watching: NodeJS.Timeout | undefined;
+  /** With the first model. */
+  const begin = (): void => {
+    watching ??= watch(placement, byId, options);
+  };
+
   const placement = placementOf(options, threads, {
     onEnded: dispatcher.pumpSoon,
     onUnbatchable: (id) => byId.get(id)?.batcher.stopBatching(),
   });
-  const watching = watch(placement, byId, options);
 
   /** Nobody has a lease on it any more. */
   const dismiss = async (model: Served): Promise<void> => {
@@ -122,6 +129,7 @@ export function createEngine(options: EngineOptions): Engine {
   };
 
   const load = async (files: ModelFiles): Promise<void> => {
+    begin();
     const { name, version, manifest, path, golden } = files;
     const held = active.get(name, version);
     if (held && isDeepStrictEqual(arrangedAs(held.files), arrangedAs(files))) return;
@@ -169,6 +177,7 @@ export function createEngine(options: EngineOptions): Engine {
   };
 
   return {
+    prepare: () => placement.prepare(Math.min(defaultInstances, threads)),
     load: (files) => changes.run(keyOf(files), () => load(files)),
     activate: active.activate,
     unload: (name, version) => changes.run(keyOf({ name, version }), () => unload(name, version)),

@@ -1,6 +1,6 @@
-// A second serving process that has loaded its modules and waits to be needed. Most of the time until callers are answered
-// again after a death is the start of a process: beside two busy loops two to four seconds, as measured, and less than
-// half of that with a spare one.
+// A second serving process that has loaded its modules, started its first threads and waits to be needed. Most of the time
+// until callers are answered again after a death is that start: beside two busy loops two to four seconds, as measured, and
+// a fraction of that with a spare one.
 import type { ChildProcess } from 'node:child_process';
 import { totalmem } from 'node:os';
 import { messageOf } from '@edgeloop/shared/errors';
@@ -21,7 +21,7 @@ export interface SpareOptions {
   memoryBytes?: number;
 }
 
-/** It takes some 30 MB, and 70 with what processes share. */
+/** It takes some 45 MB, and 100 with what processes share. */
 const memoryNeededBytes = 1024 * 1024 * 1024;
 
 /** None yet. */

@@ -58,13 +58,18 @@ export class Placement {
   readonly #placed = new Map<number, PlacedModel>();
   readonly #changes = createTurn();
   readonly #trials = createTurn();
-  /** Empty, for the next trial. */
-  #spare: { host: Host; ending: NodeJS.Timeout } | undefined;
+  /** Empty, for the next models; they end when they are not needed before long. */
+  readonly #spares = new Map<Host, NodeJS.Timeout | undefined>();
   /** Loads in serving threads, of one model at a time, and how to give them up. */
   readonly #joining = new Map<Host, { id: number; resolve(late: 'late'): void }>();
 
   constructor(options: PlacementOptions) {
     this.#options = options;
+  }
+
+  /** Starts so many threads before the first model is there; nothing else of it is begun. */
+  prepare(threads: number): void {
+    for (let i = 0; i < threads; i++) this.#spares.set(this.#start('shared'), undefined);
   }
 
   /** Loads the model in so many threads. `onLanes` is told of them, and again whenever they change. */
@@ -243,7 +248,8 @@ export class Placement {
     if (host.models.size === 0) {
       const tried = host.role === 'apart' && host.isolation === 'shared' && !grown;
       host.role = 'apart';
-      if (!tried || !this.#keepSpare(host)) await this.#ended(host);
+      if (tried && this.#spares.size === 0) this.#keepSpare(host);
+      else await this.#ended(host);
     } else if (grown || host.gone.models >= renewAfter.models) {
       void this.#changes.run(() => this.#renew(host));
     }
@@ -251,19 +257,21 @@ export class Placement {
     if (!isLate(host)) await closed;
   }
 
-  #keepSpare(host: Host): boolean {
-    if (this.#spare !== undefined) return false;
-    const ending = setTimeout(() => void this.#retire(host), spareMs).unref();
-    this.#spare = { host, ending };
-    return true;
+  #keepSpare(host: Host): void {
+    clearTimeout(this.#spares.get(host));
+    this.#spares.set(host, setTimeout(() => void this.#retire(host), spareMs).unref());
   }
 
-  /** Of any host, or of this one only. */
-  #takeSpare(host = this.#spare?.host): Host | undefined {
-    if (host === undefined || this.#spare?.host !== host) return undefined;
-    clearTimeout(this.#spare.ending);
-    this.#spare = undefined;
-    return host;
+  #takeSpare(): Host | undefined {
+    const [taken] = this.#spares.keys();
+    if (taken) this.#dropSpare(taken);
+    for (const left of this.#spares.keys()) this.#keepSpare(left);
+    return taken;
+  }
+
+  #dropSpare(host: Host): void {
+    clearTimeout(this.#spares.get(host));
+    this.#spares.delete(host);
   }
 
   async #ended(host: Host): Promise<void> {
@@ -295,7 +303,7 @@ export class Placement {
 
   #died(host: Host, error: Error): void {
     this.#hosts.delete(host);
-    this.#takeSpare(host);
+    this.#dropSpare(host);
     const lost = [...host.models.values()];
     this.#crashed(lost, error);
     if (lost.some(({ hosts }) => hosts.includes(host))) void this.#takeOver([host], lost, host.role);
@@ -347,7 +355,10 @@ export class Placement {
   /** Serves nothing yet and holds no model. */
   #fresh(isolation: Isolation): Host {
     const spare = isolation === 'shared' ? this.#takeSpare() : undefined;
-    if (spare) return spare;
+    return spare ?? this.#start(isolation);
+  }
+
+  #start(isolation: Isolation): Host {
     const host = startHost(isolation, freeNoteSlot(this.#hosts), {
       ...this.#options,
       onDied: (dead, error) => this.#died(dead, error),
@@ -357,7 +368,7 @@ export class Placement {
   }
 
   async #retire(host: Host): Promise<void> {
-    this.#takeSpare(host);
+    this.#dropSpare(host);
     host.role = 'apart';
     await host.thread.end();
     this.#hosts.delete(host);

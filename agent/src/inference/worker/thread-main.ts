@@ -27,7 +27,9 @@ interface Thread extends WayBack {
   models: Map<number, OpenModel>;
   /** Inputs that came by message, by sequence. */
   inputs: Map<number, readonly NamedTensor[]>;
+  /** Opened with the first model: until then it may be another process's. */
   runningNote: RunningNoteSlot | undefined;
+  openNote(): RunningNoteSlot | undefined;
   taskId: number | undefined;
   stopping: boolean;
 }
@@ -43,7 +45,8 @@ export default async function work({ ring, port, runningNote }: WorkerStart): Pr
     arena: viewsOfArena(ring.arena),
     models: new Map(),
     inputs: new Map(),
-    runningNote: runningNote && openRunningNoteSlot(runningNote.path, runningNote.slot),
+    runningNote: undefined,
+    openNote: () => runningNote && openRunningNoteSlot(runningNote.path, runningNote.slot),
     taskId: presentTaskId(),
     stopping: false,
   };
@@ -118,8 +121,9 @@ async function open(
   thread: Thread,
   { id, name, version, path, golden, ...options }: ModelToOpen,
 ): Promise<OpeningAnswer> {
-  const { runningNote, models, arena, ring } = thread;
-  runningNote?.begin(name, version);
+  const { models, arena, ring } = thread;
+  thread.runningNote ??= thread.openNote();
+  thread.runningNote?.begin(name, version);
   ring.begin(id);
   const begunMs = spentMs(thread);
   try {
