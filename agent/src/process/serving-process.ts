@@ -20,7 +20,10 @@ export interface ServingProcessOptions extends Omit<ServingLifeOptions, 'inFligh
 
 /** What the serving process tells, and asks of whoever knows what it is to serve. */
 export interface ServingHandlers extends WishHandlers {
-  /** Puts a fresh process into the state that callers expect; called at every start, after `onDied` has ended. */
+  /**
+   * Puts a fresh process into the state that callers expect; called at every start, after `onDied` has ended. What is coming
+   * is told before this gives anything back: callers are let in then.
+   */
   restore(): Promise<void>;
   /** Callers are let in before this resolves, but told that the server is not ready. */
   settled(): Promise<void>;
@@ -31,7 +34,7 @@ export interface ServingHandlers extends WishHandlers {
   onCounts(counts: ServingCounts[], missing: MissingCounts | undefined): void;
 }
 
-/** `starting`: it does not take messages yet. `restoring`: it does, but callers still wait. */
+/** `starting`: it does not take messages yet. `restoring`: it does, and its models are not all there yet. */
 type Phase = 'away' | 'starting' | 'restoring' | 'up';
 
 const restart = { firstMs: 100, mostMs: 10_000 };
@@ -227,7 +230,10 @@ export class ServingProcess {
     if (this.#life !== life) return;
     this.#phase = 'restoring';
     try {
-      await handlers.restore();
+      const restored = handlers.restore();
+      // What is coming was told first: whoever asks for a model waits for that one, and for no other.
+      this.#callers.open(life.child);
+      await restored;
     } catch (error) {
       if (error instanceof ServingGone) return; // Its end is handled where it is seen.
       this.#options.log.error({ err: error }, 'the serving process could not be restored and is started again');
@@ -236,7 +242,6 @@ export class ServingProcess {
     }
     if (this.#life !== life || this.#ending.signal.aborted) return;
     this.#phase = 'up';
-    this.#callers.open(life.child);
     for (const isUp of this.#waiting) isUp();
     this.#waiting.clear();
     await handlers.settled();
