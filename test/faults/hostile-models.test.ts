@@ -1,12 +1,13 @@
 // Whatever a model does to the process that runs it, the port goes on answering for other models: within a second on a
 // quiet machine, which EDGELOOP_GAP_MS=1000 asks for. One that is busy with other tests is given longer.
+import { spawn } from 'node:child_process';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import * as hostile from '../support/hostile-models.ts';
 import { identity } from '../support/onnx-models.ts';
 import { temporaryFolder } from '../support/programs.ts';
-import { type FolderServer, startServing, writeModel } from '../support/serving.ts';
+import { type FolderServer, processTree, startServing, writeModel } from '../support/serving.ts';
 import { until } from '../support/until.ts';
 import { outputsOf, post, type V2Answer } from '../support/v2.ts';
 import { type Bystander, startBystander } from './bystander.ts';
@@ -97,6 +98,20 @@ test('a model that kills its process: others are back, and after two deaths it i
   expect(refused.status).toBeGreaterThanOrEqual(400);
   expect(refused.text).toMatch(/quarantine/i);
   await expectOthersServed();
+});
+
+test('a death on a busy machine: others are back as soon, since the next process has begun before', async () => {
+  await writeModel(folder.path, 'killer', hostile.processKiller());
+  await serve();
+  await loaded('killer');
+  await until('a spare process', async () => (await processTree(server.program.pid)).size === 3 || undefined);
+  const loops = [1, 2].map(() => spawn(process.execPath, ['-e', 'for (;;);']));
+  try {
+    expect((await ask('killer', deadly())).status).not.toBe(200);
+    await expectOthersServed();
+  } finally {
+    for (const loop of loops) loop.kill('SIGKILL');
+  }
 });
 
 test('the last good version serves in the place of one that was quarantined', async () => {
