@@ -107,8 +107,10 @@ function newestOf(client: Sqlite.Database): number | undefined {
 /** A PostgreSQL database, `postgres://user:password@host/name`. @throws AppError `unavailable` */
 export async function openPostgres(url: string): Promise<Database> {
   const pool = new pg.Pool({ connectionString: url, max: 10 });
-  // A connection that broke while nobody used it: the pool drops it, and the next query says if the server is gone.
+  // A connection that breaks while nobody uses it, or between two queries of a transaction: the pool drops it, and the next
+  // query says if the server is gone. Unheard, the event would end the process.
   pool.on('error', () => undefined);
+  pool.on('connect', (client) => client.on('error', () => undefined));
   const client = drizzlePostgres({ client: pool, casing: 'snake_case' });
   try {
     if (isOutdated(`${migrationsFolder}postgres`, await newestOfPostgres(pool)))
@@ -128,14 +130,18 @@ export async function openPostgres(url: string): Promise<Database> {
     read: asSqlite,
     transact: (work) =>
       writers.run(async () => {
+        // Taken here and not by drizzle, which never gives a connection back whose `begin` failed.
+        const connection = await pool.connect();
         try {
-          return await client.transaction(async (tx) => {
+          return await drizzlePostgres({ client: connection, casing: 'snake_case' }).transaction(async (tx) => {
             // One writer at a time, as with SQLite: what a transaction read still holds when it writes.
             await tx.execute(sql`select pg_advisory_xact_lock(${writerLock})`);
             return work(tx as unknown as Transaction);
           });
         } catch (error) {
           throw storageFailure(error) ?? error;
+        } finally {
+          connection.release();
         }
       }),
     writable: async () => undefined,
