@@ -1,5 +1,5 @@
 import { X509Certificate } from 'node:crypto';
-import { mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { sha256 } from '@edgeloop/shared/node/digests';
@@ -79,4 +79,27 @@ it('refuses a request that is not one, or is not signed with the key in it', asy
   other.copy(forged, forged.length - 60, other.length - 60);
   const pem = `-----BEGIN CERTIFICATE REQUEST-----\n${forged.toString('base64')}\n-----END CERTIFICATE REQUEST-----\n`;
   await expect(authority.issue('cam-1', pem)).rejects.toMatchObject({ code: 'invalid_request' });
+});
+
+it.each([
+  ['ca.pem', ''],
+  [
+    'ca.pem',
+    '-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n',
+  ],
+  ['fleet.key', 'half a ke'],
+])('names a damaged %s and what to do, and makes no other one', async (name, text) => {
+  await open();
+  writeFileSync(join(dataDir, name), text);
+  await expect(open()).rejects.toMatchObject({ code: 'integrity', message: expect.stringMatching(`${name}.*backup`) });
+  expect(readFileSync(join(dataDir, name), 'utf8')).toBe(text);
+});
+
+it('makes a damaged server certificate anew, which no device pins', async () => {
+  const first = await open();
+  await first.serverCredentials();
+  writeFileSync(join(dataDir, 'server.pem'), 'half a');
+  const { cert } = await first.serverCredentials();
+  expect(cert).toContain('BEGIN CERTIFICATE');
+  expect((await first.serverCredentials()).cert).toBe(cert);
 });

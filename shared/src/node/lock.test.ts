@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, it } from 'vitest';
@@ -13,4 +13,10 @@ it('is held by one until it lets go, and says who else and what to do', () => {
   expect(() => lockDataFolder(options)).toThrow(/another agent uses .*data; stop it, or set SOME_VARIABLE/);
   held.release();
   lockDataFolder(options).release();
+});
+
+it('says that its file is damaged, and that it may be deleted', () => {
+  const options = { folder: scratch, file: 'damaged.lock', owner: 'agent', variable: 'SOME_VARIABLE' };
+  writeFileSync(join(scratch, options.file), 'x'.repeat(5000));
+  expect(() => lockDataFolder(options)).toThrow(/damaged\.lock is damaged; it holds nothing: delete it/);
 });
