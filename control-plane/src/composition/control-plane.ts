@@ -10,7 +10,7 @@ import { createCertificateKeeper } from '../access/server-certificate.ts';
 import type { Config } from '../config.ts';
 import { dataDeviceRoutes } from '../data/device-routes.ts';
 import { dataRoutes } from '../data/routes.ts';
-import { storageFailure } from '../database/storage-failure.ts';
+import { startFailure, storageFailure } from '../database/storage-failure.ts';
 import { enrolmentDeviceRoutes, fleetDeviceRoutes, fleetRoutes } from '../fleet/routes.ts';
 import { createApp } from '../http/app.ts';
 import { createDeviceApp } from '../http/device-app.ts';
@@ -66,7 +66,7 @@ export async function startControlPlane(options: {
     return { url, ports: all, close: (deadline) => closing.run(deadline) };
   } catch (error) {
     await closing.run(AbortSignal.timeout(10_000));
-    throw storageFailure(error) ?? error;
+    throw startFailure(error, config.dataDir) ?? error;
   }
 }
 

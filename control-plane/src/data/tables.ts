@@ -3,6 +3,7 @@
 import { type DuckDBConnection, DuckDBDataChunk, DuckDBInstance, FLOAT, VARCHAR } from '@duckdb/node-api';
 import { type Split, splits } from '@edgeloop/shared/api/data';
 import { AppError, messageOf } from '@edgeloop/shared/errors';
+import { storageFailure } from '../database/storage-failure.ts';
 import type { LabelledRows, RawRow } from './rows.ts';
 
 const chunkRows = 2048;
@@ -121,9 +122,8 @@ async function readAll(connection: DuckDBConnection, sql: string) {
   try {
     return await connection.runAndReadAll(sql);
   } catch (cause) {
-    throw new AppError('invalid_request', `file: cannot be read as a table: ${messageOf(cause).split('\n')[0]}`, {
-      cause,
-    });
+    const reason = `file: cannot be read as a table: ${messageOf(cause).split('\n')[0]}`;
+    throw storageFailure(cause) ?? new AppError('invalid_request', reason, { cause });
   }
 }
 

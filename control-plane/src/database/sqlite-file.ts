@@ -9,7 +9,7 @@ import { basename, dirname } from 'node:path';
 import { AppError, messageOf } from '@edgeloop/shared/errors';
 import { isMissing } from '@edgeloop/shared/node/durable-files';
 import Sqlite from 'better-sqlite3';
-import { storageFailure } from './storage-failure.ts';
+import { isDamage, isStorageFailure, storageFailure } from './storage-failure.ts';
 
 type Connections = { writing: Sqlite.Database; reading: Sqlite.Database };
 type Use = Connections | { alone: Sqlite.Database };
@@ -128,14 +128,11 @@ function standIn(inUse: () => Sqlite.Database): Sqlite.Database {
 /** Also a file that cannot be opened: beside a full disk that is what SQLite says of a file it cannot make. */
 function isForRoom(error: unknown): boolean {
   const cannotOpen = error instanceof Sqlite.SqliteError && error.code.startsWith('SQLITE_CANTOPEN');
-  return cannotOpen || storageFailure(error)?.code === 'insufficient_storage';
+  return cannotOpen || isStorageFailure(error);
 }
 
 function asOpenFailure(error: unknown, path: string): unknown {
-  if (error instanceof AppError) return error;
-  const failure = storageFailure(error);
-  if (failure?.code === 'internal') return damaged(path, messageOf(error), error);
-  return failure ?? error;
+  return !(error instanceof AppError) && isDamage(error) ? damaged(path, messageOf(error), error) : error;
 }
 
 /** What to say of a file that is no whole database. */

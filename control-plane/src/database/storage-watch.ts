@@ -6,7 +6,7 @@ import { AppError } from '@edgeloop/shared/errors';
 import { and, eq } from 'drizzle-orm';
 import type { Logger } from 'pino';
 import type { Database, Transaction } from './open.ts';
-import { storageFailure } from './storage-failure.ts';
+import { isDamage, storageFailure } from './storage-failure.ts';
 
 export interface StorageWatchDeps {
   /** The data folder. */
@@ -33,7 +33,7 @@ export function createStorageWatch({ folder, database, log, tryEveryMs = 1000 }:
   function noted(error: unknown): unknown {
     const failure = error instanceof AppError ? error : storageFailure(error);
     if (failure?.code === 'insufficient_storage') refuse(failure);
-    else if (storageFailure(error)?.code === 'internal' && damage === undefined) {
+    else if (isDamage(error) && damage === undefined) {
       damage = failure?.message;
       log.error({ err: error }, 'the database is damaged');
     }
