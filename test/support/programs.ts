@@ -67,6 +67,8 @@ export interface ControlPlane {
   program: Program;
   /** Starts it again on the same folder and ports. */
   start(): Promise<void>;
+  /** The same where it cannot be ready: resolves when it answers. */
+  startUnready(): Promise<void>;
   kill(): Promise<void>;
   stop(): Promise<void>;
 }
@@ -88,15 +90,17 @@ export async function startControlPlane(
     ...extra,
   };
   const launch = () => startProgram([serverProgram, 'server'], env, logPath);
-  const ready = async (program: Program) => {
-    await until(
-      'the control plane being ready',
+  const answering = (program: Program, path: '/readyz' | '/healthz') =>
+    until(
+      `the control plane answering ${path}`,
       async () => {
         if (program.ended() !== undefined) throw new Error(`the control plane ended: ${program.output()}`);
-        return (await fetch(`${url}/readyz`)).ok || undefined;
+        return (await fetch(`${url}${path}`)).ok || undefined;
       },
       { timeoutMs: 60_000, context: program.output },
     );
+  const ready = async (program: Program) => {
+    await answering(program, '/readyz');
     return createClient({}, { url, key: (await readFile(join(folder, 'admin.key'), 'utf8')).trim() });
   };
   const program = launch();
@@ -110,6 +114,10 @@ export async function startControlPlane(
     start: async () => {
       plane.program = launch();
       plane.api = await readyOrEnded(plane.program);
+    },
+    startUnready: async () => {
+      plane.program = launch();
+      await answering(plane.program, '/healthz');
     },
     kill: () => endBy(plane.program, 'SIGKILL'),
     stop: () => endBy(plane.program, 'SIGTERM'),

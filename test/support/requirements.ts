@@ -20,12 +20,6 @@ export function chromium(): Requirement {
   return found('Chromium', candidates, 'install chromium, or set EDGELOOP_CHROMIUM');
 }
 
-/** A file system of its own size, which only root may mount. `path` is the program that does. */
-export function smallDisk(): Requirement {
-  const candidates = process.getuid?.() === 0 && process.platform === 'linux' ? ['/usr/bin/mount', '/bin/mount'] : [];
-  return found('disk of a small size', candidates, 'run as root on Linux, where tmpfs can be mounted');
-}
-
 function found(name: string, candidates: (string | undefined)[], hint: string): Requirement {
   const path = candidates.find((each) => each !== undefined && isExecutable(each));
   if (path === undefined && process.env.EDGELOOP_REQUIRE_ALL !== undefined)
