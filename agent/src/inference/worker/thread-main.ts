@@ -9,6 +9,7 @@ import { byMessage } from '../ring/ring.ts';
 import { sharedNowMs } from '../ring/shared-clock.ts';
 import type { NamedTensor } from '../tensors.ts';
 import { type BatchRunner, createBatchRunner } from './batch-run.ts';
+import { collectGarbage } from './garbage.ts';
 import { proveGolden } from './golden-run.ts';
 import { failureOf, type ModelToOpen, type OpeningAnswer, type ToWorker, type WorkerStart } from './messages.ts';
 import { presentTaskId, threadTimeMs } from './processor-time.ts';
@@ -72,6 +73,7 @@ async function step(thread: Thread): Promise<boolean> {
   for (const sequence of thread.inputs.keys()) if (ring.passed(sequence)) thread.inputs.delete(sequence);
   thread.runningNote?.rest();
   ring.sleep(bell, sleepMs);
+  if (ring.bell() === bell) collectGarbage();
   return true;
 }
 
