@@ -40,8 +40,6 @@ type Phase = 'away' | 'starting' | 'restoring' | 'up';
 const restart = { firstMs: 100, mostMs: 10_000 };
 /** A process that lived this long starts its backoff anew. */
 const stableMs = 10_000;
-/** The next one is started when this one has come to rest. */
-const spareAfterMs = 3000;
 
 export class ServingProcess {
   readonly #options: ServingProcessOptions;
@@ -247,8 +245,8 @@ export class ServingProcess {
     await handlers.settled();
     if (this.#life !== life) return;
     this.#send({ kind: 'ready' });
-    await pause(spareAfterMs, this.#ending.signal);
-    if (this.#life === life && !this.#ending.signal.aborted) this.#spare.keep();
+    // A model that ended this process once may do so again at once.
+    if (!this.#ending.signal.aborted) this.#spare.keep();
   }
 }
 
