@@ -21,11 +21,16 @@ export interface Counts {
 
 /** While callers ask: everybody gets the verified version, from the agents that the server knows to run it. */
 export async function checkServing(fleet: FaultFleet): Promise<void> {
-  const { violations } = fleet;
-  await everybodyServes(fleet, settleMs).catch((error: unknown) => violations.push(String(error)));
-  await until('the devices’ reports saying so', async () => (await unreported(fleet)).length === 0 || undefined, {
-    timeoutMs: settleMs,
-  }).catch(async () => violations.push(...(await unreported(fleet))));
+  await everybodyServes(fleet, settleMs);
+  let seen: string[] = [];
+  await until(
+    'the devices’ reports saying so',
+    async () => {
+      seen = await unreported(fleet);
+      return seen.length === 0 || undefined;
+    },
+    { timeoutMs: settleMs },
+  ).catch((error: unknown) => fleet.violations.push(...(seen.length > 0 ? seen : [String(error)])));
 }
 
 /** What the devices do not report as it is. */

@@ -37,7 +37,8 @@ function rowOf(name: string, results: readonly RoundResult[]): string[] {
 
 /** One line of a round that is over, and one for each of its violations. */
 export function linesOf({ number, activity, fault, hit, darkMs, seconds, violations }: RoundResult): string[] {
-  const what = fault === 'none' || hit !== undefined ? fault : `${fault} (nothing to hit)`;
+  const isMissed = hit === undefined && fault !== 'none' && violations.length === 0;
+  const what = isMissed ? `${fault} (nothing to hit)` : fault;
   const line = `round ${number}: ${activity}, ${what}: ${violations.length === 0 ? 'holds' : 'VIOLATED'}, dark ${darkMs} ms, ${seconds} s`;
   return [line, ...violations.map((each) => `  - ${each.replaceAll('\n', '\n    ')}`)];
 }
