@@ -15,12 +15,10 @@ export interface SmallDisk {
   remove(): void;
 }
 
-/** Whether this test may mount; as a program of `requirements.ts`. */
+/** Whether this test may mount; as a program of `requirements.ts`. Nothing that can be installed gives that right. */
 export function mounting(): Requirement {
   const disk = tryMount(1);
   disk?.remove();
-  if (disk === undefined && process.env.EDGELOOP_REQUIRE_ALL !== undefined)
-    throw new Error('a file system cannot be mounted and EDGELOOP_REQUIRE_ALL is set: run the tests as root');
   const reason = disk === undefined ? ' (skipped: nothing can be mounted; run the tests as root)' : '';
   return { path: disk?.path, reason };
 }
