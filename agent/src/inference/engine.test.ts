@@ -5,6 +5,7 @@ import { datatypes } from '@edgeloop/shared/tensors';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { encodeGraph, identity, softmaxClassifier } from '../../../test/support/onnx-models.ts';
 import { ModelFiles } from '../process/ipc.ts';
+import { clearRunningNote } from '../process/running-note.ts';
 import { readRunningNote } from '../process/running-report.ts';
 import { createEngine, type Engine } from './engine.ts';
 import { tensorFromJson, tensorToJson } from './tensors.ts';
@@ -357,6 +358,7 @@ describe('the engine', () => {
 
   it('names the version that a killed process was running', async () => {
     const path = join(folder, 'running-note');
+    clearRunningNote(path);
     const noting = createEngine({
       threads: 1,
       runningNotePath: path,
