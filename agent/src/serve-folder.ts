@@ -117,9 +117,9 @@ function build({ folder, config, scratch, database, problems, writes, log }: Gro
 /** Connects the serving process with what decides for it. */
 function servingHandlers({ models, problems, serving }: Server): ServingHandlers {
   return {
-    restore() {
+    restore(letIn) {
       serving.tellProblems(problems.list());
-      return models.restore();
+      return models.restore(letIn);
     },
     settled: () => models.settled(),
     onDied: async (death) => models.servingDied(death),

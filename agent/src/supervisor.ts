@@ -212,10 +212,10 @@ function build({ config, home, database, writes, problems, log }: Ground) {
 /** Connects the serving process with what decides and records for it. */
 function servingHandlers({ models, problems, serving, telemetry }: Agent): ServingHandlers {
   return {
-    async restore() {
+    async restore(letIn) {
       serving.tellProblems(problems.list());
       await telemetry.opened();
-      await models.restore();
+      await models.restore(letIn);
     },
     settled: async () => undefined,
     async onDied(death) {

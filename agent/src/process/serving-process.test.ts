@@ -31,7 +31,7 @@ it('is started again whatever keeps it from starting, and nobody is blamed for t
     log: pino({ level: 'silent' }),
   });
   serving.start({
-    restore: async () => undefined,
+    restore: async (letIn) => letIn(),
     settled: async () => undefined,
     onModelDied: () => undefined,
     onDied: async (death) => {

@@ -21,10 +21,10 @@ export interface ServingProcessOptions extends Omit<ServingLifeOptions, 'inFligh
 /** What the serving process tells, and asks of whoever knows what it is to serve. */
 export interface ServingHandlers extends WishHandlers {
   /**
-   * Puts a fresh process into the state that callers expect; called at every start, after `onDied` has ended. What is coming
-   * is told before this gives anything back: callers are let in then.
+   * Puts a fresh process into the state that callers expect; called at every start, after `onDied` has ended. `letIn`, to be
+   * called once it was told which models are coming: whoever asks for one then waits for that one, and for no other.
    */
-  restore(): Promise<void>;
+  restore(letIn: () => void): Promise<void>;
   /** Callers are let in before this resolves, but told that the server is not ready. */
   settled(): Promise<void>;
   /** The own process of a model died; everything else goes on. */
@@ -228,10 +228,9 @@ export class ServingProcess {
     if (this.#life !== life) return;
     this.#phase = 'restoring';
     try {
-      const restored = handlers.restore();
-      // What is coming was told first: whoever asks for a model waits for that one, and for no other.
-      this.#callers.open(life.child);
-      await restored;
+      await handlers.restore(() => {
+        if (this.#life === life && !this.#ending.signal.aborted) this.#callers.open(life.child);
+      });
     } catch (error) {
       if (error instanceof ServingGone) return; // Its end is handled where it is seen.
       this.#options.log.error({ err: error }, 'the serving process could not be restored and is started again');

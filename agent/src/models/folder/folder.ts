@@ -66,8 +66,9 @@ export class FolderModels {
   }
 
   /** Brings a fresh serving process to what is known to be wanted. @throws ServingGone */
-  async restore(): Promise<void> {
+  async restore(letIn: () => void): Promise<void> {
     this.#tellKnown();
+    letIn();
     const late = [...this.#suspected];
     this.#suspected = new Set();
     await this.#held.alignAll(

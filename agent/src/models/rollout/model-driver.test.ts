@@ -11,7 +11,7 @@ import pino from 'pino';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { type DeviceDatabase, openDatabase } from '../../database/open.ts';
 import { createDevicePort, type DevicePort } from '../../identity/device-port.ts';
-import type { ModelFiles } from '../../process/ipc.ts';
+import type { KnownModel, ModelFiles } from '../../process/ipc.ts';
 import { pendingWrites } from '../../storage/pending-writes-fixture.ts';
 import { createFileCheck } from '../file-check.ts';
 import { createModelStore } from '../store.ts';
@@ -39,6 +39,7 @@ const loaded = new Map<number, string>();
 const proofs: (Error | undefined)[] = [];
 let port: DevicePort | undefined;
 let saving: (() => void) | undefined;
+let told: string[] = [];
 
 const serving = {
   up: async () => undefined,
@@ -50,7 +51,14 @@ const serving = {
   },
   activate: async (_name: string, version: number) => void asked.push(`activate ${version}`),
   unload: async (_name: string, version: number) => void asked.push(`unload ${version}`),
-  tell: () => undefined,
+  tell: (known: readonly KnownModel[]) => {
+    told = known.map(({ name, version, state }) => `${name} ${version} ${state}`);
+  },
+};
+/** What was told and loaded when callers were let in the last time. */
+let letInWith: { told: string[]; asked: string[] } | undefined;
+const letIn = () => {
+  letInWith = { told, asked: [...asked] };
 };
 
 function release(
@@ -110,7 +118,7 @@ async function boot(cleanStop: boolean, probationMs = 150): Promise<ModelDriver>
     onChange: () => {},
   });
   await running.start(stop.signal, cleanStop);
-  await running.restore();
+  await running.restore(letIn);
   return running;
 }
 
@@ -201,7 +209,18 @@ describe('bringing a model to what is desired', () => {
     driver.servingDied({ crashed: true, detail: 'it was ended by SIGFPE', suspects: [{ name: 'm', version: 2 }] });
     expect(modelOf(driver)).toMatchObject({ active: { version: 1 }, candidate: { state: 'failed' } });
     asked.length = 0;
-    await driver.restore();
+    await driver.restore(letIn);
+    await vi.waitFor(() => expect(asked).toEqual(['load 1', 'activate 1']), { timeout: 15_000 });
+  });
+
+  it('tells a fresh serving process what is coming before callers are let in, and loads it then', async () => {
+    const driver = await boot(true);
+    driver.setDesired({ generation: 1, models: [release(1)] });
+    await settled(driver, 1);
+    driver.servingDied({ crashed: false, detail: 'it was ended by SIGKILL', suspects: [] });
+    asked.length = 0;
+    await driver.restore(letIn);
+    expect(letInWith).toEqual({ told: ['m 1 LOADING'], asked: [] });
     await vi.waitFor(() => expect(asked).toEqual(['load 1', 'activate 1']), { timeout: 15_000 });
   });
 
@@ -215,11 +234,11 @@ describe('bringing a model to what is desired', () => {
     const death = (name: string) =>
       driver.servingDied({ crashed: true, detail: 'SIGFPE', suspects: [{ name, version: 2 }] });
     death('other');
-    await driver.restore();
+    await driver.restore(letIn);
     death('m');
     expect(modelOf(driver)).toMatchObject({ active: { version: 2 }, candidate: null });
     asked.length = 0;
-    await driver.restore();
+    await driver.restore(letIn);
     await vi.waitFor(() => expect(asked).toEqual(['load 2', 'activate 2']), { timeout: 15_000 });
     death('m');
     expect(modelOf(driver)).toMatchObject({

@@ -109,9 +109,10 @@ export class ModelDriver {
   }
 
   /** Brings a fresh serving process to what was active. @throws ServingGone */
-  async restore(): Promise<void> {
+  async restore(letIn: () => void): Promise<void> {
     this.#held.reset();
     this.#tellKnown();
+    letIn();
     const late = [...this.#suspected];
     const first = [...this.#states.keys()].filter((name) => !this.#suspected.has(name));
     this.#suspected = new Set();
