@@ -2,6 +2,7 @@
 import { readdirSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { isAlive } from '../../support/is-alive.ts';
+import type { Program } from '../../support/programs.ts';
 import { until } from '../../support/until.ts';
 import type { Disk } from './disk.ts';
 import { type FaultAgent, type FaultFleet, models } from './fleet.ts';
@@ -38,14 +39,27 @@ const strikes: Record<Fault, Strike> = {
   'stop agent': (fleet, { agent }) => restartAgent(fleet, agent, () => agent.agent.stop()),
   'stop server': (fleet) => restartServer(fleet, () => fleet.plane.stop()),
   'freeze server': freezeServer,
-  'full agent disk': (_, { agent, round }) => whileFull(agent.disk, round, async () => 'the disk'),
+  'full agent disk': (_, { agent, round }) => whileFull(agent.disk, round, async () => async () => 'the disk'),
   'full agent disk, kill serving': (_, { agent, round }) =>
-    whileFull(agent.disk, round, async () => named(await killOne(agent.agent.program.pid, roles.serving))),
+    whileFull(agent.disk, round, async () => {
+      const hit = named(await killOne(agent.agent.program.pid, roles.serving));
+      return async () => hit;
+    }),
   'full agent disk, kill supervisor': (fleet, { agent, round }) =>
-    whileFull(agent.disk, round, () => restartAgent(fleet, agent, () => agent.agent.kill())),
-  'full server disk': (fleet, { round }) => whileFull(fleet.planeDisk, round, async () => 'the disk'),
+    whileFull(agent.disk, round, async () => {
+      const killed = agent.agent.program;
+      const hit = restartAgent(fleet, agent, () => agent.agent.kill());
+      await seenStarting(agent.agent, killed);
+      return () => hit;
+    }),
+  'full server disk': (fleet, { round }) => whileFull(fleet.planeDisk, round, async () => async () => 'the disk'),
   'full server disk, kill server': (fleet, { round }) =>
-    whileFull(fleet.planeDisk, round, () => restartServer(fleet, () => fleet.plane.kill())),
+    whileFull(fleet.planeDisk, round, async () => {
+      const killed = fleet.plane.program;
+      const hit = restartServer(fleet, () => fleet.plane.kill());
+      await seenStarting(fleet.plane, killed);
+      return () => hit;
+    }),
   'damaged model file': damageModel,
   'damaged identity': damageIdentity,
 };
@@ -85,10 +99,13 @@ async function restartServer(fleet: FaultFleet, end: () => Promise<void>): Promi
   return 'the server';
 }
 
-type Running = () => { ended(): number | string | undefined; output(): string };
-
 /** Starts until it runs; that the first start does not succeed is a violation. */
-async function again(fleet: FaultFleet, what: string, start: () => Promise<void>, program: Running): Promise<void> {
+async function again(
+  fleet: FaultFleet,
+  what: string,
+  start: () => Promise<void>,
+  program: () => Program,
+): Promise<void> {
   const deadline = performance.now() + patienceMs;
   for (let failures = 0; ; failures++) {
     const code = await startedOrEnded(start, program);
@@ -101,7 +118,10 @@ async function again(fleet: FaultFleet, what: string, start: () => Promise<void>
 }
 
 /** Undefined once it answers, or how it ended. */
-async function startedOrEnded(start: () => Promise<void>, program: Running): Promise<number | string | undefined> {
+async function startedOrEnded(
+  start: () => Promise<void>,
+  program: () => Program,
+): Promise<number | string | undefined> {
   let isOver = false;
   const starting = start().then(
     () => undefined,
@@ -136,18 +156,42 @@ async function freezeServer({ plane }: FaultFleet, { round }: Hit): Promise<stri
   return 'the server';
 }
 
-async function whileFull<T>(disk: Disk | undefined, round: Round, act: () => Promise<T>): Promise<T | undefined> {
+/** `act` resolves when the disk may be freed, with what remains to be waited for then. */
+async function whileFull<T>(
+  disk: Disk | undefined,
+  round: Round,
+  act: () => Promise<() => Promise<T>>,
+): Promise<T | undefined> {
   if (disk === undefined) return undefined;
   disk.fill();
   // Programs give room back while it lasts, as logs and journals do.
   const refilling = setInterval(() => disk.fill(), 200);
-  const freed = last(round).then(() => {
+  let rest: () => Promise<T>;
+  try {
+    [rest] = await Promise.all([act(), last(round)]);
+  } finally {
     clearInterval(refilling);
     disk.free();
-  });
-  const hit = await act();
-  await freed;
-  return hit;
+  }
+  return rest();
+}
+
+/** Until the program that was started after `killed` answers at all, or has ended. A server without room need not be ready. */
+async function seenStarting(
+  started: { readonly url: string; readonly program: Program },
+  killed: Program,
+): Promise<void> {
+  const deadline = performance.now() + patienceMs;
+  while (performance.now() < deadline) {
+    const isUp = () =>
+      fetch(`${started.url}/healthz`).then(
+        ({ ok }) => ok,
+        () => false,
+      );
+    const { program } = started;
+    if (program !== killed && (program.ended() !== undefined || (await isUp()))) return;
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
 }
 
 function last({ lastsMs }: Round): Promise<void> {
