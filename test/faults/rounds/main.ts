@@ -1,5 +1,6 @@
 // Random faults in the middle of what a fleet does, round after round: prints what held, and the seed to do it again.
-import { mkdir, writeFile } from 'node:fs/promises';
+import { writeFileSync } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -7,6 +8,7 @@ import { type FaultsArguments, parseArguments, usage } from './arguments.ts';
 import { whyNoDisks } from './disk.ts';
 import { needsDisks, planRound } from './plan.ts';
 import { linesOf, tableOf } from './report.ts';
+import type { RoundResult } from './round.ts';
 import { doRounds } from './session.ts';
 
 const results = fileURLToPath(new URL('../../../test-results/faults/', import.meta.url));
@@ -20,15 +22,19 @@ async function run({ seed, rounds, only, agents }: FaultsArguments, signal: Abor
   console.log(`seed ${seed}, ${planned.length} rounds, ${agents} agents; reports and logs: ${folder}`);
   const skipped = noDisks === undefined ? [] : planned.filter(({ fault }) => needsDisks(fault));
   if (skipped.length > 0) console.log(`${skipped.length} rounds with full disks are skipped: ${noDisks}`);
+  const sofar: RoundResult[] = [];
   const done = await doRounds(planned, {
     ...{ agents, disks: noDisks === undefined, logs: folder, signal },
     onResult: (result) => {
       for (const line of linesOf(result)) console.log(line);
       if (result.violations.length > 0)
         console.log(`  again: pnpm faults --seed ${seed} --agents ${agents} --only ${result.number}`);
+      // After each round: what was seen stays when a later one ends everything.
+      sofar.push(result);
+      const report = { seed, agents, noDisks, rounds: sofar };
+      writeFileSync(join(folder, 'report.json'), `${JSON.stringify(report, null, 2)}\n`);
     },
   });
-  await writeFile(join(folder, 'report.json'), `${JSON.stringify({ seed, agents, noDisks, rounds: done }, null, 2)}\n`);
   console.log(['', ...tableOf(done)].join('\n'));
   return done.every(({ violations }) => violations.length === 0);
 }

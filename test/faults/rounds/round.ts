@@ -36,7 +36,7 @@ export async function doRound(fleet: FaultFleet, round: Round): Promise<RoundRes
   const counts = round.activity === 'restore' ? undefined : await guarded(fleet, () => checkCounts(fleet));
   await guarded(fleet, () => checkLeftovers(fleet));
   const seconds = Math.round((performance.now() - begunMs) / 100) / 10;
-  return { ...round, hit, ...seenByCallers(fleet), counts, seconds, violations: [...fleet.violations] };
+  return { ...round, hit, ...seenByCallers(fleet), counts, seconds, violations: [...new Set(fleet.violations)] };
 }
 
 async function underFault(fleet: FaultFleet, round: Round): Promise<string | undefined> {

@@ -22,7 +22,7 @@ export async function doRounds(rounds: readonly Round[], options: SessionOptions
     for (const round of rounds) {
       if (options.signal.aborted) break;
       if (needsDisks(round.fault) && !options.disks) continue;
-      fleet ??= await freshFleet(options, round.number);
+      fleet ??= await freshFleet(options, round.number).catch(() => freshFleet(options, round.number));
       const result = await doRound(fleet, round);
       results.push(result);
       options.onResult(result);
@@ -37,6 +37,7 @@ export async function doRounds(rounds: readonly Round[], options: SessionOptions
   return results;
 }
 
+/** A machine that is very busy may not start one in time; the caller tries once more. */
 async function freshFleet({ agents, disks, logs }: SessionOptions, number: number): Promise<FaultFleet> {
   const fleet = await startFleet({ disks, logs: join(logs, `from-round-${number}`) });
   try {
