@@ -1,5 +1,5 @@
 // The faults: each one strikes a fleet, and puts right afterwards what a service manager or a person would put right.
-import { readdirSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { isAlive } from '../../support/is-alive.ts';
 import type { Program } from '../../support/programs.ts';
@@ -215,25 +215,31 @@ async function damageModel(fleet: FaultFleet, { agent, round }: Hit): Promise<st
   return hit;
 }
 
-/** A file of the identity is half there after a power cut. It serves so; then a person puts the file back. */
+/**
+ * A file of the identity is half there after a power cut. It serves so. What says who it is the agent gets anew, with its key and
+ * its join token; a key is put back by a person.
+ */
 async function damageIdentity(fleet: FaultFleet, { agent, round }: Hit): Promise<string | undefined> {
-  const files = filesBelow(join(agent.folder, 'identity'));
-  const file = files[Math.floor(round.placeShare * files.length)];
-  if (file === undefined) return undefined;
-  const whole = readFileSync(file);
+  const folder = join(agent.folder, 'identity');
+  const names = ['identity.json', 'key.pem'].filter((name) => existsSync(join(folder, name)));
+  const name = names[Math.floor(round.placeShare * names.length)];
+  if (name === undefined) return undefined;
+  const whole = new Map(names.map((each) => [join(folder, each), readFileSync(join(folder, each))]));
+  const file = join(folder, name);
   try {
     await restartAgent(fleet, agent, async () => {
       await agent.agent.kill();
-      truncateSync(file, Math.floor(whole.length * round.placeShare));
+      truncateSync(file, Math.floor(statSync(file).size * round.placeShare));
     });
     agent.ledger.forget();
     const servesSo = `${agent.agent.id} serving with a damaged ${file}`;
     await until(servesSo, async () => agent.ledger.last(models.calm), { timeoutMs: 20_000 });
   } finally {
-    await restartAgent(fleet, agent, async () => {
-      await agent.agent.kill();
-      writeFileSync(file, whole);
-    });
+    if (name === 'key.pem')
+      await restartAgent(fleet, agent, async () => {
+        await agent.agent.kill();
+        for (const [path, bytes] of whole) writeFileSync(path, bytes);
+      });
   }
   return file;
 }
