@@ -126,7 +126,7 @@ describe('the command edgeloop-agent', { timeout: 240_000 }, () => {
     child.kill('SIGTERM');
     expect(await exit).toBe(0);
     expect(existsSync(join(folder, 'agent.json'))).toBe(false);
-  }, 120_000);
+  });
 
   it('ends the serving process that a killed agent left, and serves again', async () => {
     await enrolledDevice();
