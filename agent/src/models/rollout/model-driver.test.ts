@@ -329,6 +329,8 @@ describe('bringing a model to what is desired', () => {
     await settled(driver, 1);
     driver.setDesired({ generation: 2, models: [release(2)] });
     await settled(driver, 2);
+    // It moves in among the others, which reads the file once more.
+    await vi.waitFor(() => expect(asked.at(-1)).toBe('unload 1'), { timeout: 15_000 });
     stop.abort();
     await driver.close();
     const own = join(folder, 'models', 'm', '2');
