@@ -139,13 +139,14 @@ async function ask(url: string, a: number, dispatcher?: HttpAgent): Promise<{ st
 const bounded: ManifestInput = { ...manifest, maxRunMs: 1000 };
 
 test.each([
-  ['fails too often', failing],
-  ['ends its process', deadly],
-  ['never returns', endless],
+  // Enough of them to be a share of all that is asked, however fast the machine is.
+  ['fails too often', failing, 100],
+  ['ends its process', deadly, 1],
+  ['never returns', endless, 1],
 ])(
   'a version that %s in its probation is taken back, and no other request fails',
   { timeout: 300_000 },
-  async (_, bad) => {
+  async (_, bad, atOnce) => {
     const { plane, agent } = fleet();
     const good = await pushVersion(plane, 'sum');
     await release(plane, 'sum', good);
@@ -167,9 +168,8 @@ test.each([
       await until(
         'the last good version',
         async () => {
-          await Promise.race([ask(agent.url, 9), new Promise((resolve) => setTimeout(resolve, 20))]).catch(
-            () => undefined,
-          );
+          const asked = Array.from({ length: atOnce }, () => ask(agent.url, 9).catch(() => undefined));
+          await Promise.race([Promise.all(asked), new Promise((resolve) => setTimeout(resolve, 20 * atOnce))]);
           return (
             (await state())?.candidate?.state === 'failed' || (await state())?.active?.version === good || undefined
           );

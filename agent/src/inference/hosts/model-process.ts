@@ -172,8 +172,9 @@ class ModelProcess implements Worker {
   #settle(sequence: number, ending: SentEnding): void {
     const job = this.#jobs.get(sequence);
     this.#jobs.delete(sequence);
-    // Even when nothing is left to run, and another number than before when something is.
-    this.#runs += this.#jobs.size === 0 ? 1 : 2;
+    // Even when nothing is left to run, and another number than before when a run has ended; what is given back was none.
+    if (this.#jobs.size === 0) this.#runs += 1;
+    else if (ending.kind !== 'lost') this.#runs += 2;
     job?.settle(
       ending.kind === 'failed'
         ? { kind: 'failed', error: new AppError(ending.failure.code, ending.failure.message) }
