@@ -6,6 +6,7 @@ import { ModelProcessDied } from '../inference/hosts/worker.ts';
 import type { RunOptions } from '../inference/queueing/batcher.ts';
 import type { HangUp } from '../inference/queueing/hang-up.ts';
 import { orderInputs } from '../inference/queueing/input-order.ts';
+import { Abandoned } from '../inference/queueing/refusals.ts';
 import type { NamedTensor } from '../inference/tensors.ts';
 import type { Hold } from './body-memory.ts';
 import type { CallHeaders } from './call-headers.ts';
@@ -90,7 +91,7 @@ export async function runCall<Answer>(
       return answer;
     } catch (error) {
       // Asked once more, whoever's request it was that ended the process. One that was killed from outside failed nobody.
-      const diedUnder = !isSecond && !caller.gone && error instanceof ModelProcessDied ? error : undefined;
+      const diedUnder = !isSecond && !caller.gone && isAbandoned(error) ? error : undefined;
       if (diedUnder?.code === 'unavailable') {
         lease = await arrivals.successor(diedUnder, present, asked);
         continue;
@@ -110,6 +111,11 @@ export async function runCall<Answer>(
       present.release();
     }
   }
+}
+
+/** Whether what ran the model is gone, whether it was running the request or not yet. */
+function isAbandoned(error: unknown): error is AppError {
+  return error instanceof ModelProcessDied || error instanceof Abandoned;
 }
 
 /** Whether the caller's own deadline ended the request, which says nothing against the model. */

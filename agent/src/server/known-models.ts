@@ -2,7 +2,6 @@
 // answered before, wait for it; others are told to come back, or why there is no use in it, instead of "unknown model".
 import { AppError } from '@edgeloop/shared/errors';
 import type { Engine, ModelLease } from '../inference/engine.ts';
-import type { ModelProcessDied } from '../inference/hosts/worker.ts';
 import type { HangUp } from '../inference/queueing/hang-up.ts';
 import type { KnownModel } from '../process/ipc.ts';
 import type { Hold } from './body-memory.ts';
@@ -35,7 +34,7 @@ export interface Arrivals {
    * After the own process of a model died: the model again when it was killed from outside, else what takes its place
    * while it is on trial. @throws `error` when nothing does, or not in time
    */
-  successor(error: ModelProcessDied, failed: ModelLease, waiting: Waiting): Promise<ModelLease>;
+  successor(error: AppError, failed: ModelLease, waiting: Waiting): Promise<ModelLease>;
 }
 
 /** Large models are back within it on small devices; few callers wait longer themselves. */

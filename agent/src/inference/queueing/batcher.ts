@@ -10,7 +10,7 @@ import { type BatchSize, createBatchSize } from './batch-size.ts';
 import type { Dispatchable } from './dispatcher.ts';
 import { createEstimates, type Estimates } from './estimates.ts';
 import type { HangUp } from './hang-up.ts';
-import { abandoned, busy, callerLeft, expired } from './refusals.ts';
+import { Abandoned, busy, callerLeft, expired } from './refusals.ts';
 import { createRequestQueue, type Queued } from './request-queue.ts';
 import type { RunHistory } from './run-history.ts';
 import type { ModelStatistics, StatisticsRecorder } from './statistics.ts';
@@ -151,7 +151,8 @@ export class ModelBatcher implements Dispatchable {
   setLanes(lanes: readonly Lane[]): void {
     this.lanes = lanes;
     if (lanes.length > 0) return;
-    for (let request = this.#queue.shift(); request; request = this.#queue.shift()) this.#reject(request, abandoned());
+    for (let request = this.#queue.shift(); request; request = this.#queue.shift())
+      this.#reject(request, new Abandoned());
   }
 
   /** Requests can't share a run after all. */
@@ -192,7 +193,7 @@ export class ModelBatcher implements Dispatchable {
       this.#statistics.dropped('expired');
       return expired();
     }
-    if (this.lanes.length === 0) return abandoned();
+    if (this.lanes.length === 0) return new Abandoned();
     if (this.#queue.length() < this.#options.maxQueued) return undefined;
     this.#statistics.dropped('rejected');
     return this.#busy();

@@ -8,9 +8,12 @@ export function busy(queued: number, waitMs: number): AppError {
   return new AppError('unavailable', message, { retryAfterSeconds });
 }
 
-export function abandoned(): AppError {
-  const message = 'nothing runs the model at this moment; it died and could not be started again';
-  return new AppError('unavailable', message, { retryAfterSeconds: 1 });
+/** It never ran: whoever takes the model's place may be asked instead. */
+export class Abandoned extends AppError {
+  constructor() {
+    const message = 'nothing runs the model at this moment; it died and could not be started again';
+    super('unavailable', message, { retryAfterSeconds: 1 });
+  }
 }
 
 export function expired(): AppError {
