@@ -58,6 +58,39 @@ function deadly(): Uint8Array {
   });
 }
 
+/** Never returns when a feature is 9. */
+function endless(): Uint8Array {
+  const values = { name: 'v', type: 'float', dims: ['batch', 2] } as const;
+  const body = {
+    name: 'body',
+    inputs: [{ name: 'i', type: 'int64', dims: [] }, { name: 'again', type: 'bool', dims: [] }, values],
+    outputs: [
+      { name: 'again_out', type: 'bool', dims: [] },
+      { ...values, name: 'v_out' },
+    ],
+    nodes: [
+      { opType: 'Identity', inputs: ['again'], outputs: ['again_out'] },
+      { opType: 'Identity', inputs: ['v'], outputs: ['v_out'] },
+    ],
+  } as const;
+  return encodeGraph({
+    inputs: [features],
+    outputs: [scores],
+    initializers: [{ name: 'eight', dims: [], data: Float32Array.of(8) }],
+    nodes: [
+      { opType: 'ReduceMax', inputs: ['features'], outputs: ['most'], attributes: [{ name: 'keepdims', int: 0 }] },
+      { opType: 'Greater', inputs: ['most', 'eight'], outputs: ['go'] },
+      {
+        opType: 'Loop',
+        inputs: ['', 'go', 'features'],
+        outputs: ['looped'],
+        attributes: [{ name: 'body', graph: body }],
+      },
+      softmax('looped'),
+    ],
+  });
+}
+
 interface Callers {
   answered(): number;
   stop(): Promise<{ longestMs: number; failures: string[] }>;
@@ -109,6 +142,7 @@ test.each([
   // Enough of them to be a share of all that is asked, however fast the machine is.
   ['fails too often', failing, 100],
   ['ends its process', deadly, 1],
+  ['never returns', endless, 1],
 ])(
   'a version that %s in its probation is taken back, and no other request fails',
   { timeout: 300_000 },
