@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createRandom } from '@edgeloop/control-plane/training/trainers/random';
 import { expect, test } from 'vitest';
-import { whyNoDisks } from './rounds/disk.ts';
+import { mounting } from '../support/small-disk.ts';
 import { type Activity, type Fault, roundOf } from './rounds/plan.ts';
 import { linesOf } from './rounds/report.ts';
 import { doRounds } from './rounds/session.ts';
@@ -22,22 +22,24 @@ const ofDisks: [Activity, Fault][] = [
   ['upload', 'full server disk, kill server'],
 ];
 const logs = mkdtempSync(join(tmpdir(), 'faults-logs-'));
-const noDisks = whyNoDisks(join(logs, 'disk'));
-const reason = noDisks === undefined ? '' : ` (without full disks: ${noDisks})`;
+const mounts = mounting();
+const disks = mounts.path !== undefined;
 
-test(`after each fault a verified version answers and the counts agree${reason}`, { timeout: 600_000 }, async () => {
+test(`after each fault a verified version answers and the counts agree${mounts.reason}`, {
+  timeout: 600_000,
+}, async () => {
   const random = createRandom(8);
   const rounds = [...kinds, ...ofDisks].map(([activity, fault], i) =>
     roundOf({ number: i + 1, activity, fault }, random),
   );
   const results = await doRounds(rounds, {
-    ...{ agents: 1, disks: noDisks === undefined, logs, signal: new AbortController().signal },
+    ...{ agents: 1, disks, logs, signal: new AbortController().signal },
     onResult: (result) => console.log(linesOf(result).join('\n')),
   });
   // The logs stay where something did not hold.
   expect(results.flatMap((result) => (result.violations.length > 0 ? linesOf(result) : []))).toEqual([]);
   const missed = results.filter(({ hit, fault }) => hit === undefined && fault !== 'none');
   expect(missed.map(({ fault }) => fault)).toEqual([]);
-  expect(results).toHaveLength(noDisks === undefined ? rounds.length : kinds.length);
+  expect(results).toHaveLength(disks ? rounds.length : kinds.length);
   rmSync(logs, { recursive: true });
 });

@@ -1,5 +1,6 @@
 // The fleet that the rounds hit: a control plane and agents as real processes, on disks of their own where that is permitted, with
 // callers on every agent.
+
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ModelVersionDetail } from '@edgeloop/shared/api/models';
@@ -11,9 +12,9 @@ import {
   startControlPlane,
   temporaryFolder,
 } from '../../support/programs.ts';
+import { type SmallDisk, smallDisk } from '../../support/small-disk.ts';
 import { until } from '../../support/until.ts';
 import { type Callers, startCallers } from './callers.ts';
-import { type Disk, mountDisk } from './disk.ts';
 import { type Answer, createLedger, type Ledger } from './ledger.ts';
 import { proveMemoryMb } from './versions.ts';
 
@@ -36,7 +37,7 @@ export interface Release {
 export interface FaultAgent {
   agent: Agent;
   folder: string;
-  disk: Disk | undefined;
+  disk: SmallDisk | undefined;
   ledger: Ledger;
   callers: Callers;
   /** We ended it and nobody can listen. */
@@ -47,7 +48,7 @@ export interface FaultFleet {
   folder: string;
   logs: string;
   plane: ControlPlane;
-  planeDisk: Disk | undefined;
+  planeDisk: SmallDisk | undefined;
   agents: FaultAgent[];
   /** Every good version, oldest first. */
   releases: Release[];
@@ -59,22 +60,22 @@ export interface FaultFleet {
   /** Things that must not happen, with what was seen; the round takes them from here. */
   violations: string[];
   /** A small disk at this path, where that is permitted. */
-  mount(path: string, megabytes: number): Disk | undefined;
+  mount(path: string, megabytes: number): SmallDisk | undefined;
   close(): Promise<void>;
 }
 
 /** A control plane without agents. */
 export async function startFleet(options: { disks: boolean; logs: string }): Promise<FaultFleet> {
   const { path: folder, remove } = await temporaryFolder();
-  const mounted: Disk[] = [];
-  const mount = (path: string, megabytes: number): Disk | undefined => {
+  const mounted: SmallDisk[] = [];
+  const mount = (path: string, megabytes: number): SmallDisk | undefined => {
     if (!options.disks) return undefined;
-    const disk = mountDisk(path, megabytes);
+    const disk = smallDisk(megabytes, path);
     mounted.push(disk);
     return disk;
   };
   const clear = async (): Promise<void> => {
-    for (const disk of mounted) disk.unmount();
+    for (const disk of mounted) disk.remove();
     await remove();
   };
   await mkdir(options.logs, { recursive: true });

@@ -1,11 +1,11 @@
 // Random faults in the middle of what a fleet does, round after round: prints what held, and the seed to do it again.
+
 import { writeFileSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { mounting } from '../../support/small-disk.ts';
 import { type FaultsArguments, parseArguments, usage } from './arguments.ts';
-import { whyNoDisks } from './disk.ts';
 import { needsDisks, planRound } from './plan.ts';
 import { linesOf, tableOf } from './report.ts';
 import type { RoundResult } from './round.ts';
@@ -18,20 +18,20 @@ async function run({ seed, rounds, only, agents }: FaultsArguments, signal: Abor
   const planned = numbers.map((number) => planRound(seed, number));
   const folder = join(results, `seed-${seed}`);
   await mkdir(folder, { recursive: true });
-  const noDisks = whyNoDisks(join(tmpdir(), `edgeloop-faults-${process.pid}`));
+  const disks = mounting();
   console.log(`seed ${seed}, ${planned.length} rounds, ${agents} agents; reports and logs: ${folder}`);
-  const skipped = noDisks === undefined ? [] : planned.filter(({ fault }) => needsDisks(fault));
-  if (skipped.length > 0) console.log(`${skipped.length} rounds with full disks are skipped: ${noDisks}`);
+  const skipped = disks.path !== undefined ? [] : planned.filter(({ fault }) => needsDisks(fault));
+  if (skipped.length > 0) console.log(`${skipped.length} rounds with full disks are left out${disks.reason}`);
   const sofar: RoundResult[] = [];
   const done = await doRounds(planned, {
-    ...{ agents, disks: noDisks === undefined, logs: folder, signal },
+    ...{ agents, disks: disks.path !== undefined, logs: folder, signal },
     onResult: (result) => {
       for (const line of linesOf(result)) console.log(line);
       if (result.violations.length > 0)
         console.log(`  again: pnpm faults --seed ${seed} --agents ${agents} --only ${result.number}`);
       // After each round: what was seen stays when a later one ends everything.
       sofar.push(result);
-      const report = { seed, agents, noDisks, rounds: sofar };
+      const report = { seed, agents, disks: disks.path !== undefined, rounds: sofar };
       writeFileSync(join(folder, 'report.json'), `${JSON.stringify(report, null, 2)}\n`);
     },
   });

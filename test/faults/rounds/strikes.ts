@@ -1,10 +1,11 @@
 // The faults: each one strikes a fleet, and puts right afterwards what a service manager or a person would put right.
+
 import { existsSync, readdirSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { isAlive } from '../../support/is-alive.ts';
 import type { Program } from '../../support/programs.ts';
+import type { SmallDisk } from '../../support/small-disk.ts';
 import { until } from '../../support/until.ts';
-import type { Disk } from './disk.ts';
 import { type FaultAgent, type FaultFleet, models } from './fleet.ts';
 import type { Fault, Round } from './plan.ts';
 import { killOne, roles } from './processes.ts';
@@ -158,7 +159,7 @@ async function freezeServer({ plane }: FaultFleet, { round }: Hit): Promise<stri
 
 /** `act` resolves when the disk may be freed, with what remains to be waited for then. */
 async function whileFull<T>(
-  disk: Disk | undefined,
+  disk: SmallDisk | undefined,
   round: Round,
   act: () => Promise<() => Promise<T>>,
 ): Promise<T | undefined> {
@@ -171,7 +172,7 @@ async function whileFull<T>(
     [rest] = await Promise.all([act(), last(round)]);
   } finally {
     clearInterval(refilling);
-    disk.free();
+    disk.empty();
   }
   return rest();
 }
