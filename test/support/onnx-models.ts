@@ -1,7 +1,8 @@
 // ONNX models that tests and benches make themselves, written by the control plane's encoder. Programs never import it.
-import { encodeModel, type OnnxGraph, type OnnxNode, type OnnxTensor } from '@edgeloop/control-plane/onnx/encode';
-import type { dataTypes } from '@edgeloop/control-plane/onnx/schema';
+
 import { createRandom } from '@edgeloop/control-plane/training/trainers/random';
+import { encodeModel, type OnnxGraph, type OnnxNode, type OnnxTensor } from '@edgeloop/shared/onnx/encode';
+import type { dataTypes } from '@edgeloop/shared/onnx/schema';
 
 export type ElementType = keyof typeof dataTypes;
 

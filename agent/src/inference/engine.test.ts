@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { tensorFromJson, tensorToJson } from '@edgeloop/shared/tensor-data';
 import { datatypes } from '@edgeloop/shared/tensors';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { encodeGraph, identity, softmaxClassifier } from '../../../test/support/onnx-models.ts';
@@ -8,7 +9,6 @@ import { ModelFiles } from '../process/ipc.ts';
 import { clearRunningNote } from '../process/running-note.ts';
 import { readRunningNote } from '../process/running-report.ts';
 import { createEngine, type Engine } from './engine.ts';
-import { tensorFromJson, tensorToJson } from './tensors.ts';
 
 describe('the engine', () => {
   const folder = mkdtempSync(join(tmpdir(), 'engine-'));

@@ -2,13 +2,13 @@
 
 import { availableParallelism } from 'node:os';
 import { isDeepStrictEqual } from 'node:util';
+import { type Interpretation, interpret } from '@edgeloop/shared/meaning/interpretation';
 import { createKeyedTurn } from '@edgeloop/shared/node/turn';
 import type { ModelSignature } from '@edgeloop/shared/tensors';
 import type { ModelFiles } from '../process/ipc.ts';
 import { createActiveModels, type Lease } from './active.ts';
 import { Placement, type PlacementOptions } from './hosts/placement.ts';
 import { createWatchdog } from './hosts/watchdog.ts';
-import { type Interpretation, interpret } from './meaning/interpretation.ts';
 import { ModelBatcher } from './queueing/batcher.ts';
 import { createDispatcher } from './queueing/dispatcher.ts';
 import { createRunHistory, type RunHistory } from './queueing/run-history.ts';

@@ -1,6 +1,7 @@
 // Which typed array holds which datatype in memory. Strings are held in none.
+
+import type { TensorData } from '@edgeloop/shared/tensor-data';
 import type { Datatype } from '@edgeloop/shared/tensors';
-import type { TensorData } from './tensors.ts';
 
 export type NumericDatatype = Exclude<Datatype, 'BYTES'>;
 

@@ -1,13 +1,13 @@
 // The way of one inference request, the same for every form of it: body, lease on a version, tensors, run, answer; and
 // one observation however it ends.
 import { AppError } from '@edgeloop/shared/errors';
+import type { NamedTensor } from '@edgeloop/shared/tensor-data';
 import type { Engine, ModelLease } from '../inference/engine.ts';
 import { ModelProcessDied } from '../inference/hosts/worker.ts';
 import type { RunOptions } from '../inference/queueing/batcher.ts';
 import type { HangUp } from '../inference/queueing/hang-up.ts';
 import { orderInputs } from '../inference/queueing/input-order.ts';
 import { Abandoned } from '../inference/queueing/refusals.ts';
-import type { NamedTensor } from '../inference/tensors.ts';
 import type { Hold } from './body-memory.ts';
 import type { CallHeaders } from './call-headers.ts';
 import { createInferenceIds } from './inference-id.ts';

@@ -1,9 +1,9 @@
 // What every answered request leaves behind: a journal record, metrics, and the counts that the supervisor watches.
 
+import { featureRows, type Predictions, predictionsOf, rowsOf } from '@edgeloop/shared/meaning/interpretation';
+import type { NamedTensor } from '@edgeloop/shared/tensor-data';
 import type { LoadedModel, ModelLease } from '../inference/engine.ts';
-import { featureRows, type Predictions, predictionsOf, rowsOf } from '../inference/meaning/interpretation.ts';
 import type { InferenceResult } from '../inference/queueing/batcher.ts';
-import type { NamedTensor } from '../inference/tensors.ts';
 import type { JournalRecord } from '../telemetry/record.ts';
 import { createFeatureBudget, type FeatureBudget, wantsFeatures } from '../telemetry/record-sampling.ts';
 import { outcomeOf } from './errors.ts';

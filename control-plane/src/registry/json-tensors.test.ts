@@ -1,7 +1,7 @@
+import { encodeModel } from '@edgeloop/shared/onnx/encode';
 import type { JsonTensor } from '@edgeloop/shared/tensors';
 import { InferenceSession } from 'onnxruntime-node';
 import { describe, expect, it } from 'vitest';
-import { encodeModel } from '../onnx/encode.ts';
 import { toJson, toOrt, zeros } from './json-tensors.ts';
 
 const tensors: JsonTensor[] = [

@@ -3,9 +3,9 @@ import { readFile } from 'node:fs/promises';
 import { AppError, messageOf } from '@edgeloop/shared/errors';
 import type { GoldenSamples } from '@edgeloop/shared/golden';
 import { mismatch } from '@edgeloop/shared/golden-match';
+import { readModelHeader } from '@edgeloop/shared/onnx/header';
 import type { ModelSignature, TensorSpec } from '@edgeloop/shared/tensors';
 import { InferenceSession, type Tensor } from 'onnxruntime-node';
-import { readModelHeader } from '../onnx/header.ts';
 import { elementCount, toJson, toOrt, zeros } from './json-tensors.ts';
 import { tensorSpec } from './signature.ts';
 

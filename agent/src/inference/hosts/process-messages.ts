@@ -1,8 +1,8 @@
 // What the serving process and a model's own process say to each other. Both are of one release and one start, so the
 // messages are typed and not checked; typed arrays travel as they are.
 
+import type { NamedTensor } from '@edgeloop/shared/tensor-data';
 import type { SlotOutcome } from '../ring/ring.ts';
-import type { NamedTensor } from '../tensors.ts';
 import type { Job } from '../worker/job.ts';
 import type { Failure, ModelToOpen, OpeningAnswer } from '../worker/messages.ts';
 

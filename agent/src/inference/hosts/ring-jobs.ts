@@ -2,6 +2,7 @@
 // has come out or the thread is gone.
 import type { MessagePort } from 'node:worker_threads';
 import { AppError } from '@edgeloop/shared/errors';
+import type { NamedTensor } from '@edgeloop/shared/tensor-data';
 import type { TensorSpec } from '@edgeloop/shared/tensors';
 import { createArena } from '../ring/arena.ts';
 import { createFlights } from '../ring/flights.ts';
@@ -17,7 +18,6 @@ import {
 } from '../ring/records.ts';
 import { allocateRing, byMessage, type SharedRing, slotStates } from '../ring/ring.ts';
 import { toSharedMs } from '../ring/shared-clock.ts';
-import type { NamedTensor } from '../tensors.ts';
 import type { Ending, Job } from '../worker/job.ts';
 import type { FromWorker, ToWorker } from '../worker/messages.ts';
 

@@ -1,6 +1,6 @@
+import type { NamedTensor } from '@edgeloop/shared/tensor-data';
 import { describe, expect, it, vi } from 'vitest';
 import type { Lane } from '../hosts/lane.ts';
-import type { NamedTensor } from '../tensors.ts';
 import type { Job } from '../worker/job.ts';
 import { type BatcherOptions, ModelBatcher } from './batcher.ts';
 import { createDispatcher } from './dispatcher.ts';

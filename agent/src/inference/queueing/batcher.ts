@@ -1,10 +1,10 @@
 // The requests of one model version: takes them in, hands them to worker threads when the dispatcher says so, and
 // answers them. Requests that wait while the threads are busy are run together by the thread that takes them.
 import type { AppError } from '@edgeloop/shared/errors';
+import { checkData, type NamedTensor, sizeBytes } from '@edgeloop/shared/tensor-data';
 import type { ModelSignature } from '@edgeloop/shared/tensors';
 import type { Lane } from '../hosts/lane.ts';
 import { toSharedMs } from '../ring/shared-clock.ts';
-import { checkData, type NamedTensor, sizeBytes } from '../tensors.ts';
 import type { Ending } from '../worker/job.ts';
 import { type BatchSize, createBatchSize } from './batch-size.ts';
 import type { Dispatchable } from './dispatcher.ts';

@@ -1,5 +1,5 @@
+import type { NamedTensor } from '@edgeloop/shared/tensor-data';
 import { describe, expect, it } from 'vitest';
-import type { NamedTensor } from '../tensors.ts';
 import { orderInputs } from './input-order.ts';
 
 function matrix(rows: number, width: number, from: number): NamedTensor {

@@ -1,7 +1,7 @@
 // Inputs of a request against what the model takes.
 import { AppError } from '@edgeloop/shared/errors';
+import type { NamedTensor } from '@edgeloop/shared/tensor-data';
 import type { ModelSignature, TensorSpec } from '@edgeloop/shared/tensors';
-import type { NamedTensor } from '../tensors.ts';
 
 /**
  * The inputs in the order of the signature, checked against it: names, datatypes, shapes. Throws `invalid_request`

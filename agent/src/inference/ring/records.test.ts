@@ -1,7 +1,7 @@
+import { elementCount } from '@edgeloop/shared/tensor-data';
 import { datatypes } from '@edgeloop/shared/tensors';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { elementCount } from '../tensors.ts';
 import { elementBytes, viewOf } from '../typed-arrays.ts';
 import {
   copyEntry,

@@ -1,7 +1,8 @@
 // Tensors as bytes of a ring's arena: for each tensor its rank and dimensions as 32-bit words, then all data, each
 // beginning at a multiple of 8. Names and datatypes are known to both sides from the model's signature.
+
+import type { TensorData } from '@edgeloop/shared/tensor-data';
 import type { Datatype } from '@edgeloop/shared/tensors';
-import type { TensorData } from '../tensors.ts';
 import { elementBytes, type NumericData, type NumericDatatype, viewOf } from '../typed-arrays.ts';
 import { aligned } from './arena.ts';
 

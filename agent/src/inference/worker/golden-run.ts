@@ -2,7 +2,7 @@
 import { AppError, messageOf } from '@edgeloop/shared/app-error';
 import type { GoldenSamples } from '@edgeloop/shared/golden';
 import { mismatch } from '@edgeloop/shared/golden-match';
-import { tensorFromJson, tensorToJson } from '../tensors.ts';
+import { tensorFromJson, tensorToJson } from '@edgeloop/shared/tensor-data';
 import type { Session } from './session.ts';
 
 /** Throws `model_rejected` naming the sample and the first value that does not reproduce. */

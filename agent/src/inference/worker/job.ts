@@ -1,8 +1,8 @@
 // A request as a worker is to run it, and how it ended.
 import type { AppError } from '@edgeloop/shared/errors';
+import type { NamedTensor } from '@edgeloop/shared/tensor-data';
 import type { TensorSpec } from '@edgeloop/shared/tensors';
 import type { SlotOutcome } from '../ring/ring.ts';
-import type { NamedTensor } from '../tensors.ts';
 
 export interface Job {
   model: number;

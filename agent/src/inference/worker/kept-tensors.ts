@@ -1,6 +1,7 @@
 // Tensors that are kept from run to run, by their number of rows: to make them anew for each costs more than a small run.
+
+import { elementCount } from '@edgeloop/shared/tensor-data';
 import type { Datatype, TensorSpec } from '@edgeloop/shared/tensors';
-import { elementCount } from '../tensors.ts';
 import { elementBytes, viewOf } from '../typed-arrays.ts';
 import { type OrtTensors, type Session, toOrt } from './session.ts';
 

@@ -3,10 +3,10 @@
 import type { MessagePort } from 'node:worker_threads';
 import { AppError, type ErrorCode, messageOf } from '@edgeloop/shared/app-error';
 import type { GoldenSamples } from '@edgeloop/shared/golden';
+import type { NamedTensor } from '@edgeloop/shared/tensor-data';
 import type { ModelSignature } from '@edgeloop/shared/tensors';
 import type { ShapedData } from '../ring/records.ts';
 import type { SharedRing } from '../ring/ring.ts';
-import type { NamedTensor } from '../tensors.ts';
 import type { ProvidersUsed } from './session.ts';
 
 /** A model as a worker thread needs to know it. */

@@ -1,9 +1,9 @@
 // One ONNX Runtime session. `run` is synchronous native code that blocks its thread, so this is for worker threads and
 // for processes of their own, never for the thread that answers HTTP.
 import { AppError, messageOf } from '@edgeloop/shared/app-error';
+import type { NamedTensor, Tensor, TensorData } from '@edgeloop/shared/tensor-data';
 import type { Datatype, ModelSignature, TensorSpec } from '@edgeloop/shared/tensors';
 import { InferenceSession, listSupportedBackends, Tensor as OrtTensor } from 'onnxruntime-node';
-import type { NamedTensor, Tensor, TensorData } from '../tensors.ts';
 import { halfTensor } from './halves.ts';
 
 export interface SessionOptions {

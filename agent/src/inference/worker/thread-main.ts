@@ -2,12 +2,12 @@
 // Runtime where requests can be joined. Its one task lasts until it is told to stop.
 import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
 import { AppError } from '@edgeloop/shared/app-error';
+import type { NamedTensor } from '@edgeloop/shared/tensor-data';
 import { openRunningNoteSlot, type RunningNoteSlot } from '../../process/running-note.ts';
 import { createConsumer, type TakenSlot } from '../ring/consumer.ts';
 import { sameRows, viewsOfArena } from '../ring/records.ts';
 import { byMessage } from '../ring/ring.ts';
 import { sharedNowMs } from '../ring/shared-clock.ts';
-import type { NamedTensor } from '../tensors.ts';
 import { type BatchRunner, createBatchRunner } from './batch-run.ts';
 import { collectGarbage } from './garbage.ts';
 import { proveGolden } from './golden-run.ts';

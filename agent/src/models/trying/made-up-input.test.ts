@@ -1,6 +1,6 @@
+import { tensorToJson } from '@edgeloop/shared/tensor-data';
 import { datatypes } from '@edgeloop/shared/tensors';
 import { describe, expect, it } from 'vitest';
-import { tensorToJson } from '../../inference/tensors.ts';
 import { madeUpInput, smallestShape } from './made-up-input.ts';
 
 describe('an input that is made up', () => {

@@ -1,13 +1,13 @@
 // Inputs for a model that nobody has asked yet: zeros, or the values of a golden sample again and again.
 import { AppError } from '@edgeloop/shared/errors';
-import type { TensorSpec } from '@edgeloop/shared/tensors';
 import {
   elementCount,
   encodeElements,
   isBadElement,
   type NamedTensor,
   type TensorData,
-} from '../../inference/tensors.ts';
+} from '@edgeloop/shared/tensor-data';
+import type { TensorSpec } from '@edgeloop/shared/tensors';
 import { elementBytes, viewOf } from '../../inference/typed-arrays.ts';
 
 /** With free dimensions as 1; they may not fit each other so. */

@@ -2,7 +2,7 @@
 
 import { AppError, messageOf, parse } from '@edgeloop/shared/errors';
 import { answerBounded } from '@edgeloop/shared/node/bounded-process';
-import { elementCount } from '../../inference/tensors.ts';
+import { elementCount } from '@edgeloop/shared/tensor-data';
 import { proveGolden } from '../../inference/worker/golden-run.ts';
 import { openSession } from '../../inference/worker/session.ts';
 import { ModelFiles } from '../../process/ipc.ts';

@@ -1,9 +1,9 @@
 // A thread of the measuring process: one session, run again and again for a while with made-up or golden inputs.
 import { workerData } from 'node:worker_threads';
 import { parse } from '@edgeloop/shared/errors';
+import type { Tensor } from '@edgeloop/shared/tensor-data';
 import type { TensorSpec } from '@edgeloop/shared/tensors';
 import { z } from 'zod';
-import type { Tensor } from '../../inference/tensors.ts';
 import { openSession, type Session, toOrt } from '../../inference/worker/session.ts';
 import { ModelFiles } from '../../process/ipc.ts';
 import { madeUpInput, smallestShape } from './made-up-input.ts';

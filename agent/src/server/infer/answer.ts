@@ -1,7 +1,7 @@
 // The body of an inference answer, as bytes: JSON, and blobs of the outputs that were asked for in binary.
 import { AppError } from '@edgeloop/shared/errors';
 import { decodeHalf } from '@edgeloop/shared/float16';
-import type { NamedTensor } from '../../inference/tensors.ts';
+import type { NamedTensor } from '@edgeloop/shared/tensor-data';
 import { encodeBlob } from './binary.ts';
 import { classify } from './classification.ts';
 import type { Parameters } from './fields.ts';

@@ -2,8 +2,8 @@
 // tensors. See "Binary Tensor Data" of Triton's protocol extensions.
 import { isUtf8 } from 'node:buffer';
 import { AppError } from '@edgeloop/shared/errors';
+import { elementCount, type NamedTensor, type TensorData } from '@edgeloop/shared/tensor-data';
 import type { Datatype } from '@edgeloop/shared/tensors';
-import { elementCount, type NamedTensor, type TensorData } from '../../inference/tensors.ts';
 import { bytesOf, viewOf } from '../../inference/typed-arrays.ts';
 
 /** The elements in `blob`: a view of it where its place in memory allows, else a copy. Throws `invalid_request`. */

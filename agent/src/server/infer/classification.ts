@@ -1,6 +1,6 @@
 // The classification extension: an output as its k best classes, `value:index[:label]`.
 import { AppError } from '@edgeloop/shared/errors';
-import { type NamedTensor, numbersOf } from '../../inference/tensors.ts';
+import { type NamedTensor, numbersOf } from '@edgeloop/shared/tensor-data';
 
 /** BYTES of shape `[batch, k]` (`[k]` for an output of one dimension), best first. Throws `invalid_request` for BYTES. */
 export function classify(output: NamedTensor, k: number, labels: readonly string[] | undefined): NamedTensor {

@@ -1,8 +1,8 @@
 // The `data` of one input, flat or nested, from JSON bytes into the typed array of its datatype.
 import { AppError } from '@edgeloop/shared/errors';
 import { encodeHalf } from '@edgeloop/shared/float16';
+import { elementCount, encodeElements, isBadElement, type TensorData } from '@edgeloop/shared/tensor-data';
 import type { Datatype } from '@edgeloop/shared/tensors';
-import { elementCount, encodeElements, isBadElement, type TensorData } from '../../inference/tensors.ts';
 import { type Cursor, peek, readString, syntaxError, tooDeep, unexpected } from './cursor.ts';
 import { readNumber, scanNumber, scanned, scanPlainNumbers, textFrom } from './numbers.ts';
 

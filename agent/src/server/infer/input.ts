@@ -1,7 +1,7 @@
 // One input of an inference request: its name, datatype and shape, and its data where that is part of the JSON.
 import { AppError } from '@edgeloop/shared/errors';
+import type { TensorData } from '@edgeloop/shared/tensor-data';
 import { type Datatype, datatypes } from '@edgeloop/shared/tensors';
-import type { TensorData } from '../../inference/tensors.ts';
 import { type Cursor, peek, readArray, readObject, skipValue, unexpected } from './cursor.ts';
 import { readData } from './elements.ts';
 import { expectArray, expectText, once, type Parameters, readParameters } from './fields.ts';

@@ -1,6 +1,6 @@
+import { type NamedTensor, tensorFromJson } from '@edgeloop/shared/tensor-data';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { type NamedTensor, tensorFromJson } from '../../inference/tensors.ts';
 import { readNumber, scanNumber, scanned } from './numbers.ts';
 import { readRawRequest, readRequest } from './request.ts';
 

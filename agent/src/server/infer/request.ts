@@ -1,9 +1,9 @@
 // An inference request of the Open Inference Protocol, from the bytes of its body: JSON, and blobs of the binary tensor
 // extension behind it.
 import { AppError, parse } from '@edgeloop/shared/errors';
+import { elementCount, type NamedTensor, type TensorData } from '@edgeloop/shared/tensor-data';
 import type { ModelSignature, TensorSpec } from '@edgeloop/shared/tensors';
 import { z } from 'zod';
-import { elementCount, type NamedTensor, type TensorData } from '../../inference/tensors.ts';
 import { bytesOf } from '../../inference/typed-arrays.ts';
 import { decodeBlob, decodeText } from './binary.ts';
 import { type Cursor, peek, readArray, readObject, readPiece, skipValue, syntaxError } from './cursor.ts';

@@ -1,9 +1,9 @@
 // The outputs of a model as people read them: labels, values, boxes, anomalies.
 import { AppError } from '@edgeloop/shared/errors';
+import { detect } from '@edgeloop/shared/meaning/detection';
+import { type Interpretation, labelAt, predictionsOf, scoreRows } from '@edgeloop/shared/meaning/interpretation';
+import { type NamedTensor, numbersOf, tensorToJson } from '@edgeloop/shared/tensor-data';
 import type { LoadedModel, ModelLease } from '../../inference/engine.ts';
-import { detect } from '../../inference/meaning/detection.ts';
-import { type Interpretation, labelAt, predictionsOf, scoreRows } from '../../inference/meaning/interpretation.ts';
-import { type NamedTensor, numbersOf, tensorToJson } from '../../inference/tensors.ts';
 import { boxInPicture } from './geometry.ts';
 import type { Inputs } from './inputs.ts';
 

@@ -1,9 +1,9 @@
 // Rows of named features -> tensors, with errors that name the row and the feature.
 import { AppError } from '@edgeloop/shared/errors';
+import type { FeatureInput } from '@edgeloop/shared/meaning/interpretation';
+import { elementCount, encodeElements, isBadElement, type NamedTensor } from '@edgeloop/shared/tensor-data';
 import type { TensorSpec } from '@edgeloop/shared/tensors';
 import type { LoadedModel } from '../../inference/engine.ts';
-import type { FeatureInput } from '../../inference/meaning/interpretation.ts';
-import { elementCount, encodeElements, isBadElement, type NamedTensor } from '../../inference/tensors.ts';
 import { suggestion } from './names.ts';
 
 /** One row as it was sent: by name, or in the order of the manifest. */

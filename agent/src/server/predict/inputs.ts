@@ -1,9 +1,9 @@
 // A request for people -> the tensors of the model.
 import { AppError } from '@edgeloop/shared/errors';
+import { tensorOf } from '@edgeloop/shared/meaning/constant-inputs';
+import type { SoundInput } from '@edgeloop/shared/meaning/media-inputs';
+import { encodeElements, isBadElement, type NamedTensor } from '@edgeloop/shared/tensor-data';
 import type { LoadedModel } from '../../inference/engine.ts';
-import { tensorOf } from '../../inference/meaning/constant-inputs.ts';
-import type { SoundInput } from '../../inference/meaning/media-inputs.ts';
-import { encodeElements, isBadElement, type NamedTensor } from '../../inference/tensors.ts';
 import { featureTensors } from './features.ts';
 import type { Placement, Size } from './geometry.ts';
 import { suggestion } from './names.ts';

@@ -1,7 +1,7 @@
 // What a request body is: by its content type, and by its first bytes where the type says nothing.
 import { AppError } from '@edgeloop/shared/errors';
+import type { Interpretation } from '@edgeloop/shared/meaning/interpretation';
 import type { LoadedModel } from '../../inference/engine.ts';
-import type { Interpretation } from '../../inference/meaning/interpretation.ts';
 
 export type PictureFormat = 'jpeg' | 'png' | 'webp';
 export type BodyKind = 'json' | 'csv' | 'form' | 'picture' | 'sound';

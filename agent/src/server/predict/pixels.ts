@@ -1,8 +1,8 @@
 // Pixels -> the numbers that the model was trained on. One table look-up a value, since a byte has 256 of them.
 import { encodeHalf } from '@edgeloop/shared/float16';
 import type { ImageInput } from '@edgeloop/shared/manifest';
-import { channelsOf, type PictureInput } from '../../inference/meaning/media-inputs.ts';
-import { elementCount, type NamedTensor } from '../../inference/tensors.ts';
+import { channelsOf, type PictureInput } from '@edgeloop/shared/meaning/media-inputs';
+import { elementCount, type NamedTensor } from '@edgeloop/shared/tensor-data';
 
 type PixelData = Float32Array | Uint16Array | Uint8Array;
 

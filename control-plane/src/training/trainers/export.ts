@@ -1,7 +1,7 @@
 // A trained network as an ONNX graph with everything inside that lies between raw features and class scores, so that a
 // device needs no code of ours to use it.
 import { AppError } from '@edgeloop/shared/errors';
-import { encodeModel, type OnnxNode, type OnnxTensor } from '../../onnx/encode.ts';
+import { encodeModel, type OnnxNode, type OnnxTensor } from '@edgeloop/shared/onnx/encode';
 import type { NetworkLayer, TrainedNetwork } from './network.ts';
 import type { Scaling } from './scaling.ts';
 

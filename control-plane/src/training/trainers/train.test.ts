@@ -1,6 +1,6 @@
+import { readModelHeader } from '@edgeloop/shared/onnx/header';
 import * as ort from 'onnxruntime-node';
 import { describe, expect, it } from 'vitest';
-import { readModelHeader } from '../../onnx/header.ts';
 import { exportNetwork } from './export.ts';
 import { predict, predictedClasses, type TrainedNetwork } from './network.ts';
 import { TrainerSpec } from './parameters.ts';

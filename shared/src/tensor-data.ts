@@ -1,7 +1,7 @@
 // Tensors between the JSON form of the Open Inference Protocol and the typed arrays that ONNX Runtime takes.
-import { AppError } from '@edgeloop/shared/app-error';
-import { decodeHalf, encodeHalf } from '@edgeloop/shared/float16';
-import type { Datatype, JsonTensor } from '@edgeloop/shared/tensors';
+import { AppError } from './app-error.ts';
+import { decodeHalf, encodeHalf } from './float16.ts';
+import type { Datatype, JsonTensor } from './tensors.ts';
 
 /** Flat, row-major. BOOL is 0 or 1 in a Uint8Array, FP16 its bits in a Uint16Array, BYTES strings. */
 export type TensorData =

@@ -1,8 +1,8 @@
-import { decodeHalf, encodeHalf } from '@edgeloop/shared/float16';
-import { datatypes } from '@edgeloop/shared/tensors';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { sizeBytes, tensorFromJson, tensorToJson } from './tensors.ts';
+import { decodeHalf, encodeHalf } from './float16.ts';
+import { sizeBytes, tensorFromJson, tensorToJson } from './tensor-data.ts';
+import { datatypes } from './tensors.ts';
 
 const x = (datatype: (typeof datatypes)[number], data: unknown, shape?: number[]) =>
   tensorFromJson({ name: 'x', datatype, shape: shape ?? [Array.isArray(data) ? data.length : 0], data });

@@ -1,8 +1,8 @@
-import { AppError } from '@edgeloop/shared/errors';
 import fc from 'fast-check';
 import * as ort from 'onnxruntime-node';
 import protobuf from 'protobufjs/light.js';
 import { describe, expect, it } from 'vitest';
+import { AppError } from '../errors.ts';
 import { encodeModel, type OnnxGraph, type OnnxModel, type OnnxNode } from './encode.ts';
 import { readModelHeader } from './header.ts';
 import { ModelProto } from './schema.ts';

@@ -1,7 +1,7 @@
-import { DetectionOutputs } from '@edgeloop/shared/manifest';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import type { NamedTensor } from '../tensors.ts';
+import { DetectionOutputs } from '../manifest.ts';
+import type { NamedTensor } from '../tensor-data.ts';
 import { type Candidate, detect, overlap, suppress } from './detection.ts';
 
 const edge = fc.double({ min: 0, max: 100, noNaN: true });

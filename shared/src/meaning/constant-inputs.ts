@@ -1,6 +1,7 @@
 // Inputs that carry no data of a caller: a state to begin with, a sample rate, a threshold inside the model.
-import type { TensorSpec } from '@edgeloop/shared/tensors';
-import { elementCount, encodeElements, isBadElement, type NamedTensor } from '../tensors.ts';
+
+import { elementCount, encodeElements, isBadElement, type NamedTensor } from '../tensor-data.ts';
+import type { TensorSpec } from '../tensors.ts';
 
 /**
  * A tensor of one value for all elements, or of a flat or nested list. Free dimensions are 1, but a single one follows

@@ -1,6 +1,6 @@
 // Boxes out of the tensors of a detector: thresholds, and non-maximum suppression per class. Pure.
-import type { DetectionOutputs } from '@edgeloop/shared/manifest';
-import type { NamedTensor } from '../tensors.ts';
+import type { DetectionOutputs } from '../manifest.ts';
+import type { NamedTensor } from '../tensor-data.ts';
 import { type DetectionLayout, layoutOf, numberOf } from './detection-layout.ts';
 
 /** Edges, in any one unit. */

@@ -1,6 +1,6 @@
 // Where the outputs of a detector hold its boxes: in tensors of their own, or as the columns of one table.
-import type { DetectionOutputs } from '@edgeloop/shared/manifest';
-import { type NamedTensor, numbersOf } from '../tensors.ts';
+import type { DetectionOutputs } from '../manifest.ts';
+import { type NamedTensor, numbersOf } from '../tensor-data.ts';
 
 /** One number of each box. */
 interface Column {

@@ -1,6 +1,6 @@
 // Writes ONNX files. The types below are the few shapes that our trainers need; the same model always gives the same
 // bytes, because protobufjs writes fields in the order of their numbers.
-import { AppError } from '@edgeloop/shared/errors';
+import { AppError } from '../errors.ts';
 import { attributeTypes, dataTypes, ModelProto } from './schema.ts';
 
 /** A constant of the graph. An empty `dims` is a scalar. */

@@ -1,8 +1,9 @@
 // Reads what an ONNX file says about itself without loading it: the registry needs the opset, and must refuse files
 // that name other files, before any runtime touches them. Walks the protobuf fields and skips everything else, so it
 // needs next to no memory whatever the file holds, and sees also what a later repetition of a field would hide.
-import { AppError, messageOf } from '@edgeloop/shared/errors';
+
 import protobuf from 'protobufjs/light.js';
+import { AppError, messageOf } from '../errors.ts';
 
 /**
  * `opset`: version of the default operator set. `inputs`: names of the graph's inputs without those that have an

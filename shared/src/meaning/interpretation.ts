@@ -1,7 +1,7 @@
 // What a model's tensors mean, by its manifest: which inputs carry named features, which output holds class scores.
-import type { DetectionOutputs, Manifest } from '@edgeloop/shared/manifest';
-import type { ModelSignature, TensorSpec } from '@edgeloop/shared/tensors';
-import { elementCount, type NamedTensor, numbersOf } from '../tensors.ts';
+import type { DetectionOutputs, Manifest } from '../manifest.ts';
+import { elementCount, type NamedTensor, numbersOf } from '../tensor-data.ts';
+import type { ModelSignature, TensorSpec } from '../tensors.ts';
 import { tensorOf } from './constant-inputs.ts';
 import { tableShape } from './detection-layout.ts';
 import { checkOneMeaning, type PictureInput, pictureInput, type SoundInput, soundInput } from './media-inputs.ts';

@@ -1,6 +1,6 @@
 // Inputs that hold a picture or a recording: whether the tensor can, and in which shape.
-import type { AudioInput, ImageInput, InputManifest } from '@edgeloop/shared/manifest';
-import type { TensorSpec } from '@edgeloop/shared/tensors';
+import type { AudioInput, ImageInput, InputManifest } from '../manifest.ts';
+import type { TensorSpec } from '../tensors.ts';
 import { reject } from './rejection.ts';
 
 export interface PictureInput {

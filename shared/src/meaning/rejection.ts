@@ -1,6 +1,6 @@
 // Why a manifest and the model it speaks of do not fit together.
-import { AppError } from '@edgeloop/shared/errors';
-import type { TensorSpec } from '@edgeloop/shared/tensors';
+import { AppError } from '../errors.ts';
+import type { TensorSpec } from '../tensors.ts';
 
 /** `model_rejected` naming the field of the manifest. */
 export function reject(field: string, reason: string): AppError {
