@@ -2,6 +2,7 @@
 // models, and is told of what it needs to know; a model that kills the process takes nothing else with it.
 import { Socket } from 'node:net';
 import { AppError, type ErrorCode, messageOf, parse, parseJson } from '@edgeloop/shared/errors';
+import { endWithParent } from '@edgeloop/shared/node/end-with-parent';
 import type { Logger } from 'pino';
 import { createEngine, type Engine } from './inference/engine.ts';
 import { createLog } from './log.ts';
@@ -39,7 +40,7 @@ type Problem = Extract<ToServing, { kind: 'problems' }>['problems'][number];
 const nowMs = performance.now.bind(performance);
 
 function send(message: ToSupervisor): void {
-  // A supervisor that is gone takes this process with it, see `disconnect`.
+  // A supervisor that is gone takes this process with it, see `endWithParent`.
   if (process.connected) process.send?.(message);
 }
 
@@ -187,15 +188,10 @@ function sendCounts({ engine, journal, observer }: Serving): void {
   send({ kind: 'counts', models, missing: journal.missing() });
 }
 
-/** Nobody would feed or stop this process any more. Not `exit`: it ends worker threads, which aborts when one is busy. */
-function die(): void {
-  process.kill(process.pid, 'SIGKILL');
-}
-
 function main(): void {
   const text = process.env.EDGELOOP_SERVING_CONFIG ?? process.argv[2];
   if (text === undefined) throw new AppError('invalid_request', 'EDGELOOP_SERVING_CONFIG is not set');
-  process.on('disconnect', die);
+  endWithParent();
   // Terminals and service managers signal the whole group; when to end is the supervisor's word, by `stop`.
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => undefined);
   const config = parseJson(ServingConfig, text, 'EDGELOOP_SERVING_CONFIG');

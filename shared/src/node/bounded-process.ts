@@ -5,6 +5,7 @@ import { readFile } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { Worker } from 'node:worker_threads';
 import { childEnvironment } from './child-environment.ts';
+import { endWithParent } from './end-with-parent.ts';
 
 export interface BoundedRun {
   /** File of the child; it calls `answerBounded`. */
@@ -100,6 +101,7 @@ export async function runBounded(options: BoundedRun): Promise<BoundedResult> {
  */
 export function answerBounded(work: (input: unknown) => Promise<unknown>): void {
   process.once('message', (message: unknown) => {
+    endWithParent();
     const { input, timeoutMs } = openEnvelope(message);
     startWatchdog(timeoutMs);
     work(input).then(

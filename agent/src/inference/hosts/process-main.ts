@@ -1,5 +1,6 @@
 // The process of one model: one worker thread as in the serving process, fed by messages. Its first argument is the
 // resident set in bytes at which it ends itself.
+import { endWithParent } from '@edgeloop/shared/node/end-with-parent';
 import type { Ending } from '../worker/job.ts';
 import { failureOf } from '../worker/messages.ts';
 import type { FromModelProcess, SentEnding, SentJob, ToModelProcess } from './process-messages.ts';
@@ -68,7 +69,7 @@ process.on('message', (message: ToModelProcess) => {
       void thread.end().then(() => process.exit(0));
   }
 });
-process.on('disconnect', () => process.kill(process.pid, 'SIGKILL'));
+endWithParent();
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => undefined);
 setInterval(() => {
   const rss = process.memoryUsage.rss();
