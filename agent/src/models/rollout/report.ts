@@ -30,6 +30,11 @@ export function knownOf(state: ModelState): KnownModel[] {
   const { version } = candidate.target;
   if (candidate.state === 'failed')
     return [...held, { name, version, state: 'UNAVAILABLE', reason: candidate.error.message }];
-  const soon = candidate.state === 'warming' && candidate.step === 'loading';
+  const soon = (candidate.state === 'warming' && candidate.step === 'loading') || comesBack(state);
   return [...held, { ...coming, version, reason: `it is ${candidate.state}`, soon }];
+}
+
+/** It was good before its files were damaged on this disk, and nothing delays that it is fetched again. */
+function comesBack({ candidate, lastGood }: ModelState): boolean {
+  return candidate !== null && candidate.target.release === lastGood?.release && candidate.error === undefined;
 }
