@@ -1,12 +1,11 @@
 // Composition of the supervising process: builds everything from what is there already, connects what tells each other
 // in the other direction, starts it so that what is on disk is served before any network is needed, and stops it in the
 // reverse order.
-import { chmodSync, existsSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { AppError, messageOf } from '@edgeloop/shared/errors';
+import { AppError } from '@edgeloop/shared/errors';
 import type { Command, CommandResult, Desired } from '@edgeloop/shared/messages';
 import { writeDurablySync } from '@edgeloop/shared/node/durable-files';
-import { type DataLock, lockDataFolder } from '@edgeloop/shared/node/lock';
 import type { Logger } from 'pino';
 import type { Config } from './config.ts';
 import { readCount, readFact, writeFact } from './database/facts.ts';
@@ -27,9 +26,8 @@ import { endLeft } from './process/pid-file.ts';
 import { openScratchFolder } from './process/scratch-folder.ts';
 import { servingModulePath } from './process/serving-life.ts';
 import { type ServingHandlers, ServingProcess } from './process/serving-process.ts';
-import { moveAsideUnless } from './storage/aside.ts';
+import { lockUnlessRefused, tidyDataFolder } from './storage/data-folder.ts';
 import { PendingWrites } from './storage/pending-writes.ts';
-import { isStorageRefusal } from './storage/refusal.ts';
 import { createReserve } from './storage/reserve.ts';
 import { makeMissingNote } from './telemetry/missing-note.ts';
 import { createTelemetry } from './telemetry/telemetry.ts';
@@ -46,10 +44,6 @@ interface Ground {
 
 type Agent = ReturnType<typeof build>;
 
-/** What lies in the data folder, each a file or a folder. */
-const files = ['agent.lock', 'agent.json', 'serving.pid', 'running-note', 'reserve.bin', 'unjournalled'];
-const folders = ['identity', 'journal', 'models'];
-
 /**
  * Runs the agent until `signal` aborts, then drains.
  * @throws AppError `conflict` for a data folder or port in use, `forbidden` when enrolment is refused
@@ -57,8 +51,8 @@ const folders = ['identity', 'journal', 'models'];
 export async function runSupervisor(config: Config, log: Logger, signal: AbortSignal): Promise<void> {
   const { dataDir } = config;
   const problems = new Problems(log);
-  tidyFolder(dataDir, problems);
-  const lock = takeLock(dataDir, problems);
+  tidyDataFolder(dataDir, problems);
+  const lock = lockUnlessRefused(dataDir, problems);
   const path = join(dataDir, 'agent.db');
   const database = openDatabase(path, log, { problems });
   const reserve = createReserve(join(dataDir, 'reserve.bin'));
@@ -79,46 +73,6 @@ export async function runSupervisor(config: Config, log: Logger, signal: AbortSi
     database.$client.close();
     scratch?.remove();
     lock.release();
-  }
-}
-
-/** Where the disk takes no lock it takes nothing else from another agent, either. @throws AppError `conflict` */
-function takeLock(folder: string, problems: Problems): DataLock {
-  try {
-    return lockDataFolder({ folder, file: 'agent.lock', owner: 'agent', variable: 'EDGELOOP_AGENT_DATA_DIR' });
-  } catch (error) {
-    if (!isStorageRefusal(error)) throw error;
-    problems.set('lock', `${folder} cannot be locked (${messageOf(error)}): start no other agent on it`);
-    return { release: () => undefined };
-  }
-}
-
-/** The folder for its owner alone, and nothing in the place of its files that none of them can be. */
-function tidyFolder(dataDir: string, problems: Problems): void {
-  try {
-    mkdirSync(dataDir, { recursive: true, mode: 0o700 });
-    const aside = [
-      ...files.map((name) => moveAsideUnless('file', join(dataDir, name))),
-      ...folders.map((name) => moveAsideUnless('folder', join(dataDir, name))),
-    ].filter((path) => path !== undefined);
-    if (aside.length > 0)
-      problems.set('files', `what lay in the place of the agent's own files was moved aside: ${aside.join(', ')}`);
-    makePrivate(dataDir);
-  } catch (error) {
-    if (!isStorageRefusal(error)) throw error;
-    problems.set('files', `the data folder ${dataDir} cannot be put in order: ${messageOf(error)}`);
-  }
-}
-
-/** What former versions made may be open to others. */
-function makePrivate(dataDir: string): void {
-  if ((statSync(dataDir).mode & 0o077) !== 0) chmodSync(dataDir, 0o700);
-  for (const folder of [dataDir, join(dataDir, 'journal')]) {
-    if (!existsSync(folder)) continue;
-    for (const entry of readdirSync(folder, { withFileTypes: true })) {
-      const path = join(folder, entry.name);
-      if (entry.isFile() && (statSync(path).mode & 0o077) !== 0) chmodSync(path, 0o600);
-    }
   }
 }
 

@@ -17,8 +17,9 @@ import { createFileCheck } from '../file-check.ts';
 import { createModelStore } from '../store.ts';
 import { createQuarantine } from '../trying/quarantine.ts';
 import { ModelDriver } from './model-driver.ts';
-import { type ModelEvent, newModelState, next } from './model-state.ts';
+import { type ModelEvent, newModelState } from './model-state.ts';
 import { createStateStore } from './state-store.ts';
+import { next } from './transitions.ts';
 
 const log = pino({ level: 'silent' });
 const fleet = createFleetKey();

@@ -1,5 +1,5 @@
 // Drives every model to what is desired: performs the step that its state asks for, writes the outcome to disk, looks
-// again. All decisions are in `model-state.ts`.
+// again. All decisions are in `transitions.ts`.
 //
 // INVARIANTS
 // - A state is on disk before what it announces is done.
@@ -11,26 +11,19 @@ import { backoffMs, pause } from '@edgeloop/shared/node/backoff';
 import type { Death, Suspect } from '../../process/death.ts';
 import type { ServingCounts, Tuning } from '../../process/ipc.ts';
 import type { ServingProcess } from '../../process/serving-process.ts';
-import { DamagedFile, failureOf, isModelsDoing } from '../failure.ts';
+import { type DamagedFile, failureOf } from '../failure.ts';
 import type { FileCheck } from '../file-check.ts';
-import { HeldVersions, isAboutModel, type Plan, type VersionFailure, type WantedVersion } from '../held-versions.ts';
+import { HeldVersions } from '../held-versions.ts';
 import type { ModelStore, ReleaseRef } from '../store.ts';
 import type { Accused, Quarantine } from '../trying/quarantine.ts';
 import { FilesOnDisk } from './files-on-disk.ts';
-import {
-  isOnTrial,
-  type ModelEvent,
-  type ModelState,
-  newModelState,
-  next,
-  releasesToHold,
-  releasesToKeep,
-  stepOf,
-} from './model-state.ts';
+import { type ModelEvent, type ModelState, newModelState, releasesToKeep, stepOf } from './model-state.ts';
 import { knownOf, reportOf } from './report.ts';
+import { holdingOf, Served } from './served.ts';
 import type { StateStore } from './state-store.ts';
 import { type StepOptions, Steps } from './steps.ts';
 import { createTally } from './tally.ts';
+import { next } from './transitions.ts';
 import { unknownModels } from './unknown-models.ts';
 
 export interface ModelDriverOptions extends Omit<StepOptions, 'serving' | 'admit' | 'tally' | 'filesOf'> {
@@ -45,14 +38,13 @@ export interface ModelDriverOptions extends Omit<StepOptions, 'serving' | 'admit
 }
 
 const retry = { firstMs: 500, mostMs: 60_000 };
-/** Of what stands between a model and its callers. */
-const retryServing = { firstMs: 200, mostMs: 10_000 };
 
 export class ModelDriver {
   readonly #options: ModelDriverOptions;
   readonly #held: HeldVersions;
   readonly #tally = createTally();
   readonly #steps: Steps;
+  readonly #served: Served;
   readonly #states = new Map<string, ModelState>();
   readonly #files: FilesOnDisk;
   /** Ends the step that is being performed for a model. */
@@ -60,10 +52,6 @@ export class ModelDriver {
   readonly #loops = new Map<string, Promise<void>>();
   /** Models whose state could not be written to disk. */
   readonly #unsaved = new Set<string>();
-  /** How often in a row what is planned could not be served, for reasons that may pass. */
-  readonly #hindered = new Map<string, number>();
-  /** Of those, what is looked at again in a while. */
-  readonly #waiting = new Set<string>();
   /** Models that may have ended the last serving process: the next one gets them after all others. */
   #suspected = new Set<string>();
   #stop = AbortSignal.abort();
@@ -81,7 +69,15 @@ export class ModelDriver {
       ...options,
       tally: this.#tally,
       filesOf: (target) => this.#files.read(target),
-      admit: (target, signal) => this.#held.admit(target.name, this.#wanted(target), signal),
+      admit: (target, signal) => this.#held.admit(target.name, this.#served.wanted(target), signal),
+    });
+    this.#served = new Served({
+      held: this.#held,
+      files: this.#files,
+      stateOf: (name) => this.#stateOf(name),
+      onDamaged: (of, error) => void this.#damaged(of, error),
+      onLost: (name, error) => this.#lost(name, error),
+      log: options.log,
     });
   }
 
@@ -95,6 +91,7 @@ export class ModelDriver {
       this.#save(state.name);
     }
     this.#stop = signal;
+    this.#served.start(signal);
     signal.addEventListener('abort', () => this.#endAttempts(), { once: true });
     for (const name of [...this.#states.keys()]) {
       if (!cleanStop) this.#apply(name, { kind: 'rebooted' });
@@ -116,13 +113,9 @@ export class ModelDriver {
     const late = [...this.#suspected];
     const first = [...this.#states.keys()].filter((name) => !this.#suspected.has(name));
     this.#suspected = new Set();
-    await this.#held.alignAll(
-      first,
-      (name) => this.#planOf(name),
-      (name, failed) => this.#aligned(name, failed),
-    );
+    await this.#served.alignAll(first);
     // Nobody waits for what may end this process, too.
-    for (const name of late) void this.#align(name);
+    for (const name of late) void this.#served.align(name);
     const kept = [...this.#states.values()].flatMap((state) =>
       releasesToKeep(state).map((each) => ({ name: state.name, ...each })),
     );
@@ -153,7 +146,7 @@ export class ModelDriver {
     const { name } = suspect;
     if (crashed) this.#judge(this.#accusedOf(suspect), detail);
     this.#apply(name, { kind: 'died', crashed, served: false, detail, suspects: [release] });
-    void this.#align(name);
+    void this.#served.align(name);
   }
 
   update(counts: readonly ServingCounts[]): void {
@@ -186,7 +179,7 @@ export class ModelDriver {
       this.#options.onChange();
     }
     if (JSON.stringify(knownOf(before)) !== JSON.stringify(knownOf(after))) this.#tellKnown();
-    if (holdingOf(before) !== holdingOf(after)) void this.#align(name);
+    if (holdingOf(before) !== holdingOf(after)) void this.#served.align(name);
     if (event.kind === 'activated' && after.active !== null) this.#tally.forget({ name, ...after.active });
     if (after.candidate === null || after.candidate.state === 'failed') void this.#tidy(name);
     this.#drive(name);
@@ -212,71 +205,6 @@ export class ModelDriver {
 
   #tellKnown(): void {
     this.#options.serving.tell([...this.#states.values()].flatMap(knownOf));
-  }
-
-  #planOf(name: string): Plan {
-    const state = this.#stateOf(name);
-    const hold = releasesToHold(state);
-    // What answers is loaded last, and answers as soon as it is there; until then what it would fall back to does.
-    return {
-      hold: hold.map((each) => this.#wanted({ name, ...each })),
-      answers: hold.map(({ version }) => version).reverse(),
-    };
-  }
-
-  /** What one would fall back to may fail to load without harm to what answers. */
-  #wanted(of: ReleaseRef): WantedVersion {
-    const state = this.#stateOf(of.name);
-    const { version, release } = of;
-    const onTrial = isOnTrial(state, release);
-    return {
-      version,
-      release,
-      identity: identityOf(release, onTrial),
-      needed: state.active?.release === release,
-      files: async () => {
-        const files = await this.#files.read(of);
-        if (!onTrial) return files;
-        const manifest = { ...files.manifest, isolation: 'process' as const };
-        return { ...files, manifest, onTrial: state.lastGood !== null };
-      },
-      confirm: (files) => this.#files.confirm(files),
-    };
-  }
-
-  async #align(name: string): Promise<void> {
-    try {
-      this.#aligned(name, await this.#held.align(name, () => this.#planOf(name)));
-    } catch (error) {
-      // Without a process there is nothing to align: the next one is brought to all that is planned.
-      if (isAboutModel(error)) this.#options.log.error({ err: error, model: name }, 'a model could not be changed');
-    }
-  }
-
-  #aligned(name: string, failed: readonly VersionFailure[]): void {
-    let hindered = false;
-    for (const { version, release = '', error } of failed) {
-      const about = { model: name, version, reason: messageOf(error) };
-      if (error instanceof DamagedFile) void this.#damaged({ name, version, release }, error);
-      else if (!isModelsDoing(error)) {
-        hindered = true;
-        this.#options.log.warn(about, 'a version cannot be loaded at present; it is tried again');
-      } else if (release === this.#stateOf(name).active?.release) this.#lost(name, error);
-      else this.#options.log.warn(about, 'the version to fall back to is not loaded');
-    }
-    if (hindered) void this.#alignLater(name);
-    else this.#hindered.delete(name);
-  }
-
-  /** What kept it from being loaded was no model's doing, and passes. */
-  async #alignLater(name: string): Promise<void> {
-    if (this.#waiting.has(name)) return;
-    const failures = (this.#hindered.get(name) ?? 0) + 1;
-    this.#hindered.set(name, failures);
-    this.#waiting.add(name);
-    const goesOn = await pause(backoffMs(failures, retryServing), this.#stop);
-    this.#waiting.delete(name);
-    if (goesOn) await this.#align(name);
   }
 
   #lost(name: string, error: unknown): void {
@@ -307,7 +235,7 @@ export class ModelDriver {
   #repaired({ name, release }: ReleaseRef): void {
     if (this.#stop.aborted) return;
     this.#apply(name, { kind: 'repaired', release });
-    void this.#align(name);
+    void this.#served.align(name);
   }
 
   /** It is on its way as the candidate. */
@@ -354,7 +282,7 @@ export class ModelDriver {
 
   /** A model that is desired no more goes once the serving process has let go of it. */
   async #forget(name: string): Promise<void> {
-    await this.#align(name);
+    await this.#served.align(name);
     if (this.#stateOf(name).desired !== null) return;
     this.#states.delete(name);
     this.#options.states.remove(name);
@@ -389,7 +317,7 @@ export class ModelDriver {
       const mayBegin = step === 'watch' || this.#isSaved(name);
       const event = mayBegin ? await this.#steps.perform(step, { state, failures, signal }) : undefined;
       // A candidate that was superseded while it was loaded must not stay.
-      if (signal.aborted && step === 'load' && !this.#stop.aborted) await this.#align(name);
+      if (signal.aborted && step === 'load' && !this.#stop.aborted) await this.#served.align(name);
       failures = signal.aborted || isProgress(event) ? 0 : failures + 1;
       if (event?.kind === 'damaged' && state.candidate !== null) await this.#distrust(state.candidate.target);
       if (event !== undefined && !signal.aborted) this.#apply(name, event);
@@ -409,17 +337,6 @@ function isProgress(event: ModelEvent | undefined): boolean {
 /** What a loop works at: another attempt supersedes it. */
 function attemptOf(state: ModelState): string {
   return JSON.stringify([state.candidate?.target, stepOf(state)]);
-}
-
-/** What the serving process is to hold, and where. */
-function holdingOf(state: ModelState): string {
-  return releasesToHold(state)
-    .map(({ version, release }) => `${version} ${identityOf(release, isOnTrial(state, release))}`)
-    .join();
-}
-
-function identityOf(release: string, onTrial: boolean): string {
-  return `${release} ${onTrial ? 'on trial' : 'in its place'}`;
 }
 
 async function tidyVersions(store: ModelStore, state: ModelState): Promise<void> {

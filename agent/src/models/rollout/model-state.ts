@@ -1,5 +1,5 @@
-// How a model's state on this device follows from what happens: a pure function, so that every order of events can be
-// tried. The driver performs the one step a state asks for and tells the outcome.
+// What is known of a model on this device, and what may happen to it. How the one follows from the other stands in
+// `transitions.ts`; the driver performs the one step that a state asks for and tells the outcome.
 import { Instant, ModelName, ModelVersion, Sha256 } from '@edgeloop/shared/identifiers';
 import { DesiredModel } from '@edgeloop/shared/messages';
 import { z } from 'zod';
@@ -7,7 +7,7 @@ import { Failure } from '../failure.ts';
 
 /** Which bytes: the version is a name for people, and after a restored registry the same number may name others. */
 const Release = z.object({ version: ModelVersion, release: Sha256 });
-type Release = z.infer<typeof Release>;
+export type Release = z.infer<typeof Release>;
 
 const common = {
   target: DesiredModel,
@@ -35,7 +35,7 @@ const Candidate = z.discriminatedUnion('state', [
   z.object({ ...common, ...deaths, state: z.literal('probation') }),
   z.object({ ...common, state: z.literal('failed'), error: Failure }),
 ]);
-type Candidate = z.infer<typeof Candidate>;
+export type Candidate = z.infer<typeof Candidate>;
 
 export const ModelState = z.object({
   name: ModelName,
@@ -86,14 +86,6 @@ export type ModelEvent =
 /** What the driver has to do next for a model. */
 export type Step = 'fetch' | 'verify' | 'prove' | 'load' | 'watch' | 'rest';
 
-const deathsAllowed = 1;
-const bootsAllowed = 2;
-/** Each disturbs what else runs there. */
-const killsAllowed = 5;
-/** With the driver's pauses between them, about a quarter of an hour. */
-export const triesAllowed = 20;
-const refusedKept = 20;
-
 export function newModelState(name: string): ModelState {
   return { name, desired: null, active: null, lastGood: null, previousGood: null, candidate: null, refused: [] };
 }
@@ -112,243 +104,6 @@ export function stepOf({ candidate }: ModelState): Step {
     case 'probation':
       return 'watch';
   }
-}
-
-/** The state after `event` at `now`. An event that does not fit the state changes nothing. */
-export function next(state: ModelState, event: ModelEvent, now: number): ModelState {
-  const { candidate } = state;
-  switch (event.kind) {
-    case 'desired':
-      return want(state, event.model, now);
-    case 'delayed':
-      return candidate?.state === 'fetching' ? enter(state, { ...candidate, error: event.error }) : state;
-    case 'setback':
-      return setBack(state, event, now);
-    case 'fetched':
-      return candidate?.state === 'fetching' ? enter(state, { ...basis(candidate, now), state: 'verifying' }) : state;
-    case 'verified':
-      return candidate?.state === 'verifying' ? enter(state, proving(candidate, now)) : state;
-    case 'proved':
-      return candidate?.state === 'warming' && candidate.step === 'proving'
-        ? enter(state, { ...candidate, error: undefined, step: 'loading' })
-        : state;
-    case 'activated':
-      return candidate?.state === 'warming' && candidate.step === 'loading' ? activate(state, candidate, now) : state;
-    case 'failed':
-      return fail(state, event.error, now);
-    case 'died':
-      return survive(state, event, now);
-    case 'quarantined':
-      return quarantine(state, event, now);
-    case 'rebooted':
-      return reboot(state, now);
-    case 'endured':
-      return candidate?.state === 'probation' ? endure(state, candidate.target) : state;
-    case 'lost':
-      return lose(state, event.error, now);
-    case 'damaged':
-      return damage(state, event, now);
-    case 'repaired':
-      return repair(state, event.release, now);
-  }
-}
-
-function want(state: ModelState, model: DesiredModel | null, now: number): ModelState {
-  if (model === null) return newModelState(state.name);
-  const wanted = { ...state, desired: model };
-  const { candidate } = state;
-  if (candidate !== null && isSame(candidate.target, model)) return wanted;
-  if (state.active?.release === model.release)
-    return { ...wanted, candidate: candidate?.state === 'probation' ? { ...candidate, target: model } : null };
-  const refused = state.refused.find((each) => isSame(each, model));
-  if (refused !== undefined) return enter(wanted, failed(model, refused.error, now));
-  return enter(wanted, fetching(model, now));
-}
-
-function activate(state: ModelState, candidate: Extract<Candidate, { state: 'warming' }>, now: number): ModelState {
-  const { target, deaths, boots, kills, tries } = candidate;
-  const active = { ...releaseOf(target), since: now };
-  if (target.release === state.lastGood?.release) return { ...state, active, candidate: null };
-  return { ...state, active, candidate: { target, since: now, state: 'probation', deaths, boots, kills, tries } };
-}
-
-function setBack(
-  state: ModelState,
-  { error, counts }: Extract<ModelEvent, { kind: 'setback' }>,
-  now: number,
-): ModelState {
-  const { candidate } = state;
-  if (candidate === null || candidate.state === 'failed' || candidate.state === 'fetching') return state;
-  const tries = candidate.tries + (counts ? 1 : 0);
-  return tries > triesAllowed ? giveUp(state, error, now) : enter(state, { ...candidate, tries, error });
-}
-
-/** For good on this word, and yet nothing is said against the model. */
-function giveUp(state: ModelState, { message }: Failure, now: number): ModelState {
-  const error = `not the model's doing, and yet it was tried ${triesAllowed + 1} times: ${message}`;
-  return fail(state, { code: 'unavailable', message: error }, now);
-}
-
-function fail(state: ModelState, error: Failure, now: number): ModelState {
-  const { candidate } = state;
-  if (candidate === null || candidate.state === 'failed') return state;
-  return refuse(candidate.state === 'probation' ? fallBack(state, now) : state, candidate.target, { error, now });
-}
-
-function refuse(state: ModelState, target: DesiredModel, { error, now }: { error: Failure; now: number }): ModelState {
-  const others = state.refused.filter((each) => !isSame(each, target)).slice(-(refusedKept - 1));
-  const refused = [...others, { ...releaseOf(target), rolloutId: target.rolloutId, error }];
-  return { ...state, candidate: failed(target, error, now), refused };
-}
-
-/** What was said against the release before is proved wrong. */
-function endure(state: ModelState, target: DesiredModel): ModelState {
-  const previousGood = state.lastGood?.release === target.release ? state.previousGood : state.lastGood;
-  const refused = state.refused.filter(({ release }) => release !== target.release);
-  return { ...state, lastGood: releaseOf(target), previousGood, candidate: null, refused };
-}
-
-/** Probation may be long over: the last good release other than this one takes its place. */
-function quarantine(
-  state: ModelState,
-  { release, error }: Extract<ModelEvent, { kind: 'quarantined' }>,
-  now: number,
-): ModelState {
-  const { candidate, active, desired } = state;
-  const tried = candidate?.state === 'warming' || candidate?.state === 'probation';
-  if (tried && candidate.target.release === release) return fail(state, error, now);
-  if (active?.release !== release) return state;
-  const fallen = dismiss(state, release, now);
-  // A newer release that is on its way goes on.
-  return desired?.release === release && candidate === null ? refuse(fallen, desired, { error, now }) : fallen;
-}
-
-/** The active release is good no more: what was good before takes its place, if there is something. */
-function dismiss(state: ModelState, release: string, now: number): ModelState {
-  const { lastGood, previousGood } = state;
-  const good = lastGood?.release === release ? previousGood : lastGood;
-  return {
-    ...state,
-    active: good && { ...good, since: now },
-    lastGood: good,
-    previousGood: good === previousGood ? null : previousGood,
-  };
-}
-
-function fallBack(state: ModelState, now: number): ModelState {
-  return { ...state, active: state.lastGood && { ...state.lastGood, since: now } };
-}
-
-function survive(state: ModelState, event: Extract<ModelEvent, { kind: 'died' }>, now: number): ModelState {
-  const { candidate, active, lastGood } = state;
-  const isSuspect = (release: string | undefined) =>
-    event.suspects === undefined || (release !== undefined && event.suspects.includes(release));
-  const isTried = candidate?.state === 'probation' || (candidate?.state === 'warming' && candidate.step === 'loading');
-  if (isTried && isSuspect(candidate.target.release)) return surviveTrial(state, candidate, event, now);
-  // A release that was superseded within its probation has nobody to watch it: it does not get a second death.
-  const unproven = active !== null && lastGood !== null && active.release !== lastGood.release && !isTried;
-  return unproven && event.crashed && isSuspect(active.release) ? fallBack(state, now) : state;
-}
-
-function surviveTrial(
-  state: ModelState,
-  candidate: Extract<Candidate, { state: 'warming' | 'probation' }>,
-  { crashed, served, detail, suspects }: Extract<ModelEvent, { kind: 'died' }>,
-  now: number,
-): ModelState {
-  const when = candidate.state === 'warming' ? 'while it was loaded' : 'in its probation';
-  // Proven once more before the next load: the machine may have been short of something.
-  const again = (counted: typeof candidate): ModelState =>
-    enter(state, counted.state === 'warming' ? { ...counted, step: 'proving' } : counted);
-  if (!crashed) {
-    const kills = candidate.kills + 1;
-    if (kills <= killsAllowed) return again({ ...candidate, kills });
-    const message = `its process was killed from outside ${kills} times ${when}; does it need more memory? ${detail}`;
-    return fail(state, { code: 'unavailable', message }, now);
-  }
-  const counted = { ...candidate, deaths: candidate.deaths + 1 };
-  const atOnce = suspects !== undefined && (candidate.state === 'warming' || !served);
-  if (!atOnce && counted.deaths <= deathsAllowed) return again(counted);
-  return fail(state, { code: 'model_rejected', message: `the serving process died ${when}: ${detail}` }, now);
-}
-
-function reboot(state: ModelState, now: number): ModelState {
-  const { candidate } = state;
-  if (candidate?.state !== 'probation' && candidate?.state !== 'warming') return state;
-  if (candidate.state === 'warming' && candidate.step === 'proving') return state;
-  const boots = candidate.boots + 1;
-  if (boots > bootsAllowed)
-    return fail(
-      state,
-      { code: 'model_rejected', message: `the agent itself ended ${boots} times while trying it` },
-      now,
-    );
-  if (candidate.state === 'warming') return enter(state, { ...candidate, boots, step: 'proving' });
-  return enter(state, { ...candidate, boots, since: now });
-}
-
-function lose(state: ModelState, error: Failure, now: number): ModelState {
-  const { active, candidate } = state;
-  if (candidate?.state === 'probation') return fail(state, error, now);
-  return active === null ? state : want(dismiss(state, active.release, now), state.desired, now);
-}
-
-function damage(
-  state: ModelState,
-  { release, error }: Extract<ModelEvent, { kind: 'damaged' }>,
-  now: number,
-): ModelState {
-  const { candidate, active, lastGood, previousGood, desired } = state;
-  const other = [lastGood, previousGood].find((good) => good !== null && good.release !== release) ?? null;
-  const served = active?.release === release ? { ...state, active: other && { ...other, since: now } } : state;
-  if (candidate !== null && candidate.state !== 'failed') {
-    // What is fetched already needs nothing more.
-    if (candidate.target.release !== release || candidate.state === 'fetching') return served;
-    const tries = candidate.tries + 1;
-    if (tries > triesAllowed) return giveUp(served, error, now);
-    return enter(served, { ...fetching(candidate.target, now), tries, because: error.message });
-  }
-  if (desired?.release !== release || candidate !== null) return served;
-  return enter(served, { ...fetching(desired, now), because: error.message });
-}
-
-/** The last good release answers again where another one had to. */
-function repair(state: ModelState, release: string, now: number): ModelState {
-  const { active, lastGood, previousGood, candidate } = state;
-  if (lastGood?.release !== release || active?.release === release || candidate?.state === 'probation') return state;
-  return active === null || active.release === previousGood?.release ? fallBack(state, now) : state;
-}
-
-function enter(state: ModelState, candidate: Candidate): ModelState {
-  return { ...state, candidate };
-}
-
-function fetching(target: DesiredModel, since: number): Extract<Candidate, { state: 'fetching' }> {
-  return { target, since, tries: 0, state: 'fetching' };
-}
-
-function failed(target: DesiredModel, error: Failure, since: number): Candidate {
-  return { target, since, tries: 0, state: 'failed', error };
-}
-
-function basis({ target, tries }: Candidate, now: number) {
-  return { target, tries, since: now };
-}
-
-function proving(candidate: Candidate, now: number): Candidate {
-  return { ...basis(candidate, now), state: 'warming', step: 'proving', deaths: 0, boots: 0, kills: 0 };
-}
-
-function releaseOf({ version, release }: Release): Release {
-  return { version, release };
-}
-
-type Attempt = { version: number; release?: string | undefined; rolloutId: string };
-
-/** Agents of before did not note the release that they refused. */
-function isSame(a: Attempt, b: Attempt): boolean {
-  const isOther = a.release !== undefined && b.release !== undefined && a.release !== b.release;
-  return a.version === b.version && a.rolloutId === b.rolloutId && !isOther;
 }
 
 /** A release that has not proved itself is loaded into a process of its own. */
@@ -373,4 +128,9 @@ export function releasesToKeep(state: ModelState): Release[] {
   const coming = candidate === null || candidate.state === 'failed' ? null : candidate.target;
   const kept = [active, lastGood, previousGood, coming].filter((each) => each !== null);
   return [...new Map(kept.map((each) => [each.release, releaseOf(each)])).values()];
+}
+
+/** Of what says more. */
+export function releaseOf({ version, release }: Release): Release {
+  return { version, release };
 }

@@ -1,5 +1,5 @@
 // The steps of a rollout on this device: fetching, verifying, proving and tuning, loading, and watching a version in its
-// probation. What comes next is decided in `model-state.ts`.
+// probation. What comes next is decided in `transitions.ts`.
 import { performance } from 'node:perf_hooks';
 import { messageOf } from '@edgeloop/shared/errors';
 import type { DesiredModel } from '@edgeloop/shared/messages';

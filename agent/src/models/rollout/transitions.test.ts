@@ -2,16 +2,8 @@ import type { DesiredModel } from '@edgeloop/shared/messages';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { anyModelState } from './former-state.ts';
-import {
-  type ModelEvent,
-  ModelState,
-  newModelState,
-  next,
-  releasesToHold,
-  releasesToKeep,
-  stepOf,
-  triesAllowed,
-} from './model-state.ts';
+import { type ModelEvent, ModelState, newModelState, releasesToHold, releasesToKeep, stepOf } from './model-state.ts';
+import { next, triesAllowed } from './transitions.ts';
 
 /** The release that stands behind a number, or another one that was given the same number. */
 const digest = (version: number, given = 'a') => given.repeat(63) + String(version);
