@@ -1,9 +1,11 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { AppError } from '@edgeloop/shared/errors';
 import { tensorFromJson, tensorToJson } from '@edgeloop/shared/tensor-data';
 import { datatypes } from '@edgeloop/shared/tensors';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
+import { processKiller } from '../../../test/support/hostile-models.ts';
 import { encodeGraph, identity, softmaxClassifier } from '../../../test/support/onnx-models.ts';
 import { ModelFiles } from '../process/ipc.ts';
 import { clearRunningNote } from '../process/running-note.ts';
@@ -379,5 +381,25 @@ describe('the engine', () => {
     release();
     await vi.waitUntil(() => readRunningNote(path).length === 0, { timeout: 10_000 });
     await noting.close();
+  });
+
+  it('lays it to nobody that a model which lost its process cannot come back because its file is gone', async () => {
+    const said: string[] = [];
+    const apart = createEngine({
+      threads: 1,
+      onCrash: () => undefined,
+      onModelDied: (_, error) => said.push(error instanceof AppError ? error.code : error.message),
+    });
+    const killer = files('killer', 1, processKiller(), { manifest: { isolation: 'process', instances: 1 } });
+    await apart.load(killer);
+    const { model, release } = apart.lease('killer', 1);
+    rmSync(killer.path);
+    const vector = (name: string, value: bigint) =>
+      ({ name, datatype: 'INT64', shape: [1], data: BigInt64Array.of(value) }) as const;
+    await expect(model.batcher.submit([vector('x', 0n), vector('d', -2n)])).rejects.toThrow('SIGFPE');
+    await vi.waitUntil(() => said.length === 2, { timeout: 10_000 });
+    expect(said).toEqual(['internal', 'unavailable']);
+    release();
+    await apart.close();
   });
 });

@@ -9,8 +9,9 @@
 //   has left is taken back.
 // - Nothing that may last (a load elsewhere, a run) is waited for within a turn of `#changes`.
 
-import { statSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import { setTimeout as pause } from 'node:timers/promises';
+import { AppError } from '@edgeloop/shared/app-error';
 import { createTurn } from '@edgeloop/shared/node/turn';
 import type { ModelToOpen, OpenedModel } from '../worker/messages.ts';
 import {
@@ -319,7 +320,8 @@ export class Placement {
     const fresh = this.#fresh(from[0]?.isolation ?? 'shared');
     for (const entry of new Set(entries)) {
       // Loaded before, so this is a passing lack of memory, a file that is gone, or another death.
-      if (isThere(entry)) await openOn(fresh, entry).catch((error: unknown) => this.#crashed([entry], error));
+      if (isThere(entry))
+        await openOn(fresh, entry).catch((error: unknown) => this.#crashed([entry], goneFile(entry) ?? error));
     }
     const holds = this.#hosts.has(fresh) ? [...fresh.models.values()] : [];
     fresh.role = role;
@@ -388,6 +390,11 @@ function isQuick({ loadMs }: OpenedModel): boolean {
 
 function isLarge({ fileBytes }: PlacedModel): boolean {
   return fileBytes > largeBytes;
+}
+
+/** That a file was removed since it was loaded is not its model's doing. */
+function goneFile({ model }: PlacedModel): AppError | undefined {
+  return existsSync(model.path) ? undefined : new AppError('unavailable', `its file ${model.path} is gone`);
 }
 
 /** ONNX Runtime says what is wrong with a file that can't be read. */
