@@ -5,7 +5,7 @@ import { metricTotal } from '../../support/fleet.ts';
 import { until } from '../../support/until.ts';
 import { everybodyServes, type FaultFleet, isFrom, models } from './fleet.ts';
 import { cutsCallers, type Round } from './plan.ts';
-import { descendants, leftovers, roles } from './processes.ts';
+import { descendants, leftovers, orphans, roles } from './processes.ts';
 
 const settleMs = 60_000;
 const countsMs = 30_000;
@@ -139,6 +139,7 @@ async function leftOver({ folder, plane, agents }: FaultFleet): Promise<string[]
   const processes = [
     ...trees.filter(({ command }) => roles.passing.test(command)),
     ...((await leftovers(folder, programs)) ?? []),
+    ...(await orphans()),
   ];
   const files = [plane.folder, ...agents.map((each) => each.folder)].flatMap((own) =>
     readdirSync(own, { recursive: true, encoding: 'utf8' })

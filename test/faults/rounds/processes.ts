@@ -1,11 +1,16 @@
 // The processes of a program by what they do, and what is left over of a fleet.
 import { execFile } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 
 export interface SeenProcess {
   pid: number;
   command: string;
+}
+
+interface ListedProcess extends SeenProcess {
+  parent: number;
 }
 
 /** File names of the entries of child processes. */
@@ -19,11 +24,7 @@ export const roles = {
 
 /** What descends from a process, itself left out. */
 export async function descendants(pid: number): Promise<SeenProcess[]> {
-  const { stdout } = await promisify(execFile)('ps', ['-A', '-o', 'pid=,ppid=,args=']);
-  const rows = stdout.split('\n').flatMap((line) => {
-    const [, id, parent, command = ''] = /^\s*(\d+)\s+(\d+)\s+(.*)$/.exec(line) ?? [];
-    return id === undefined ? [] : [{ pid: Number(id), parent: Number(parent), command }];
-  });
+  const rows = await listed();
   const inTree = new Set([pid]);
   // Children may be listed before their parents.
   for (let known = 0; known !== inTree.size; ) {
@@ -31,6 +32,22 @@ export async function descendants(pid: number): Promise<SeenProcess[]> {
     for (const row of rows) if (inTree.has(row.parent)) inTree.add(row.pid);
   }
   return rows.filter((row) => row.pid !== pid && inTree.has(row.pid));
+}
+
+async function listed(): Promise<ListedProcess[]> {
+  const { stdout } = await promisify(execFile)('ps', ['-A', '-o', 'pid=,ppid=,args=']);
+  return stdout.split('\n').flatMap((line) => {
+    const [, id, parent, command = ''] = /^\s*(\d+)\s+(\d+)\s+(.*)$/.exec(line) ?? [];
+    return id === undefined ? [] : [{ pid: Number(id), parent: Number(parent), command }];
+  });
+}
+
+/** Models' own processes of this checkout that have lost their parent: they are told no folder. */
+export async function orphans(): Promise<SeenProcess[]> {
+  const root = fileURLToPath(new URL('../../..', import.meta.url));
+  return (await listed()).filter(
+    ({ parent, command }) => parent === 1 && command.includes(root) && roles.model.test(command),
+  );
 }
 
 /** Kills one process of the tree that does this; undefined when there is none. */
