@@ -33,8 +33,12 @@ const graphMessages = {
       name: field(1, 'string'),
       f: field(2, 'float'),
       i: field(3, 'int64'),
+      s: field(4, 'bytes'),
       t: field(5, 'TensorProto'),
       g: field(6, 'GraphProto'),
+      floats: packed(7, 'float'),
+      ints: packed(8, 'int64'),
+      strings: list(9, 'bytes'),
       type: field(20, 'int32'),
     },
   },
@@ -45,6 +49,7 @@ const graphMessages = {
       name: field(3, 'string'),
       opType: field(4, 'string'),
       attribute: list(5, 'AttributeProto'),
+      domain: field(7, 'string'),
     },
   },
   GraphProto: {
@@ -92,4 +97,4 @@ export const dataTypes = {
   uint32: 12,
   uint64: 13,
 } as const;
-export const attributeTypes = { float: 1, int: 2, tensor: 4, graph: 5 } as const;
+export const attributeTypes = { float: 1, int: 2, text: 3, tensor: 4, graph: 5, floats: 6, ints: 7, texts: 8 } as const;
