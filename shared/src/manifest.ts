@@ -35,6 +35,13 @@ const Constant = z.union([z.number(), z.boolean(), z.string().max(1000)]);
 export const InputManifest = z.strictObject({
   /** Names of the values along the last dimension. */
   features: z.array(z.string().min(1).max(200)).min(1).max(65536).optional(),
+  /** What a feature gets that has no value in a request, or is left out of it. */
+  defaults: z.record(z.string(), Constant).optional(),
+  /**
+   * What becomes of a feature that has no value in a request and no default: NaN, or a refusal. When unset, floating point
+   * inputs get NaN, and the request is refused when the model answers NaN for it; other inputs refuse.
+   */
+  missing: z.enum(['nan', 'refuse']).optional(),
   image: ImageInput.optional(),
   audio: AudioInput.optional(),
   /** What the input gets from `/predict` when its caller says nothing: one value for all elements, or a flat list. */

@@ -13,7 +13,7 @@ import type { CallHeaders } from './call-headers.ts';
 import { createInferenceIds } from './inference-id.ts';
 import type { Arrivals } from './known-models.ts';
 import { leaseNamed } from './lease.ts';
-import type { Observer } from './observation.ts';
+import type { MissingPlace, Observer } from './observation.ts';
 
 export interface CallDeps {
   engine: Engine;
@@ -31,6 +31,8 @@ export interface Call<Answer = object> {
   /** The caller's id for it; one is made when there is none. */
   id: string | undefined;
   inputs: NamedTensor[];
+  /** Features that the caller gave no value: they are recorded as missing, whatever the model got in their place. */
+  missing?: readonly MissingPlace[];
   options?: RunOptions;
   /** The answer, for example the JSON body of it. */
   answer(id: string, outputs: readonly NamedTensor[]): Answer | Promise<Answer>;
@@ -78,7 +80,7 @@ export async function runCall<Answer>(
       const understood = understand(body, present);
       const call = understood instanceof Promise ? await understood : understood;
       inferenceId = call.id ?? newId(Date.now());
-      const { options } = call;
+      const { options, missing } = call;
       deadline = options?.deadline;
       const inputs = orderInputs(present.model.signature, call.inputs);
       const submittedMs = nowMs();
@@ -87,7 +89,14 @@ export async function runCall<Answer>(
       const answer = call.answer(inferenceId, result.outputs);
       const endedMs = nowMs();
       const spans = { inputMs: submittedMs - startedMs, outputMs: endedMs - ranMs };
-      observer.observe({ lease: present, inferenceId, startedMs, endedMs, spans, outcome: { inputs, result } });
+      observer.observe({
+        lease: present,
+        inferenceId,
+        startedMs,
+        endedMs,
+        spans,
+        outcome: { inputs, result, missing },
+      });
       return answer;
     } catch (error) {
       // Asked once more, whoever's request it was that ended the process. One that was killed from outside failed nobody.

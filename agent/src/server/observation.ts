@@ -8,6 +8,12 @@ import type { JournalRecord } from '../telemetry/record.ts';
 import { createFeatureBudget, type FeatureBudget, wantsFeatures } from '../telemetry/record-sampling.ts';
 import { outcomeOf } from './errors.ts';
 
+/** A feature without a value, by its row and its place among the names of all features. */
+export interface MissingPlace {
+  row: number;
+  column: number;
+}
+
 interface Observation {
   lease: ModelLease;
   inferenceId: string;
@@ -18,7 +24,7 @@ interface Observation {
   spans?: { inputMs: number; outputMs: number };
   /** What was answered with a result, or why not. `byCaller`: it hung up, or its own deadline passed. */
   outcome:
-    | { inputs: readonly NamedTensor[]; result: InferenceResult }
+    | { inputs: readonly NamedTensor[]; result: InferenceResult; missing?: readonly MissingPlace[] | undefined }
     | { error: unknown; byCaller?: 'cancelled' | 'expired' | undefined };
 }
 
@@ -155,7 +161,9 @@ function recordOf(
     record.scores = predictions.scores;
   }
   const features = budget && featureRows(lease.model.interpretation.featureInputs, outcome.inputs);
-  if (features?.rows === rows && budget?.take(rows, features.width, endedMs)) record.features = features.values;
+  if (features?.rows !== rows || !budget?.take(rows, features.width, endedMs)) return record;
+  for (const { row, column } of outcome.missing ?? []) features.values[row * features.width + column] = Number.NaN;
+  record.features = features.values;
   return record;
 }
 

@@ -5,11 +5,14 @@ import type { ModelSignature, TensorSpec } from '../tensors.ts';
 import { tensorOf } from './constant-inputs.ts';
 import { tableShape } from './detection-layout.ts';
 import { checkOneMeaning, type PictureInput, pictureInput, type SoundInput, soundInput } from './media-inputs.ts';
+import { type MissingValues, missingValues } from './missing-values.ts';
 import { listed, reject } from './rejection.ts';
 
 export interface FeatureInput {
   spec: TensorSpec;
   features: readonly string[];
+  /** What features without a value become. */
+  missing: MissingValues;
 }
 
 export interface Interpretation {
@@ -49,7 +52,8 @@ export function interpret(manifest: Manifest, signature: ModelSignature): Interp
     const spec = signature.inputs.find((each) => each.name === name);
     if (!spec) throw reject(`inputs.${name}`, `the model has no such input; it takes ${listed(signature.inputs)}`);
     checkOneMeaning(name, input);
-    if (input.features) featureInputs.push(featureInput(spec, input.features));
+    const missing = missingValues(spec, input);
+    if (input.features) featureInputs.push({ ...featureInput(spec, input.features), missing });
     if (input.image) pictures.push(pictureInput(spec, input.image));
     if (input.audio) sounds.push(soundInput(spec, input.audio));
     if (input.value !== undefined) constants.set(name, constant(spec, input.value));
@@ -60,7 +64,7 @@ export function interpret(manifest: Manifest, signature: ModelSignature): Interp
   return { featureInputs, featureNames, pictures, sounds, constants, scores, detection };
 }
 
-function featureInput(spec: TensorSpec, features: readonly string[]): FeatureInput {
+function featureInput(spec: TensorSpec, features: readonly string[]): Omit<FeatureInput, 'missing'> {
   const width = spec.shape.at(-1);
   if (width !== undefined && width !== -1 && width !== features.length) {
     throw reject(`inputs.${spec.name}.features`, `${features.length} names for a last dimension of ${width}`);

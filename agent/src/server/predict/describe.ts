@@ -30,11 +30,13 @@ function described(name: string, version: number, { files, signature, interpreta
     task: detection ? 'detection' : task,
     description,
     takes: mediaTypesOf(interpretation),
-    features: featureInputs.flatMap(({ spec, features }) =>
+    features: featureInputs.flatMap(({ spec, features, missing }) =>
       features.map((feature) => ({
         name: feature,
         input: spec.name,
         datatype: spec.datatype,
+        default: missing.defaults.get(feature),
+        missing: missing.otherwise === 'refuse' ? 'refuse' : 'nan',
         reference: referenceOf(profiles.get(feature)),
       })),
     ),

@@ -1,6 +1,7 @@
 // Rows of named features -> tensors, with errors that name the row and the feature.
 import { AppError } from '@edgeloop/shared/errors';
 import type { FeatureInput } from '@edgeloop/shared/meaning/interpretation';
+import { unansweredBy } from '@edgeloop/shared/meaning/missing-values';
 import { elementCount, encodeElements, isBadElement, type NamedTensor } from '@edgeloop/shared/tensor-data';
 import type { TensorSpec } from '@edgeloop/shared/tensors';
 import type { LoadedModel } from '../../inference/engine.ts';
@@ -15,21 +16,42 @@ interface Place {
   prefix: string;
 }
 
+/** A feature without a value: what was recorded of the row says so, whatever the model got in its place. */
+export interface MissingFeature {
+  row: number;
+  /** Among the names of all features. */
+  column: number;
+  name: string;
+  input: FeatureInput;
+}
+
+export interface FeatureTensors {
+  tensors: NamedTensor[];
+  missing: MissingFeature[];
+}
+
 const wide = new Set(['INT64', 'UINT64']);
 
 /** Tensors with a row for each row. Throws `invalid_request` naming what is wrong with which feature. */
-export function featureTensors(rows: readonly FeatureRow[], model: LoadedModel, single: boolean): NamedTensor[] {
+export function featureTensors(rows: readonly FeatureRow[], model: LoadedModel, single: boolean): FeatureTensors {
   const { featureInputs, featureNames } = model.interpretation;
   const values = rows.map((row, at) => {
-    const place = single ? { field: 'features', prefix: '' } : { field: `rows.${at}`, prefix: `row ${at + 1}: ` };
+    const place = placeOf(at, single);
     return isList(row) ? inOrder(row, featureNames.size, place) : byName(row, featureNames, place);
   });
-  const ends: number[] = [];
-  for (const { features } of featureInputs) ends.push((ends.at(-1) ?? 0) + features.length);
-  return featureInputs.map((input, i) => {
-    const own = values.map((row) => row.slice((ends[i] ?? 0) - input.features.length, ends[i]));
+  const missing: MissingFeature[] = [];
+  let start = 0;
+  const tensors = featureInputs.map((input) => {
+    const [from, end] = [start, start + input.features.length];
+    start = end;
+    const own = values.map((row, at) => filled(row.slice(from, end), { input, from, row: at, single, missing }));
     return tensorOfRows(input, own, single);
   });
+  return { tensors, missing };
+}
+
+function placeOf(row: number, single: boolean): Place {
+  return single ? { field: 'features', prefix: '' } : { field: `rows.${row}`, prefix: `row ${row + 1}: ` };
 }
 
 function isList(row: FeatureRow): row is readonly unknown[] {
@@ -41,13 +63,66 @@ function inOrder(values: readonly unknown[], expected: number, { field, prefix }
   throw new AppError('invalid_request', `${prefix}${field} has ${values.length} values, the model takes ${expected}`);
 }
 
+/** Undefined where the row does not name the feature. */
 function byName(features: Record<string, unknown>, names: ReadonlySet<string>, place: Place): unknown[] {
   const unknown = Object.keys(features).find((name) => !names.has(name));
   if (unknown !== undefined) throw featureError(place, unknown, unknownFeature(unknown, names));
-  return Array.from(names, (name) => {
-    if (!Object.hasOwn(features, name)) throw featureError(place, name, `feature "${name}" is missing`);
-    return features[name];
+  return Array.from(names, (name) => (Object.hasOwn(features, name) ? features[name] : undefined));
+}
+
+interface Filling {
+  input: FeatureInput;
+  /** Place of the input's first feature among all. */
+  from: number;
+  row: number;
+  single: boolean;
+  /** Is told what had no value. */
+  missing: MissingFeature[];
+}
+
+/** The values, with a default or NaN in the place of those that are missing. */
+function filled(values: readonly unknown[], { input, from, row, single, missing }: Filling): readonly unknown[] {
+  const { spec, features } = input;
+  const { defaults, otherwise } = input.missing;
+  if (!values.some((value) => isMissing(value, spec))) return values;
+  return values.map((value, at) => {
+    const name = features[at] ?? '';
+    if (!isMissing(value, spec)) return value;
+    missing.push({ row, column: from + at, name, input });
+    if (defaults.has(name)) return defaults.get(name);
+    if (value !== undefined && otherwise !== 'refuse') return 'NaN';
+    const reason = `feature "${name}" is missing`;
+    if (value === undefined) throw featureError(placeOf(row, single), name, reason);
+    throw featureError(placeOf(row, single), name, `${reason} (${value}), ${withoutValue(input, name)}`);
   });
+}
+
+function withoutValue({ spec }: FeatureInput, name: string): string {
+  return `and input "${spec.name}" (${spec.datatype}) takes no missing values; ${remedy(spec, name)}`;
+}
+
+function remedy({ name, datatype }: TensorSpec, feature: string): string {
+  const value = datatype === 'BYTES' ? 'a text' : 'a number';
+  return `send ${value}, or give it one in the manifest: inputs.${name}.defaults.${feature}`;
+}
+
+/** "NaN" is how the protocol of tensors spells it. */
+function isMissing(value: unknown, { datatype }: TensorSpec): boolean {
+  return value === undefined || value === null || (value === 'NaN' && datatype.startsWith('FP'));
+}
+
+/** Throws `invalid_request` when the model makes nothing of a missing value, and the manifest does not allow that. */
+export function checkAnswered(
+  { missing, rows, single }: { missing: readonly MissingFeature[]; rows: number; single: boolean },
+  outputs: readonly NamedTensor[],
+): void {
+  for (const { row, name, input } of missing) {
+    if (input.missing.otherwise !== 'try' || input.missing.defaults.has(name)) continue;
+    const output = unansweredBy(outputs, row, rows);
+    if (!output) continue;
+    const reason = `feature "${name}" is missing, and the model makes nothing of that: its output "${output.name}" is NaN`;
+    throw featureError(placeOf(row, single), name, `${reason}; ${remedy(input.spec, name)}`);
+  }
 }
 
 /** The reason, with the name that was probably meant. */
@@ -73,16 +148,16 @@ function tensorOfRows(
     const [row, name] = [Math.floor(at / features.length), features[at % features.length] ?? ''];
     const expected =
       wrong < 0 && isBadElement(data) ? data.expected : spec.datatype === 'BYTES' ? 'a text' : 'a number';
-    const place = single ? { field: 'features', prefix: '' } : { field: `rows.${row}`, prefix: `row ${row + 1}: ` };
-    throw featureError(place, name, `feature "${name}" must be ${expected}, not ${shown(flat[at])}`);
+    throw featureError(placeOf(row, single), name, `feature "${name}" must be ${expected}, not ${shown(flat[at])}`);
   }
   return { name: spec.name, datatype: spec.datatype, shape: shapeOf(spec, rows.length, features.length), data };
 }
 
-/** NaN and its like are numbers to the protocol, but nothing that a person would send as a feature. */
+/** Infinity is a number to the protocol, but nothing that a person would send as a feature. */
 function isPlausible({ datatype }: TensorSpec, value: unknown): boolean {
   if (datatype === 'BYTES') return typeof value === 'string';
   if (typeof value === 'number') return Number.isFinite(value);
+  if (value === 'NaN') return datatype.startsWith('FP');
   return (datatype === 'BOOL' && typeof value === 'boolean') || (wide.has(datatype) && typeof value === 'string');
 }
 

@@ -4,7 +4,7 @@ import { tensorOf } from '@edgeloop/shared/meaning/constant-inputs';
 import type { SoundInput } from '@edgeloop/shared/meaning/media-inputs';
 import { encodeElements, isBadElement, type NamedTensor } from '@edgeloop/shared/tensor-data';
 import type { LoadedModel } from '../../inference/engine.ts';
-import { featureTensors } from './features.ts';
+import { featureTensors, type MissingFeature } from './features.ts';
 import type { Placement, Size } from './geometry.ts';
 import { suggestion } from './names.ts';
 import type { Payload } from './payload.ts';
@@ -14,6 +14,8 @@ import { decodeWav } from './wav.ts';
 export interface Inputs {
   tensors: NamedTensor[];
   rows: number;
+  /** Features without a value. */
+  missing: readonly MissingFeature[];
   /** How the picture came into the tensor, if there is one. */
   placement: Placement | undefined;
   /** Of the picture as the model sees it. */
@@ -27,7 +29,7 @@ export async function inputsOf(payload: Payload, model: LoadedModel): Promise<In
   if (featureInputs.length > 0 && !payload.rows) throw missing('features');
   if (pictures.length + sounds.length > 0 && !payload.file) throw missing('a file');
   if (featureInputs.length === 0 && payload.rows) throw noFeatures(files.name);
-  const tensors = featureTensors(payload.rows ?? [], model, payload.single);
+  const { tensors, missing: missingFeatures } = featureTensors(payload.rows ?? [], model, payload.single);
   let placement: Placement | undefined;
   for (const picture of pictures) {
     // The decoder is 20 MB and a tenth of a second of every start, so it comes with the first picture.
@@ -38,7 +40,13 @@ export async function inputsOf(payload: Payload, model: LoadedModel): Promise<In
   }
   for (const sound of sounds) tensors.push(soundTensor(payload.file?.bytes ?? Buffer.alloc(0), sound));
   const rest = otherInputs(payload, model, new Set(tensors.map(({ name }) => name)));
-  return { tensors: [...tensors, ...rest], rows: payload.rows?.length ?? 1, placement, size: pictures[0]?.image };
+  return {
+    tensors: [...tensors, ...rest],
+    rows: payload.rows?.length ?? 1,
+    missing: missingFeatures,
+    placement,
+    size: pictures[0]?.image,
+  };
 }
 
 function missing(what: string): AppError {

@@ -16,6 +16,21 @@ const adding = encodeGraph({
   nodes: [{ opType: 'Add', inputs: ['x', 'offset'], outputs: ['y'] }],
 });
 
+/** `x` [n, 2] -> the sum `y` of each row, with 100 for what is NaN. */
+const imputing = encodeGraph({
+  inputs: [{ name: 'x', type: 'float', dims: ['n', 2] }],
+  outputs: [{ name: 'y', type: 'float', dims: ['n', 1] }],
+  initializers: [
+    { name: 'hundred', dims: [1], data: Float32Array.of(100) },
+    { name: 'ones', dims: [2, 1], data: Float32Array.of(1, 1) },
+  ],
+  nodes: [
+    { opType: 'IsNaN', inputs: ['x'], outputs: ['gap'] },
+    { opType: 'Where', inputs: ['gap', 'hundred', 'x'], outputs: ['whole'] },
+    { opType: 'MatMul', inputs: ['whole', 'ones'], outputs: ['y'] },
+  ],
+});
+
 beforeAll(async () => {
   const weights = [
     [5, 0, 0],
@@ -150,6 +165,87 @@ describe('rows of features', () => {
   });
 });
 
+describe('features without a value', () => {
+  const impute = { features: ['a', 'b'] };
+  beforeAll(async () => {
+    await served.load('imputing', imputing, { task: 'regression', inputs: { x: impute } });
+    await served.load('strict', imputing, { inputs: { x: { ...impute, missing: 'refuse' } } });
+    await served.load('filled', imputing, {
+      inputs: { x: { ...impute, defaults: { a: 4 } } },
+      monitoring: { reference: { rows: 1, features: { a: { edges: [0, 1], counts: [0, 1, 0, 0] } } } },
+    });
+    await served.load('whole', identity('int64', ['n', 1]), {
+      inputs: { x: { features: ['n'], defaults: { n: '9007199254740993' } } },
+    });
+    await served.load('wordy', identity('string', ['n', 1]), {
+      inputs: { x: { features: ['word'], defaults: { word: 'none' } } },
+    });
+    await served.load('allowed', identity('float', ['n', 1]), { inputs: { x: { features: ['a'], missing: 'nan' } } });
+    await served.load('half', identity('float16', ['n', 2]), { task: 'regression', inputs: { x: impute } });
+  });
+
+  it.each([{ a: null, b: 1 }, [null, 1], { a: 'NaN', b: 1 }])('go in as NaN: %j', async (features) => {
+    expect(await post('/predict/imputing', { features })).toMatchObject({ status: 200, body: { value: 101 } });
+  });
+
+  it.each(['', 'NA', 'n/a', '#N/A', 'NaN', 'null', 'None', '?', ' '])('are found in CSV as %j', async (cell) => {
+    const { body } = await post('/predict/imputing', `a,b\n2,3\n${cell},1\n`, 'text/csv');
+    expect(body).toMatchObject({ predictions: [{ value: 5 }, { value: 101 }] });
+  });
+
+  it('are refused by name where the model answers NaN, whichever row it is', async () => {
+    const lone = await post('/predict/sides', { features: { width: null, height: 1 } });
+    expect(lone).toEqual({
+      status: 400,
+      body: error('feature "width" is missing, and the model makes nothing of that'),
+    });
+    expect(lone.body).toEqual(error('inputs.features.defaults.width'));
+    expect(served.observed[0]?.outcome).toMatchObject({ error: { code: 'invalid_request' } });
+    const rows = [[1, 2], { width: 1, height: null }, [3, 4]];
+    expect((await post('/predict/sides', { rows })).body).toEqual(error('row 2: feature "height" is missing'));
+    expect((await post('/predict/half', { features: [null, 1] })).status).toBe(200);
+    expect((await post('/predict/half', { features: [null, null] })).body).toEqual(error('"a" is missing'));
+    expect((await post('/predict/allowed', { features: [null] })).body).toMatchObject({ value: 'NaN' });
+  });
+
+  it('are refused by inputs that have no NaN, and by the manifest', async () => {
+    expect((await post('/predict/counts', { features: { count: null } })).body).toEqual(
+      error('feature "count" is missing (null), and input "x" (INT64) takes no missing values'),
+    );
+    expect((await post('/predict/words', { features: [null] })).body).toEqual(error('send a text'));
+    expect((await post('/predict/strict', { features: [1, null] })).body).toEqual(
+      error('feature "b" is missing (null)'),
+    );
+    expect((await post('/predict/strict', 'a,b\n1,\n', 'text/csv')).body).toEqual(
+      error('row 1: feature "b" is missing'),
+    );
+  });
+
+  it('take the default of the manifest, also where they are left out, and are recorded as missing', async () => {
+    for (const features of [{ b: 1 }, { a: null, b: 1 }, [null, 1]]) {
+      expect((await post('/predict/filled', { features })).body).toMatchObject({ value: 5 });
+    }
+    expect((await post('/predict/filled', 'b\n1\n', 'text/csv')).body).toMatchObject({ predictions: [{ value: 5 }] });
+    expect((await post('/predict/filled', { features: { a: 1 } })).body).toEqual(error('feature "b" is missing'));
+    expect(served.observed[0]?.outcome).toMatchObject({ missing: [{ row: 0, column: 0 }] });
+    expect((await post('/predict/whole', 'n\n\n""\n', 'text/csv')).body).toMatchObject({
+      predictions: [{ value: '9007199254740993' }],
+    });
+    expect((await post('/predict/wordy', { features: {} })).body).toMatchObject({ value: 'none' });
+    expect((await served.get('/predict/filled')).body).toMatchObject({
+      features: [{ name: 'a', default: 4, missing: 'nan' }, { name: 'b' }],
+    });
+  });
+
+  it('are described by a manifest that fits the model', async () => {
+    const load = (input: object) => served.load('wrong', identity('int64', ['n', 1]), { inputs: { x: input } });
+    await expect(load({ features: ['n'], missing: 'nan' })).rejects.toThrow('inputs.x.missing: INT64 has no NaN');
+    await expect(load({ features: ['n'], defaults: { m: 1 } })).rejects.toThrow('names "m", which is none');
+    await expect(load({ features: ['n'], defaults: { n: 0.5 } })).rejects.toThrow('inputs.x.defaults.n: must be');
+    await expect(load({ value: 1, missing: 'refuse' })).rejects.toThrow('inputs.x.missing: is for inputs with');
+  });
+});
+
 describe('CSV', () => {
   it.each([
     ['commas', 'height,width\n2,0\n0,2\n'],
@@ -164,7 +260,7 @@ describe('CSV', () => {
     ['width,hight\n1,2\n', 'CSV header: unknown feature "hight" (did you mean "height"?)'],
     ['width\n1\n', 'CSV header: feature "height" is missing'],
     ['width,width,height\n1,2,3\n', 'feature "width" is given twice'],
-    ['width,height\n1,2\n3,\n', 'row 2: feature "height" must be a number, not null'],
+    ['width,height\n1,2\n3,\n', 'row 2: feature "height" is missing, and the model makes nothing of that'],
     ['width,height\n1,2\n3,4,5\n', 'CSV: Invalid Record Length'],
     ['width,height\n1,0x10\n', 'row 1: feature "height" must be a number, not "0x10"'],
     ['width,height\n', 'CSV needs a header row'],

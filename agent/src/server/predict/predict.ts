@@ -4,6 +4,7 @@ import { AppError } from '@edgeloop/shared/errors';
 import { type Asked, type CallDeps, runCall } from '../call.ts';
 import { jsonReply, type Reply } from '../errors.ts';
 import { answerOf } from './answer.ts';
+import { checkAnswered } from './features.ts';
 import { inputsOf } from './inputs.ts';
 import { readPayload } from './payload.ts';
 
@@ -16,13 +17,13 @@ export function predict(deps: CallDeps, asked: Asked): Promise<Reply> {
     return {
       id: payload.id,
       inputs: inputs.tensors,
-      answer: (id, outputs) =>
-        jsonReply({
-          id,
-          model: lease.name,
-          version: lease.version,
-          ...answerOf(lease, outputs, { top, single: payload.single, inputs }),
-        }),
+      missing: inputs.missing,
+      answer: (id, outputs) => {
+        const { single } = payload;
+        checkAnswered({ missing: inputs.missing, rows: inputs.rows, single }, outputs);
+        const told = answerOf(lease, outputs, { top, single, inputs });
+        return jsonReply({ id, model: lease.name, version: lease.version, ...told });
+      },
     };
   });
 }
