@@ -28,6 +28,9 @@ export function pictureInput(spec: TensorSpec, image: ImageInput): PictureInput 
   const field = `inputs.${spec.name}.image`;
   const { width, height, layout, mean, std, scale } = image;
   const channels = channelsOf(image);
+  for (const name of ['padColor', 'padAt'] as const) {
+    if (image[name] !== undefined && image.crop !== 'pad') throw reject(`${field}.${name}`, 'is for "crop": "pad"');
+  }
   const planes = layout === 'nchw' ? [channels, height, width] : [height, width, channels];
   const shapes = [
     [1, ...planes],

@@ -12,19 +12,26 @@ interface Area extends Size {
   top: number;
 }
 
-/** Integer pixels: `source` of the picture is scaled onto `target` of the model's input; around it is black. */
+/** Integer pixels: `source` of the picture is scaled onto `target` of the model's input; around it are margins. */
 export interface Placement {
   picture: Size;
   source: Area;
   target: Area;
 }
 
-/** `center` cuts the sides off, `pad` leaves black margins, `stretch` keeps all and distorts. */
-export function placementOf(picture: Size, { width, height, crop }: ImageInput): Placement {
+/** `center` cuts the sides off, `pad` leaves margins, `stretch` keeps all and distorts. */
+export function placementOf(picture: Size, { width, height, crop, padAt }: ImageInput): Placement {
   const whole = { left: 0, top: 0, ...picture };
   const full = { left: 0, top: 0, width, height };
   if (crop === 'center') return { picture, source: centred(fitted({ width, height }, picture), picture), target: full };
-  if (crop === 'pad') return { picture, source: whole, target: centred(fitted(picture, { width, height }), full) };
+  if (crop === 'pad') {
+    const size = fitted(picture, { width, height });
+    return {
+      picture,
+      source: whole,
+      target: padAt === 'top-left' ? { left: 0, top: 0, ...size } : centred(size, full),
+    };
+  }
   return { picture, source: whole, target: full };
 }
 

@@ -24,9 +24,16 @@ beforeAll(async () => {
   await served.load('bytes', identity('uint8', [2, 2, 3]), takes({ layout: 'nhwc' }));
   await served.load('half', identity('float16', [1, 3, 2, 2]), takes({ scale: 1 / 255 }));
   await served.load('wide', identity('uint8', [2, 4, 3]), takes({ width: 4, layout: 'nhwc', crop: 'pad' }));
+  const margin = { width: 4, layout: 'nhwc', crop: 'pad' } as const;
+  await served.load('corner', identity('uint8', [2, 4, 3]), takes({ ...margin, padAt: 'top-left', padColor: 114 }));
+  await served.load('tinted', identity('uint8', [2, 4, 3]), takes({ ...margin, padColor: [1, 2, 3], color: 'bgr' }));
+  await served.load('raw', identity('uint8', [2, 2, 3]), takes({ layout: 'nhwc', colorProfile: 'ignore' }));
+  await served.load('lying', identity('uint8', [2, 2, 3]), takes({ layout: 'nhwc', orientation: 'ignore' }));
   await served.load('middle', identity('uint8', [2, 2, 3]), takes({ layout: 'nhwc', crop: 'center' }));
   for (const crop of ['stretch', 'center', 'pad'] as const)
     await served.load(`bright-${crop}`, quarters(2), bright(crop));
+  const corner = { width: 2, height: 2, color: 'gray', scale: 1 / 255, crop: 'pad', padAt: 'top-left' } as const;
+  await served.load('bright-corner', quarters(2), { ...bright('pad'), inputs: { x: { image: corner } } });
 });
 afterAll(() => served.close());
 
@@ -98,6 +105,70 @@ describe('pixels', () => {
     expect(await seen('middle', await row.png().toBuffer())).toEqual([red, green, blue, dark].flat());
   });
 
+  it('have margins of the colour and on the side that the manifest says', async () => {
+    const png = await four().png().toBuffer();
+    const gray = [114, 114, 114];
+    expect(await seen('corner', png)).toEqual([red, green, gray, gray, blue, dark, gray, gray].flat());
+    const tint = [3, 2, 1];
+    const swapped = [red, green, blue, dark].map((pixel) => pixel.toReversed());
+    const [r = [], g = [], b = [], d = []] = swapped;
+    expect(await seen('tinted', png)).toEqual([tint, r, g, tint, tint, b, d, tint].flat());
+    const bw = await sharp(Uint8Array.of(1, 2, 3, 4), { raw: { width: 2, height: 2, channels: 1 } })
+      .png()
+      .toBuffer();
+    const [one, two, three, four4] = [1, 2, 3, 4].map((value) => [value, value, value]);
+    expect(await seen('corner', bw)).toEqual([one, two, gray, gray, three, four4, gray, gray].flat());
+  });
+
+  it('go through the colour profile of the file or not, as the manifest says', async () => {
+    const wide = await sharp({ create: { width: 2, height: 2, channels: 3, background: '#c86432' } })
+      .withIccProfile('p3')
+      .png()
+      .toBuffer();
+    const [r = 0, g = 0, b = 0] = await seen('bytes', wide);
+    for (const [value, wanted] of [
+      [r, 200],
+      [g, 100],
+      [b, 50],
+    ] as const)
+      expect(Math.abs(value - wanted)).toBeLessThan(3);
+    expect((await seen('raw', wide)).slice(0, 3)).toEqual([187, 105, 62]);
+    const turned = await four().withMetadata({ orientation: 6 }).png().toBuffer();
+    expect(await seen('lying', turned)).toEqual([red, green, blue, dark].flat());
+  });
+
+  it.each(['bytes', 'raw'])('come from JPEG files in CMYK, with a profile and without: %s', async (model) => {
+    const solid = () => sharp({ create: { width: 16, height: 16, channels: 3, background: '#c86432' } });
+    for (const cmyk of [solid().toColourspace('cmyk'), solid().toColourspace('cmyk').withIccProfile('cmyk')]) {
+      const [r = 0, g = 0, b = 0] = await seen(model, await cmyk.jpeg({ quality: 95 }).toBuffer(), 'image/jpeg');
+      for (const [value, wanted] of [
+        [r, 200],
+        [g, 100],
+        [b, 50],
+      ] as const)
+        expect(Math.abs(value - wanted)).toBeLessThan(40);
+    }
+  });
+
+  it('come from JPEG files without the mark at the end, and from those with something behind it', async () => {
+    const noise = Uint8Array.from({ length: 64 * 64 * 3 }, (_, i) => (i * 7919) % 251);
+    for (const progressive of [false, true]) {
+      const jpeg = await sharp(noise, { raw: { width: 64, height: 64, channels: 3 } })
+        .jpeg({ progressive })
+        .toBuffer();
+      const whole = await seen('planar', jpeg, 'image/jpeg');
+      const open = jpeg.subarray(0, -2);
+      for (const tail of [[], [0xff], [0, 0, 0, 0], [0xff, 0xd9, 1, 2, 3]]) {
+        expect(await seen('planar', Buffer.concat([open, Uint8Array.from(tail)]), 'image/jpeg')).toEqual(whole);
+      }
+      for (const cut of [3, 8, 100, jpeg.length / 2]) {
+        const { status, body } = await served.post('/predict/planar', jpeg.subarray(0, -cut), 'image/jpeg');
+        expect(status, `${cut} bytes less`).toBe(400);
+        expect(body).toEqual({ error: expect.stringContaining("the picture can't be decoded") });
+      }
+    }
+  });
+
   it('come from a form or a body without a type as well', async () => {
     const png = await four().png().toBuffer();
     expect(await seen('bytes', png, 'application/octet-stream')).toEqual([red, green, blue, dark].flat());
@@ -133,6 +204,9 @@ describe('boxes', () => {
     });
     expect(await boxes('bright-pad', { width: 80, height: 40 }, { left: 40, top: 0 })).toMatchObject({
       image: { width: 80, height: 40 },
+      detections: [{ box: { x: 40, y: 0, width: 40, height: 40 } }],
+    });
+    expect(await boxes('bright-corner', { width: 80, height: 40 }, { left: 40, top: 0 })).toMatchObject({
       detections: [{ box: { x: 40, y: 0, width: 40, height: 40 } }],
     });
     expect(await boxes('bright-stretch', { width: 80, height: 80 }, { left: 0, top: 0 }, 6)).toMatchObject({
@@ -188,6 +262,9 @@ describe('manifests that contradict the model', () => {
     await expect(load('float', [1, 3, 2, 2], takes({ mean: [1, 2] }))).rejects.toThrow('2 values for 3 channels');
     const both = { inputs: { x: { image: { width: 2, height: 2 }, value: 1 } } };
     await expect(load('float', [1, 3, 2, 2], both)).rejects.toThrow('one of image and value');
+    await expect(load('float', [1, 3, 2, 2], takes({ padAt: 'center' }))).rejects.toThrow(
+      'padAt: is for "crop": "pad"',
+    );
     const nowhere: ManifestInput = { ...takes({}), outputs: { detection: { boxes: 'b', scores: 'y' } } };
     await expect(load('float', [1, 3, 2, 2], nowhere)).rejects.toThrow('no output "b"');
     const table: ManifestInput = { ...takes({}), outputs: { labels: ['a'], detection: { table: 'y' } } };

@@ -51,7 +51,7 @@ async function inTurn<R>(work: () => Promise<R>): Promise<R> {
 export interface FittedPicture {
   /** Three bytes a pixel, row by row, of the size that the model takes. */
   rgb: Uint8Array;
-  /** Where they come from; the picture is upright, as its EXIF orientation says. */
+  /** Where they come from. */
   placement: Placement;
 }
 
@@ -64,15 +64,46 @@ export async function fitPicture(bytes: Buffer, image: ImageInput): Promise<Fitt
   if (!pictureFormat(bytes)) throw new AppError('invalid_request', 'the body is no JPEG, PNG or WebP picture');
   if (decoding >= maxDecoding) throw new AppError('unavailable', 'too many pictures at once', { retryAfterSeconds: 1 });
   return inTurn(async () => {
-    const sharp = await sharpLibrary();
-    const open = (): Sharp => sharp(bytes, { failOn: 'error', limitInputPixels: maxPixels, autoOrient: true });
-    const placement = placementOf(await uprightSize(open()), image);
-    return { rgb: await fit(open(), placement, image), placement };
+    try {
+      return await fitFile({ bytes, image, failOn: 'error' });
+    } catch (error) {
+      if (!(error instanceof AppError && endsEarly.test(messageOf(error.cause)))) throw error;
+      // Cameras leave out the mark at the end. With it, what is really cut short is told by a warning of the decoder.
+      return fitFile({ bytes: ended(bytes), image, failOn: 'warning' });
+    }
   });
 }
 
-async function uprightSize(picture: Sharp): Promise<Size> {
-  const { autoOrient: size } = await decoded(() => picture.metadata());
+const endsEarly = /premature end of JPEG/i;
+
+/** With the mark in the place of the zeros that fill up a camera's buffer. A zero behind 0xFF is part of the picture. */
+function ended(jpeg: Buffer): Buffer {
+  let end = jpeg.length;
+  while (end > 0 && jpeg[end - 1] === 0) end--;
+  const isHalf = jpeg[end - 1] === 0xff;
+  if (isHalf && end < jpeg.length) return Buffer.concat([jpeg.subarray(0, end + 1), Buffer.of(0xff, 0xd9)]);
+  return Buffer.concat([jpeg.subarray(0, end), Buffer.from(isHalf ? [0xd9] : [0xff, 0xd9])]);
+}
+
+interface PictureFile {
+  bytes: Buffer;
+  image: ImageInput;
+  /** What of the decoder's complaints is a failure. */
+  failOn: 'error' | 'warning';
+}
+
+async function fitFile({ bytes, image, failOn }: PictureFile): Promise<FittedPicture> {
+  const sharp = await sharpLibrary();
+  const autoOrient = image.orientation !== 'ignore';
+  const ignoreIcc = image.colorProfile === 'ignore';
+  const open = (): Sharp => sharp(bytes, { failOn, limitInputPixels: maxPixels, autoOrient, ignoreIcc });
+  const placement = placementOf(await sizeOf(open(), autoOrient), image);
+  return { rgb: await fit(open(), placement, image), placement };
+}
+
+async function sizeOf(picture: Sharp, isUpright: boolean): Promise<Size> {
+  const { width, height, autoOrient } = await decoded(() => picture.metadata());
+  const size = isUpright ? autoOrient : { width, height };
   if (size.width * size.height > maxPixels) {
     const claims = `the picture has ${size.width} x ${size.height} pixels`;
     throw new AppError('payload_too_large', `${claims}; up to ${maxPixels} in all are decoded`);
@@ -80,15 +111,16 @@ async function uprightSize(picture: Sharp): Promise<Size> {
   return size;
 }
 
-function fit(picture: Sharp, { source, target }: Placement, { width, height }: ImageInput): Promise<Buffer> {
+function fit(picture: Sharp, { source, target }: Placement, { width, height, padColor }: ImageInput): Promise<Buffer> {
   const [right, bottom] = [width - target.left - target.width, height - target.top - target.height];
+  const [r, g, b] = typeof padColor === 'object' ? padColor : [padColor ?? 0, padColor ?? 0, padColor ?? 0];
   return decoded(() =>
     picture
       .timeout({ seconds: decodeSeconds })
       .extract(source)
       .resize(target.width, target.height, { fit: 'fill', kernel: 'linear' })
       .removeAlpha()
-      .extend({ left: target.left, top: target.top, right, bottom, background: '#000' })
+      .extend({ left: target.left, top: target.top, right, bottom, background: { r, g, b } })
       .toColourspace('srgb')
       .raw({ depth: 'uchar' })
       .toBuffer(),

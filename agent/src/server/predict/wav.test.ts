@@ -38,14 +38,35 @@ describe('WAV files', () => {
     }
   });
 
-  it('steps over chunks that it does not know, padded to even places, and takes streams of unknown length', () => {
+  it('steps over chunks that it does not know, padded to even places', () => {
     const plain = encodeWav([[0.5], [-0.5]], { bits: 16, float: false, sampleRate: 16000 });
     const note = Buffer.from('LIST\x03\x00\x00\x00abc\x00', 'latin1');
     const noted = Buffer.concat([plain.subarray(0, 12), note, plain.subarray(12)]);
     expect(decodeWav(noted).samples).toEqual(Float32Array.of(0.5, -0.5));
-    const streamed = Buffer.from(plain);
-    streamed.writeUInt32LE(0xffffffff, streamed.length - 8);
+  });
+
+  it.each([
+    ['FFmpeg', 0xffffffff, 0xffffffff],
+    ['GStreamer', 0, 0],
+    ['a program that counts its header', 36, 0],
+    ['SoX', 0x7ffff024, 0x7ffff000],
+    ['arecord', 0x80000024, 0x80000000],
+    ['one that takes its header off', 0xffffffff, 0xffffffff - 44],
+  ])('take streams of unknown length as %s writes them, to the last whole sample', (_, riff, data) => {
+    const streamed = Buffer.concat([
+      encodeWav([[0.5], [-0.5]], { bits: 16, float: false, sampleRate: 16000 }),
+      Buffer.of(1),
+    ]);
+    streamed.writeUInt32LE(riff, 4);
+    streamed.writeUInt32LE(data, 40);
     expect(decodeWav(streamed).samples).toEqual(Float32Array.of(0.5, -0.5));
+  });
+
+  it('takes an empty recording for what it is, whatever chunks follow', () => {
+    const empty = encodeWav([], { bits: 16, float: false, sampleRate: 16000 });
+    const noted = Buffer.concat([empty, Buffer.from('LIST\x04\x00\x00\x00abcd', 'latin1')]);
+    noted.writeUInt32LE(noted.length - 8, 4);
+    expect(decodeWav(noted).samples).toHaveLength(0);
   });
 
   it('names what is wrong', () => {

@@ -16,8 +16,11 @@ interface Format {
   bits: number;
 }
 
-/** Size that programs write which don't know the length when they begin. */
-const unknownSize = 0xffffffff;
+/**
+ * Programs that don't know the length when they begin write 0xFFFFFFFF (FFmpeg), 0x7FFFF000 and thereabouts (SoX, arecord,
+ * less or more their headers), or 0 (GStreamer, Python). No request is that large.
+ */
+const unknownSizes = 0x7fff_0000;
 
 /** Throws `invalid_request` with what is wrong with the file. */
 export function decodeWav(bytes: Buffer): Recording {
@@ -28,19 +31,26 @@ export function decodeWav(bytes: Buffer): Recording {
   for (let at = 12; at + 8 <= bytes.length; ) {
     const kind = bytes.toString('latin1', at, at + 4);
     const size = bytes.readUInt32LE(at + 4);
-    const body = bytes.subarray(at + 8, at + 8 + size);
-    const streamed = kind === 'data' && size === unknownSize;
-    if (body.length < size && !streamed)
+    const isStreamed = kind === 'data' && isUnknown(size, bytes);
+    const body = isStreamed ? bytes.subarray(at + 8) : bytes.subarray(at + 8, at + 8 + size);
+    if (body.length < size && !isStreamed)
       throw broken(`chunk "${kind}" says ${size} bytes, the file has ${body.length}`);
     if (kind === 'fmt ') format = formatOf(body);
     if (kind === 'data') {
       if (!format) throw broken('its data comes before its format');
-      return { sampleRate: format.sampleRate, samples: mono(body, format, streamed) };
+      return { sampleRate: format.sampleRate, samples: mono(body, format, isStreamed) };
     }
     // Chunks begin at even places.
     at += 8 + size + (size % 2);
   }
   throw broken('it has no data');
+}
+
+/** Whether a size was written before it was known: then the data goes on to the end. */
+function isUnknown(size: number, bytes: Buffer): boolean {
+  if (size >= unknownSizes) return true;
+  // An empty recording that is whole says so in its own size.
+  return size === 0 && bytes.readUInt32LE(4) + 8 !== bytes.length;
 }
 
 function formatOf(body: Buffer): Format {
