@@ -3,8 +3,9 @@
 import { AppError, messageOf } from '@edgeloop/shared/app-error';
 import type { NamedTensor, Tensor, TensorData } from '@edgeloop/shared/tensor-data';
 import type { Datatype, ModelSignature, TensorSpec } from '@edgeloop/shared/tensors';
-import { InferenceSession, listSupportedBackends, Tensor as OrtTensor } from 'onnxruntime-node';
+import { type InferenceSession, listSupportedBackends, Tensor as OrtTensor } from 'onnxruntime-node';
 import { halfTensor } from './halves.ts';
+import { createOrtSession, type OrtSession, type OrtTensors } from './ort-session.ts';
 
 export interface SessionOptions {
   /** Threads inside one run; 1 when unset, since copies of the model run beside each other. */
@@ -32,7 +33,7 @@ export interface Session {
   release(): Promise<void>;
 }
 
-export type OrtTensors = Record<string, OrtTensor>;
+export type { OrtTensors } from './ort-session.ts';
 
 /** Loads an ONNX file. Throws `model_rejected` with ONNX Runtime's reason. */
 export async function openSession(path: string, options: SessionOptions = {}): Promise<Session> {
@@ -44,14 +45,14 @@ export async function openSession(path: string, options: SessionOptions = {}): P
     const results = await runTensors(Object.fromEntries(inputs.map((input) => [input.name, toOrt(input)])));
     return signature.outputs.map((spec) => fromOrt(spec, results[spec.name]));
   };
-  const release = (): Promise<void> => session.release();
+  const release = async (): Promise<void> => session.release();
   return { signature, batchable: isBatchable(session), providers, run, runTensors, release };
 }
 
 async function createWithProviders(
   path: string,
   options: SessionOptions,
-): Promise<{ session: InferenceSession; providers: ProvidersUsed }> {
+): Promise<{ session: OrtSession; providers: ProvidersUsed }> {
   const wanted = (options.providers ?? []).map((name) => name.toLowerCase()).filter((name) => name !== 'cpu');
   const here = new Set(listSupportedBackends().map(({ name }) => name));
   const tried = wanted.filter((name) => here.has(name));
@@ -79,8 +80,8 @@ function createSession(
   path: string,
   { intraOpThreads = 1 }: SessionOptions,
   executionProviders: string[],
-): Promise<InferenceSession> {
-  return InferenceSession.create(path, {
+): Promise<OrtSession> {
+  return createOrtSession(path, {
     executionProviders,
     intraOpNumThreads: intraOpThreads,
     interOpNumThreads: 1,
@@ -91,12 +92,12 @@ function createSession(
 }
 
 async function runSession(
-  session: InferenceSession,
+  session: OrtSession,
   feeds: OrtTensors,
   fetches: OrtTensors | undefined,
 ): Promise<OrtTensors> {
   try {
-    return fetches === undefined ? await session.run(feeds) : await session.run(feeds, fetches);
+    return await session.run(feeds, fetches);
   } catch (cause) {
     const message = oneLine(cause);
     const refused = /invalid dimensions|invalid rank|unexpected input data type|is missing in 'feeds'/i.test(message);
@@ -133,7 +134,7 @@ function tensorSpec(metadata: InferenceSession.ValueMetadata): TensorSpec {
 }
 
 /** Two names for the first dimension may be two sizes, as with detections per image; then requests don't share a run. */
-function isBatchable(session: InferenceSession): boolean {
+function isBatchable(session: OrtSession): boolean {
   const first = [...session.inputMetadata, ...session.outputMetadata].map((metadata) =>
     metadata.isTensor ? metadata.shape[0] : undefined,
   );
