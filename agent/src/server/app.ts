@@ -7,6 +7,7 @@ import { type FeedbackChannel, handleFeedback } from './feedback.ts';
 import type { Arrivals } from './known-models.ts';
 import type { ServingMetrics } from './metrics.ts';
 import { handleConfig, handleModel, handleModelReady } from './models.ts';
+import { notOffered } from './not-offered.ts';
 import type { Observer } from './observation.ts';
 import { handlePage, pagePaths } from './page/page.ts';
 import { handleDescription, handleModels } from './predict/describe.ts';
@@ -60,6 +61,11 @@ export function createApp(deps: AppDeps): Hono {
   const app = new Hono();
   app.use(traced(deps));
   app.use(requireToken(deps.checkToken));
+  for (const [path, message] of notOffered) {
+    app.all(path, () => {
+      throw new AppError('unsupported', message);
+    });
+  }
   const routes = [...probes(deps), ...protocol(deps), ...own(deps)];
   for (const [method, path, handle] of routes) app.on(method, path, handle);
   for (const [path, methods] of methodsOf([...answeredBefore, ...routes])) {
