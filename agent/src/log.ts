@@ -4,9 +4,9 @@ import { type Logger, pino } from 'pino';
 
 const heldBytes = 1024 * 1024;
 
-/** `name` says which process speaks. */
-export function createLog(name: 'agent' | 'serving', level: string): Logger {
-  const destination = pino.destination({ dest: 2, sync: true, maxLength: heldBytes });
+/** `name` says which process speaks; `fd` is where it writes. */
+export function createLog(name: 'agent' | 'serving', level: string, fd = 2): Logger {
+  const destination = pino.destination({ dest: fd, sync: true, maxLength: heldBytes });
   destination.on('error', () => undefined);
   return pino({ level, base: { process: name } }, destination);
 }

@@ -6,7 +6,7 @@ import { endWithParent } from '@edgeloop/shared/node/end-with-parent';
 import type { Logger } from 'pino';
 import { createEngine, type Engine } from './inference/engine.ts';
 import { createLog } from './log.ts';
-import { ServingConfig, spareArgument, ToServing, type ToSupervisor } from './process/ipc.ts';
+import { logFdVariable, ServingConfig, spareArgument, ToServing, type ToSupervisor } from './process/ipc.ts';
 import { createTokenCheck } from './server/access.ts';
 import { createFeedbackChannel, type FeedbackChannel } from './server/feedback.ts';
 import { createFront } from './server/front.ts';
@@ -81,6 +81,7 @@ function compose(config: ServingConfig, engine: Engine, log: Logger): Serving {
     engine: known.engine,
     arrivals: known.arrivals,
     notLoaded: known.list,
+    misplaced: known.misplaced,
     observer,
     metrics,
     feedback,
@@ -145,7 +146,7 @@ async function handle(serving: Serving, message: ToServing, socket: unknown): Pr
     case 'problems':
       return serving.setProblems(message.problems);
     case 'known':
-      return serving.known.set(message.models);
+      return serving.known.set(message.models, message.misplaced);
     case 'feedback_result':
       return serving.feedback.settle(message);
     case 'repository_result':
@@ -195,7 +196,7 @@ function main(): void {
   // Terminals and service managers signal the whole group; when to end is the supervisor's word, by `stop`.
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => undefined);
   const config = parseJson(ServingConfig, text, 'EDGELOOP_SERVING_CONFIG');
-  const log = createLog('serving', config.logLevel);
+  const log = createLog('serving', config.logLevel, Number(process.env[logFdVariable] ?? 2));
   const engine = engineOf(config, log);
   const begin = () => serve(compose(config, engine, log));
   if (process.argv.includes(spareArgument)) {

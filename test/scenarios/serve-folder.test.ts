@@ -1,12 +1,13 @@
 // `edgeloop-agent serve DIR` follows its folder while it serves: new, changed, broken and removed models, the version
 // policy of `model.json`, and callers who load and unload.
-import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import { request as httpRequest } from 'node:http';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { z } from 'zod';
 import { isAlive } from '../support/is-alive.ts';
 import { manifest, sumClassifier } from '../support/models.ts';
+import { encodeGraph } from '../support/onnx-models.ts';
 import { temporaryFolder } from '../support/programs.ts';
 import { type FolderServer, processTree, startServing, writeModel } from '../support/serving.ts';
 import { until } from '../support/until.ts';
@@ -102,6 +103,69 @@ test('the version policy says which versions are served', async () => {
   await writeFile(join(folder.path, 'sum', 'model.json'), JSON.stringify({ ...manifest, versions: [1] }));
   await answers('1');
   await until('the others gone', async () => (await infer('/v2/models/sum/versions/3')).status === 404 || undefined);
+});
+
+test('what is nearly right is in the index and the log, and callers are told what is wrong with it', async () => {
+  await write(1);
+  const put = (path: string) => cp(join(folder.path, 'sum', '1', 'model.onnx'), join(folder.path, path));
+  await put('flat.onnx');
+  await put('m_v1/v1/model.onnx');
+  await put('m_net/1/net.onnx');
+  await put('Türe/1/model.onnx');
+  await serve();
+  const wrong = (await index()).filter(({ state }) => state === 'UNAVAILABLE');
+  expect(wrong.map(({ name, version }) => [name, version]).sort()).toEqual([
+    ['Türe', ''],
+    ['flat.onnx', ''],
+    ['m_net', '1'],
+    ['m_v1', 'v1'],
+  ]);
+  expect(server.program.output()).toMatch(/"model":"m_net".*its file is called.*net\.onnx/);
+  const answer = await fetch(`${server.url}/v2/models/m_net/infer`, { method: 'POST', body: '{}' });
+  expect([answer.status, await answer.text()]).toEqual([
+    404,
+    expect.stringMatching(/unknown model.*call it model\.onnx/),
+  ]);
+  const load = await control('load', 'm_v1');
+  expect([load.status, await load.text()]).toEqual([
+    404,
+    expect.stringMatching(/holds none of this name.*is no version/),
+  ]);
+  const long = await control('load', 'a'.repeat(64));
+  expect([long.status, await long.text()]).toEqual([404, expect.stringMatching(/name must be 1 to 63/)]);
+  await rename(join(folder.path, 'm_v1', 'v1'), join(folder.path, 'm_v1', '1'));
+  await until('the mended one', async () => (await infer('/v2/models/m_v1')).status === 200 || undefined);
+  expect((await index()).filter(({ name }) => name === 'm_v1')).toMatchObject([{ version: '1', state: 'READY' }]);
+});
+
+test('every line of the log is JSON, those of ONNX Runtime among them, from shared and own processes', async () => {
+  const threes = encodeGraph({
+    inputs: [{ name: 'x', type: 'float', dims: ['n'] }],
+    outputs: [{ name: 'y', type: 'float', dims: ['m'] }],
+    initializers: [{ name: 'shape', dims: [1], data: BigInt64Array.of(3n) }],
+    nodes: [{ opType: 'Reshape', inputs: ['x', 'shape'], outputs: ['y'] }],
+  });
+  await writeModel(folder.path, 'shared', threes, { manifest: { instances: 1 } });
+  await writeModel(folder.path, 'own', threes, { manifest: { isolation: 'process' } });
+  await serve();
+  const wrong = { inputs: [{ name: 'x', datatype: 'FP32', shape: [2], data: [1, 2] }] };
+  const spoken = () =>
+    server.program
+      .output()
+      .split('\n')
+      .filter((line) => line.includes('onnxruntime'));
+  for (const [i, model] of ['shared', 'own'].entries()) {
+    const url = `${server.url}/v2/models/${model}/infer`;
+    expect((await fetch(url, { method: 'POST', body: JSON.stringify(wrong) })).status).toBeGreaterThanOrEqual(400);
+    await until(`a line for ${model}`, async () => spoken().length > i || undefined);
+  }
+  const lines = server.program.output().trim().split('\n');
+  for (const line of lines) expect(() => JSON.parse(line), line).not.toThrow();
+  expect(spoken().map((line) => JSON.parse(line))).toEqual(
+    expect.arrayContaining([
+      expect.objectContaining({ level: 50, source: 'onnxruntime', msg: expect.stringMatching(/Reshape/) }),
+    ]),
+  );
 });
 
 test('callers load and unload by name', async () => {

@@ -45,6 +45,10 @@ export const KnownModel = z.object({
 });
 export type KnownModel = z.infer<typeof KnownModel>;
 
+/** What lies in a folder of models and is nearly right. Names are as they stand there, a version may be no number or ''. */
+export const Misplaced = z.object({ name: z.string(), version: z.string(), reason: z.string() });
+export type Misplaced = z.infer<typeof Misplaced>;
+
 /** What a load request says instead of the manifest; the rest of it stays. */
 export const ManifestOverride = z
   .object({
@@ -64,6 +68,9 @@ export const LoadOverride = z.object({
 });
 export type LoadOverride = z.infer<typeof LoadOverride>;
 
+/** Names the descriptor that a serving process logs to; stderr when unset. */
+export const logFdVariable = 'EDGELOOP_LOG_FD';
+
 /** Of a serving process that is started before it is needed: it waits for `begin`. */
 export const spareArgument = '--spare';
 
@@ -81,7 +88,11 @@ export const ToServing = z.discriminatedUnion('kind', [
   /** Everything that was active before is active again: answer ready. */
   z.object({ kind: z.literal('ready') }),
   /** Every version that is known and not loaded, for the repository index and for callers who ask for one. */
-  z.object({ kind: z.literal('known'), models: z.array(KnownModel) }),
+  z.object({
+    kind: z.literal('known'),
+    models: z.array(KnownModel),
+    misplaced: z.array(Misplaced).default([]),
+  }),
   /** What stands in the way at this moment; all of it. */
   z.object({ kind: z.literal('problems'), problems: z.array(z.object({ what: z.string(), words: z.string() })) }),
   /** The supervisor's answer to `feedback`. */

@@ -6,7 +6,8 @@ import { sourceExecArgv } from '@edgeloop/shared/node/bounded-process';
 import type { Logger } from 'pino';
 import type { PendingWrites } from '../storage/pending-writes.ts';
 import { type Death, deathOf, type End, type Fault, type Suspect } from './death.ts';
-import { spareArgument, type ToServing, ToSupervisor } from './ipc.ts';
+import { logFdVariable, spareArgument, type ToServing, ToSupervisor } from './ipc.ts';
+import { logNativeLines } from './native-lines.ts';
 import { writePid } from './pid-file.ts';
 import { watchServing } from './watch.ts';
 
@@ -37,6 +38,8 @@ export interface ServingLife {
 }
 
 const startMs = 60_000;
+/** Place of our stderr among the streams of the child. */
+const logFd = 4;
 const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
 export const servingModulePath = fileURLToPath(new URL(`../serving.${extension}`, import.meta.url));
 /**
@@ -49,14 +52,17 @@ const heapOptions = ['--max-semi-space-size=4', '--no-allocation-site-pretenurin
 
 /** A serving process; a spare one does nothing before it is told to begin. */
 export function startServing(
-  { marker, env }: Pick<ServingLifeOptions, 'marker' | 'env'>,
+  { marker, env, log }: Pick<ServingLifeOptions, 'marker' | 'env' | 'log'>,
   spare: boolean,
 ): ChildProcess {
-  return fork(servingModulePath, spare ? [marker, spareArgument] : [marker], {
-    env,
+  const child = fork(servingModulePath, spare ? [marker, spareArgument] : [marker], {
+    env: { ...env, [logFdVariable]: String(logFd) },
     execArgv: [...sourceExecArgv(import.meta.url), ...heapOptions],
-    stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+    // What it logs goes where this process logs; what native code in it writes is made a part of the log here.
+    stdio: ['ignore', 'inherit', 'pipe', 'ipc', 2],
   });
+  if (child.stderr) logNativeLines(child.stderr, log);
+  return child;
 }
 
 /** From here on `child` is the one that serves. */

@@ -6,7 +6,15 @@ import { messageOf } from '@edgeloop/shared/errors';
 import { backoffMs, pause } from '@edgeloop/shared/node/backoff';
 import { createServingCalls, type ServingCalls, ServingGone } from './calls.ts';
 import type { Death, ModelDeath, Suspect } from './death.ts';
-import type { KnownModel, MissingCounts, ModelFiles, ServingCounts, ToServing, ToSupervisor } from './ipc.ts';
+import type {
+  KnownModel,
+  Misplaced,
+  MissingCounts,
+  ModelFiles,
+  ServingCounts,
+  ToServing,
+  ToSupervisor,
+} from './ipc.ts';
 import { beginLife, type ServingLife, type ServingLifeOptions, startServing } from './serving-life.ts';
 import { createSpare, type Spare } from './spare.ts';
 import { createWaitingCallers } from './waiting-callers.ts';
@@ -107,9 +115,9 @@ export class ServingProcess {
     return this.#call({ kind: 'journal', path });
   }
 
-  /** Tells what is known and not loaded. */
-  tell(known: readonly KnownModel[]): void {
-    this.#send({ kind: 'known', models: [...known] });
+  /** Tells what is known and not loaded, and what is nearly a model. */
+  tell(known: readonly KnownModel[], misplaced: readonly Misplaced[] = []): void {
+    this.#send({ kind: 'known', models: [...known], misplaced: [...misplaced] });
   }
 
   /** Tells what stands in the way at this moment. */

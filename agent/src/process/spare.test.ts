@@ -14,7 +14,7 @@ describe('the spare serving process', () => {
   const env = { ...process.env, EDGELOOP_SERVING_CONFIG: JSON.stringify({ agentVersion: '0.0.1', logLevel: 'warn' }) };
   const spareOf = (more: Partial<SpareOptions> = {}) => {
     const start = vi.fn(() => {
-      const child = startServing({ marker: 'spare-test', env }, true);
+      const child = startServing({ marker: 'spare-test', env, log }, true);
       started.push(child);
       return child;
     });
@@ -32,7 +32,7 @@ describe('the spare serving process', () => {
     const said: unknown[] = [];
     child.on('message', (message) => said.push(message));
     // Others say something every second, once they have begun.
-    const other = startServing({ marker: 'spare-test', env }, false);
+    const other = startServing({ marker: 'spare-test', env, log }, false);
     started.push(other);
     await once(other, 'message');
     await once(other, 'message');

@@ -33,6 +33,7 @@ describe('the local HTTP', () => {
     front = await serveFront({
       repository,
       notLoaded: () => [{ name: 'gone', version: 7, state: 'UNAVAILABLE', reason: 'unloaded' }],
+      misplaced: () => [{ name: 'my net', version: 'v1', reason: 'no version' }],
     });
     const weights = [
       [5, 0],
@@ -52,6 +53,18 @@ describe('the local HTTP', () => {
   };
   const get = async (path: string) => (await front.get(path)).json();
   const input = (data: unknown, shape: number[]) => ({ name: 'features', datatype: 'FP32', shape, data });
+
+  it('says of what Triton offers and it does not that it is not offered here, whatever the method', async () => {
+    const region = ['/status', '/region/r/status', '/region/r/register', '/region/r/unregister', '/unregister'];
+    const paths = ['system', 'cuda'].flatMap((kind) => region.map((rest) => `/v2/${kind}sharedmemory${rest}`));
+    for (const path of [...paths, '/v2/models/sides/generate', '/v2/models/sides/versions/1/generate_stream']) {
+      for (const method of ['GET', 'POST']) {
+        const { status, headers, json } = await front.send(method, path);
+        expect([method, path, status, headers['content-type']]).toEqual([method, path, 501, 'application/json']);
+        expect(json()).toEqual({ error: expect.stringMatching(/not offered here/) });
+      }
+    }
+  });
 
   it('infers rows, echoes the id, and gives the outputs that were asked for', async () => {
     const answer = await post('/v2/models/sides/versions/1/infer', {
@@ -166,6 +179,7 @@ describe('the local HTTP', () => {
       { name: 'double', state: 'READY' },
       { name: 'sides', version: '1', state: 'READY', reason: '' },
       { name: 'gone', version: '7', state: 'UNAVAILABLE', reason: 'unloaded' },
+      { name: 'my net', version: 'v1', state: 'UNAVAILABLE', reason: 'no version' },
     ]);
     expect((await post('/v2/repository/index', { ready: true })).body).toHaveLength(2);
     const stats = await get('/v2/models/sides/stats');

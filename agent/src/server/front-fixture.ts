@@ -98,6 +98,7 @@ function usual(engine: Engine, observer: Observer): AppDeps {
     repository: createRepositoryChannel(() => undefined, 10),
     overridesDir: undefined,
     notLoaded: () => [],
+    misplaced: () => [],
     isReady: () => true,
     agentVersion: '1.2.3',
     serverName: 'edgeloop-agent',

@@ -3,7 +3,7 @@
 import { AppError } from '@edgeloop/shared/errors';
 import type { Engine, ModelLease } from '../inference/engine.ts';
 import type { HangUp } from '../inference/queueing/hang-up.ts';
-import type { KnownModel } from '../process/ipc.ts';
+import type { KnownModel, Misplaced } from '../process/ipc.ts';
 import type { Hold } from './body-memory.ts';
 import { leaseNamed } from './lease.ts';
 
@@ -11,9 +11,11 @@ export interface KnownModels {
   /** The engine, with better words for what is known and not loaded. */
   engine: Engine;
   arrivals: Arrivals;
-  set(models: readonly KnownModel[]): void;
+  set(models: readonly KnownModel[], misplaced?: readonly Misplaced[]): void;
   /** Those that are not loaded at this moment. */
   list(): KnownModel[];
+  /** What is nearly a model. */
+  misplaced(): readonly Misplaced[];
   /** Whoever waits is told that it does not come any more. */
   close(): void;
 }
@@ -49,6 +51,7 @@ class ComesSoon extends AppError {}
 
 export function createKnownModels(engine: Engine, waitMs = waitAtMostMs): KnownModels {
   let known: readonly KnownModel[] = [];
+  let misplaced: readonly Misplaced[] = [];
   /** Who looks whether what it waits for is there -> how it gives up. */
   const waiting = new Map<() => void, () => void>();
 
@@ -63,7 +66,7 @@ export function createKnownModels(engine: Engine, waitMs = waitAtMostMs): KnownM
     } catch (error) {
       // Loaded, and none of its versions answers yet: those are not left out.
       const isLoaded = error instanceof AppError && error.code === 'unavailable';
-      throw explained(error, isLoaded ? known : list(), { name, version });
+      throw explained(error, isLoaded ? known : list(), { name, version, misplaced });
     }
   };
 
@@ -139,11 +142,13 @@ export function createKnownModels(engine: Engine, waitMs = waitAtMostMs): KnownM
       },
     },
     arrivals,
-    set(models) {
+    set(models, nearly = []) {
       known = models;
+      misplaced = nearly;
       changed();
     },
     list,
+    misplaced: () => misplaced,
     close() {
       for (const giveUp of [...waiting.values()]) giveUp();
     },
@@ -164,12 +169,12 @@ function leaseUnlessSoon(lease: Engine['lease'], { model, version }: Waiting): M
 function explained(
   error: unknown,
   notLoaded: readonly KnownModel[],
-  { name, version }: { name: string; version: number | undefined },
+  { name, version, misplaced }: { name: string; version: number | undefined; misplaced: readonly Misplaced[] },
 ): unknown {
   if (!(error instanceof AppError) || (error.code !== 'not_found' && error.code !== 'unavailable')) return error;
   const mine = notLoaded.filter((each) => each.name === name && (version === undefined || each.version === version));
   const found = mine.find(({ soon }) => soon) ?? mine.find(({ state }) => state === 'LOADING') ?? mine.at(-1);
-  if (found === undefined) return error;
+  if (found === undefined) return error.code === 'not_found' ? nearlyThere(error, misplaced, name, version) : error;
   const what = `model "${name}" version ${found.version}`;
   if (found.state === 'LOADING') {
     const kind = found.soon === true ? ComesSoon : AppError;
@@ -180,4 +185,17 @@ function explained(
     'not_found',
     `Request for unknown model: "${name}": version ${found.version} is not served: ${found.reason}`,
   );
+}
+
+/** Somebody put it there, but not where it is looked for. */
+function nearlyThere(
+  error: AppError,
+  misplaced: readonly Misplaced[],
+  name: string,
+  version: number | undefined,
+): AppError {
+  const mine = misplaced.find(
+    (each) => each.name === name && (version === undefined || each.version === String(version)),
+  );
+  return mine === undefined ? error : new AppError('not_found', `${error.message}: it is not served: ${mine.reason}`);
 }

@@ -6,7 +6,7 @@ import { ModelName } from '@edgeloop/shared/identifiers';
 import type { Context } from 'hono';
 import { z } from 'zod';
 import type { Engine } from '../inference/engine.ts';
-import type { KnownModel, LoadOverride, ToServing, ToSupervisor } from '../process/ipc.ts';
+import type { KnownModel, LoadOverride, Misplaced, ToServing, ToSupervisor } from '../process/ipc.ts';
 import { readBody } from './body.ts';
 import { readOverride } from './load-override.ts';
 
@@ -61,19 +61,40 @@ function noAnswer(): AppError {
 
 const IndexRequest = z.object({ ready: z.boolean().default(false) });
 
+interface IndexEntry {
+  name: string;
+  /** Of what is nearly right it may be no number, or ''. */
+  version: string;
+  state: string;
+  reason: string;
+}
+
 /** What there is: versions that are loaded, and those that the supervisor knows besides. */
 export interface RepositoryIndex {
   engine: Engine;
   notLoaded(): readonly KnownModel[];
+  /** What is nearly a model. */
+  misplaced(): readonly Misplaced[];
 }
 
 /** Every version that is known, with its state and why. `{"ready": true}` leaves out those that do not answer. */
-export async function handleIndex(c: Context, { engine, notLoaded }: RepositoryIndex): Promise<Response> {
+export async function handleIndex(c: Context, index: RepositoryIndex): Promise<Response> {
   const body = await readBody(c.req);
   const { ready } = body.trim() === '' ? { ready: false } : parseJson(IndexRequest, body, 'request');
-  const loaded = engine.list().map((model) => ({ ...model, state: 'READY', reason: '' }));
-  const listed = ready ? loaded : [...loaded, ...notLoaded()];
-  return c.json(listed.map(({ name, version, state, reason }) => ({ name, version: String(version), state, reason })));
+  return c.json(indexOf(index, ready));
+}
+
+/** `ready`: without those that do not answer. */
+export function indexOf({ engine, notLoaded, misplaced }: RepositoryIndex, ready: boolean): IndexEntry[] {
+  const loaded = engine
+    .list()
+    .map(({ name, version }) => ({ name, version: String(version), state: 'READY', reason: '' }));
+  if (ready) return loaded;
+  return [
+    ...loaded,
+    ...notLoaded().map(({ name, version, state, reason }) => ({ name, version: String(version), state, reason })),
+    ...misplaced().map(({ name, version, reason }) => ({ name, version, state: 'UNAVAILABLE', reason })),
+  ];
 }
 
 const ChangeRequest = z.object({ parameters: z.record(z.string(), z.unknown()).nullish() });
@@ -119,7 +140,13 @@ async function overrideOf(c: Context, model: string, dir: string | undefined): P
 }
 
 function nameOf(c: Context): string {
-  const name = ModelName.safeParse(c.req.param('model'));
-  if (!name.success) throw new AppError('not_found', `Request for unknown model: "${c.req.param('model')}"`);
-  return name.data;
+  return checkedName(c.req.param('model') ?? '');
+}
+
+/** Throws `not_found` for what no model can be called. */
+export function checkedName(text: string): string {
+  const name = ModelName.safeParse(text);
+  if (name.success) return name.data;
+  const why = `a model's name ${name.error.issues[0]?.message}`;
+  throw new AppError('not_found', `Request for unknown model: "${text}": ${why}`);
 }

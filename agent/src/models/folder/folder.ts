@@ -6,7 +6,7 @@ import { createTurn } from '@edgeloop/shared/node/turn';
 import type { Logger } from 'pino';
 import { ServingGone } from '../../process/calls.ts';
 import type { Death, ModelDeath, Suspect } from '../../process/death.ts';
-import type { LoadOverride, ModelFiles, ServingCounts } from '../../process/ipc.ts';
+import type { LoadOverride, Misplaced, ModelFiles, ServingCounts } from '../../process/ipc.ts';
 import type { ServingProcess } from '../../process/serving-process.ts';
 import { type Failure, failureOf, isModelsDoing } from '../failure.ts';
 import { HeldVersions, type Plan, type VersionFailure } from '../held-versions.ts';
@@ -48,6 +48,9 @@ export class FolderModels {
   /** Requests that each version answered. */
   readonly #answered = new Map<string, number>();
   readonly #looks = createTurn();
+  #misplaced: readonly Misplaced[] = [];
+  /** Of what is misplaced: told in the log, or still to be told unless it moves on. */
+  #told = new Map<string, boolean>();
   #suspected = new Set<string>();
   #first: Promise<void> | undefined;
   #hasLooked = false;
@@ -138,8 +141,9 @@ export class FolderModels {
     // What is asked for while this reads is for the next look: this may not see it yet.
     const atOnce = new Set(this.#asked);
     this.#asked.clear();
-    const found = await this.#source.scan();
+    const { models: found, misplaced } = await this.#source.scan();
     this.#hasLooked = true;
+    this.#noteMisplaced(misplaced, isFirst);
     if (isFirst && found.length === 0)
       log.warn({ folder }, `holds no model yet; put one at ${join(folder, 'NAME', '1', 'model.onnx')}`);
     for (const each of found) this.#note(each, isFirst || atOnce.has(each.name));
@@ -148,6 +152,20 @@ export class FolderModels {
     const names = [...new Set([...this.#models.keys(), ...this.#held.names()])];
     await inLanes(names, (name) => this.#bring(name));
     this.#tellKnown();
+  }
+
+  /** What is being copied passes through many a wrong place, so it is told in the log when it stays there. */
+  #noteMisplaced(misplaced: readonly Misplaced[], atOnce: boolean): void {
+    const before = this.#told;
+    this.#misplaced = misplaced;
+    this.#told = new Map();
+    for (const { name, version, reason } of misplaced) {
+      const key = JSON.stringify([name, version, reason]);
+      const wasTold = before.get(key);
+      if (wasTold === false || (wasTold === undefined && atOnce))
+        this.#options.log.warn({ model: name, ...(version === '' ? {} : { version }), reason }, 'is not served');
+      this.#told.set(key, wasTold !== undefined || atOnce);
+    }
   }
 
   #note(found: FoundModel, atOnce: boolean): void {
@@ -282,12 +300,18 @@ export class FolderModels {
   }
 
   #tellKnown(): void {
-    this.#options.serving.tell([...this.#models].flatMap(([name, model]) => knownOf(name, model)));
+    const known = [...this.#models].flatMap(([name, model]) => knownOf(name, model));
+    this.#options.serving.tell(known, this.#misplaced);
   }
 
   #unknown(action: string, name: string): AppError {
     const { folder } = this.#options;
-    return new AppError('not_found', `failed to ${action} "${name}": unknown model, ${folder} holds none of this name`);
+    const reasons = this.#misplaced
+      .filter((each) => each.name === name)
+      .map(({ version, reason }) => (version === '' ? reason : `version ${version}: ${reason}`));
+    const why = reasons.length === 0 ? '' : ` that can be served: ${reasons.join('; ')}`;
+    const message = `failed to ${action} "${name}": unknown model, ${folder} holds none of this name${why}`;
+    return new AppError('not_found', message);
   }
 }
 

@@ -3,11 +3,11 @@
 import { rm } from 'node:fs/promises';
 import type { Manifest } from '@edgeloop/shared/manifest';
 import type { LoadOverride, ManifestOverride, ModelFiles } from '../../process/ipc.ts';
-import { type FoundModel, findModel, readVersion, scanFolder } from './scan.ts';
+import { type FoundFolder, type FoundModel, findModel, readVersion, scanFolder } from './scan.ts';
 
 export interface OverriddenFolder {
   /** As `scanFolder`, with what callers asked for. */
-  scan(): Promise<FoundModel[]>;
+  scan(): Promise<FoundFolder>;
   /** As `readVersion`; by default with what holds for this model. */
   read(name: string, version: number, override?: LoadOverride): Promise<ModelFiles>;
   /** One model as it would be found with `override`. */
@@ -36,9 +36,10 @@ export function createOverriddenFolder(folder: string): OverriddenFolder {
   return {
     find,
     async scan() {
-      const plain = (await scanFolder(folder)).filter(({ name }) => !overrides.has(name));
+      const { models, misplaced } = await scanFolder(folder);
+      const plain = models.filter(({ name }) => !overrides.has(name));
       const other = await Promise.all([...overrides].map(([name, override]) => find(name, override)));
-      return [...plain, ...other.filter((found) => found !== undefined)];
+      return { models: [...plain, ...other.filter((found) => found !== undefined)], misplaced };
     },
     async read(name, version, override = overrides.get(name)) {
       const files = await readVersion(override?.root ?? folder, name, version);

@@ -8,7 +8,8 @@ import { GoldenSamples } from '@edgeloop/shared/golden';
 import { ModelName } from '@edgeloop/shared/identifiers';
 import { Manifest } from '@edgeloop/shared/manifest';
 import { readIfPresentSync } from '@edgeloop/shared/node/durable-files';
-import type { ModelFiles } from '../../process/ipc.ts';
+import type { Misplaced, ModelFiles } from '../../process/ipc.ts';
+import { misplacedIn, versionPattern } from './misplaced.ts';
 
 export interface FoundModel {
   name: string;
@@ -20,23 +21,37 @@ export interface FoundModel {
   versions: { version: number; stamp: string }[];
 }
 
+export interface FoundFolder {
+  models: FoundModel[];
+  /** What is nearly right, beside models or in them. */
+  misplaced: Misplaced[];
+}
+
+/** Most that are told; a folder with more of them is no folder of models. */
+const misplacedAtMost = 200;
+
 /** Every model in the folder. @throws AppError `not_found` when the folder cannot be read */
-export async function scanFolder(folder: string): Promise<FoundModel[]> {
+export async function scanFolder(folder: string): Promise<FoundFolder> {
   let names: string[];
   try {
     names = await readdir(folder);
   } catch (cause) {
     throw new AppError('not_found', `the model folder ${folder} cannot be read`, { cause });
   }
-  const found = await Promise.all(names.sort().map((name) => findModel(folder, name)));
-  return found.filter((model) => model !== undefined);
+  names.sort();
+  const found = await Promise.all(names.map((name) => findModel(folder, name)));
+  const misplaced = await Promise.all(names.map((name) => misplacedIn(folder, name)));
+  return {
+    models: found.filter((model) => model !== undefined),
+    misplaced: misplaced.flat().slice(0, misplacedAtMost),
+  };
 }
 
 /** One model of a folder; undefined when it holds none of this name. */
 export async function findModel(folder: string, name: string): Promise<FoundModel | undefined> {
   if (!ModelName.safeParse(name).success) return undefined;
   const entries = await readdir(join(folder, name)).catch(() => []);
-  const numbers = entries.filter((entry) => /^[1-9]\d{0,8}$/.test(entry)).map(Number);
+  const numbers = entries.filter((entry) => versionPattern.test(entry)).map(Number);
   const shared = await stampOf(folder, join(name, 'model.json'));
   const versions: FoundModel['versions'] = [];
   for (const version of numbers.sort((a, b) => a - b)) {
