@@ -241,6 +241,7 @@ describe('the engine', () => {
       instances: 1,
       intraOpThreads: 2,
       batchable: true,
+      joining: expect.stringContaining('keeps rows apart'),
       providers: { used: ['cpu'], fallback: '"qnn" is not part of ONNX Runtime on this machine' },
     });
     expect(model.batcher.statistics()).toMatchObject({

@@ -30,8 +30,10 @@ interface ModelRuntime {
   /** Worker threads that hold it. */
   instances: number;
   intraOpThreads: number;
-  /** Whether requests can share a run. */
+  /** Whether the first dimension is that of rows that stay apart, so that requests can share a run. */
   batchable: boolean;
+  /** Why, or why not. */
+  joining: string;
   providers: ProvidersUsed;
 }
 
@@ -112,7 +114,7 @@ export function createEngine(options: EngineOptions): Engine {
 
   const placement = placementOf(options, threads, {
     onEnded: dispatcher.pumpSoon,
-    onUnbatchable: (id) => byId.get(id)?.batcher.stopBatching(),
+    onUnbatchable: (id) => stopJoining(byId.get(id)),
   });
 
   /** Nobody has a lease on it any more. */
@@ -144,13 +146,13 @@ export function createEngine(options: EngineOptions): Engine {
       wanted,
       (lanes) => batcher?.setLanes(lanes),
     );
-    const { signature, batchable } = opened;
+    const { signature, joining } = opened;
     try {
       const interpretation = interpret(manifest, signature);
       batcher = new ModelBatcher({
         id,
         signature,
-        batchable,
+        batchable: joining.allowed,
         statistics: counted,
         history,
         policy: { ...manifest.batching, maxBatch },
@@ -159,7 +161,8 @@ export function createEngine(options: EngineOptions): Engine {
         pump: dispatcher.pumpSoon,
       });
       batcher.setLanes(placement.lanesOf(id));
-      const runtime = { instances, intraOpThreads, batchable, providers: opened.providers };
+      const { allowed: batchable, reason } = joining;
+      const runtime = { instances, intraOpThreads, batchable, joining: reason, providers: opened.providers };
       const served = { id, files, signature, interpretation, batcher, runtime, counted, history };
       byId.set(id, served);
       dispatcher.add(batcher);
@@ -191,6 +194,13 @@ export function createEngine(options: EngineOptions): Engine {
       await placement.close();
     },
   };
+}
+
+function stopJoining(model: Served | undefined): void {
+  if (!model) return;
+  model.batcher.stopBatching();
+  model.runtime.batchable = false;
+  model.runtime.joining = 'it did not give a row for each row when requests shared a run';
 }
 
 /** All that tells one loading of a version from another. A file with a digest may lie anywhere. */

@@ -30,6 +30,7 @@ const onnx = encodeModel({
         attributes: [
           { name: 'axis', int: -1 },
           { name: 'alpha', float: 0.5 },
+          { name: 'nothing', int: 0 },
           { name: 'value', tensor: { name: '', dims: [], data: Float32Array.of(0.25) } },
           { name: 'body', graph: { name: 'inner', nodes: [], inputs: [], outputs: [x] } },
         ],
@@ -81,6 +82,7 @@ describe('readGraph', () => {
     expect(node).toMatchObject({ opType: 'Softmax', domain: '', inputs: ['x', ''], outputs: ['y'] });
     expect(node?.attributes.get('axis')?.int).toBe(-1);
     expect(node?.attributes.get('alpha')?.float).toBe(0.5);
+    expect(node?.attributes.get('nothing')?.int).toBe(0);
     expect(node?.attributes.get('value')?.tensor).toMatchObject({ dims: [], values: [0.25] });
     expect(node?.attributes.get('body')?.graph?.outputs).toMatchObject([{ name: 'x' }]);
   });

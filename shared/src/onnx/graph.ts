@@ -2,6 +2,7 @@
 // and, where they are small, their values. Weights are skipped, so that a file of any size costs little memory.
 import { AppError, messageOf } from '../app-error.ts';
 import { type ByteSource, type Field, FieldReader, type Place, wireTypes } from './fields.ts';
+import { attributeTypes } from './schema.ts';
 import { numbersOf, type TensorParts } from './tensor-numbers.ts';
 
 export interface GraphModel {
@@ -29,6 +30,8 @@ export interface GraphFunction {
   inputs: string[];
   outputs: string[];
   nodes: GraphNode[];
+  /** As in the model, which they may differ from. */
+  opsets: Map<string, number>;
 }
 
 export interface GraphNode {
@@ -150,13 +153,14 @@ class GraphReader {
   }
 
   #function(place: Place): GraphFunction {
-    const made: GraphFunction = { domain: '', name: '', inputs: [], outputs: [], nodes: [] };
+    const made: GraphFunction = { domain: '', name: '', inputs: [], outputs: [], nodes: [], opsets: new Map() };
     this.#fields.message(place, (field) => {
       if (!isMessage(field)) return;
       if (field.id === 1) made.name = this.#fields.string(field);
       else if (field.id === 4) made.inputs.push(this.#fields.string(field));
       else if (field.id === 5) made.outputs.push(this.#fields.string(field));
       else if (field.id === 7) made.nodes.push(this.#node(field));
+      else if (field.id === 9) this.#opset(field, made.opsets);
       else if (field.id === 10) made.domain = domainOf(this.#fields.string(field));
     });
     return made;
@@ -166,11 +170,13 @@ class GraphReader {
     let name = '';
     const attribute = emptyAttribute();
     let tensor: TensorParts | undefined;
+    let type = 0;
     const take = (field: Field): void => {
       const { id, value } = field;
       if (id === 1) name = this.#fields.string(field);
       else if (id === 2 && field.wireType === wireTypes.fixed32) attribute.float = this.#fields.float(field);
       else if (id === 3) attribute.int = value;
+      else if (id === 20) type = value;
       else if (id === 7) this.#floats(field, attribute);
       else if (id === 8 && isMessage(field))
         this.#fields.packed(field, (each) => keep(attribute, attribute.ints, each));
@@ -188,6 +194,10 @@ class GraphReader {
     };
     this.#fields.message(place, take, () => attribute.cut);
     if (tensor) attribute.tensor = tensorOf(tensor);
+    // A value that is nothing may be left unwritten.
+    if (type === attributeTypes.int) attribute.int ??= 0;
+    else if (type === attributeTypes.float) attribute.float ??= 0;
+    else if (type === attributeTypes.text) attribute.text ??= '';
     return { name, attribute };
   }
 

@@ -88,8 +88,9 @@ export async function openOn(host: Host, placed: PlacedModel): Promise<OpenedMod
   host.opening = true;
   try {
     const opened = await host.thread.open(placed.model);
+    placed.model.joining ??= opened.joining;
     host.models.set(placed.model.id, placed);
-    return opened;
+    return { ...opened, joining: placed.model.joining };
   } finally {
     host.opening = false;
   }

@@ -37,7 +37,7 @@ describe('a model in a process of its own', () => {
     });
     thread = fresh;
     const opened = await fresh.open(model);
-    expect(opened).toMatchObject({ batchable: true, signature: { inputs: [{ shape: [-1, 2] }] } });
+    expect(opened).toMatchObject({ joining: { allowed: true }, signature: { inputs: [{ shape: [-1, 2] }] } });
     return fresh;
   }
 

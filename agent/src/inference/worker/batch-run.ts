@@ -18,14 +18,16 @@ export interface BatchRunner {
   run(slots: readonly TakenSlot[]): Promise<BatchOutcome>;
 }
 
-/** `arena` is the ring's; the model takes no strings (those come by message). */
-export function createBatchRunner(session: Session, arena: ArenaViews): BatchRunner {
+/** `arena` is the ring's; the model takes no strings (those come by message). `rowed`: its first dimension is that of rows. */
+export function createBatchRunner(session: Session, arena: ArenaViews, rowed: boolean): BatchRunner {
   const { signature } = session;
-  const tensors = createKeptTensors(session);
+  const tensors = createKeptTensors(session, rowed);
   let mayPreallocate = true;
 
-  const runPrepared = async ({ feeds, fetches }: PreparedTensors): Promise<OrtTensors> => {
+  const runPrepared = async (prepared: PreparedTensors): Promise<OrtTensors> => {
+    const { feeds, fetches } = prepared;
     if (fetches === undefined || !mayPreallocate) return session.runTensors(feeds);
+    if (!prepared.fetchesFill) return tryFetches(prepared, fetches);
     try {
       return await session.runTensors(feeds, fetches);
     } catch {
@@ -34,6 +36,19 @@ export function createBatchRunner(session: Session, arena: ArenaViews): BatchRun
       mayPreallocate = false;
       return results;
     }
+  };
+
+  /**
+   * ONNX Runtime leaves room that was allocated for an output untouched where it hands on what it has, such as an input. So
+   * before it is relied on, the same run must fill it with what a run without it gives.
+   */
+  const tryFetches = async (prepared: PreparedTensors, fetches: OrtTensors): Promise<OrtTensors> => {
+    const { feeds } = prepared;
+    const results = await session.runTensors(feeds);
+    const filled = await fillsAll(results, fetches, () => session.runTensors(feeds, fetches));
+    if (filled) prepared.fetchesFill = true;
+    else mayPreallocate = false;
+    return results;
   };
 
   return {
@@ -54,6 +69,28 @@ export function createBatchRunner(session: Session, arena: ArenaViews): BatchRun
       return { parts, inputMs: runAtMs - startedMs, runMs };
     },
   };
+}
+
+/** Whether a run fills the room for outputs with these results, whatever was there before. */
+async function fillsAll(results: OrtTensors, fetches: OrtTensors, run: () => Promise<unknown>): Promise<boolean> {
+  const pairs: [Uint8Array, Uint8Array][] = [];
+  for (const [name, { data: room }] of Object.entries(fetches)) {
+    const result = results[name]?.data;
+    if (result === undefined || Array.isArray(result) || Array.isArray(room)) return false;
+    pairs.push([bytesIn(result), bytesIn(room)]);
+  }
+  if (pairs.some(([result, room]) => result.length !== room.length)) return false;
+  for (const [result, room] of pairs) for (const [at, byte] of result.entries()) room[at] = ~byte;
+  try {
+    await run();
+  } catch {
+    return false;
+  }
+  return pairs.every(([result, room]) => Buffer.compare(result, room) === 0);
+}
+
+function bytesIn({ buffer, byteOffset, byteLength }: NumericData): Uint8Array {
+  return new Uint8Array(buffer, byteOffset, byteLength);
 }
 
 /** The inputs of all requests, one behind the other. */

@@ -13,6 +13,8 @@ export interface PreparedTensors {
   inputs: Uint8Array[];
   /** Outputs with room allocated; undefined when their shapes are not known before the run. */
   fetches: OrtTensors | undefined;
+  /** A run was seen to fill `fetches`. */
+  fetchesFill: boolean;
 }
 
 /** Larger tensors are made anew for each run: kept, they would add up over many models. */
@@ -24,8 +26,8 @@ export interface KeptTensors {
   of(shapes: readonly (readonly number[])[], preallocate: boolean): PreparedTensors;
 }
 
-/** None yet. */
-export function createKeptTensors(session: Session): KeptTensors {
+/** None yet. `rowed`: outputs have as many rows as inputs. */
+export function createKeptTensors(session: Session, rowed: boolean): KeptTensors {
   const prepared = new Map<number, PreparedTensors>();
   let keptBytes = 0;
 
@@ -34,7 +36,7 @@ export function createKeptTensors(session: Session): KeptTensors {
       const key = shapes[0]?.[0] ?? 0;
       const known = prepared.get(key);
       if (known && sameShapes(known.shapes, shapes)) return known;
-      const fresh = allocate(session, shapes, preallocate);
+      const fresh = allocate(session, shapes, { preallocate, rowed });
       const bytes = fresh.inputs.reduce((sum, { byteLength }) => sum + byteLength, 0);
       if (bytes > keptAtMostBytes) return fresh;
       if (prepared.size >= shapesKept || keptBytes + bytes > keptAtMostBytes) {
@@ -56,7 +58,11 @@ function sameShape(a: readonly number[], b: readonly number[]): boolean {
   return a.length === b.length && a.every((dim, i) => dim === b[i]);
 }
 
-function allocate(session: Session, shapes: readonly (readonly number[])[], preallocate: boolean): PreparedTensors {
+function allocate(
+  session: Session,
+  shapes: readonly (readonly number[])[],
+  { preallocate, rowed }: { preallocate: boolean; rowed: boolean },
+): PreparedTensors {
   const inputs: Uint8Array[] = [];
   const feeds: OrtTensors = {};
   for (const [i, { name, datatype }] of session.signature.inputs.entries()) {
@@ -65,8 +71,9 @@ function allocate(session: Session, shapes: readonly (readonly number[])[], prea
     Object.defineProperty(feeds, name, { value: tensor, enumerable: true, configurable: true, writable: true });
     inputs.push(bytes);
   }
-  const rows = session.batchable ? shapes[0]?.[0] : undefined;
-  return { shapes, feeds, inputs, fetches: preallocate ? outputsFor(session.signature.outputs, rows) : undefined };
+  const rows = rowed ? shapes[0]?.[0] : undefined;
+  const fetches = preallocate ? outputsFor(session.signature.outputs, rows) : undefined;
+  return { shapes, feeds, inputs, fetches, fetchesFill: false };
 }
 
 function emptyTensor(datatype: Datatype, shape: readonly number[]) {

@@ -5,6 +5,7 @@ import { AppError, type ErrorCode, messageOf } from '@edgeloop/shared/app-error'
 import type { GoldenSamples } from '@edgeloop/shared/golden';
 import type { NamedTensor } from '@edgeloop/shared/tensor-data';
 import type { ModelSignature } from '@edgeloop/shared/tensors';
+import type { Joining } from '../joining/joining.ts';
 import type { ShapedData } from '../ring/records.ts';
 import type { SharedRing } from '../ring/ring.ts';
 import type { ProvidersUsed } from './session.ts';
@@ -22,11 +23,13 @@ export interface ModelToOpen {
   golden: GoldenSamples | undefined;
   /** `process`: in a process of its own. */
   isolation: 'shared' | 'process';
+  /** What was found out when it was loaded first; to be found out when unset. */
+  joining?: Joining | undefined;
 }
 
 export interface OpenedModel {
   signature: ModelSignature;
-  batchable: boolean;
+  joining: Joining;
   providers: ProvidersUsed;
   /** What it takes its thread to load it again: to make the session and to run the golden samples. */
   loadMs: number;

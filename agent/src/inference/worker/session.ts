@@ -23,8 +23,6 @@ export interface ProvidersUsed {
 
 export interface Session {
   signature: ModelSignature;
-  /** Whether the first dimension is the same free one on all inputs and outputs, so that requests can share a run. */
-  batchable: boolean;
   providers: ProvidersUsed;
   /** Outputs in the order of the signature. Throws `invalid_request` for what ONNX Runtime refuses, else `internal`. */
   run(inputs: readonly NamedTensor[]): Promise<NamedTensor[]>;
@@ -46,7 +44,7 @@ export async function openSession(path: string, options: SessionOptions = {}): P
     return signature.outputs.map((spec) => fromOrt(spec, results[spec.name]));
   };
   const release = async (): Promise<void> => session.release();
-  return { signature, batchable: isBatchable(session), providers, run, runTensors, release };
+  return { signature, providers, run, runTensors, release };
 }
 
 async function createWithProviders(
@@ -131,15 +129,6 @@ function tensorSpec(metadata: InferenceSession.ValueMetadata): TensorSpec {
   const datatype = datatypesOfOrt.get(metadata.type);
   if (!datatype) throw new AppError('model_rejected', `"${name}" has type ${metadata.type}, which can't be served`);
   return { name, datatype, shape: metadata.shape.map((dim) => (typeof dim === 'number' ? dim : -1)) };
-}
-
-/** Two names for the first dimension may be two sizes, as with detections per image; then requests don't share a run. */
-function isBatchable(session: OrtSession): boolean {
-  const first = [...session.inputMetadata, ...session.outputMetadata].map((metadata) =>
-    metadata.isTensor ? metadata.shape[0] : undefined,
-  );
-  const names = new Set(first.filter((dim) => dim !== ''));
-  return session.inputMetadata.length > 0 && first.every((dim) => typeof dim === 'string') && names.size <= 1;
 }
 
 /** The data is not copied: ONNX Runtime computes on it. */

@@ -4,6 +4,7 @@ import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
 import { AppError } from '@edgeloop/shared/app-error';
 import type { NamedTensor } from '@edgeloop/shared/tensor-data';
 import { openRunningNoteSlot, type RunningNoteSlot } from '../../process/running-note.ts';
+import { judgeJoining } from '../joining/joining.ts';
 import { createConsumer, type TakenSlot } from '../ring/consumer.ts';
 import { sameRows, viewsOfArena } from '../ring/records.ts';
 import { byMessage } from '../ring/ring.ts';
@@ -121,7 +122,7 @@ async function obeyOne(thread: Thread, command: ToWorker): Promise<void> {
 
 async function open(
   thread: Thread,
-  { id, name, version, path, golden, ...options }: ModelToOpen,
+  { id, name, version, path, golden, joining: known, ...options }: ModelToOpen,
 ): Promise<OpeningAnswer> {
   const { models, arena, ring } = thread;
   thread.runningNote ??= thread.openNote();
@@ -131,9 +132,11 @@ async function open(
   try {
     const session = await openSession(path, options);
     if (golden) await proveGolden(session, golden);
-    models.set(id, { name, version, session, runner: createBatchRunner(session, arena) });
-    const { signature, batchable, providers } = session;
-    return { kind: 'opened', id, model: { signature, batchable, providers, loadMs: spentMs(thread) - begunMs } };
+    const loadMs = spentMs(thread) - begunMs;
+    const { signature, providers, run } = session;
+    const joining = known ?? (await judgeJoining(path, { signature, golden, run }));
+    models.set(id, { name, version, session, runner: createBatchRunner(session, arena, joining.allowed) });
+    return { kind: 'opened', id, model: { signature, joining, providers, loadMs } };
   } catch (error) {
     return { kind: 'refused', id, failure: failureOf(error) };
   } finally {

@@ -17,7 +17,8 @@ const sliceAtLeastMs = 20;
 answerBounded(async (input): Promise<Tuning> => {
   const order = parse(TuneOrder, input, 'model to measure', 'internal');
   const end = performance.now() + order.budgetMs;
-  const maxBatch = await measureBatches(order, performance.now() + order.budgetMs / 3);
+  const { maxBatch, batchable } = await measureBatches(order, performance.now() + order.budgetMs / 3);
+  const batch = batchable ? maxBatch : undefined;
   const measured: Measured[] = [];
   const candidates = arrangements(order.threads, order.model.manifest.instances);
   // One arrangement needs no comparison.
@@ -25,7 +26,7 @@ answerBounded(async (input): Promise<Tuning> => {
     const left = end - performance.now();
     if (left < sliceAtLeastMs) break;
     const sliceMs = Math.max(sliceAtLeastMs, Math.min(sliceAtMostMs, left / (candidates.length - at) / 2));
-    const result = await measureArrangement(order, arrangement, { batch: maxBatch, sliceMs });
+    const result = await measureArrangement(order, arrangement, { batch, sliceMs });
     measured.push(result);
     // Half of what may be used: requests on their way need the rest.
     if (result.rssBytes > order.maxRssBytes / 2) break;
@@ -34,30 +35,34 @@ answerBounded(async (input): Promise<Tuning> => {
   return { ...best, maxBatch };
 });
 
-async function measureBatches({ model }: TuneOrder, end: number): Promise<number> {
+async function measureBatches({ model }: TuneOrder, end: number): Promise<{ maxBatch: number; batchable: boolean }> {
   const copies = startCopies(model, { instances: 1, intraOpThreads: 1 });
   const sizes: { batch: number; runMs: number }[] = [];
-  const [{ batchable = false } = {}] = await copies.run({ batch: 1, sliceMs: 0 });
+  const [{ batchable = false } = {}] = await copies.run({ batch: undefined, judge: true, sliceMs: 0 });
   const most = batchable ? model.manifest.batching.maxBatch : 1;
   for (let batch = 1; batch <= most && performance.now() < end; batch *= 2) {
-    const [report] = await copies.run({ batch, sliceMs: sliceAtLeastMs * 2 });
+    const [report] = await copies.run({
+      batch: batchable ? batch : undefined,
+      judge: false,
+      sliceMs: sliceAtLeastMs * 2,
+    });
     if (report !== undefined) sizes.push({ batch, runMs: report.ms / report.runs });
   }
   await copies.end();
-  return largestBatch(sizes);
+  return { maxBatch: largestBatch(sizes), batchable };
 }
 
 async function measureArrangement(
   { model }: TuneOrder,
   arrangement: Arrangement,
-  slice: { batch: number; sliceMs: number },
+  { batch, sliceMs }: { batch: number | undefined; sliceMs: number },
 ): Promise<Measured> {
   const copies = startCopies(model, arrangement);
-  await copies.run({ ...slice, sliceMs: 0 });
-  const reports = await copies.run(slice);
+  await copies.run({ batch, judge: false, sliceMs: 0 });
+  const reports = await copies.run({ batch, judge: false, sliceMs });
   const rssBytes = process.memoryUsage.rss();
   await copies.end();
-  const perSecond = reports.reduce((sum, { runs, ms }) => sum + (runs * slice.batch * 1000) / ms, 0);
+  const perSecond = reports.reduce((sum, { runs, ms }) => sum + (runs * (batch ?? 1) * 1000) / ms, 0);
   const runMs = Math.max(...reports.map(({ runs, ms }) => ms / runs));
   return { ...arrangement, perSecond, runMs, rssBytes };
 }

@@ -4,13 +4,16 @@ import { parse } from '@edgeloop/shared/errors';
 import type { Tensor } from '@edgeloop/shared/tensor-data';
 import type { TensorSpec } from '@edgeloop/shared/tensors';
 import { z } from 'zod';
+import { judgeJoining } from '../../inference/joining/joining.ts';
 import { openSession, type Session, toOrt } from '../../inference/worker/session.ts';
 import { ModelFiles } from '../../process/ipc.ts';
 import { madeUpInput, smallestShape } from './made-up-input.ts';
 
 export interface TuneTask {
-  /** Size of the first dimension. */
-  batch: number;
+  /** Size of the first dimension; as it comes where that is none of rows. */
+  batch: number | undefined;
+  /** Find out whether rows may share a run. */
+  judge: boolean;
   /** 0 only warms up. */
   sliceMs: number;
   /** All `parties` threads meet there first, so that each takes one task and all run at the same time. */
@@ -19,6 +22,7 @@ export interface TuneTask {
 }
 
 export interface TuneReport {
+  /** As far as it was to be found out. */
   batchable: boolean;
   runs: number;
   ms: number;
@@ -33,12 +37,12 @@ const { model, intraOpThreads } = parse(
 let loaded: Promise<Session> | undefined;
 
 /** Runs one slice; piscina calls it. */
-export default async function runSlice({ batch, sliceMs, barrier, parties }: TuneTask): Promise<TuneReport> {
+export default async function runSlice({ batch, judge, sliceMs, barrier, parties }: TuneTask): Promise<TuneReport> {
   loaded ??= openSession(model.path, { intraOpThreads });
   const session = await loaded;
-  const { signature, batchable } = session;
-  const first = batchable ? batch : undefined;
-  const feeds = Object.fromEntries(signature.inputs.map((spec) => [spec.name, toOrt(inputOf(spec, first))]));
+  const { signature, run } = session;
+  const batchable = judge && (await judgeJoining(model.path, { signature, golden: model.golden, run })).allowed;
+  const feeds = Object.fromEntries(signature.inputs.map((spec) => [spec.name, toOrt(inputOf(spec, batch))]));
   await session.runTensors(feeds); // The first one reserves memory.
   meet(barrier, parties);
   const begun = performance.now();
