@@ -36,6 +36,13 @@ export type TensorSpec = z.infer<typeof TensorSpec>;
 export const ModelSignature = z.object({
   inputs: z.array(TensorSpec),
   outputs: z.array(TensorSpec),
+  /** Version of the default operators; absent for files that use none. */
   opset: z.number().int().optional(),
+  /** Outputs of the file that are not served, and why. */
+  leftOut: z.array(z.object({ name: z.string(), reason: z.string() })).optional(),
+  /** What the file itself calls its classes, in the order of the scores. */
+  classNames: z.array(z.string()).optional(),
+  /** The output whose values are classes, where the file's operators tell. */
+  labelOutput: z.string().optional(),
 });
 export type ModelSignature = z.infer<typeof ModelSignature>;

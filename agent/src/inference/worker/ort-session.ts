@@ -15,9 +15,12 @@ type Datatype = Extract<ValueMetadata, { isTensor: true }>['type'];
 export interface OrtSession {
   inputMetadata: readonly ValueMetadata[];
   outputMetadata: readonly ValueMetadata[];
-  /** `fetches`: the outputs that are wanted, with room allocated; all of them when unset. Throws, or rejects, what ONNX Runtime says. */
-  run(feeds: OrtTensors, fetches?: OrtTensors): OrtTensors | Promise<OrtTensors>;
-  release(): void | Promise<void>;
+  /**
+   * `fetches`: the outputs that are wanted, by their names or with room allocated; all of them when unset. Throws, or rejects,
+   * what ONNX Runtime says.
+   */
+  run(feeds: OrtTensors, fetches?: OrtTensors | readonly string[]): OrtTensors | Promise<OrtTensors>;
+  release(): Promise<void>;
 }
 
 /** As named by the `version` of onnxruntime-node. */
@@ -28,19 +31,37 @@ const binding = findBinding();
 /** Whether `run` has ended when it returns, and gives no promise. */
 export const runsAtOnce = binding !== undefined;
 
-/** Loads an ONNX file. Rejects with what ONNX Runtime says. */
-export async function createOrtSession(path: string, options: SessionOptions): Promise<OrtSession> {
-  return binding === undefined ? InferenceSession.create(path, options) : openAtOnce(binding, path, options);
+/** Loads an ONNX file, by its path or its bytes. Rejects with what ONNX Runtime says. */
+export async function createOrtSession(model: string | Uint8Array, options: SessionOptions): Promise<OrtSession> {
+  if (binding !== undefined) return openAtOnce(binding, model, options);
+  const session =
+    typeof model === 'string' ? InferenceSession.create(model, options) : InferenceSession.create(model, options);
+  return fromPackage(await session);
 }
 
-function openAtOnce({ Session, initOrt }: FoundBinding, path: string, options: SessionOptions): OrtSession {
+function fromPackage(session: InferenceSession): OrtSession {
+  const { inputMetadata, outputMetadata } = session;
+  return {
+    inputMetadata,
+    outputMetadata,
+    run: (feeds, fetches) => (fetches === undefined ? session.run(feeds) : session.run(feeds, fetches)),
+    release: () => session.release(),
+  };
+}
+
+function openAtOnce(
+  { Session, initOrt }: FoundBinding,
+  model: string | Uint8Array,
+  options: SessionOptions,
+): OrtSession {
   initOrt();
   const native = new Session();
-  native.loadModel(path, options);
+  if (typeof model === 'string') native.loadModel(model, options);
+  else native.loadModel(model.buffer, model.byteOffset, model.byteLength, options);
   const inputMetadata = native.inputMetadata.map(valueMetadata);
   const outputMetadata = native.outputMetadata.map(valueMetadata);
   const inputNames = inputMetadata.map(({ name }) => name);
-  const allOutputs = Object.fromEntries(outputMetadata.map(({ name }) => [name, null]));
+  const allOutputs = anywhere(outputMetadata.map(({ name }) => name));
   return {
     inputMetadata,
     outputMetadata,
@@ -48,13 +69,26 @@ function openAtOnce({ Session, initOrt }: FoundBinding, path: string, options: S
       // The native part would begin the run and then read nothing where the input should be.
       for (const name of inputNames)
         if (feeds[name] === undefined) throw new Error(`input '${name}' is missing in 'feeds'.`);
-      return tensorsOf(native.run(feeds, fetches ?? allOutputs, noOptions));
+      return tensorsOf(native.run(feeds, roomOf(fetches) ?? allOutputs, noOptions));
     },
-    release: () => native.dispose(),
+    release: async () => native.dispose(),
   };
 }
 
 const noOptions = {};
+
+function roomOf(fetches: OrtTensors | readonly string[] | undefined): Record<string, OrtTensor | null> | undefined {
+  return isNames(fetches) ? anywhere(fetches) : fetches;
+}
+
+function isNames(fetches: OrtTensors | readonly string[] | undefined): fetches is readonly string[] {
+  return Array.isArray(fetches);
+}
+
+/** ONNX Runtime makes the room. */
+function anywhere(names: readonly string[]): Record<string, null> {
+  return Object.fromEntries(names.map((name) => [name, null]));
+}
 
 function tensorsOf(results: ReturnType<Binding.InferenceSession['run']>): OrtTensors {
   const tensors: OrtTensors = {};

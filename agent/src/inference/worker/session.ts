@@ -1,8 +1,9 @@
 // One ONNX Runtime session. `run` is synchronous native code that blocks its thread, so this is for worker threads and
 // for processes of their own, never for the thread that answers HTTP.
 import { AppError, messageOf } from '@edgeloop/shared/app-error';
+import { type ModelSource, openServable } from '@edgeloop/shared/node/servable-model';
 import type { NamedTensor, Tensor, TensorData } from '@edgeloop/shared/tensor-data';
-import type { Datatype, ModelSignature, TensorSpec } from '@edgeloop/shared/tensors';
+import type { ModelSignature, TensorSpec } from '@edgeloop/shared/tensors';
 import { type InferenceSession, listSupportedBackends, Tensor as OrtTensor } from 'onnxruntime-node';
 import { halfTensor } from './halves.ts';
 import { createOrtSession, type OrtSession, type OrtTensors } from './ort-session.ts';
@@ -35,9 +36,14 @@ export type { OrtTensors } from './ort-session.ts';
 
 /** Loads an ONNX file. Throws `model_rejected` with ONNX Runtime's reason. */
 export async function openSession(path: string, options: SessionOptions = {}): Promise<Session> {
-  const { session, providers } = await createWithProviders(path, options);
-  const signature = { inputs: session.inputMetadata.map(tensorSpec), outputs: session.outputMetadata.map(tensorSpec) };
-  const runTensors = (feeds: OrtTensors, fetches?: OrtTensors): Promise<OrtTensors> =>
+  let providers: ProvidersUsed = { used: ['cpu'], fallback: undefined };
+  const servable = await openServable(path, async (source) => {
+    const made = await createWithProviders(source, options);
+    providers = made.providers;
+    return made.session;
+  });
+  const { session, signature } = servable;
+  const runTensors = (feeds: OrtTensors, fetches: OrtTensors | readonly string[] | undefined = servable.fetches) =>
     runSession(session, feeds, fetches);
   const run = async (inputs: readonly NamedTensor[]): Promise<NamedTensor[]> => {
     const results = await runTensors(Object.fromEntries(inputs.map((input) => [input.name, toOrt(input)])));
@@ -48,7 +54,7 @@ export async function openSession(path: string, options: SessionOptions = {}): P
 }
 
 async function createWithProviders(
-  path: string,
+  source: ModelSource,
   options: SessionOptions,
 ): Promise<{ session: OrtSession; providers: ProvidersUsed }> {
   const wanted = (options.providers ?? []).map((name) => name.toLowerCase()).filter((name) => name !== 'cpu');
@@ -59,14 +65,14 @@ async function createWithProviders(
     .map((name) => `"${name}" is not part of ONNX Runtime on this machine`);
   if (tried.length > 0) {
     try {
-      const session = await createSession(path, options, [...tried, 'cpu']);
+      const session = await createSession(source, options, [...tried, 'cpu']);
       return { session, providers: { used: [...tried, 'cpu'], fallback: reasons.join('; ') || undefined } };
     } catch (error) {
       reasons.push(`${tried.join(', ')}: ${oneLine(error)}`);
     }
   }
   try {
-    const session = await createSession(path, options, ['cpu']);
+    const session = await createSession(source, options, ['cpu']);
     return { session, providers: { used: ['cpu'], fallback: reasons.join('; ') || undefined } };
   } catch (cause) {
     throw new AppError('model_rejected', `ONNX Runtime can't load the model: ${messageOf(cause)}`, { cause });
@@ -75,24 +81,27 @@ async function createWithProviders(
 
 /** Idle threads must not spin: they take the processor from the other copies of the model. */
 function createSession(
-  path: string,
+  source: ModelSource,
   { intraOpThreads = 1 }: SessionOptions,
   executionProviders: string[],
 ): Promise<OrtSession> {
-  return createOrtSession(path, {
+  const session = { intra_op: { allow_spinning: '0' } };
+  const options: InferenceSession.SessionOptions = {
     executionProviders,
     intraOpNumThreads: intraOpThreads,
     interOpNumThreads: 1,
     executionMode: 'sequential',
     logSeverityLevel: 3,
-    extra: { session: { intra_op: { allow_spinning: '0' } } },
-  });
+  };
+  if ('path' in source) return createOrtSession(source.path, { ...options, extra: { session } });
+  const extra = { session: { ...session, model_external_initializers_file_folder_path: source.folder } };
+  return createOrtSession(source.bytes, { ...options, extra });
 }
 
 async function runSession(
   session: OrtSession,
   feeds: OrtTensors,
-  fetches: OrtTensors | undefined,
+  fetches: OrtTensors | readonly string[] | undefined,
 ): Promise<OrtTensors> {
   try {
     return await session.run(feeds, fetches);
@@ -105,30 +114,6 @@ async function runSession(
 
 function oneLine(error: unknown): string {
   return messageOf(error).replaceAll(/\s+/g, ' ').trim();
-}
-
-const datatypesOfOrt = new Map<OrtTensor.Type, Datatype>([
-  ['float32', 'FP32'],
-  ['float64', 'FP64'],
-  ['float16', 'FP16'],
-  ['bool', 'BOOL'],
-  ['string', 'BYTES'],
-  ['uint8', 'UINT8'],
-  ['uint16', 'UINT16'],
-  ['uint32', 'UINT32'],
-  ['uint64', 'UINT64'],
-  ['int8', 'INT8'],
-  ['int16', 'INT16'],
-  ['int32', 'INT32'],
-  ['int64', 'INT64'],
-]);
-
-function tensorSpec(metadata: InferenceSession.ValueMetadata): TensorSpec {
-  const { name } = metadata;
-  if (!metadata.isTensor) throw new AppError('model_rejected', `"${name}" is no tensor; only tensors can be served`);
-  const datatype = datatypesOfOrt.get(metadata.type);
-  if (!datatype) throw new AppError('model_rejected', `"${name}" has type ${metadata.type}, which can't be served`);
-  return { name, datatype, shape: metadata.shape.map((dim) => (typeof dim === 'number' ? dim : -1)) };
 }
 
 /** The data is not copied: ONNX Runtime computes on it. */

@@ -1,0 +1,108 @@
+// Opens an ONNX file as far as it can be served, in every program and process in the same way: outputs that are no tensors
+// are cut out of it first, and what the file says of its classes becomes part of the signature.
+import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { AppError, messageOf } from '../app-error.ts';
+import { type FileFacts, type LeftOut, type SessionMetadata, signatureOf, unservable } from '../meaning/signature.ts';
+import { classesOf } from '../onnx/class-names.ts';
+import type { ByteSource } from '../onnx/fields.ts';
+import { type GraphModel, readGraph } from '../onnx/graph.ts';
+import { cutOutputs, declaredNoTensors, zipMapsOf } from '../onnx/servable-bytes.ts';
+import type { ModelSignature } from '../tensors.ts';
+
+/** What a session is made of: the file, or its bytes after a cut. Tensors kept beside the file lie in `folder`. */
+export type ModelSource = { path: string } | { bytes: Uint8Array; folder: string };
+
+export interface ServableModel<Session> {
+  session: Session;
+  signature: ModelSignature;
+  /** The outputs to ask for, where the session has others as well; undefined when it has no others. */
+  fetches: string[] | undefined;
+}
+
+/** A session of ONNX Runtime as its JavaScript binding has it. */
+interface Opened extends SessionMetadata {
+  release(): Promise<void>;
+}
+
+/** A file that is cut is held in memory twice for a moment. */
+const cutAtMostBytes = 1024 ** 3;
+
+/** `create` makes a session. Throws what it throws, and `model_rejected` for what cannot be served. */
+export async function openServable<Session extends Opened>(
+  path: string,
+  create: (source: ModelSource) => Promise<Session>,
+): Promise<ServableModel<Session>> {
+  const { model, sizeBytes } = readFileGraph(path);
+  const zipMaps = model ? zipMapsOf(model) : new Map<string, string>();
+  const cut = async (names: Iterable<string>): Promise<ModelSource> => ({
+    bytes: cutOutputs(await readFile(path), { zipMaps, leftOut: new Set(names) }),
+    folder: dirname(path),
+  });
+  const mayCut = model !== undefined && sizeBytes <= cutAtMostBytes;
+  const declared = model ? declaredNoTensors(model, zipMaps) : [];
+  const isWhole =
+    !mayCut || (zipMaps.size === 0 && declared.length === 0) || declared.length === model.graph.outputs.length;
+  let session = await create(isWhole ? { path } : await cut(declared));
+  // Types that the file leaves unsaid are known to ONNX Runtime only.
+  const inferred = reasonsOf(session);
+  if (mayCut && inferred.length > 0 && inferred.length < session.outputMetadata.length) {
+    await session.release();
+    session = await create(await cut([...declared, ...inferred.map(({ name }) => name)]));
+  }
+  const here = new Set(session.outputMetadata.map(({ name }) => name));
+  const noTensor = declared.map((name) => ({ name, reason: 'is not a tensor; only tensors can be served' }));
+  const gone = [...noTensor, ...inferred].filter(({ name }) => !here.has(name));
+  const signature = signatureOf(session, factsOf(model), gone);
+  const hasOthers = session.outputMetadata.length > signature.outputs.length;
+  return { session, signature, fetches: hasOthers ? signature.outputs.map(({ name }) => name) : undefined };
+}
+
+function reasonsOf({ outputMetadata }: SessionMetadata): LeftOut[] {
+  return outputMetadata.flatMap((metadata) => {
+    const reason = unservable(metadata);
+    return reason === undefined ? [] : [{ name: metadata.name, reason }];
+  });
+}
+
+function factsOf(model: GraphModel | undefined): FileFacts {
+  if (!model) return { classes: { names: undefined, label: undefined }, opset: undefined };
+  return { classes: classesOf(model), opset: model.opsets.get('') };
+}
+
+/** No model when the graph can't be read: whether the file is one is ONNX Runtime's to say, and it says why not. */
+function readFileGraph(path: string): { model: GraphModel | undefined; sizeBytes: number } {
+  let file: number;
+  try {
+    file = openSync(path, 'r');
+  } catch (cause) {
+    throw new AppError('model_rejected', `the model file cannot be read: ${messageOf(cause)}`, { cause });
+  }
+  try {
+    const sizeBytes = fstatSync(file).size;
+    return { model: graphOf(fileSource(file, sizeBytes)), sizeBytes };
+  } finally {
+    closeSync(file);
+  }
+}
+
+function graphOf(source: ByteSource): GraphModel | undefined {
+  try {
+    return readGraph(source);
+  } catch (error) {
+    if (error instanceof AppError && error.code === 'model_rejected') return undefined;
+    throw error;
+  }
+}
+
+function fileSource(file: number, size: number): ByteSource {
+  let kept = Buffer.alloc(0);
+  return {
+    size,
+    read(at, length) {
+      if (kept.length < length) kept = Buffer.alloc(length);
+      return kept.subarray(0, readSync(file, kept, 0, Math.min(length, Math.max(0, size - at)), at));
+    },
+  };
+}
