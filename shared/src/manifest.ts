@@ -96,11 +96,15 @@ export const OutputsManifest = z.strictObject({
   labels: z.array(z.string().min(1).max(200)).min(1).max(65536).optional(),
   /** The output tensor that holds a score per class; found by shape when unset. */
   scores: z.string().optional(),
+  /** The output tensor that holds the class itself, as a text or an integer; found by its name and type when unset. */
+  label: z.string().optional(),
   /** What makes probabilities of the scores, where the model itself does not. */
   activation: z.enum(['softmax', 'sigmoid']).optional(),
   detection: DetectionOutputs.optional(),
   /** Anomaly scores from this one on are anomalous. */
   threshold: z.number().optional(),
+  /** Whether scores from the threshold on are anomalous, or those below it; the former when unset. */
+  anomalous: z.enum(['from', 'below']).optional(),
 });
 
 export const CapturePolicy = z.strictObject({

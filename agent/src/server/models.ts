@@ -1,5 +1,5 @@
 // What the Open Inference Protocol tells of the models: metadata, readiness, configuration.
-import type { Datatype, TensorSpec } from '@edgeloop/shared/tensors';
+import type { Datatype, ModelSignature, TensorSpec } from '@edgeloop/shared/tensors';
 import type { Context } from 'hono';
 import type { Engine, LoadedModel } from '../inference/engine.ts';
 import { leaseOf } from './lease.ts';
@@ -54,8 +54,17 @@ function configOf(name: string, version: number, { signature, files, runtime }: 
     ...(batched
       ? { dynamic_batching: { preferred_batch_size: [], max_queue_delay_microseconds: Math.round(maxDelayMs * 1000) } }
       : {}),
-    parameters: { isolation: { string_value: files.manifest.isolation } },
+    parameters: {
+      isolation: { string_value: files.manifest.isolation },
+      ...leftOutOf(signature),
+    },
   };
+}
+
+/** Outputs of the file that nobody can ask for, and why. */
+function leftOutOf({ leftOut }: ModelSignature): object {
+  if (!leftOut) return {};
+  return { left_out: { string_value: leftOut.map(({ name, reason }) => `${name} ${reason}`).join('; ') } };
 }
 
 function tensorConfig({ name, datatype, shape }: TensorSpec, batched: boolean): object {

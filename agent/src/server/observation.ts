@@ -1,6 +1,7 @@
 // What every answered request leaves behind: a journal record, metrics, and the counts that the supervisor watches.
 
-import { featureRows, type Predictions, predictionsOf, rowsOf } from '@edgeloop/shared/meaning/interpretation';
+import { featureRows, rowsOf } from '@edgeloop/shared/meaning/interpretation';
+import { type Predictions, predictionsOf } from '@edgeloop/shared/meaning/predictions';
 import type { NamedTensor } from '@edgeloop/shared/tensor-data';
 import type { LoadedModel, ModelLease } from '../inference/engine.ts';
 import type { InferenceResult } from '../inference/queueing/batcher.ts';
@@ -131,7 +132,9 @@ function outcomeIn(outcome: Observation['outcome']): JournalRecord['outcome'] {
 }
 
 function predictionsIn({ lease, outcome }: Observation): Predictions | undefined {
-  return 'result' in outcome ? predictionsOf(lease.model.interpretation.scores, outcome.result.outputs) : undefined;
+  const { scores, featureInputs } = lease.model.interpretation;
+  if (!('result' in outcome) || !scores) return undefined;
+  return predictionsOf(scores, outcome.result.outputs, rowsOf(featureInputs, outcome.inputs));
 }
 
 function rowsIn({ model }: ModelLease, inputs: readonly NamedTensor[], predictions: Predictions | undefined): number {
@@ -158,7 +161,7 @@ function recordOf(
   if ('error' in outcome) return record;
   if (predictions) {
     record.predicted = predictions.predicted;
-    record.scores = predictions.scores;
+    if (predictions.scores) record.scores = predictions.scores;
   }
   const features = budget && featureRows(lease.model.interpretation.featureInputs, outcome.inputs);
   if (features?.rows !== rows || !budget?.take(rows, features.width, endedMs)) return record;

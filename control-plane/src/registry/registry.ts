@@ -14,7 +14,6 @@ import type { Logger } from 'pino';
 import type { Blobs } from '../blobs/folder.ts';
 import type { Database } from '../database/open.ts';
 import { decodeCursor, toPage } from '../http/paging.ts';
-import { checkManifest } from './manifest-check.ts';
 import {
   commitVersion,
   insertModel,
@@ -181,8 +180,7 @@ export function createRegistry(deps: RegistryDeps) {
       }
       const artifact = await describeArtifact(path);
       await refuseRepetition(registering, name, { artifact, manifest, golden });
-      const io = await validator.validate({ path, golden });
-      checkManifest(manifest, io);
+      const io = await validator.validate({ path, manifest, golden });
       await blobs.putFile(path);
       const proven = { artifact, io, manifest, golden };
       const registered = await numbering.run(() => commitVersion(registering, { actor, registration, proven }));

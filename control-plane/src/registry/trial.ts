@@ -3,58 +3,67 @@ import { readFile } from 'node:fs/promises';
 import { AppError, messageOf } from '@edgeloop/shared/errors';
 import type { GoldenSamples } from '@edgeloop/shared/golden';
 import { mismatch } from '@edgeloop/shared/golden-match';
+import type { Manifest } from '@edgeloop/shared/manifest';
+import { interpret } from '@edgeloop/shared/meaning/interpretation';
+import { type ModelSource, openServable, type ServableModel } from '@edgeloop/shared/node/servable-model';
 import { readModelHeader } from '@edgeloop/shared/onnx/header';
 import type { ModelSignature, TensorSpec } from '@edgeloop/shared/tensors';
 import { InferenceSession, type Tensor } from 'onnxruntime-node';
 import { elementCount, toJson, toOrt, zeros } from './json-tensors.ts';
-import { tensorSpec } from './signature.ts';
 
 /** Values in a tensor of zeros: larger ones are not tried. */
 const maxZeros = 64 * 1024 * 1024;
 
+export interface Tried {
+  path: string;
+  manifest: Manifest;
+  golden: GoldenSamples;
+}
+
+type Servable = ServableModel<InferenceSession>;
+
 /**
- * The signature of the model at `path`, once it has run: on its golden samples, which it must reproduce, or else once
- * on zeros where its shapes allow.
- * @throws AppError `model_rejected` with the reason
+ * The signature of the model at `path`, once its manifest fits it as every agent will have it, and it has run: on its golden
+ * samples, which it must reproduce, or else once on zeros where its shapes allow.
+ * @throws AppError `model_rejected` with the reason, and the fields of the manifest that do not fit
  */
-export async function tryModel(path: string, golden: GoldenSamples): Promise<ModelSignature> {
-  const opset = await checkedOpset(path);
-  const session = await load(path);
-  const inputs = session.inputMetadata.map((metadata) => tensorSpec('input', metadata));
-  const outputs = session.outputMetadata.map((metadata) => tensorSpec('output', metadata));
-  const signature = { inputs, outputs, opset };
-  if (golden.samples.length === 0) await runOnZeros(session, signature);
-  else await reproduce(session, signature, golden);
-  return signature;
+export async function tryModel({ path, manifest, golden }: Tried): Promise<ModelSignature> {
+  await refuseOtherFiles(path);
+  const model = await openServable(path, load);
+  interpret(manifest, model.signature);
+  if (golden.samples.length === 0) await runOnZeros(model);
+  else await reproduce(model, golden);
+  return model.signature;
 }
 
 /** Files that name other files are refused before ONNX Runtime would open those. */
-async function checkedOpset(path: string): Promise<number> {
-  const { opset, externalDataLocations } = readModelHeader(await readFile(path));
-  const [place] = externalDataLocations;
-  if (place === undefined) return opset;
+async function refuseOtherFiles(path: string): Promise<void> {
+  const [place] = readModelHeader(await readFile(path)).externalDataLocations;
+  if (place === undefined) return;
   throw new AppError(
     'model_rejected',
     `the model keeps tensors outside of its file, at "${place}"; save it as one file with all tensors inside`,
   );
 }
 
-async function load(path: string): Promise<InferenceSession> {
+async function load(source: ModelSource): Promise<InferenceSession> {
+  const options = {
+    intraOpNumThreads: 1,
+    interOpNumThreads: 1,
+    executionMode: 'sequential',
+    logSeverityLevel: 3,
+  } as const;
   try {
-    return await InferenceSession.create(path, {
-      intraOpNumThreads: 1,
-      interOpNumThreads: 1,
-      executionMode: 'sequential',
-      logSeverityLevel: 3,
-    });
+    if ('path' in source) return await InferenceSession.create(source.path, options);
+    return await InferenceSession.create(source.bytes, options);
   } catch (cause) {
     throw new AppError('model_rejected', `ONNX Runtime cannot load the model: ${reasonOf(cause)}`, { cause });
   }
 }
 
-async function reproduce(session: InferenceSession, signature: ModelSignature, golden: GoldenSamples): Promise<void> {
+async function reproduce(model: Servable, golden: GoldenSamples): Promise<void> {
   for (const [at, sample] of golden.samples.entries()) {
-    const reason = await failureOf(session, signature, { sample, tolerance: golden.tolerance });
+    const reason = await failureOf(model, { sample, tolerance: golden.tolerance });
     if (reason !== undefined) throw new AppError('model_rejected', `golden sample ${at}: ${reason}`);
   }
 }
@@ -64,15 +73,12 @@ interface Expected {
   tolerance: GoldenSamples['tolerance'];
 }
 
-async function failureOf(
-  session: InferenceSession,
-  signature: ModelSignature,
-  { sample, tolerance }: Expected,
-): Promise<string | undefined> {
+async function failureOf(model: Servable, { sample, tolerance }: Expected): Promise<string | undefined> {
+  const { signature } = model;
   const expected = Object.entries(sample.outputs);
   if (expected.length === 0) return 'it names no outputs, so it proves nothing';
   try {
-    const results = await session.run(feedsOf(sample.inputs, signature.inputs));
+    const results = await run(model, feedsOf(sample.inputs, signature.inputs));
     for (const [name, tensor] of expected) {
       const spec = signature.outputs.find((output) => output.name === name);
       if (spec === undefined) return `the model has no output "${name}"; it has ${namesOf(signature.outputs)}`;
@@ -106,17 +112,24 @@ function feedsOf(given: Expected['sample']['inputs'], specs: readonly TensorSpec
   return feeds;
 }
 
-/** Free dimensions are tried as 1. Only where no more than the first one is free must that work. */
-async function runOnZeros(session: InferenceSession, { inputs }: ModelSignature): Promise<void> {
+/**
+ * Free dimensions are tried as 1. That the model fails on zeros is no fault of it, and agents hold none against it either; that
+ * it ends its process or never returns is.
+ */
+async function runOnZeros(model: Servable): Promise<void> {
+  const { inputs } = model.signature;
   const shapes = inputs.map(({ shape }) => shape.map((dim) => (dim === -1 ? 1 : dim)));
   if (shapes.reduce((sum, shape) => sum + elementCount(shape), 0) > maxZeros) return;
   const feeds = Object.fromEntries(inputs.map(({ name, datatype }, i) => [name, zeros(datatype, shapes[i] ?? [])]));
   try {
-    await session.run(feeds);
-  } catch (cause) {
-    if (inputs.some(({ shape }) => shape.slice(1).includes(-1))) return;
-    throw new AppError('model_rejected', `the model failed to run on zeros: ${reasonOf(cause)}`, { cause });
+    await run(model, feeds);
+  } catch {
+    // Zeros may be no input for it.
   }
+}
+
+function run({ session, fetches }: Servable, feeds: Record<string, Tensor>) {
+  return fetches === undefined ? session.run(feeds) : session.run(feeds, fetches);
 }
 
 function namesOf(specs: readonly TensorSpec[]): string {

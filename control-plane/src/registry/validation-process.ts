@@ -6,11 +6,11 @@ import { tryModel } from './trial.ts';
 import { TrialInput, type TrialOutput } from './validation.ts';
 
 answerBounded(async (input): Promise<TrialOutput> => {
-  const { path, golden } = TrialInput.parse(input);
+  const tried = TrialInput.parse(input);
   try {
-    return { accepted: true, signature: await tryModel(path, golden) };
+    return { accepted: true, signature: await tryModel(tried) };
   } catch (error) {
-    if (error instanceof AppError && error.code === 'model_rejected') return { accepted: false, reason: error.message };
-    throw error;
+    if (!(error instanceof AppError) || error.code !== 'model_rejected') throw error;
+    return { accepted: false, reason: error.message, errors: error.errors };
   }
 });

@@ -1,19 +1,20 @@
 // Tries uploaded models in a process of its own with bounds on time and memory, a few at a time.
 
 import { fileURLToPath } from 'node:url';
-import { AppError } from '@edgeloop/shared/errors';
+import { AppError, FieldError } from '@edgeloop/shared/errors';
 import { GoldenSamples } from '@edgeloop/shared/golden';
+import { Manifest } from '@edgeloop/shared/manifest';
 import { type BoundedFailure, runBounded, sourceExecArgv } from '@edgeloop/shared/node/bounded-process';
 import { createTurn } from '@edgeloop/shared/node/turn';
 import { ModelSignature } from '@edgeloop/shared/tensors';
 import { z } from 'zod';
 
-export const TrialInput = z.object({ path: z.string(), golden: GoldenSamples });
+export const TrialInput = z.object({ path: z.string(), manifest: Manifest, golden: GoldenSamples });
 export type TrialInput = z.infer<typeof TrialInput>;
 
 export const TrialOutput = z.discriminatedUnion('accepted', [
   z.object({ accepted: z.literal(true), signature: ModelSignature }),
-  z.object({ accepted: z.literal(false), reason: z.string() }),
+  z.object({ accepted: z.literal(false), reason: z.string(), errors: z.array(FieldError) }),
 ]);
 export type TrialOutput = z.infer<typeof TrialOutput>;
 
@@ -48,13 +49,13 @@ export function createValidator(limits: ValidationLimits) {
     if (!result.ok) throw failureOf(result);
     const output = TrialOutput.parse(result.output);
     if (output.accepted) return output.signature;
-    throw new AppError('model_rejected', output.reason);
+    throw new AppError('model_rejected', output.reason, { errors: output.errors });
   }
 
   return {
     /**
-     * The signature of the model in the file `path`.
-     * @throws AppError `model_rejected` with the reason; `too_many_requests` when too many wait already
+     * The signature of the model in the file `path`, once its manifest fits it.
+     * @throws AppError `model_rejected` with the reason and the fields of the manifest; `too_many_requests` when too many wait already
      */
     async validate(input: TrialInput): Promise<ModelSignature> {
       if (waiting >= limits.maxWaiting) {

@@ -135,7 +135,7 @@ describe('readModelHeader', () => {
   it('answers bytes that are no model with model_rejected, and never with anything else', () => {
     const refused = (bytes: Uint8Array) => {
       try {
-        return readModelHeader(bytes).opset >= 0;
+        return readModelHeader(bytes).irVersion > 0;
       } catch (error) {
         return error instanceof AppError && error.code === 'model_rejected';
       }
@@ -152,11 +152,19 @@ describe('readModelHeader', () => {
     );
   });
 
-  it('refuses a model without a graph, an opset or an output', () => {
+  it('takes a model of other operators only', () => {
+    const bytes = ModelProto.encode({
+      ...messageOf(plain),
+      opsetImport: [{ domain: 'ai.onnx.ml', version: 1 }],
+    }).finish();
+    expect(readModelHeader(bytes)).toMatchObject({ opset: undefined, irVersion: 8 });
+  });
+
+  it('refuses a model without a graph, an operator set or an output', () => {
     const whole = messageOf(plain);
     for (const [change, reason] of [
       [{ graph: undefined }, /no graph/],
-      [{ opsetImport: [{ domain: 'com.microsoft', version: 1 }] }, /default operator set/],
+      [{ opsetImport: [] }, /any operator set/],
       [{ graph: { ...whole.graph, output: [] } }, /no outputs/],
     ] as const) {
       const bytes = ModelProto.encode({ ...whole, ...change }).finish();

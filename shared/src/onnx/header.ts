@@ -6,13 +6,13 @@ import protobuf from 'protobufjs/light.js';
 import { AppError, messageOf } from '../errors.ts';
 
 /**
- * `opset`: version of the default operator set. `inputs`: names of the graph's inputs without those that have an
+ * `opset`: version of the default operator set, undefined when the file uses others only. `inputs`: names of the graph's inputs without those that have an
  * initializer. `externalDataLocations`: what each tensor kept outside the file calls its place, wherever in the file
  * it is (initializers, sparse ones, attributes of nodes, subgraphs, functions, training graphs), without repeats; ''
  * when it names none.
  */
 export interface ModelHeader {
-  opset: number;
+  opset: number | undefined;
   irVersion: number;
   producer: { name: string; version: string };
   inputs: string[];
@@ -65,6 +65,7 @@ const external = 1;
 
 interface Found {
   opset: number | undefined;
+  opsets: number;
   graphs: number;
   inputs: string[];
   outputs: string[];
@@ -79,6 +80,7 @@ interface Found {
 export function readModelHeader(bytes: Uint8Array): ModelHeader {
   const found: Found = {
     opset: undefined,
+    opsets: 0,
     graphs: 0,
     inputs: [],
     outputs: [],
@@ -89,7 +91,7 @@ export function readModelHeader(bytes: Uint8Array): ModelHeader {
   const irVersion = Number(model.irVersion ?? 0);
   if (irVersion < 1 || found.graphs === 0) throw rejected('it has no IR version or no graph');
   if (found.outputs.length === 0) throw rejected('its graph has no outputs');
-  if (found.opset === undefined) throw rejected('it names no version of the default operator set');
+  if (found.opsets === 0) throw rejected('it names no version of any operator set');
   return {
     opset: found.opset,
     irVersion,
@@ -154,9 +156,10 @@ function note(kind: Kind, values: Values, { parent, found }: { parent: Values; f
   if (kind === 'mainGraph') found.graphs += 1;
   else if (kind === 'input') found.inputs.push(name);
   else if (kind === 'output') found.outputs.push(name);
-  else if (kind === 'opset' && ['', 'ai.onnx'].includes(String(values.domain ?? '')))
-    found.opset = Number(values.version ?? 0);
-  else if (kind === 'entry') {
+  else if (kind === 'opset') {
+    found.opsets += 1;
+    if (['', 'ai.onnx'].includes(String(values.domain ?? ''))) found.opset = Number(values.version ?? 0);
+  } else if (kind === 'entry') {
     // A tensor that lists places without saying EXTERNAL is odd enough to be treated as if it did.
     parent.listsPlaces = 1;
     if (values.key === 'location') parent.place = values.value ?? '';

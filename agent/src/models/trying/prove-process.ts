@@ -1,6 +1,7 @@
 // The process in which a candidate is loaded and run for the first time. It ends with its one answer.
 
 import { AppError, messageOf, parse } from '@edgeloop/shared/errors';
+import { interpret } from '@edgeloop/shared/meaning/interpretation';
 import { answerBounded } from '@edgeloop/shared/node/bounded-process';
 import { elementCount } from '@edgeloop/shared/tensor-data';
 import { proveGolden } from '../../inference/worker/golden-run.ts';
@@ -16,6 +17,7 @@ answerBounded(async (input): Promise<ProofAnswer> => {
   const model = parse(ModelFiles, input, 'model to prove', 'internal');
   try {
     const session = await openSession(model.path);
+    interpret(model.manifest, session.signature);
     if (model.golden !== undefined && model.golden.samples.length > 0) {
       await proveGolden(session, model.golden);
       return {};

@@ -21,7 +21,7 @@ export interface Answered {
   request: InferRequest;
   outputs: readonly NamedTensor[];
   /** Class names of the output that holds scores. */
-  scores: { output: string; labels: readonly string[] | undefined } | undefined;
+  scores: { output: string | undefined; labels: readonly string[] | undefined } | undefined;
 }
 
 /** Throws `invalid_request` when an output was asked for in a form that it hasn't. */

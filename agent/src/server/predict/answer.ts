@@ -1,11 +1,15 @@
 // The outputs of a model as people read them: labels, values, boxes, anomalies.
 import { AppError } from '@edgeloop/shared/errors';
+import type { ClassScores } from '@edgeloop/shared/meaning/class-scores';
 import { detect } from '@edgeloop/shared/meaning/detection';
-import { type Interpretation, labelAt, predictionsOf, scoreRows } from '@edgeloop/shared/meaning/interpretation';
-import { type NamedTensor, numbersOf, tensorToJson } from '@edgeloop/shared/tensor-data';
+import type { Interpretation } from '@edgeloop/shared/meaning/interpretation';
+import { labelAt, predictionsOf, scoreRows } from '@edgeloop/shared/meaning/predictions';
+import { type NamedTensor, tensorToJson } from '@edgeloop/shared/tensor-data';
 import type { LoadedModel, ModelLease } from '../../inference/engine.ts';
+import { anomalies } from './anomalies.ts';
 import { boxInPicture } from './geometry.ts';
 import type { Inputs } from './inputs.ts';
+import { type Rows, values } from './values.ts';
 
 export interface Question {
   /** How many of the best classes to list. */
@@ -20,76 +24,75 @@ export function answerOf(lease: ModelLease, outputs: readonly NamedTensor[], que
   const { model } = lease;
   const { detection } = model.interpretation;
   if (detection) return detectionsAnswer(model, detection, outputs, question.inputs);
-  const { single, inputs } = question;
-  const predictions = rowAnswers(model, outputs, question);
-  if (predictions?.length === inputs.rows) return single ? (predictions[0] ?? {}) : { predictions };
+  const rows = rowsIn(model, question.inputs);
+  const answers = answersOf(model, outputs, { rows, top: question.top });
+  const [first] = answers ?? [];
+  // One window of many rows has one answer, as one row has.
+  if (first && answers?.length === 1 && (question.single || rows.count > 1)) return first;
+  if (answers?.length === rows.count || answers?.length === rows.windows) return { predictions: answers };
   return { outputs: outputs.map((output) => ({ name: output.name, ...tensorToJson(output) })) };
 }
 
-/** An answer for each row; undefined when the outputs have no meaning that the manifest tells. */
-function rowAnswers(model: LoadedModel, outputs: readonly NamedTensor[], question: Question): object[] | undefined {
-  const { scores } = model.interpretation;
-  if (scores) return classes(scores, outputs, question.top);
+/** Rows may lie along a dimension of time: then the first one counts windows of them. */
+function rowsIn({ interpretation }: LoadedModel, { rows, tensors }: Inputs): Rows {
+  const [named] = interpretation.featureInputs;
+  const shape = tensors.find(({ name }) => name === named?.spec.name)?.shape ?? [];
+  return { count: rows, windows: shape.length > 2 ? (shape[0] ?? 1) : rows };
+}
+
+/** Undefined when the outputs have no meaning that the manifest tells. */
+function answersOf(
+  model: LoadedModel,
+  outputs: readonly NamedTensor[],
+  { rows, top }: { rows: Rows; top: number | undefined },
+): object[] | undefined {
+  const { scores, labels = [] } = model.interpretation;
+  if (scores) return classes(model, scores, outputs, { rows: rows.count, top });
   const { task, outputs: meaning } = model.files.manifest;
-  const named = meaning.scores === undefined ? undefined : outputs.find(({ name }) => name === meaning.scores);
-  const output = named ?? (outputs.length === 1 || task === 'anomaly' ? outputs[0] : undefined);
-  if (!output) return undefined;
-  if (task === 'anomaly') return anomalies(output, meaning.threshold);
-  return values(output, question.inputs.rows, task === 'regression' ? (meaning.labels ?? []) : undefined);
+  const named = meaning.scores === undefined ? outputs : outputs.filter(({ name }) => name === meaning.scores);
+  if (task === 'anomaly') return anomalies(meaning, outputs, rows);
+  const specs = model.signature.outputs;
+  if (task === 'regression') return values(named, specs, rows, labels);
+  return named.length === 1 ? values(named, specs, rows, undefined) : undefined;
 }
 
 function classes(
-  scores: NonNullable<Interpretation['scores']>,
+  { files }: LoadedModel,
+  scores: ClassScores,
   outputs: readonly NamedTensor[],
-  top: number | undefined,
+  { rows, top }: { rows: number; top: number | undefined },
 ): object[] | undefined {
-  const rows = scoreRows(scores, outputs);
-  const best = predictionsOf(scores, outputs);
-  return rows?.map((row, at) => {
-    const labelled = row.map((score, place) => ({ label: labelAt(scores, place), score }));
+  const table = scoreRows(scores, outputs, rows);
+  if (typeof table === 'string') throw unlike(files.name, table);
+  const best = predictionsOf(scores, outputs, rows);
+  return best?.predicted.map((label, at) => {
+    const own = table?.[at];
+    if (!own) return { label };
+    const labelled = own.map((score, place) => ({ label: labelAt(scores, place), score }));
     return {
-      label: best?.predicted[at],
-      score: best?.scores[at],
+      label,
+      score: best.scores?.[at],
       // fromEntries defines names such as `__proto__` like any other.
-      scores: Object.fromEntries(labelled.map(({ label, score }) => [label, score])),
+      scores: Object.fromEntries(labelled.map((each) => [each.label, each.score])),
       ...(top === undefined ? {} : { top: labelled.toSorted((a, b) => b.score - a.score).slice(0, top) }),
     };
   });
 }
 
-function anomalies(output: NamedTensor, threshold: number | undefined): object[] | undefined {
-  const scores = numbersOf(output);
-  if (!scores) return undefined;
-  return Array.from(scores, (score) => ({
-    score,
-    ...(threshold === undefined ? {} : { threshold, anomalous: score >= threshold }),
-  }));
-}
-
-/** One value a row; of a regression also several, by their names where the manifest gives some. */
-function values(output: NamedTensor, rows: number, names: readonly string[] | undefined): object[] | undefined {
-  const { data } = tensorToJson(output);
-  const width = data.length / rows;
-  if (!Number.isInteger(width) || width === 0 || (width > 1 && !names)) return undefined;
-  return Array.from({ length: rows }, (_, row) => {
-    const own = data.slice(row * width, (row + 1) * width);
-    if (width === 1) return { value: own[0] };
-    return { values: names?.length === width ? Object.fromEntries(own.map((value, i) => [names[i], value])) : own };
-  });
+function unlike(model: string, reason: string): AppError {
+  return new AppError('internal', `model "${model}" does not answer as its manifest says: ${reason}`);
 }
 
 function detectionsAnswer(
-  { files }: LoadedModel,
+  { files, interpretation }: LoadedModel,
   detection: NonNullable<Interpretation['detection']>,
   outputs: readonly NamedTensor[],
   { placement, size }: Inputs,
 ): object {
   if (!placement || !size) throw new AppError('invalid_request', 'the model takes a picture, the request has none');
-  const { labels } = files.manifest.outputs;
+  const { labels } = interpretation;
   const found = detect(detection, outputs, size, labels?.length);
-  if (typeof found === 'string') {
-    throw new AppError('internal', `model "${files.name}" does not answer as its manifest says: ${found}`);
-  }
+  if (typeof found === 'string') throw unlike(files.name, found);
   const detections = found.flatMap(({ place, score, box }) => {
     const inside = boxInPicture(box, placement);
     if (!inside) return [];

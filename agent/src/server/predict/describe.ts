@@ -22,7 +22,7 @@ export function handleDescription(c: Context, { engine }: { engine: Engine }): R
 
 function described(name: string, version: number, { files, signature, interpretation }: LoadedModel): object {
   const { task, description, outputs, monitoring } = files.manifest;
-  const { featureInputs, pictures, sounds, constants, detection } = interpretation;
+  const { featureInputs, pictures, sounds, constants, labels, detection } = interpretation;
   const profiles = new Map(Object.entries(monitoring.reference?.features ?? {}));
   return {
     name,
@@ -43,9 +43,10 @@ function described(name: string, version: number, { files, signature, interpreta
     pictures: pictures.map(({ spec, image }) => ({ input: spec.name, width: image.width, height: image.height })),
     sounds: sounds.map(({ spec, sampleRate }) => ({ input: spec.name, sampleRate })),
     constants: [...constants.keys()],
-    labels: outputs.labels,
+    labels,
     threshold: outputs.threshold,
     signature: { inputs: signature.inputs, outputs: signature.outputs },
+    leftOut: signature.leftOut,
   };
 }
 

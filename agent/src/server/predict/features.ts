@@ -169,15 +169,17 @@ function shown(value: unknown): string {
 function shapeOf({ name, shape }: TensorSpec, rows: number, width: number): number[] {
   // ONNX files may leave a shape unsaid; rows of features are the usual one.
   const dims = shape.length === 0 ? [-1, -1] : shape;
-  // The first dimension that is free counts the rows; a lone row fills any other with 1.
+  // The first dimension that is free counts the rows, or windows of as many rows as the fixed ones have; any other is 1.
   const free = dims.findIndex((dim, i) => dim === -1 && i < dims.length - 1);
-  const full = dims.map((dim, i) => (i === dims.length - 1 ? width : i === free ? rows : dim === -1 ? 1 : dim));
-  if (elementCount(full) === rows * width) return full;
-  const one = elementCount(full.with(free >= 0 ? free : dims.length - 1, 1)) === width || free < 0;
+  const window = elementCount(dims.slice(0, -1).map((dim) => Math.max(dim, 1)));
+  const windows = free < 0 ? 1 : rows / window;
+  if (rows % window === 0 && windows * window === rows) {
+    return dims.map((dim, i) => (i === dims.length - 1 ? width : i === free ? windows : dim === -1 ? 1 : dim));
+  }
+  const takes = window === 1 ? 'one row' : `${window} rows`;
+  const more = free < 0 ? '' : ', or a multiple of that';
   throw new AppError(
     'invalid_request',
-    rows > 1 && one
-      ? `input "${name}" [${shape}] takes one row at a time, the request has ${rows}`
-      : `input "${name}" [${shape}] takes more than one row of features`,
+    `input "${name}" [${shape}] takes ${takes} at a time${more}, the request has ${rows}`,
   );
 }
