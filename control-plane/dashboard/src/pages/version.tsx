@@ -1,5 +1,6 @@
 // One version of a model: its file, its contract, its reference.
 import { ModelVersionDetail } from '@edgeloop/shared/api/models';
+import { labelsOf } from '@edgeloop/shared/meaning/interpretation';
 import type { TensorSpec } from '@edgeloop/shared/tensors';
 import { useRoute } from 'preact-iso/router';
 import { useQuery } from '../api/queries.ts';
@@ -90,7 +91,8 @@ function BehaviourCard({ version }: { version: ModelVersionDetail }) {
       <Facts
         facts={[
           ['Task', manifest.task],
-          ['Classes', manifest.outputs.labels?.join(', ') ?? '–'],
+          ['Classes', labelsOf(manifest, version.io)?.join(', ') ?? '–'],
+          ...(version.io.leftOut ?? []).map(({ name, reason }): [string, string] => [`Output ${name}`, reason]),
           ['Named features', features],
           ['Golden samples', version.goldenSamples],
           ['Batching', `up to ${manifest.batching.maxBatch} rows, ${manifest.batching.maxDelayMs} ms`],

@@ -65,7 +65,10 @@ async function championWith(trained: TrainedNetwork, featureNames: string[]): Pr
   const path = join(folder, 'champion.onnx');
   await writeFile(path, exportNetwork(trained, { featureNames, labels }));
   const inputs = { features: { features: featureNames } };
-  return { detail: { version: 4, manifest: Manifest.parse({ inputs, outputs: { labels } }) }, path };
+  return {
+    detail: { version: 4, manifest: Manifest.parse({ inputs, outputs: { labels } }), io: { inputs: [], outputs: [] } },
+    path,
+  };
 }
 
 const dataset = () => ({

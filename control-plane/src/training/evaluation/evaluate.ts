@@ -6,6 +6,7 @@ import type { ModelVersionDetail } from '@edgeloop/shared/api/models';
 import { Evaluation, type PipelineSpec } from '@edgeloop/shared/api/training';
 import { AppError, parse } from '@edgeloop/shared/errors';
 import { GoldenSamples } from '@edgeloop/shared/golden';
+import { labelsOf } from '@edgeloop/shared/meaning/interpretation';
 import { runBounded, sourceExecArgv } from '@edgeloop/shared/node/bounded-process';
 import { ReferenceProfile } from '@edgeloop/shared/profile';
 import { z } from 'zod';
@@ -25,7 +26,7 @@ export interface EvaluationLimits {
 
 /** The version that the challenger must beat, and where its file lies. */
 export interface Champion {
-  detail: Pick<ModelVersionDetail, 'version' | 'manifest'>;
+  detail: Pick<ModelVersionDetail, 'version' | 'manifest' | 'io'>;
   path: string;
 }
 
@@ -61,7 +62,7 @@ export async function evaluate(input: EvaluateInput): Promise<Evaluated> {
   const manifest = await readTrainedManifest(folder);
   const challenger = classifierOf(manifest, join(folder, jobFiles.model), features);
   if ('reason' in challenger) throw new AppError('model_rejected', `output/manifest.json: ${challenger.reason}`);
-  const known = champion && classifierOf(champion.detail.manifest, champion.path, features);
+  const known = champion && rivalClassifierOf(champion, features);
   const measurement = await measure(input, {
     challenger,
     champion: known === undefined || 'reason' in known ? null : known,
@@ -85,11 +86,18 @@ function classifierOf(
   const features = first?.[1].features;
   if (first === undefined || others.length > 0 || features === undefined)
     return { reason: 'its manifest does not name the features of one input' };
-  if (outputs.labels === undefined) return { reason: 'its manifest names no labels' };
   const missing = features.find((name) => !known.includes(name));
   if (missing !== undefined) return { reason: `it takes the feature "${missing}", which the dataset does not have` };
-  const scores = outputs.scores === undefined ? {} : { scores: outputs.scores };
-  return { path, input: first[0], features, labels: outputs.labels, ...scores };
+  return { path, input: first[0], features, outputs };
+}
+
+/** A champion without class names cannot be compared, which is no fault of the challenger. */
+function rivalClassifierOf({ detail, path }: Champion, known: readonly string[]): Classifier | { reason: string } {
+  const { manifest, io } = detail;
+  if (labelsOf({ ...manifest, task: 'classification' }, io) === undefined) {
+    return { reason: 'neither its manifest nor its file names the classes' };
+  }
+  return classifierOf(manifest, path, known);
 }
 
 async function measure({ limits, signal }: EvaluateInput, input: MeasurementInput): Promise<Measurement> {

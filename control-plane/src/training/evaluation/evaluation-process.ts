@@ -3,6 +3,7 @@
 import { AppError } from '@edgeloop/shared/errors';
 import type { GoldenSamples } from '@edgeloop/shared/golden';
 import { answerBounded } from '@edgeloop/shared/node/bounded-process';
+import { elementCount } from '@edgeloop/shared/tensor-data';
 import type { JsonTensor } from '@edgeloop/shared/tensors';
 import type { LabelledRows } from '../../data/rows.ts';
 import { readParquet, readTable } from '../../data/tables.ts';
@@ -10,17 +11,20 @@ import { predictedColumn, scoreColumn } from '../jobs/trainer-contract.ts';
 import { referenceProfile } from '../trainers/profile.ts';
 import type { PairedCounts } from './comparison.ts';
 import { type Measurement, type MeasurementAnswer, MeasurementInput } from './measurement.ts';
-import { type Classifier, type Scored, scoreWith } from './scoring.ts';
+import { type OpenClassifier, openClassifier, type Scored } from './scoring.ts';
 
 const goldenSamples = 8;
 
-async function measure({ challenger, champion, files, recent, predictions }: MeasurementInput): Promise<Measurement> {
+async function measure(input: MeasurementInput): Promise<Measurement> {
+  const { files, recent, predictions } = input;
+  const challenger = await openClassifier(input.challenger);
+  const champion = input.champion && (await openClassifier(input.champion));
   const validation = await readParquet(files.validation, 'validation');
   const test = await readParquet(files.test, 'test');
   const train = await readParquet(files.train, 'train');
-  const scored = await scoreWith(challenger, columns(test, challenger));
+  const scored = await challenger.score(columns(test, challenger));
   const right = correct(test, challenger, scored);
-  const rival = champion === null ? null : correct(test, champion, await scoreWith(champion, columns(test, champion)));
+  const rival = champion === null ? null : correct(test, champion, await champion.score(columns(test, champion)));
   const majority = mostFrequent(train.labels);
   return {
     champion: rival === null ? null : pair(right, rival),
@@ -39,7 +43,7 @@ async function measure({ challenger, champion, files, recent, predictions }: Mea
 }
 
 /** The values in the model's own order of features. */
-function columns({ features, values, labels }: LabelledRows, model: Classifier): Float32Array {
+function columns({ features, values, labels }: LabelledRows, model: OpenClassifier): Float32Array {
   const sources = model.features.map((name) => features.indexOf(name));
   const missing = model.features[sources.indexOf(-1)];
   if (missing !== undefined) throw new AppError('model_rejected', `the dataset has no feature "${missing}"`);
@@ -51,7 +55,7 @@ function columns({ features, values, labels }: LabelledRows, model: Classifier):
   return ordered;
 }
 
-function correct({ labels }: LabelledRows, model: Classifier, { predicted }: Scored): boolean[] {
+function correct({ labels }: LabelledRows, model: OpenClassifier, { predicted }: Scored): boolean[] {
   return labels.map((label, row) => model.labels[predicted[row] ?? -1] === label);
 }
 
@@ -71,7 +75,7 @@ function mostFrequent(labels: readonly string[]): string {
   return first?.[0] ?? '';
 }
 
-async function parityOf(path: string, { labels }: Classifier, scored: Scored): Promise<Measurement['parity']> {
+async function parityOf(path: string, { labels }: OpenClassifier, scored: Scored): Promise<Measurement['parity']> {
   const { features, rows } = await readTable({ path, format: 'parquet', label: predictedColumn });
   const sources = labels.map((_, index) => features.indexOf(scoreColumn(index)));
   if (sources.includes(-1) || rows.length !== scored.predicted.length)
@@ -98,12 +102,12 @@ async function profile({
   parts,
   accuracy,
 }: {
-  challenger: Classifier;
+  challenger: OpenClassifier;
   parts: LabelledRows[];
   accuracy: number;
 }) {
   const rows = joined(parts.map((part) => columns(part, challenger)));
-  const { confidences, predicted } = await scoreWith(challenger, rows);
+  const { confidences, predicted } = await challenger.score(rows);
   const { features, labels } = challenger;
   return referenceProfile({ features, rows, confidences, predictedClasses: predicted, labels, accuracy });
 }
@@ -119,24 +123,27 @@ function joined(parts: Float32Array[]): Float32Array {
 }
 
 /** A few test rows, evenly spread, with the scores that every device must reproduce. */
-function golden({ input, features, labels }: Classifier, rows: Float32Array, scored: Scored): GoldenSamples {
+function golden({ input, features }: OpenClassifier, rows: Float32Array, scored: Scored): GoldenSamples {
   const count = scored.predicted.length;
   const size = Math.min(goldenSamples, count);
+  const { values, inner } = scored.raw;
   const chosen = Array.from({ length: size }, (_, i) => Math.floor((i * count) / size));
   return {
     tolerance: { absolute: 1e-4, relative: 1e-3 },
     samples: chosen.map((row) => ({
-      inputs: { [input]: rowTensor(rows, row, features.length) },
-      outputs: { [scored.output]: rowTensor(scored.scores, row, labels.length) },
+      inputs: { [input]: rowTensor(rows, row, [features.length]) },
+      outputs: { [scored.output]: rowTensor(values, row, inner) },
     })),
   };
 }
 
-function rowTensor(values: Float32Array, row: number, width: number): JsonTensor {
+/** `inner`: the shape of one row. */
+function rowTensor(values: Float32Array, row: number, inner: readonly number[]): JsonTensor {
+  const width = elementCount(inner);
   const data = Array.from(values.subarray(row * width, (row + 1) * width), (value) =>
     Number.isFinite(value) ? value : String(value),
   );
-  return { datatype: 'FP32', shape: [1, width], data };
+  return { datatype: 'FP32', shape: [1, ...inner], data };
 }
 
 answerBounded(async (input): Promise<MeasurementAnswer> => {
