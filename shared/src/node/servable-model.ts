@@ -1,6 +1,5 @@
 // Opens an ONNX file as far as it can be served, in every program and process in the same way: outputs that are no tensors
 // are cut out of it first, and what the file says of its classes becomes part of the signature.
-import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { AppError, messageOf } from '../app-error.ts';
@@ -10,6 +9,7 @@ import type { ByteSource } from '../onnx/fields.ts';
 import { type GraphModel, readGraph } from '../onnx/graph.ts';
 import { cutOutputs, declaredNoTensors, zipMapsOf } from '../onnx/servable-bytes.ts';
 import type { ModelSignature } from '../tensors.ts';
+import { readFile as readBytes } from './file-bytes.ts';
 
 /** What a session is made of: the file, or its bytes after a cut. Tensors kept beside the file lie in `folder`. */
 export type ModelSource = { path: string } | { bytes: Uint8Array; folder: string };
@@ -73,17 +73,10 @@ function factsOf(model: GraphModel | undefined): FileFacts {
 
 /** No model when the graph can't be read: whether the file is one is ONNX Runtime's to say, and it says why not. */
 function readFileGraph(path: string): { model: GraphModel | undefined; sizeBytes: number } {
-  let file: number;
   try {
-    file = openSync(path, 'r');
+    return readBytes(path, (source) => ({ model: graphOf(source), sizeBytes: source.size }));
   } catch (cause) {
     throw new AppError('model_rejected', `the model file cannot be read: ${messageOf(cause)}`, { cause });
-  }
-  try {
-    const sizeBytes = fstatSync(file).size;
-    return { model: graphOf(fileSource(file, sizeBytes)), sizeBytes };
-  } finally {
-    closeSync(file);
   }
 }
 
@@ -94,15 +87,4 @@ function graphOf(source: ByteSource): GraphModel | undefined {
     if (error instanceof AppError && error.code === 'model_rejected') return undefined;
     throw error;
   }
-}
-
-function fileSource(file: number, size: number): ByteSource {
-  let kept = Buffer.alloc(0);
-  return {
-    size,
-    read(at, length) {
-      if (kept.length < length) kept = Buffer.alloc(length);
-      return kept.subarray(0, readSync(file, kept, 0, Math.min(length, Math.max(0, size - at)), at));
-    },
-  };
 }

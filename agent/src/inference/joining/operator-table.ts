@@ -8,6 +8,7 @@ import {
   extracted,
   featureVector,
   looked,
+  mappedScores,
   prepared,
   regressor,
 } from './operators/classical.ts';
@@ -138,6 +139,7 @@ const classical = new Map<string, Operator>([
   ...all('OneHotEncoder', encodedCategory),
   ...all('ArrayFeatureExtractor', extracted),
   ...all('FeatureVectorizer', featureVector),
+  ...all('ZipMap', mappedScores),
 ]);
 
 const microsoft = new Map<string, Operator>([

@@ -32,7 +32,10 @@ const binding = findBinding();
 export const runsAtOnce = binding !== undefined;
 
 /** Loads an ONNX file, by its path or its bytes. Rejects with what ONNX Runtime says. */
-export async function createOrtSession(model: string | Uint8Array, options: SessionOptions): Promise<OrtSession> {
+export async function createOrtSession(
+  model: string | Uint8Array,
+  options: SessionOptions,
+): Promise<OrtSession> {
   if (binding !== undefined) return openAtOnce(binding, model, options);
   const session =
     typeof model === 'string' ? InferenceSession.create(model, options) : InferenceSession.create(model, options);
@@ -57,7 +60,7 @@ function openAtOnce(
   initOrt();
   const native = new Session();
   if (typeof model === 'string') native.loadModel(model, options);
-  else native.loadModel(model.buffer, model.byteOffset, model.byteLength, options);
+  else loadBytes(native, model, options);
   const inputMetadata = native.inputMetadata.map(valueMetadata);
   const outputMetadata = native.outputMetadata.map(valueMetadata);
   const inputNames = inputMetadata.map(({ name }) => name);
@@ -73,6 +76,12 @@ function openAtOnce(
     },
     release: async () => native.dispose(),
   };
+}
+
+function loadBytes(native: Binding.InferenceSession, bytes: Uint8Array, options: SessionOptions): void {
+  const { buffer, byteOffset, byteLength } = bytes;
+  if (!(buffer instanceof ArrayBuffer)) throw new TypeError('the bytes of a model must not lie in shared memory');
+  native.loadModel(buffer, byteOffset, byteLength, options);
 }
 
 const noOptions = {};

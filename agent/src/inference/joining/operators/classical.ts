@@ -78,3 +78,6 @@ export const featureVector: Operator = (call) => {
   if (inputs.some(({ axis, dims }) => axis !== 0 || dims?.length !== 2)) return 'it takes tables with the rows first';
   return [withRows([inputs[0]?.dims?.[0] ?? one, freshSize()], 0, dataTypes.float)];
 };
+
+/** Served as the table of scores that it takes. */
+export const mappedScores: Operator = (call) => [call.first()];
