@@ -1,9 +1,10 @@
 // `model.json`: what people say about a model that its ONNX file does not. Everything is optional.
 import { z } from 'zod';
+import { DetectionOutputs, SegmentationOutputs } from './detection-manifest.ts';
 import { ModelVersion } from './identifiers.ts';
 import { ReferenceProfile } from './profile.ts';
 
-export const tasks = ['classification', 'regression', 'detection', 'anomaly', 'generic'] as const;
+export const tasks = ['classification', 'regression', 'detection', 'segmentation', 'anomaly', 'generic'] as const;
 
 const Byte = z.number().int().min(0).max(255);
 
@@ -59,38 +60,6 @@ export const InputManifest = z.strictObject({
 });
 export type InputManifest = z.infer<typeof InputManifest>;
 
-/** How the outputs of a detector become boxes. They are in tensors of their own, or all in one `table`. */
-export const DetectionOutputs = z
-  .strictObject({
-    /** Output with four numbers a box. */
-    boxes: z.string().optional(),
-    /** Output with a score per class for each box, or one score a box. */
-    scores: z.string().optional(),
-    /** Output with the class of each box, for models that give one score a box. */
-    classes: z.string().optional(),
-    /** Output with everything, a row or a column for each box: its four numbers, then what `columns` says. */
-    table: z.string().optional(),
-    /** A score for each class; before them a score of any object, to be multiplied with; or one score and the class. */
-    columns: z.enum(['scores', 'objectness', 'class']).default('scores'),
-    format: z.enum(['xyxy', 'cxcywh', 'yxyx']).default('xyxy'),
-    /** Coordinates from 0 to 1 rather than in pixels of the model's input. */
-    normalised: z.boolean().default(true),
-    scoreThreshold: z.number().min(0).max(1).default(0.5),
-    /** Of two boxes of one class that overlap more than this, the one with the lower score is left out. */
-    iouThreshold: z.number().min(0).max(1).default(0.45),
-    maxDetections: z.number().int().min(1).max(1000).default(100),
-    /** Place of the class that means "nothing here". */
-    background: z.number().int().min(0).optional(),
-  })
-  .refine(
-    ({ boxes, scores, classes, table }) =>
-      table === undefined
-        ? boxes !== undefined && scores !== undefined
-        : boxes === undefined && scores === undefined && classes === undefined,
-    'name either "table", the one output with everything, or "boxes" and "scores"',
-  );
-export type DetectionOutputs = z.infer<typeof DetectionOutputs>;
-
 export const OutputsManifest = z.strictObject({
   /** Class names, in the order of the scores; names of the values of a regression. */
   labels: z.array(z.string().min(1).max(200)).min(1).max(65536).optional(),
@@ -101,6 +70,7 @@ export const OutputsManifest = z.strictObject({
   /** What makes probabilities of the scores, where the model itself does not. */
   activation: z.enum(['softmax', 'sigmoid']).optional(),
   detection: DetectionOutputs.optional(),
+  segmentation: SegmentationOutputs.optional(),
   /** Anomaly scores from this one on are anomalous. */
   threshold: z.number().optional(),
   /** Whether scores from the threshold on are anomalous, or those below it; the former when unset. */

@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { DetectionOutputs } from '../manifest.ts';
+import { DetectionOutputs } from '../detection-manifest.ts';
 import type { NamedTensor } from '../tensor-data.ts';
-import { type Candidate, detect, overlap, suppress } from './detection.ts';
+import { type Candidate, detect as detectAll, overlap, type Seen, suppress } from './detection.ts';
 
 const edge = fc.double({ min: 0, max: 100, noNaN: true });
 const length = fc.double({ min: 0.1, max: 60, noNaN: true });
@@ -24,6 +24,16 @@ const bounds = fc.record({
   iouThreshold: fc.double({ min: 0, max: 1, noNaN: true }),
   maxDetections: fc.integer({ min: 1, max: 20 }),
 });
+/** What is seen, or why nothing can be. */
+function detect(
+  detection: DetectionOutputs,
+  outputs: readonly NamedTensor[],
+  size: { width: number; height: number },
+  labels?: number,
+): Seen[] | string {
+  const found = detectAll({ detection, labels }, outputs, size);
+  return typeof found === 'string' ? found : found.seen;
+}
 const floats = (name: string, shape: number[], data: number[]): NamedTensor => ({
   name,
   datatype: 'FP32',
@@ -35,7 +45,9 @@ describe('non-maximum suppression', () => {
   it('keeps no two boxes of one class that overlap above the threshold, from the highest score down', () => {
     fc.assert(
       fc.property(fc.array(candidate, { maxLength: 40 }), bounds, (candidates, policy) => {
-        const kept = suppress(candidates, policy);
+        const { kept, isCut } = suppress(candidates, policy);
+        const unbound = suppress(candidates, { ...policy, maxDetections: 1000 }).kept;
+        expect(isCut).toBe(unbound.length > policy.maxDetections);
         expect(kept.length).toBeLessThanOrEqual(policy.maxDetections);
         for (const [at, a] of kept.entries()) {
           expect(candidates).toContain(a);
@@ -54,7 +66,7 @@ describe('non-maximum suppression', () => {
         fc.array(candidate, { maxLength: 40 }),
         fc.double({ min: 0, max: 1, noNaN: true }),
         (candidates, iouThreshold) => {
-          const kept = suppress(candidates, { iouThreshold, maxDetections: 1000 });
+          const { kept } = suppress(candidates, { iouThreshold, maxDetections: 1000 });
           for (const each of candidates.filter((one) => !kept.includes(one))) {
             const hides = (other: Candidate): boolean =>
               other.place === each.place && other.score >= each.score && overlap(other.box, each.box) > iouThreshold;
@@ -106,7 +118,10 @@ describe('the outputs of a detector', () => {
     const scores = [0.9, 0.8, 0.9, 0.1, 0, 0.9, 0, Number.NaN];
     const detection = DetectionOutputs.parse({ ...manifest, normalised: false, background: 0 });
     const found = detect(detection, [floats('b', [1, 4, 4], boxes), floats('s', [1, 4, 2], scores)], size);
-    expect(found).toEqual([{ place: 1, score: expect.closeTo(0.8, 5), box: { left: 0, top: 0, right: 9, bottom: 9 } }]);
+    expect(found).toMatchObject([
+      { place: 1, score: expect.closeTo(0.8, 5), box: { left: 0, top: 0, right: 9, bottom: 9 } },
+    ]);
+    expect(found).toHaveLength(1);
   });
 
   it('takes the class from a tensor of its own', () => {
@@ -167,7 +182,9 @@ describe('the outputs of a detector', () => {
       [50, 50, 20, 20, 0.5, 0.9, 0.1],
       [150, 50, 20, 20, 0.5, 0.5, 0.2],
     ];
-    const seen = [{ place: 0, score: expect.closeTo(0.45, 5), box: { left: 40, top: 40, right: 60, bottom: 60 } }];
+    const seen = [
+      { behind: [], place: 0, score: expect.closeTo(0.45, 5), box: { left: 40, top: 40, right: 60, bottom: 60 } },
+    ];
     expect(detect(table, [rows([1, 2, 7], data)], size, 2)).toEqual(seen);
     expect(detect(table, [columns([1, 7, 2], data)], size, 2)).toEqual(seen);
   });
@@ -204,5 +221,82 @@ describe('the outputs of a detector', () => {
     for (const wrong of [{}, { boxes: 'b' }, { ...manifest, table: 't' }, { table: 't', classes: 'c' }]) {
       expect(DetectionOutputs.safeParse(wrong).error?.message).toContain('name either');
     }
+    const head = { kind: 'yolox' };
+    for (const [wrong, reason] of [
+      [{ ...manifest, head }, 'reads a \\"table\\"'],
+      [{ maps: ['a'] }, 'are for a'],
+      [{ table: 't', head, format: 'xyxy' }, 'says itself'],
+      [{ table: 't', head, keypoints: { count: 1 } }, 'without a'],
+      [{ table: 't', masks: { prototypes: 'p' }, keypoints: { count: 1 } }, 'either'],
+      [{ table: 't', keypoints: {} }, 'or \\"count\\"'],
+    ] as const) {
+      expect(DetectionOutputs.safeParse(wrong).error?.message).toContain(reason);
+    }
+  });
+
+  it('takes the best class of each box where a box is one thing', () => {
+    const scores = [0.9, 0.8, 0.2, 0.6];
+    const outputs = [floats('b', [1, 2, 4], [0, 0, 9, 9, 20, 20, 29, 29]), floats('s', [1, 2, 2], scores)];
+    const pixels = { ...manifest, normalised: false };
+    expect(detect(DetectionOutputs.parse(pixels), outputs, size)).toHaveLength(3);
+    expect(detect(DetectionOutputs.parse({ ...pixels, multiLabel: false }), outputs, size)).toMatchObject([
+      { place: 0, box: { left: 0 } },
+      { place: 1, box: { left: 20 } },
+    ]);
+  });
+
+  it.each([
+    ['sigmoid', [Math.log(9), -3], [0.9]],
+    ['softmax', [Math.log(4), 0], [0.8]],
+  ] as const)('makes probabilities of logits by %s', (activation, logits, expected) => {
+    const detection = DetectionOutputs.parse({ ...manifest, normalised: false });
+    const outputs = [floats('b', [1, 1, 4], [0, 0, 9, 9]), floats('s', [1, 1, 2], [...logits])];
+    const found = detectAll({ detection, activation }, outputs, size);
+    expect(found).toMatchObject({ seen: expected.map((score) => ({ score: expect.closeTo(score, 5) })), warnings: [] });
+  });
+
+  it('reads what stands behind the scores of a table', () => {
+    const detection = DetectionOutputs.parse({ table: 't', normalised: false, keypoints: { names: ['eye', 'ear'] } });
+    const row = [0, 0, 9, 9, 0.9, 1, 2, 0.5, 3, 4, 0.25];
+    for (const table of [floats('t', [1, 1, 11], row), floats('t', [1, 11, 1], row)]) {
+      expect(detect(detection, [table], size, 1)).toMatchObject([{ place: 0, behind: [1, 2, 0.5, 3, 4, 0.25] }]);
+    }
+    const three = DetectionOutputs.parse({ table: 't', columns: 'class', keypoints: { count: 2, scored: false } });
+    expect(detect(three, [floats('t', [1, 1, 10], [0, 0, 1, 1, 0.9, 2, 1, 2, 3, 4])], size, 80)).toMatchObject([
+      { place: 2, behind: [1, 2, 3, 4] },
+    ]);
+  });
+});
+
+describe('what is not as it should be', () => {
+  const size = { width: 200, height: 100 };
+  const parse = (more: object) => DetectionOutputs.parse({ boxes: 'b', scores: 's', normalised: false, ...more });
+  const seen = (detection: DetectionOutputs, boxes: number[], scores: number[]) => {
+    const outputs = [floats('b', [1, boxes.length / 4, 4], boxes), floats('s', [1, scores.length], scores)];
+    const found = detectAll({ detection }, outputs, size);
+    return typeof found === 'string' ? found : [found.seen.length, ...found.warnings];
+  };
+
+  it('is told: boxes without an area, tiny ones, logits, and that there were more', () => {
+    expect(seen(parse({}), [0, 0, 9, 9, 50, 50, 20, 20, Number.NaN, 0, 1, 1], [0.9, 0.9, 0.9])).toEqual([
+      1,
+      expect.stringContaining('2 of 3 boxes above the score threshold have no area'),
+    ]);
+    expect(seen(parse({}), [0.1, 0.1, 0.9, 0.9], [0.9])).toEqual([
+      1,
+      expect.stringContaining('all 1 boxes are smaller'),
+    ]);
+    expect(seen(parse({}), [0, 0, 9, 9], [3.25])).toEqual([1, expect.stringContaining('scores go up to 3.25')]);
+    const apart = Array.from({ length: 5 }, (_, i) => [i * 20, 0, i * 20 + 9, 9]).flat();
+    const five = [0.9, 0.9, 0.9, 0.9, 0.9];
+    expect(seen(parse({ maxDetections: 4 }), apart, five)).toEqual([4, expect.stringContaining('cut at 4 detections')]);
+    expect(seen(parse({ maxDetections: 5 }), apart, five)).toEqual([5]);
+    // The sixth hides behind the fifth.
+    expect(seen(parse({ maxDetections: 5 }), [...apart, 80, 0, 89, 9], [...five, 0.8])).toEqual([5]);
+  });
+
+  it('is no warning where nothing is wrong, and where nothing is seen', () => {
+    expect(seen(parse({}), [0, 0, 9, 9, 5, 5, 5, 5], [0.9, 0.1])).toEqual([1]);
+    expect(seen(parse({}), [5, 5, 5, 5], [0.1])).toEqual([0]);
   });
 });

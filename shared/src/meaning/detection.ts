@@ -1,15 +1,8 @@
 // Boxes out of the tensors of a detector: thresholds, and non-maximum suppression per class. Pure.
-import type { DetectionOutputs } from '../manifest.ts';
+import type { DetectionOutputs } from '../detection-manifest.ts';
 import type { NamedTensor } from '../tensor-data.ts';
-import { type DetectionLayout, layoutOf, numberOf } from './detection-layout.ts';
-
-/** Edges, in any one unit. */
-export interface Box {
-  left: number;
-  top: number;
-  right: number;
-  bottom: number;
-}
+import { headLayout } from './detection-head.ts';
+import { type Box, type DetectionLayout, numberOf, separateLayout, tableLayout } from './detection-layout.ts';
 
 export interface Candidate {
   /** Place of the class. */
@@ -18,71 +11,164 @@ export interface Candidate {
   box: Box;
 }
 
+/** Something that the model sees. */
+export interface Seen extends Candidate {
+  /** What stands behind its scores: factors of a mask, or key points. */
+  behind: number[];
+}
+
+export interface Detected {
+  /** Highest score first, in pixels of the model's input. */
+  seen: Seen[];
+  /** What of it is not as it should be, for people. */
+  warnings: string[];
+}
+
+export interface Detector {
+  detection: DetectionOutputs;
+  /** How many classes the manifest names. */
+  labels?: number | undefined;
+  activation?: 'sigmoid' | 'softmax' | undefined;
+}
+
 /** Candidates beyond these, with lower scores, are not looked at. */
 const maxCandidates = 10_000;
 
-/**
- * What the model sees, highest score first, in pixels of its input of `size`. `labels`: how many classes the manifest
- * names. A string says why the outputs don't fit the manifest.
- */
+/** What a model of this input size sees. A string says why the outputs don't fit the manifest. */
 export function detect(
-  detection: DetectionOutputs,
+  { detection, labels, activation }: Detector,
   outputs: readonly NamedTensor[],
   size: { width: number; height: number },
-  labels?: number,
-): Candidate[] | string {
-  const layout = layoutOf(detection, outputs, labels);
-  return typeof layout === 'string' ? layout : suppress(candidatesOf(layout, detection, size), detection);
+): Detected | string {
+  const layout = layoutOf({ detection, labels }, outputs, size);
+  if (typeof layout === 'string') return layout;
+  const scored = scoredIn(layout, detection, scorerOf(layout, activation));
+  const candidates = scored.kept.map(({ at, ...rest }) => ({ ...rest, at, box: layout.boxAt(at) }));
+  const sound = candidates.filter(({ box }) => box.right > box.left && box.bottom > box.top);
+  const { kept, isCut } = suppress(sound, detection);
+  const warnings = [
+    ...boxWarnings(candidates, sound.length),
+    ...(scored.highest > 1.001 ? [logitsWarning(scored.highest)] : []),
+    ...(isCut ? [`cut at ${detection.maxDetections} detections; outputs.detection.maxDetections allows more`] : []),
+    ...(scored.cut > 0
+      ? [`${scored.cut} boxes beyond the ${maxCandidates} with the best scores were not looked at`]
+      : []),
+  ];
+  const seen = kept.map(({ at, ...rest }) => ({
+    ...rest,
+    behind: layout.behind.map((column) => numberOf(column, at)),
+  }));
+  return { seen, warnings };
 }
 
-function candidatesOf(
-  { boxes, edges, scores, objectness, places }: DetectionLayout,
-  detection: DetectionOutputs,
+function layoutOf(
+  { detection, labels }: Omit<Detector, 'activation'>,
+  outputs: readonly NamedTensor[],
   size: { width: number; height: number },
-): Candidate[] {
-  const candidates: Candidate[] = [];
-  for (const [column, ofClass] of scores.entries()) {
+): DetectionLayout | string {
+  const { head, table, maps } = detection;
+  if (head) {
+    const tensors = (maps ?? [table]).flatMap((name) => outputs.find((output) => output.name === name) ?? []);
+    return headLayout(head, tensors, size, labels);
+  }
+  if (table === undefined) return separateLayout(detection, outputs, size);
+  return tableLayout(detection, outputs, size, { labels, behind: numbersBehind(detection, outputs) });
+}
+
+/** How many numbers of a box stand behind its scores. */
+export function numbersBehind(
+  { masks, keypoints }: Pick<DetectionOutputs, 'masks' | 'keypoints'>,
+  outputs: readonly { name: string; shape: readonly number[] }[],
+): number {
+  if (masks) return outputs.find(({ name }) => name === masks.prototypes)?.shape.at(-3) ?? 0;
+  return keypoints ? (keypoints.names?.length ?? keypoints.count ?? 0) * numbersOfPoint(keypoints) : 0;
+}
+
+export function numbersOfPoint({ scored }: NonNullable<DetectionOutputs['keypoints']>): number {
+  return scored === false ? 2 : 3;
+}
+
+/** What a number of a class counts for a box, before the weight. */
+type Scorer = (value: number, at: number) => number;
+
+function scorerOf({ score, scores, boxes }: DetectionLayout, activation: Detector['activation']): Scorer {
+  if (activation === undefined) return score;
+  if (activation === 'sigmoid') return (value) => score(1 / (1 + Math.exp(-value)));
+  const highest = new Float64Array(boxes).fill(Number.NEGATIVE_INFINITY);
+  const sums = new Float64Array(boxes);
+  for (const column of scores) {
+    for (let at = 0; at < boxes; at++) highest[at] = Math.max(highest[at] ?? 0, numberOf(column, at));
+  }
+  for (const column of scores) {
+    for (let at = 0; at < boxes; at++) sums[at] = (sums[at] ?? 0) + Math.exp(numberOf(column, at) - (highest[at] ?? 0));
+  }
+  return (value, at) => score(Math.exp(value - (highest[at] ?? 0)) / (sums[at] ?? 1));
+}
+
+interface Scored {
+  at: number;
+  place: number;
+  score: number;
+}
+
+/** The boxes above the threshold, best first. */
+function scoredIn(
+  { boxes, scores, weight, places, multiLabel }: DetectionLayout,
+  detection: DetectionOutputs,
+  scorer: Scorer,
+): { kept: Scored[]; cut: number; highest: number } {
+  const { scoreThreshold, background } = detection;
+  const weights = weight && Float64Array.from({ length: boxes }, (_, at) => weight(at));
+  const all: Scored[] = [];
+  const best = new Map<number, Scored>();
+  let highest = 0;
+  for (const [column, { values, start, step }] of scores.entries()) {
     for (let at = 0; at < boxes; at++) {
-      const score = numberOf(ofClass, at) * (objectness ? numberOf(objectness, at) : 1);
-      if (!(score >= detection.scoreThreshold)) continue;
+      const factor = weights?.[at] ?? 1;
+      // Scores are at most 1, so what a weight makes too little need not be reckoned.
+      if (!(factor >= scoreThreshold)) continue;
+      const score = scorer(values[start + at * step] ?? Number.NaN, at) * factor;
+      if (!(score >= scoreThreshold)) continue;
       const place = places ? Math.round(numberOf(places, at)) : column;
-      if (place === detection.background) continue;
-      const box = boxOf(
-        edges.map((edge) => numberOf(edge, at)),
-        detection,
-        size,
-      );
-      if (box.right > box.left && box.bottom > box.top) candidates.push({ place, score, box });
+      if (place === background) continue;
+      highest = Math.max(highest, score);
+      if (detection.multiLabel ?? multiLabel) all.push({ at, place, score });
+      else if (score > (best.get(at)?.score ?? Number.NEGATIVE_INFINITY)) best.set(at, { at, place, score });
     }
   }
-  return candidates;
+  const found = [...all, ...best.values()].sort((a, b) => b.score - a.score);
+  return { kept: found.slice(0, maxCandidates), cut: Math.max(0, found.length - maxCandidates), highest };
 }
 
-function boxOf(
-  [a = 0, b = 0, c = 0, d = 0]: readonly number[],
-  { format, normalised }: DetectionOutputs,
-  { width, height }: { width: number; height: number },
-): Box {
-  const [left, top, right, bottom] =
-    format === 'xyxy' ? [a, b, c, d] : format === 'yxyx' ? [b, a, d, c] : [a - c / 2, b - d / 2, a + c / 2, b + d / 2];
-  const [x, y] = normalised ? [width, height] : [1, 1];
-  return { left: left * x, top: top * y, right: right * x, bottom: bottom * y };
+function boxWarnings(candidates: readonly Candidate[], sound: number): string[] {
+  const all = candidates.length;
+  const look = 'see "format", "normalised" and "head" of outputs.detection';
+  if (sound < all) return [`${all - sound} of ${all} boxes above the score threshold have no area; ${look}`];
+  const isTiny = ({ box }: Candidate): boolean => box.right - box.left < 1 && box.bottom - box.top < 1;
+  if (all === 0 || !candidates.every(isTiny)) return [];
+  return [`all ${all} boxes are smaller than a pixel of the model's input; ${look}`];
+}
+
+function logitsWarning(highest: number): string {
+  const most = highest.toPrecision(3);
+  return `scores go up to ${most}, so they are no probabilities; see "activation" of outputs, and "head" of outputs.detection`;
 }
 
 /** Keeps, from the highest score down, each box that overlaps no kept one of its class by more than the threshold. */
-export function suppress(
-  candidates: readonly Candidate[],
+export function suppress<C extends Candidate>(
+  candidates: readonly C[],
   { iouThreshold, maxDetections }: Pick<DetectionOutputs, 'iouThreshold' | 'maxDetections'>,
-): Candidate[] {
-  const kept: Candidate[] = [];
-  for (const candidate of candidates.toSorted((a, b) => b.score - a.score).slice(0, maxCandidates)) {
-    if (kept.length === maxDetections) break;
+): { kept: C[] /** There were more. */; isCut: boolean } {
+  const kept: C[] = [];
+  for (const candidate of candidates.toSorted((a, b) => b.score - a.score)) {
     const hidden = kept.some(
       ({ place, box }) => place === candidate.place && overlap(box, candidate.box) > iouThreshold,
     );
-    if (!hidden) kept.push(candidate);
+    if (hidden) continue;
+    if (kept.length === maxDetections) return { kept, isCut: true };
+    kept.push(candidate);
   }
-  return kept;
+  return { kept, isCut: false };
 }
 
 /** Intersection over union, 0 to 1. */

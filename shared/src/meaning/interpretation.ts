@@ -1,11 +1,12 @@
 // What a model's tensors mean, by its manifest: which inputs carry named features, which output holds class scores. The one
 // checker of manifests: the registry refuses what it refuses, and agents load what it takes.
-import { type DetectionOutputs, featureNames, type InputManifest, type Manifest } from '../manifest.ts';
+import type { DetectionOutputs, SegmentationOutputs } from '../detection-manifest.ts';
+import { featureNames, type InputManifest, type Manifest } from '../manifest.ts';
 import { elementCount, type NamedTensor, numbersOf } from '../tensor-data.ts';
 import type { ModelSignature, TensorSpec } from '../tensors.ts';
-import { type ClassScores, checkCount, classScores, fileNames, isClassWidthSaid } from './class-scores.ts';
+import { type ClassScores, classScores, fileNames } from './class-scores.ts';
 import { tensorOf } from './constant-inputs.ts';
-import { tableShape } from './detection-layout.ts';
+import { detectionOutputs, detectorNames, segmentationOutputs, segmentNames } from './detection-check.ts';
 import { checkOneMeaning, type PictureInput, pictureInput, type SoundInput, soundInput } from './media-inputs.ts';
 import { type MissingValues, missingValues } from './missing-values.ts';
 import { checkOutputs, checkReference } from './output-checks.ts';
@@ -33,6 +34,8 @@ export interface Interpretation {
   scores: ClassScores | undefined;
   /** Set for detectors. */
   detection: DetectionOutputs | undefined;
+  /** Set for models that say of every pixel what is there. */
+  segmentation: SegmentationOutputs | undefined;
 }
 
 /** Reads a manifest against the signature. Throws `model_rejected` naming every field that contradicts it. */
@@ -43,16 +46,18 @@ export function interpret(manifest: Manifest, signature: ModelSignature): Interp
   const isClassifier = manifest.task === 'classification' && areThere === true;
   const scores = isClassifier ? faults.attempt(() => classScores(manifest.outputs, signature)) : undefined;
   const detection = faults.attempt(() => detectionOutputs(manifest, signature, inputs.pictures));
+  const segmentation = faults.attempt(() => segmentationOutputs(manifest, signature, inputs.pictures));
   checkReference(manifest, faults);
   faults.end();
   const names = new Set(inputs.featureInputs.flatMap(({ features }) => features));
-  return { ...inputs, featureNames: names, labels: labelsOf(manifest, signature), scores, detection };
+  return { ...inputs, featureNames: names, labels: labelsOf(manifest, signature), scores, detection, segmentation };
 }
 
 /** Names of classes, or of the values of a regression, wherever they are said; undefined when they are not. */
 export function labelsOf({ task, outputs }: Manifest, signature: ModelSignature): readonly string[] | undefined {
   if (outputs.labels) return outputs.labels;
-  if (outputs.detection) return tableNames(outputs.detection, signature);
+  if (outputs.detection) return detectorNames(outputs.detection, signature);
+  if (outputs.segmentation) return segmentNames(outputs.segmentation, signature);
   return task === 'classification' ? fileNames(outputs, signature) : undefined;
 }
 
@@ -100,37 +105,6 @@ function constant(spec: TensorSpec, value: unknown): NamedTensor {
   const tensor = tensorOf(spec, value);
   if (typeof tensor === 'string') throw reject(`inputs.${spec.name}.value`, tensor);
   return tensor;
-}
-
-function detectionOutputs(
-  { outputs: { detection, labels } }: Manifest,
-  signature: ModelSignature,
-  pictures: readonly PictureInput[],
-): DetectionOutputs | undefined {
-  if (!detection) return undefined;
-  const { outputs } = signature;
-  const { boxes, scores, classes, table } = detection;
-  for (const [field, name] of Object.entries({ boxes, scores, classes, table })) {
-    if (name === undefined || outputs.some((output) => output.name === name)) continue;
-    throw reject(`outputs.detection.${field}`, `the model has no output "${name}"; it has ${listed(outputs)}`);
-  }
-  const shape = outputs.find(({ name }) => name === table)?.shape ?? [];
-  const read = shape.length > 0 && !shape.includes(-1) && tableShape(shape, detection, labels?.length);
-  if (typeof read === 'string') throw reject('outputs.detection.table', read);
-  const scored = outputs.find(({ name }) => name === scores)?.shape ?? [];
-  if (labels) checkCount(labels, signature, read !== false || isClassWidthSaid(scored, labels.length));
-  if (pictures.length === 0) throw reject('outputs.detection', 'needs an input with "image"');
-  return detection;
-}
-
-/** The file's class names, unless its table is known to be made for another number of them. */
-function tableNames(
-  detection: DetectionOutputs,
-  { outputs, classNames }: ModelSignature,
-): readonly string[] | undefined {
-  const shape = outputs.find(({ name }) => name === detection.table)?.shape ?? [];
-  const isKnown = shape.length > 0 && !shape.includes(-1);
-  return isKnown && typeof tableShape(shape, detection, classNames?.length) === 'string' ? undefined : classNames;
 }
 
 /**

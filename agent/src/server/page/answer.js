@@ -8,6 +8,7 @@ const shownRows = 200;
 /** What the answer says, drawn; `file` is the picture that was sent. */
 export function drawnAnswer(answer, file) {
   if (answer.detections) return detections(answer, file);
+  if (answer.segments) return segments(answer);
   if (answer.predictions) return table(answer.predictions);
   if (answer.scores) return scores(answer);
   if ('score' in answer) return anomaly(answer);
@@ -70,7 +71,7 @@ function anomaly({ score, threshold, anomalous }) {
   );
 }
 
-function detections({ image, detections: found }, file) {
+function detections({ image, detections: found, warnings = [] }, file) {
   const picture = element('img', { src: URL.createObjectURL(file), alt: `${found.length} detections in ${file.name}` });
   const labels = [...new Set(found.map(({ label }) => label))];
   const marks = found.map((each) => mark(each, image, colours[labels.indexOf(each.label) % colours.length]));
@@ -89,6 +90,7 @@ function detections({ image, detections: found }, file) {
     'div',
     { className: 'card' },
     element('p', { className: 'figure', textContent: count || 'nothing found' }),
+    ...warnings.map((textContent) => element('p', { className: 'muted', textContent })),
     element('div', { className: 'scene' }, picture, overlay),
     found.length > 0 ? tableOf(['what', 'score', 'x, y, width × height'], rows) : undefined,
   );
@@ -104,6 +106,11 @@ function mark({ label, score, box }, image, colour) {
   const at = { x: box.x + size * 0.2, y: inside ? box.y + size : box.y - size * 0.35 };
   const style = { 'font-size': size, 'stroke-width': size / 6 };
   return [frame, drawing('text', { ...at, ...style }, `${label} ${percent(score)}`)];
+}
+
+function segments({ segments: found }) {
+  const rows = found.map(({ label, share }) => tableRow('td', [label, percent(share)]));
+  return element('div', { className: 'card' }, tableOf(['what', 'share of the picture'], rows));
 }
 
 function values(named) {

@@ -1,14 +1,12 @@
 // The outputs of a model as people read them: labels, values, boxes, anomalies.
-import { AppError } from '@edgeloop/shared/errors';
 import type { ClassScores } from '@edgeloop/shared/meaning/class-scores';
-import { detect } from '@edgeloop/shared/meaning/detection';
-import type { Interpretation } from '@edgeloop/shared/meaning/interpretation';
 import { labelAt, predictionsOf, scoreRows } from '@edgeloop/shared/meaning/predictions';
 import { type NamedTensor, tensorToJson } from '@edgeloop/shared/tensor-data';
 import type { LoadedModel, ModelLease } from '../../inference/engine.ts';
 import { anomalies } from './anomalies.ts';
-import { boxInPicture } from './geometry.ts';
+import { detectionsAnswer, unlike } from './detections.ts';
 import type { Inputs } from './inputs.ts';
+import { segmentsAnswer } from './segments.ts';
 import { type Rows, values } from './values.ts';
 
 export interface Question {
@@ -19,11 +17,12 @@ export interface Question {
   inputs: Inputs;
 }
 
-/** `label, score, scores` of a classifier, `value` or `values` of a regression, `detections`, or `score` of an anomaly. */
+/** `label, score, scores` of a classifier, `value` or `values` of a regression, `detections`, `segments`, or `score` of an anomaly. */
 export function answerOf(lease: ModelLease, outputs: readonly NamedTensor[], question: Question): object {
   const { model } = lease;
-  const { detection } = model.interpretation;
+  const { detection, segmentation } = model.interpretation;
   if (detection) return detectionsAnswer(model, detection, outputs, question.inputs);
+  if (segmentation) return segmentsAnswer(model, segmentation, outputs, question.inputs);
   const rows = rowsIn(model, question.inputs);
   const answers = answersOf(model, outputs, { rows, top: question.top });
   const [first] = answers ?? [];
@@ -57,13 +56,13 @@ function answersOf(
 }
 
 function classes(
-  { files }: LoadedModel,
+  model: LoadedModel,
   scores: ClassScores,
   outputs: readonly NamedTensor[],
   { rows, top }: { rows: number; top: number | undefined },
 ): object[] | undefined {
   const table = scoreRows(scores, outputs, rows);
-  if (typeof table === 'string') throw unlike(files.name, table);
+  if (typeof table === 'string') throw unlike(model, table);
   const best = predictionsOf(scores, outputs, rows);
   return best?.predicted.map((label, at) => {
     const own = table?.[at];
@@ -77,31 +76,4 @@ function classes(
       ...(top === undefined ? {} : { top: labelled.toSorted((a, b) => b.score - a.score).slice(0, top) }),
     };
   });
-}
-
-function unlike(model: string, reason: string): AppError {
-  return new AppError('internal', `model "${model}" does not answer as its manifest says: ${reason}`);
-}
-
-function detectionsAnswer(
-  { files, interpretation }: LoadedModel,
-  detection: NonNullable<Interpretation['detection']>,
-  outputs: readonly NamedTensor[],
-  { placement, size }: Inputs,
-): object {
-  if (!placement || !size) throw new AppError('invalid_request', 'the model takes a picture, the request has none');
-  const { labels } = interpretation;
-  const found = detect(detection, outputs, size, labels?.length);
-  if (typeof found === 'string') throw unlike(files.name, found);
-  const detections = found.flatMap(({ place, score, box }) => {
-    const inside = boxInPicture(box, placement);
-    if (!inside) return [];
-    const [x, y, width, height] = [inside.left, inside.top, inside.width, inside.height].map(hundredths);
-    return [{ label: labels?.[place] ?? String(place), score, box: { x, y, width, height } }];
-  });
-  return { image: placement.picture, detections };
-}
-
-function hundredths(pixels: number): number {
-  return Math.round(pixels * 100) / 100;
 }

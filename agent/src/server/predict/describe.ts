@@ -22,12 +22,12 @@ export function handleDescription(c: Context, { engine }: { engine: Engine }): R
 
 function described(name: string, version: number, { files, signature, interpretation }: LoadedModel): object {
   const { task, description, outputs, monitoring } = files.manifest;
-  const { featureInputs, pictures, sounds, constants, labels, detection } = interpretation;
+  const { featureInputs, pictures, sounds, constants, labels, detection, segmentation } = interpretation;
   const profiles = new Map(Object.entries(monitoring.reference?.features ?? {}));
   return {
     name,
     version,
-    task: detection ? 'detection' : task,
+    task: detection ? 'detection' : segmentation ? 'segmentation' : task,
     description,
     takes: mediaTypesOf(interpretation),
     features: featureInputs.flatMap(({ spec, features, missing }) =>

@@ -1,13 +1,13 @@
 // How a picture of any size becomes one of the model's size, and where a point of that lies in the picture. Pure.
 import type { ImageInput } from '@edgeloop/shared/manifest';
-import type { Box } from '@edgeloop/shared/meaning/detection';
+import type { Box } from '@edgeloop/shared/meaning/detection-layout';
 
 export interface Size {
   width: number;
   height: number;
 }
 
-interface Area extends Size {
+export interface Area extends Size {
   left: number;
   top: number;
 }
@@ -49,16 +49,31 @@ function centred(size: Size, within: Size): Area {
 }
 
 /** A box in the model's input as one in the picture, cut at its edges; undefined when nothing of it is inside. */
-export function boxInPicture(
-  { left, top, right, bottom }: Box,
-  { picture, source, target }: Placement,
-): Area | undefined {
-  const x = (at: number): number =>
-    clamp(source.left + ((at - target.left) * source.width) / target.width, picture.width);
-  const y = (at: number): number =>
-    clamp(source.top + ((at - target.top) * source.height) / target.height, picture.height);
-  const box = { left: x(left), top: y(top), width: x(right) - x(left), height: y(bottom) - y(top) };
+export function boxInPicture({ left, top, right, bottom }: Box, placement: Placement): Area | undefined {
+  const { picture } = placement;
+  const [start, end] = [pointInPicture(left, top, placement), pointInPicture(right, bottom, placement)];
+  const [x, y] = [clamp(start.x, picture.width), clamp(start.y, picture.height)];
+  const box = { left: x, top: y, width: clamp(end.x, picture.width) - x, height: clamp(end.y, picture.height) - y };
   return box.width > 0 && box.height > 0 ? box : undefined;
+}
+
+/** A point in the model's input as one in the picture, which may lie outside of it. */
+export function pointInPicture(left: number, top: number, { source, target }: Placement): { x: number; y: number } {
+  return {
+    x: source.left + ((left - target.left) * source.width) / target.width,
+    y: source.top + ((top - target.top) * source.height) / target.height,
+  };
+}
+
+/** The reverse for an area of the picture: where it is in the model's input. */
+export function areaInModel({ left, top, width, height }: Area, { source, target }: Placement): Box {
+  const [x, y] = [target.width / source.width, target.height / source.height];
+  return {
+    left: target.left + (left - source.left) * x,
+    top: target.top + (top - source.top) * y,
+    right: target.left + (left + width - source.left) * x,
+    bottom: target.top + (top + height - source.top) * y,
+  };
 }
 
 function clamp(value: number, most: number): number {
