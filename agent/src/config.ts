@@ -34,6 +34,8 @@ const Environment = z.object({
   EDGELOOP_ALLOW_ORIGINS: z.string().optional().transform(toOrigins),
   /** Further names by which this port is reached, separated by commas; `*` takes every one. */
   EDGELOOP_ALLOW_HOSTS: z.string().optional().transform(toHosts),
+  /** `off` leaves reading all requests to Node's HTTP server; it takes longer for the plain ones that ask models. */
+  EDGELOOP_PLAIN_HTTP: z.enum(['on', 'off']).default('on'),
   /** Upper bound on inference threads. */
   EDGELOOP_THREADS: number(availableParallelism(), z.number().int().min(1).max(1024)),
   /** Execution providers to try, in their order: `cuda,cpu`. What is not there falls back, and the statistics say so. */
@@ -89,6 +91,7 @@ export function readConfig(environment: NodeJS.ProcessEnv) {
     token: env.EDGELOOP_AGENT_TOKEN,
     allowOrigins: env.EDGELOOP_ALLOW_ORIGINS,
     allowHosts: env.EDGELOOP_ALLOW_HOSTS,
+    plainHttp: env.EDGELOOP_PLAIN_HTTP === 'on',
     threads: env.EDGELOOP_THREADS,
     providers: env.EDGELOOP_PROVIDERS,
     maxRssBytes: env.EDGELOOP_MEMORY_MB * megabyte,

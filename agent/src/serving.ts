@@ -103,7 +103,7 @@ function compose(config: ServingConfig, engine: Engine, log: Logger): Serving {
   const setProblems = (present: readonly Problem[]): void => {
     problems = present;
   };
-  const listener = createListener(front);
+  const listener = createListener(front, { plain: config.plainHttp });
   // Who waits for a model is told when it comes.
   return { engine: known.engine, known, journal, feedback, repository, observer, log, setReady, setProblems, listener };
 }

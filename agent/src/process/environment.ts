@@ -30,7 +30,7 @@ export function servingEnvironment(
   config: Config,
   { stateDir, journalled, overridesDir, missingNotePath, writes }: ServingState,
 ) {
-  const { serverName, threads, providers, maxRssBytes, token, allowOrigins, logLevel } = config;
+  const { serverName, threads, providers, maxRssBytes, token, allowOrigins, plainHttp, logLevel } = config;
   const runningNotePath = join(stateDir, 'running-note');
   const clearNote = () => writes.write('running-note', () => clearRunningNote(runningNotePath));
   clearNote();
@@ -45,6 +45,7 @@ export function servingEnvironment(
     token,
     allowOrigins,
     hosts: [config.host, hostname(), ...config.allowHosts],
+    plainHttp,
     logLevel,
     runningNotePath,
     journalled,

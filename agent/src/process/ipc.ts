@@ -190,6 +190,8 @@ export const ServingConfig = z.object({
   allowOrigins: z.array(z.string()).default([]),
   /** Names by which this machine is reached; `*` is every one. */
   hosts: z.array(z.string()).default([]),
+  /** Whether plain requests for models are read by the agent's own reader of HTTP; all else is read by Node's. */
+  plainHttp: z.boolean().default(true),
   logLevel: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']).default('info'),
 });
 export type ServingConfig = z.infer<typeof ServingConfig>;

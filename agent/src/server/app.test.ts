@@ -4,7 +4,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { encodeGraph, softmaxClassifier } from '../../../test/support/onnx-models.ts';
 import { createTokenCheck } from './access.ts';
 import { createFeedbackChannel } from './feedback.ts';
-import { type ServedFront, serveFront } from './front-fixture.ts';
+import { type ServedFront, serveFront, ways } from './front-fixture.ts';
 import { createRepositoryChannel, type RepositoryChannel } from './repository.ts';
 
 const classifier: ManifestInput = {
@@ -18,7 +18,7 @@ const doubling = encodeGraph({
   nodes: [{ opType: 'Add', inputs: ['x', 'x'], outputs: ['y'] }],
 });
 
-describe('the local HTTP', () => {
+describe.each(ways)('the local HTTP, read %s', (_way, plain) => {
   let front: ServedFront;
   const repository: RepositoryChannel = createRepositoryChannel((message) => {
     if (message.kind !== 'repository') return;
@@ -30,11 +30,14 @@ describe('the local HTTP', () => {
   const asked: string[] = [];
 
   beforeAll(async () => {
-    front = await serveFront({
-      repository,
-      notLoaded: () => [{ name: 'gone', version: 7, state: 'UNAVAILABLE', reason: 'unloaded' }],
-      misplaced: () => [{ name: 'my net', version: 'v1', reason: 'no version' }],
-    });
+    front = await serveFront(
+      {
+        repository,
+        notLoaded: () => [{ name: 'gone', version: 7, state: 'UNAVAILABLE', reason: 'unloaded' }],
+        misplaced: () => [{ name: 'my net', version: 'v1', reason: 'no version' }],
+      },
+      plain,
+    );
     const weights = [
       [5, 0],
       [0, 5],

@@ -71,7 +71,7 @@ function collect(
   if (request.destroyed) return Promise.resolve(brokenOff(new Error('the caller left')));
   const declared = Number(contentLength ?? 0);
   if (declared > maxBodyBytes) return Promise.resolve(tooLarge());
-  const pieces = declared >= largeBytes ? piecesIn(hold, declared, Number(jsonBytes ?? 0)) : listOfPieces();
+  const pieces = declared >= largeBytes ? piecesIn(roomFor(declared, Number(jsonBytes ?? 0), hold)) : listOfPieces();
   let length = 0;
   return new Promise((resolve, reject) => {
     const onData = (piece: Buffer): void => {
@@ -108,16 +108,21 @@ function listOfPieces(): Pieces {
   };
 }
 
-function piecesIn(hold: Hold, bytes: number, jsonBytes: number): Pieces {
-  const start = Number.isSafeInteger(jsonBytes) && jsonBytes > 0 ? (8 - (jsonBytes % 8)) % 8 : 0;
-  const buffer = hold.buffer(start + bytes);
-  let end = start;
+function piecesIn(room: Buffer): Pieces {
+  let end = 0;
   return {
     add(piece) {
-      end += piece.copy(buffer, end);
+      end += piece.copy(room, end);
     },
-    whole: () => buffer.subarray(start, end),
+    whole: () => room.subarray(0, end),
   };
+}
+
+/** Memory for a body that says its length. What is behind its first `jsonBytes` begins at a multiple of 8. */
+export function roomFor(bytes: number, jsonBytes: number, hold: Hold): Buffer {
+  const start = Number.isSafeInteger(jsonBytes) && jsonBytes > 0 ? (8 - (jsonBytes % 8)) % 8 : 0;
+  const buffer = bytes >= largeBytes ? hold.buffer(start + bytes) : Buffer.allocUnsafe(start + bytes);
+  return buffer.subarray(start, start + bytes);
 }
 
 function countUpToMost(): (bytes: number) => void {
@@ -128,7 +133,7 @@ function countUpToMost(): (bytes: number) => void {
   };
 }
 
-function brokenOff(cause: unknown): AppError {
+export function brokenOff(cause: unknown): AppError {
   if (cause instanceof AppError) return cause;
   return new AppError('invalid_request', `the body could not be read: ${messageOf(cause)}`, { cause });
 }

@@ -36,19 +36,19 @@ export function outcomeOf(error: unknown): 'invalid' | ErrorCode {
 
 /** Answers an error. One that is none of ours says nothing of itself to the caller; `onUnexpected` hears of it. */
 export function errorReply(error: unknown, onUnexpected: (error: unknown) => void): Reply {
-  const headers: Reply['headers'] = { 'Content-Type': 'application/json' };
   if (!(error instanceof AppError)) {
     onUnexpected(error);
-    return { status: 500, headers, body: errorBody('internal error; the log of the agent has the reason') };
+    return refusalReply(500, 'internal error; the log of the agent has the reason');
   }
   if (error.code === 'internal') onUnexpected(error);
-  if (error.code === 'unauthorized') headers['WWW-Authenticate'] = 'Bearer';
-  if (error.retryAfterSeconds !== undefined) headers['Retry-After'] = String(error.retryAfterSeconds);
-  return { status: statuses[error.code], headers, body: errorBody(error.message) };
+  const reply = refusalReply(statuses[error.code], error.message);
+  if (error.code === 'unauthorized') reply.headers['WWW-Authenticate'] = 'Bearer';
+  if (error.retryAfterSeconds !== undefined) reply.headers['Retry-After'] = String(error.retryAfterSeconds);
+  return reply;
 }
 
-function errorBody(message: string): string {
-  return JSON.stringify({ error: message });
+function refusalReply(status: number, message: string): Reply {
+  return { ...jsonReply({ error: message }), status };
 }
 
 /** An answer of one JSON value. */

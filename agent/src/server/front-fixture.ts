@@ -42,13 +42,19 @@ export interface ServedFront {
   close(): Promise<void>;
 }
 
-/** A server without models, with what `changes` says in the place of the usual. */
-export async function serveFront(changes: Partial<AppDeps> = {}): Promise<ServedFront> {
+/** The two ways in which requests for models are read. */
+export const ways = [
+  ['by our own reader', true],
+  ["by Node's server", false],
+] as const;
+
+/** A server without models, with what `changes` says in the place of the usual. `plain`: with our own reader. */
+export async function serveFront(changes: Partial<AppDeps> = {}, plain = true): Promise<ServedFront> {
   const folder = mkdtempSync(join(tmpdir(), 'front-'));
   const engine = createEngine({ threads: 1, onCrash: (_, error) => unexpected(error) });
   const records: JournalRecord[] = [];
   const observer = createObserver({ append: (record) => records.push(record), now: Date.now });
-  const listener = createListener(createFront({ ...usual(engine, observer), ...changes }));
+  const listener = createListener(createFront({ ...usual(engine, observer), ...changes }), { plain });
   const server = createServer({ pauseOnConnect: true }, listener.accept);
   await once(server.listen(0, '127.0.0.1'), 'listening');
   const address = server.address();

@@ -4,7 +4,7 @@ import { deflateSync, gunzipSync, gzipSync, inflateSync } from 'node:zlib';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { identity, sideBySide, softmaxClassifier } from '../../../test/support/onnx-models.ts';
 import { createTokenCheck } from './access.ts';
-import { type ServedFront, serveFront } from './front-fixture.ts';
+import { type ServedFront, serveFront, ways } from './front-fixture.ts';
 
 const labels = ['left', 'right', 'up'];
 const weights = [
@@ -12,11 +12,11 @@ const weights = [
   [0, 5, 0],
 ];
 
-describe('inference and prediction on the server itself', () => {
+describe.each(ways)('inference and prediction, read %s', (_way, plain) => {
   const logged: object[] = [];
   let front: ServedFront;
   beforeAll(async () => {
-    front = await serveFront({ log: (request) => logged.push(request) });
+    front = await serveFront({ log: (request) => logged.push(request) }, plain);
     await front.load('sides', softmaxClassifier(weights, [0, 0, 0]), { task: 'classification', outputs: { labels } });
     const inputs = { features: { features: ['a', 'b'] } };
     await front.load('named', softmaxClassifier(weights, [0, 0, 0]), {
@@ -296,7 +296,7 @@ describe('inference and prediction on the server itself', () => {
   });
 
   it('asks for the token where there is one', async () => {
-    const guarded = await serveFront({ checkToken: createTokenCheck('secret') });
+    const guarded = await serveFront({ checkToken: createTokenCheck('secret') }, plain);
     await guarded.load('double', identity('double', ['n', 1]), { inputs: { x: { features: ['x'] } } });
     const ask = async (headers: Record<string, string>) => {
       const { status, headers: given } = await guarded.post('/predict/double', { features: [1] }, headers);

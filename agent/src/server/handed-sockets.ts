@@ -1,8 +1,12 @@
 // HTTP over sockets that somebody else accepted: the supervisor owns the listening socket, so that callers wait
 // instead of being refused while this process restarts.
-import { createServer, type IncomingMessage, type RequestListener } from 'node:http';
+import { createServer, type IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import { discardRest } from '@edgeloop/shared/node/early-answer';
+import type { Front } from './front.ts';
+import { Bridge } from './plain/bridge.ts';
+import { createPlainConnections } from './plain/connections.ts';
+import type { Patience } from './plain/ticks.ts';
 
 export interface Listener {
   /** After `drain` has ended, nobody is left to answer: the socket is closed. `head` comes before what is read from it, in base64. */
@@ -11,23 +15,29 @@ export interface Listener {
   drain(): Promise<void>;
 }
 
-/** How long callers may take, in milliseconds: for the head of a request, for all of it, and between two requests. */
-const usual = {
+const usual: Patience = {
   headersTimeout: 15_000,
   requestTimeout: 60_000,
   keepAliveTimeout: 75_000,
   connectionsCheckingInterval: 5000,
 };
 
+export interface ListenerOptions {
+  /** Whether plain requests for models are read by our own reader; all else is Node's. */
+  plain: boolean;
+  patience?: Patience;
+}
+
 /** A server that never listens itself. */
-export function createListener(answer: RequestListener, patience = usual): Listener {
-  const server = createServer(patience, answer);
+export function createListener(front: Front, { plain, patience = usual }: ListenerOptions): Listener {
+  const server = createServer({ ...patience }, front.listener);
   let inFlight = 0;
   let onDrained: (() => void) | undefined;
   let ended = false;
 
   const leave = (request: IncomingMessage): void => {
     discardRest(request);
+    if (request.socket instanceof Bridge) request.socket.answered();
     inFlight--;
     if (!onDrained) return;
     server.closeIdleConnections();
@@ -42,21 +52,34 @@ export function createListener(answer: RequestListener, patience = usual): Liste
   // Node keeps track of connections, and bounds how slowly they may send, only from this event on.
   server.emit('listening');
 
+  const toNode = (bridge: Bridge): void => void server.emit('connection', bridge);
+  const ours = plain ? createPlainConnections(front, patience, toNode) : undefined;
+
+  const acceptByNode = (socket: Socket, head: Buffer | undefined): void => {
+    if (head !== undefined) socket.unshift(head);
+    server.emit('connection', socket);
+    socket.resume();
+  };
+  const drainNode = async (): Promise<void> => {
+    const drained = new Promise<void>((resolve) => {
+      onDrained = resolve;
+    });
+    server.closeIdleConnections();
+    if (inFlight > 0) await drained;
+  };
+
   return {
     accept(socket, head) {
       if (ended) return void socket.destroy();
-      if (head !== undefined) socket.unshift(Buffer.from(head, 'base64'));
-      server.emit('connection', socket);
-      socket.resume();
+      const bytes = head === undefined ? undefined : Buffer.from(head, 'base64');
+      if (ours) ours.accept(socket, bytes);
+      else acceptByNode(socket, bytes);
     },
     async drain() {
-      const drained = new Promise<void>((resolve) => {
-        onDrained = resolve;
-      });
-      server.closeIdleConnections();
-      if (inFlight > 0) await drained;
+      await Promise.all([drainNode(), ours?.drain()]);
       ended = true;
       server.closeAllConnections();
+      ours?.closeAll();
     },
   };
 }

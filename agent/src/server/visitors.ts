@@ -1,6 +1,7 @@
 // Which web pages may talk to this port. A browser lets every page send requests here, to load and unload models for
 // example; it tells whose page it is. Software that is no browser sends neither Origin nor Sec-Fetch-Site, and goes on.
 import type { IncomingMessage } from 'node:http';
+import type { Socket } from 'node:net';
 import { AppError } from '@edgeloop/shared/errors';
 import { hostNameOf, isPrivateName } from '@edgeloop/shared/origins';
 import { pagePaths } from './page/page.ts';
@@ -16,7 +17,10 @@ export interface VisitorRules {
  * The origin of another's page that was allowed by name; undefined when no other's page asks.
  * @throws AppError `forbidden`
  */
-export type VisitorCheck = (request: IncomingMessage, path: string) => string | undefined;
+export type VisitorCheck = (visit: Visit, path: string) => string | undefined;
+
+/** What is looked at of a request. */
+export type Visit = Pick<IncomingMessage, 'method' | 'headers'> & { socket: Pick<Socket, 'localAddress'> };
 
 /** A header of any length is in the refusal, and in no cache. */
 const shownLength = 200;
@@ -60,7 +64,7 @@ function isSame(origin: string, host: string | undefined): boolean {
 }
 
 /** A person follows a link to our page, which holds no data, and which no other page can look into. */
-function opensPage({ method, headers }: IncomingMessage, path: string): boolean {
+function opensPage({ method, headers }: Visit, path: string): boolean {
   const isDocument = headers['sec-fetch-mode'] === 'navigate' && headers['sec-fetch-dest'] === 'document';
   return method === 'GET' && isDocument && pagePaths.includes(path);
 }
