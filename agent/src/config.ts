@@ -30,6 +30,8 @@ const Environment = z.object({
   EDGELOOP_AGENT_SOCKET: z.string().min(1).max(100).optional(),
   /** If set, local callers must send it as a bearer token. */
   EDGELOOP_AGENT_TOKEN: z.string().min(1).optional(),
+  /** File with further tokens of local callers, their rights and rates; see docs/serving.md. */
+  EDGELOOP_TOKENS_FILE: z.string().min(1).optional(),
   /** Origins whose web pages may ask models, separated by commas; `*` lets every page. Unset: no page but the agent's own. */
   EDGELOOP_ALLOW_ORIGINS: z.string().optional().transform(toOrigins),
   /** Further names by which this port is reached, separated by commas; `*` takes every one. */
@@ -89,6 +91,7 @@ export function readConfig(environment: NodeJS.ProcessEnv) {
     port: env.EDGELOOP_AGENT_PORT,
     socketPath: env.EDGELOOP_AGENT_SOCKET,
     token: env.EDGELOOP_AGENT_TOKEN,
+    tokensFile: env.EDGELOOP_TOKENS_FILE === undefined ? undefined : resolve(env.EDGELOOP_TOKENS_FILE),
     allowOrigins: env.EDGELOOP_ALLOW_ORIGINS,
     allowHosts: env.EDGELOOP_ALLOW_HOSTS,
     plainHttp: env.EDGELOOP_PLAIN_HTTP === 'on',

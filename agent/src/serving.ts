@@ -91,7 +91,7 @@ function compose(config: ServingConfig, engine: Engine, log: Logger): Serving {
     isReady: () => ready && allActive(engine),
     agentVersion: config.agentVersion,
     serverName: config.serverName,
-    checkToken: createTokenCheck(config.token),
+    checkToken: createTokenCheck(config.tokens, nowMs),
     checkVisitor: createVisitorCheck(config),
     logLevel: config.logLevel,
     log: createRequestLog(log),

@@ -7,6 +7,7 @@ import type { Config } from '../config.ts';
 import type { PendingWrites } from '../storage/pending-writes.ts';
 import { version } from '../version.ts';
 import type { ServingConfigInput } from './ipc.ts';
+import { readLocalTokens } from './local-tokens.ts';
 import { clearRunningNote } from './running-note.ts';
 import { readRunningNote } from './running-report.ts';
 
@@ -30,7 +31,7 @@ export function servingEnvironment(
   config: Config,
   { stateDir, journalled, overridesDir, missingNotePath, writes }: ServingState,
 ) {
-  const { serverName, threads, providers, maxRssBytes, token, allowOrigins, plainHttp, logLevel } = config;
+  const { serverName, threads, providers, maxRssBytes, allowOrigins, plainHttp, logLevel } = config;
   const runningNotePath = join(stateDir, 'running-note');
   const clearNote = () => writes.write('running-note', () => clearRunningNote(runningNotePath));
   clearNote();
@@ -42,7 +43,7 @@ export function servingEnvironment(
     threads,
     providers,
     maxRssBytes,
-    token,
+    tokens: readLocalTokens(config),
     allowOrigins,
     hosts: [config.host, hostname(), ...config.allowHosts],
     plainHttp,

@@ -2,7 +2,7 @@
 // `connection` carries one as its handle, so the listening socket survives a restart of the serving process.
 import { errorCodes, FieldError } from '@edgeloop/shared/errors';
 import { GoldenSamples } from '@edgeloop/shared/golden';
-import { ModelName, ModelVersion } from '@edgeloop/shared/identifiers';
+import { ModelName, ModelVersion, Sha256 } from '@edgeloop/shared/identifiers';
 import { Manifest } from '@edgeloop/shared/manifest';
 import { z } from 'zod';
 
@@ -165,6 +165,25 @@ export const ToSupervisor = z.discriminatedUnion('kind', [
 ]);
 export type ToSupervisor = z.infer<typeof ToSupervisor>;
 
+/** What a local token can allow: asking models, reporting labels, loading and unloading. Reading is open to every token. */
+export const rights = ['infer', 'feedback', 'repository'] as const;
+export type Right = (typeof rights)[number];
+
+export const LocalTokenLimits = z.strictObject({
+  rights: z.array(z.enum(rights)).max(rights.length),
+  /** Requests a second that may be sent with it; without bound when unset. */
+  perSecond: z.number().min(0.001).max(1_000_000).optional(),
+  /** How many of them at once; as many as a second allows when unset. */
+  burst: z.number().int().min(1).max(1_000_000).optional(),
+});
+
+export const LocalToken = LocalTokenLimits.extend({
+  name: z.string(),
+  /** Of the token; the token itself is nowhere. */
+  sha256: Sha256,
+});
+export type LocalToken = z.infer<typeof LocalToken>;
+
 /** What the serving process is started with: JSON in `EDGELOOP_SERVING_CONFIG`, or as its first argument. */
 export const ServingConfig = z.object({
   agentVersion: z.string().min(1),
@@ -184,8 +203,8 @@ export const ServingConfig = z.object({
   maxRssBytes: z.number().min(1).optional(),
   /** Where models are put that come with a load request; unset where they come from the fleet alone. */
   overridesDir: z.string().optional(),
-  /** If set, local callers must send it as a bearer token. */
-  token: z.string().min(1).optional(),
+  /** If there are any, local callers must send one of them as a bearer token. */
+  tokens: z.array(LocalToken).default([]),
   /** Origins whose pages may ask models from a browser; `*` is every one. */
   allowOrigins: z.array(z.string()).default([]),
   /** Names by which this machine is reached; `*` is every one. */

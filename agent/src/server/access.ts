@@ -1,35 +1,108 @@
-// Optional bearer token of local callers.
+// Who may do what on the local port: tokens of local callers, each with its rights and perhaps a bound on its rate. Without
+// any token everybody on this machine may do everything.
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { AppError } from '@edgeloop/shared/errors';
 import type { MiddlewareHandler } from 'hono';
+import type { LocalToken, Right } from '../process/ipc.ts';
 import { pagePaths } from './page/page.ts';
 
 /** Probes don't carry tokens, and the test page is where people enter theirs. */
 const open = new Set(['/healthz', '/readyz', ...pagePaths]);
 
-/** Throws `unauthorized` for requests without the token. */
-export type TokenCheck = (authorization: string | undefined, path: string) => void;
+/**
+ * Throws `unauthorized` for requests without a token, `forbidden` for those whose token lacks the right, and
+ * `too_many_requests` for those that come too fast. `right`: undefined for what only reads, which every token may.
+ */
+export type TokenCheck = (authorization: string | undefined, path: string, right: Right | undefined) => void;
 
-/** A check against `token`; without one everybody is let in. */
-export function createTokenCheck(token: string | undefined): TokenCheck {
-  if (token === undefined) return () => undefined;
-  // Hashes have one length, so comparing them says nothing about the token.
-  const expected = digest(`Bearer ${token}`);
-  return (authorization, path) => {
-    if (!open.has(path) && !timingSafeEqual(digest(authorization ?? ''), expected)) {
-      throw new AppError('unauthorized', 'send the agent token: Authorization: Bearer TOKEN');
-    }
+interface Caller {
+  name: string;
+  digest: Buffer;
+  rights: ReadonlySet<Right>;
+  rate: Rate | undefined;
+}
+
+/** A check against these tokens; without any, everybody is let in. `nowMs` is a monotonic clock. */
+export function createTokenCheck(tokens: readonly LocalToken[], nowMs: () => number): TokenCheck {
+  if (tokens.length === 0) return () => undefined;
+  const callers = tokens.map(
+    ({ name, sha256, rights, perSecond, burst }): Caller => ({
+      name,
+      digest: Buffer.from(sha256, 'hex'),
+      rights: new Set(rights),
+      rate:
+        perSecond === undefined ? undefined : createRate(perSecond, burst ?? Math.max(1, Math.ceil(perSecond)), nowMs),
+    }),
+  );
+  return (authorization, path, right) => {
+    if (open.has(path)) return;
+    const caller = callerOf(callers, authorization);
+    if (caller === undefined) throw new AppError('unauthorized', 'send the agent token: Authorization: Bearer TOKEN');
+    if (right !== undefined && !caller.rights.has(right)) throw lacks(caller, right);
+    caller.rate?.take(caller.name);
+  };
+}
+
+/** All are compared, whichever it is, and hashes have one length: how long it takes says nothing about any token. */
+function callerOf(callers: readonly Caller[], authorization = ''): Caller | undefined {
+  const given = createHash('sha256')
+    .update(authorization.replace(/^bearer /i, ''))
+    .digest();
+  let found: Caller | undefined;
+  for (const caller of callers) if (timingSafeEqual(given, caller.digest)) found = caller;
+  return /^bearer /i.test(authorization) ? found : undefined;
+}
+
+const deeds: Record<Right, string> = {
+  infer: 'ask models',
+  feedback: 'report labels',
+  repository: 'load and unload models',
+};
+
+function lacks({ name, rights }: Caller, right: Right): AppError {
+  const has = rights.size === 0 ? 'none' : [...rights].join(', ');
+  return new AppError(
+    'forbidden',
+    `the token "${name}" may not ${deeds[right]}: it lacks the right "${right}" (it has ${has})`,
+  );
+}
+
+interface Rate {
+  /** Throws `too_many_requests`. */
+  take(name: string): void;
+}
+
+/** A bucket of `burst` requests that fills again with so many a second. */
+function createRate(perSecond: number, burst: number, nowMs: () => number): Rate {
+  let left = burst;
+  let filledMs = nowMs();
+  return {
+    take(name) {
+      const now = nowMs();
+      left = Math.min(burst, left + ((now - filledMs) / 1000) * perSecond);
+      filledMs = now;
+      if (left >= 1) {
+        left--;
+        return;
+      }
+      const retryAfterSeconds = Math.max(1, Math.ceil((1 - left) / perSecond));
+      const message = `the token "${name}" may send ${perSecond} requests a second; try again in ${retryAfterSeconds} s`;
+      throw new AppError('too_many_requests', message, { retryAfterSeconds });
+    },
   };
 }
 
 /** The check as hono takes it. */
 export function requireToken(check: TokenCheck): MiddlewareHandler {
   return async (c, next) => {
-    check(c.req.header('authorization'), c.req.path);
+    check(c.req.header('authorization'), c.req.path, rightFor(c.req.method, c.req.path));
     await next();
   };
 }
 
-function digest(text: string): Buffer {
-  return createHash('sha256').update(text).digest();
+/** What the app's own routes need, all of which begin so. */
+function rightFor(method: string, path: string): Right | undefined {
+  if (method !== 'POST') return undefined;
+  if (path.startsWith('/feedback/')) return 'feedback';
+  return path.startsWith('/v2/repository/models/') ? 'repository' : undefined;
 }

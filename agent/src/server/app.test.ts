@@ -2,6 +2,7 @@ import { AppError } from '@edgeloop/shared/errors';
 import type { ManifestInput } from '@edgeloop/shared/manifest';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { encodeGraph, softmaxClassifier } from '../../../test/support/onnx-models.ts';
+import { fullToken } from '../process/local-tokens.ts';
 import { createTokenCheck } from './access.ts';
 import { createFeedbackChannel } from './feedback.ts';
 import { type ServedFront, serveFront, ways } from './front-fixture.ts';
@@ -254,7 +255,7 @@ describe.each(ways)('the local HTTP, read %s', (_way, plain) => {
   });
 
   it('asks for the token everywhere but at the probes', async () => {
-    const guarded = await serveFront({ checkToken: createTokenCheck('secret') });
+    const guarded = await serveFront({ checkToken: createTokenCheck([fullToken('secret')], () => 0) });
     const status = async (path: string, authorization?: string) =>
       (await guarded.get(path, authorization ? { authorization } : {})).status;
     expect(await status('/healthz')).toBe(200);

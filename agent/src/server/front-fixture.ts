@@ -108,7 +108,7 @@ function usual(engine: Engine, observer: Observer): AppDeps {
     isReady: () => true,
     agentVersion: '1.2.3',
     serverName: 'edgeloop-agent',
-    checkToken: createTokenCheck(undefined),
+    checkToken: createTokenCheck([], () => 0),
     checkVisitor: createVisitorCheck({ allowOrigins: [], hosts: [] }),
     logLevel: 'info',
     log: undefined,

@@ -3,6 +3,7 @@ import { connect } from 'node:net';
 import { deflateSync, gunzipSync, gzipSync, inflateSync } from 'node:zlib';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { identity, sideBySide, softmaxClassifier } from '../../../test/support/onnx-models.ts';
+import { fullToken } from '../process/local-tokens.ts';
 import { createTokenCheck } from './access.ts';
 import { type ServedFront, serveFront, ways } from './front-fixture.ts';
 
@@ -296,7 +297,7 @@ describe.each(ways)('inference and prediction, read %s', (_way, plain) => {
   });
 
   it('asks for the token where there is one', async () => {
-    const guarded = await serveFront({ checkToken: createTokenCheck('secret') }, plain);
+    const guarded = await serveFront({ checkToken: createTokenCheck([fullToken('secret')], () => 0) }, plain);
     await guarded.load('double', identity('double', ['n', 1]), { inputs: { x: { features: ['x'] } } });
     const ask = async (headers: Record<string, string>) => {
       const { status, headers: given } = await guarded.post('/predict/double', { features: [1] }, headers);

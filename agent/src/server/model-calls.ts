@@ -72,7 +72,7 @@ export function createModelCalls(deps: AppDeps): AnswerCall {
     const arrivedMs = deps.log ? deps.nowMs() : 0;
     let reply: Reply;
     try {
-      deps.checkToken(headers.authorization, url);
+      deps.checkToken(headers.authorization, url, 'infer');
       const turn = turns.take(Number(headers.contentLength ?? unknownBytes));
       // It lasts until the answer is on its way, which takes memory too.
       if (turn) exchange.whenSent(await turn);
