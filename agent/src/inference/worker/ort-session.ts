@@ -32,10 +32,7 @@ const binding = findBinding();
 export const runsAtOnce = binding !== undefined;
 
 /** Loads an ONNX file, by its path or its bytes. Rejects with what ONNX Runtime says. */
-export async function createOrtSession(
-  model: string | Uint8Array,
-  options: SessionOptions,
-): Promise<OrtSession> {
+export async function createOrtSession(model: string | Uint8Array, options: SessionOptions): Promise<OrtSession> {
   if (binding !== undefined) return openAtOnce(binding, model, options);
   const session =
     typeof model === 'string' ? InferenceSession.create(model, options) : InferenceSession.create(model, options);
