@@ -6,7 +6,14 @@ import { endWithParent } from '@edgeloop/shared/node/end-with-parent';
 import type { Logger } from 'pino';
 import { createEngine, type Engine } from './inference/engine.ts';
 import { createLog } from './log.ts';
-import { logFdVariable, ServingConfig, spareArgument, ToServing, type ToSupervisor } from './process/ipc.ts';
+import {
+  logFdVariable,
+  type ModelFiles,
+  ServingConfig,
+  spareArgument,
+  ToServing,
+  type ToSupervisor,
+} from './process/ipc.ts';
 import { createTokenCheck } from './server/access.ts';
 import { createFeedbackChannel, type FeedbackChannel } from './server/feedback.ts';
 import { createFront } from './server/front.ts';
@@ -134,7 +141,7 @@ async function handle(serving: Serving, message: ToServing, socket: unknown): Pr
       if (socket instanceof Socket) serving.listener.accept(socket, message.head);
       return;
     case 'load':
-      return replyTo(message.requestId, serving.log, () => engine.load(message.model));
+      return replyTo(message.requestId, serving.log, () => load(serving, message.model));
     case 'activate':
       return replyTo(message.requestId, serving.log, async () => engine.activate(message.name, message.version));
     case 'unload':
@@ -154,6 +161,18 @@ async function handle(serving: Serving, message: ToServing, socket: unknown): Pr
     case 'stop':
       return stop(serving);
   }
+}
+
+async function load({ engine, log }: Serving, files: ModelFiles): Promise<void> {
+  await engine.load(files);
+  const { name, version } = files;
+  const loaded = engine.list().find((each) => each.name === name && each.version === version);
+  const { batchable, joining } = loaded?.model.runtime ?? {};
+  if (joining !== undefined)
+    log.info(
+      { model: name, version, joining },
+      batchable ? 'loaded; requests may share runs' : 'loaded; requests run one by one',
+    );
 }
 
 async function replyTo(requestId: number, log: Logger, work: () => Promise<void>): Promise<void> {

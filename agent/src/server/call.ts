@@ -4,7 +4,7 @@ import { AppError } from '@edgeloop/shared/errors';
 import type { NamedTensor } from '@edgeloop/shared/tensor-data';
 import type { Engine, ModelLease } from '../inference/engine.ts';
 import { ModelProcessDied } from '../inference/hosts/worker.ts';
-import type { RunOptions } from '../inference/queueing/batcher.ts';
+import type { InferenceResult, RunOptions } from '../inference/queueing/batcher.ts';
 import type { HangUp } from '../inference/queueing/hang-up.ts';
 import { orderInputs } from '../inference/queueing/input-order.ts';
 import { Abandoned } from '../inference/queueing/refusals.ts';
@@ -26,6 +26,8 @@ export interface CallDeps {
 
 const newId = createInferenceIds();
 
+type Submit = (inputs: readonly NamedTensor[]) => Promise<InferenceResult>;
+
 /** A request as far as it is understood. */
 export interface Call<Answer = object> {
   /** The caller's id for it; one is made when there is none. */
@@ -34,6 +36,8 @@ export interface Call<Answer = object> {
   /** Features that the caller gave no value: they are recorded as missing, whatever the model got in their place. */
   missing?: readonly MissingPlace[];
   options?: RunOptions;
+  /** How it is run, where not once as it is; the inputs are in the order of the signature. */
+  run?: ((inputs: readonly NamedTensor[], submit: Submit) => Promise<InferenceResult>) | undefined;
   /** The answer, for example the JSON body of it. */
   answer(id: string, outputs: readonly NamedTensor[]): Answer | Promise<Answer>;
 }
@@ -84,7 +88,11 @@ export async function runCall<Answer>(
       deadline = options?.deadline;
       const inputs = orderInputs(present.model.signature, call.inputs);
       const submittedMs = nowMs();
-      const result = await present.model.batcher.submit(inputs, { caller, deadline, priority: options?.priority });
+      const { batcher } = present.model;
+      const how: RunOptions = { caller, deadline, priority: options?.priority };
+      const result = await (call.run === undefined
+        ? batcher.submit(inputs, how)
+        : call.run(inputs, (part) => batcher.submit(part, how)));
       const ranMs = nowMs();
       const answer = call.answer(inferenceId, result.outputs);
       const endedMs = nowMs();

@@ -57,6 +57,8 @@ function configOf(name: string, version: number, { signature, files, runtime }: 
     parameters: {
       isolation: { string_value: files.manifest.isolation },
       ...leftOutOf(signature),
+      // Why requests share runs, or why not.
+      joining: { string_value: runtime.joining },
     },
   };
 }

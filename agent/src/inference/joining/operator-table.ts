@@ -52,7 +52,7 @@ import { concat, elementsAlong, gather, gatherNd, pad, slice, split, topK, trilu
 
 /** Versions of the operator sets that the lists were made for; others may mean other things by the same names. */
 export const versionsKnown: ReadonlyMap<string, readonly [least: number, most: number]> = new Map([
-  ['', [7, 24]],
+  ['', [7, 26]],
   ['ai.onnx.ml', [1, 5]],
   ['com.microsoft', [1, 1]],
 ]);

@@ -71,7 +71,64 @@ beforeEach(() => {
 });
 afterAll(() => served.close());
 
+/** `x` [n, 1] through one operator to `y`, whose first dimension is said to be `rows`. */
+function along(opType: 'Softmax' | 'CumSum' | 'ReduceMean', rows: string | number): Uint8Array {
+  const zero = { name: 'zero', dims: [], data: BigInt64Array.of(0n) };
+  const attributes = opType === 'Softmax' ? [{ name: 'axis', int: 0 }] : [{ name: 'axes', ints: [0] }];
+  return encodeGraph({
+    inputs: [{ name: 'x', type: 'float', dims: ['n', 1] }],
+    outputs: [{ name: 'y', type: 'float', dims: [rows, 1] }],
+    initializers: [zero],
+    nodes: [
+      opType === 'CumSum'
+        ? { opType, inputs: ['x', 'zero'], outputs: ['y'] }
+        : { opType, inputs: ['x'], outputs: ['y'], attributes },
+    ],
+  });
+}
+
 const error = (reason: string) => ({ error: expect.stringContaining(reason) });
+
+describe('rows of a model that takes something over all of them', () => {
+  const manifest = { task: 'regression' as const, inputs: { x: { features: ['a'] } } };
+  const rows = [[3], [4], [8]];
+
+  it.each([
+    ['Softmax', [1, 1, 1]],
+    ['CumSum', [3, 4, 8]],
+  ] as const)('are answered each by itself (%s)', async (opType, values) => {
+    await served.load(opType, along(opType, 'n'), manifest);
+    const expected = { predictions: values.map((value) => ({ value })) };
+    expect(await post(`/predict/${opType}`, { rows })).toMatchObject({ status: 200, body: expected });
+    expect(served.observed).toHaveLength(1);
+    expect(served.observed[0]?.outcome).toMatchObject({ result: { outputs: [{ shape: [3, 1] }] } });
+  });
+
+  it('make one answer where the model gives one, whether it says so or not', async () => {
+    await served.load('mean', along('ReduceMean', 1), manifest);
+    await served.load('some', along('ReduceMean', 'm'), manifest);
+    for (const name of ['mean', 'some'])
+      expect(await post(`/predict/${name}`, { rows })).toMatchObject({
+        status: 200,
+        body: { outputs: [{ data: [5] }] },
+      });
+  });
+
+  it('are tensors as they are to those who send tensors', async () => {
+    await served.load('running', along('CumSum', 'n'), manifest);
+    const inputs = [{ name: 'x', datatype: 'FP32', shape: [3, 1], data: [3, 4, 8] }];
+    expect((await post('/v2/models/running/infer', { inputs })).body).toMatchObject({
+      outputs: [{ data: [3, 7, 15] }],
+    });
+  });
+
+  it('run one by one, too, where the operator forbids to join what is proved', async () => {
+    await served.load('twice', identity('float', ['n', 1]), { ...manifest, batching: { maxBatch: 1 } });
+    expect((await post('/predict/twice', { rows })).body).toEqual(
+      expect.objectContaining({ predictions: [{ value: 3 }, { value: 4 }, { value: 8 }] }),
+    );
+  });
+});
 
 describe('rows of features', () => {
   it('answers each of several rows, as rows or as a list, by name or in order', async () => {

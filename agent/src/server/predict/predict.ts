@@ -7,6 +7,7 @@ import { answerOf } from './answer.ts';
 import { checkAnswered } from './features.ts';
 import { inputsOf } from './inputs.ts';
 import { readPayload } from './payload.ts';
+import { runApart } from './rows-apart.ts';
 
 /** Answers `{id, model, version, …}`, as `answerOf` says; `?top=k` adds the k best classes. Throws what `runCall` throws. */
 export function predict(deps: CallDeps, asked: Asked): Promise<Reply> {
@@ -18,6 +19,7 @@ export function predict(deps: CallDeps, asked: Asked): Promise<Reply> {
       id: payload.id,
       inputs: inputs.tensors,
       missing: inputs.missing,
+      run: runApart(lease.model, inputs.rows),
       answer: (id, outputs) => {
         const { single } = payload;
         checkAnswered({ missing: inputs.missing, rows: inputs.rows, single }, outputs);
