@@ -298,6 +298,22 @@ describe('a model is refused, and nothing of it is kept', () => {
     nothingStored();
   });
 
+  it('whose manifest has several faults, all of which are told', async () => {
+    const unfit = {
+      task: 'classification',
+      inputs: { z: { features: ['a', 'b'] }, x: { features: ['a', 'a'] } },
+      outputs: { scores: 'logits' },
+    };
+    const { errors, detail } = await problem(push({ model: softmaxModel(), manifest: unfit }));
+    expect(errors?.map(({ field }) => field)).toEqual([
+      'manifest.inputs.z',
+      'manifest.inputs.x.features',
+      'manifest.outputs.scores',
+    ]);
+    expect(detail).toContain('the manifest does not fit the model: manifest.inputs.z');
+    nothingStored();
+  });
+
   it('whose manifest gives one name to the features of two inputs', async () => {
     const inputs = { wide: { features: ['width', 'height'] }, a: { features: ['width'] } };
     const refused = await problem(push({ model: sideBySide(), manifest: { inputs } }));

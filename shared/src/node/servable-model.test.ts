@@ -14,17 +14,18 @@ afterAll(() => rmSync(folder, { recursive: true }));
 
 let count = 0;
 const sources: ModelSource[] = [];
-async function open(bytes: Uint8Array) {
+async function open(bytes: Uint8Array, limits?: { cutAtMostBytes: number }) {
   const path = join(folder, `${count++}.onnx`);
   writeFileSync(path, bytes);
   sources.length = 0;
-  return openServable(path, (source) => {
-    sources.push(source);
-    const options = { logSeverityLevel: 4 } as const;
-    return 'path' in source
-      ? ort.InferenceSession.create(source.path, options)
-      : ort.InferenceSession.create(source.bytes, options);
-  });
+  return openServable(path, create, limits);
+}
+async function create(source: ModelSource): Promise<ort.InferenceSession> {
+  sources.push(source);
+  const options = { logSeverityLevel: 4 } as const;
+  return 'path' in source
+    ? ort.InferenceSession.create(source.path, options)
+    : ort.InferenceSession.create(source.bytes, options);
 }
 const weights = [
   [1, 0],
@@ -51,6 +52,15 @@ describe('a classifier with ZipMap', () => {
     const plain = await (await open(mlClassifier(weights, classes))).session.run({ x });
     expect((await session.run({ x })).probabilities?.data).toEqual(plain.probabilities?.data);
   });
+});
+
+it('asks a file that is too large to be cut for its tensors only', async () => {
+  const bytes = mlClassifier(weights, texts, { zipMap: true });
+  const { session, signature, fetches } = await open(bytes, { cutAtMostBytes: bytes.length - 1 });
+  expect(sources).toEqual([{ path: expect.any(String) }]);
+  expect(signature).toMatchObject({ outputs: [{ name: 'label' }], leftOut: [{ name: 'probabilities' }] });
+  expect(fetches).toEqual(['label']);
+  expect((await session.run({ x }, fetches ?? [])).label?.data).toEqual(['setosa']);
 });
 
 describe('outputs that are no tensors', () => {

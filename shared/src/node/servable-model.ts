@@ -27,12 +27,13 @@ interface Opened extends SessionMetadata {
 }
 
 /** A file that is cut is held in memory twice for a moment. */
-const cutAtMostBytes = 1024 ** 3;
+const defaultCutBytes = 1024 ** 3;
 
 /** `create` makes a session. Throws what it throws, and `model_rejected` for what cannot be served. */
 export async function openServable<Session extends Opened>(
   path: string,
   create: (source: ModelSource) => Promise<Session>,
+  { cutAtMostBytes = defaultCutBytes } = {},
 ): Promise<ServableModel<Session>> {
   const { model, sizeBytes } = readFileGraph(path);
   const zipMaps = model ? zipMapsOf(model) : new Map<string, string>();
@@ -54,9 +55,19 @@ export async function openServable<Session extends Opened>(
   const here = new Set(session.outputMetadata.map(({ name }) => name));
   const noTensor = declared.map((name) => ({ name, reason: 'is not a tensor; only tensors can be served' }));
   const gone = [...noTensor, ...inferred].filter(({ name }) => !here.has(name));
-  const signature = signatureOf(session, factsOf(model), gone);
+  const signature = await signed(session, () => signatureOf(session, factsOf(model), gone));
   const hasOthers = session.outputMetadata.length > signature.outputs.length;
   return { session, signature, fetches: hasOthers ? signature.outputs.map(({ name }) => name) : undefined };
+}
+
+/** A session that nobody gets is released. */
+async function signed(session: Opened, read: () => ModelSignature): Promise<ModelSignature> {
+  try {
+    return read();
+  } catch (error) {
+    await session.release();
+    throw error;
+  }
 }
 
 function reasonsOf({ outputMetadata }: SessionMetadata): LeftOut[] {
