@@ -34,10 +34,16 @@ export type ImageInput = z.infer<typeof ImageInput>;
 
 /** Mono samples from -1 to 1 along the last dimension. */
 export const AudioInput = z.strictObject({
-  /** Samples a second; recordings of another rate are refused. */
+  /** Samples a second. */
   sampleRate: z.number().int().min(1).max(768_000),
+  /** Whether recordings of another rate are resampled rather than refused; they are when unset. */
+  resample: z.boolean().optional(),
   /** How many samples the model takes at once, where its tensor leaves that free. */
   samples: z.number().int().min(1).max(100_000_000).optional(),
+  /** Samples from one window to the next: recordings of any length are taken window by window. */
+  hop: z.number().int().min(1).max(100_000_000).optional(),
+  /** How many of a window's samples come before its time: what the model wants to hear again. Silence before the first. */
+  context: z.number().int().min(1).max(100_000_000).optional(),
 });
 export type AudioInput = z.infer<typeof AudioInput>;
 
@@ -57,6 +63,8 @@ export const InputManifest = z.strictObject({
   audio: AudioInput.optional(),
   /** What the input gets from `/predict` when its caller says nothing: one value for all elements, or a flat list. */
   value: z.union([Constant, z.array(Constant).min(1).max(1_048_576)]).optional(),
+  /** The output that this input gets in the next window of a recording. It begins with `value`, or zeros. */
+  state: z.string().optional(),
 });
 export type InputManifest = z.infer<typeof InputManifest>;
 
@@ -71,10 +79,14 @@ export const OutputsManifest = z.strictObject({
   activation: z.enum(['softmax', 'sigmoid']).optional(),
   detection: DetectionOutputs.optional(),
   segmentation: SegmentationOutputs.optional(),
-  /** Anomaly scores from this one on are anomalous. */
+  /** Anomaly scores from this one on are anomalous. In recordings, values from this one on are told as segments. */
   threshold: z.number().optional(),
   /** Whether scores from the threshold on are anomalous, or those below it; the former when unset. */
   anomalous: z.enum(['from', 'below']).optional(),
+  /** Of recordings, in seconds: segments with less between them are one, and shorter ones are then left out. */
+  segments: z
+    .strictObject({ joinWithin: z.number().min(0).optional(), atLeast: z.number().min(0).optional() })
+    .optional(),
 });
 
 export const CapturePolicy = z.strictObject({

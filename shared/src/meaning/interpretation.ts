@@ -4,6 +4,7 @@ import type { DetectionOutputs, SegmentationOutputs } from '../detection-manifes
 import { featureNames, type InputManifest, type Manifest } from '../manifest.ts';
 import { elementCount, type NamedTensor, numbersOf } from '../tensor-data.ts';
 import type { ModelSignature, TensorSpec } from '../tensors.ts';
+import { carriedStates } from './carried-states.ts';
 import { type ClassScores, classScores, fileNames } from './class-scores.ts';
 import { tensorOf } from './constant-inputs.ts';
 import { detectionOutputs, detectorNames, segmentationOutputs, segmentNames } from './detection-check.ts';
@@ -30,6 +31,8 @@ export interface Interpretation {
   constants: ReadonlyMap<string, NamedTensor>;
   /** Names of classes, or of the values of a regression: the manifest's, or else those that the file has for its classes. */
   labels: readonly string[] | undefined;
+  /** What goes from window to window of a recording: the output by the name of its input. */
+  states: ReadonlyMap<string, string>;
   /** Set for classifiers. Without labels, a class is named by its place. */
   scores: ClassScores | undefined;
   /** Set for detectors. */
@@ -61,7 +64,7 @@ export function labelsOf({ task, outputs }: Manifest, signature: ModelSignature)
   return task === 'classification' ? fileNames(outputs, signature) : undefined;
 }
 
-type Inputs = Pick<Interpretation, 'pictures' | 'sounds' | 'constants'> & { featureInputs: FeatureInput[] };
+type Inputs = Pick<Interpretation, 'pictures' | 'sounds' | 'constants' | 'states'> & { featureInputs: FeatureInput[] };
 
 function readInputs(manifest: Manifest, signature: ModelSignature, faults: Faults): Inputs {
   const featureInputs: FeatureInput[] = [];
@@ -77,11 +80,13 @@ function readInputs(manifest: Manifest, signature: ModelSignature, faults: Fault
       if (input.features) featureInputs.push({ ...featureInput(spec, input.features), missing });
       if (input.image) pictures.push(pictureInput(spec, input.image));
       if (input.audio) sounds.push(soundInput(spec, input.audio));
-      if (input.value !== undefined) constants.set(name, constant(spec, input.value));
+      const begin = input.value ?? (input.state === undefined ? undefined : 0);
+      if (begin !== undefined) constants.set(name, constant(spec, begin));
     });
   }
   faults.attempt(() => checkSharedNames(manifest));
-  return { featureInputs, pictures, sounds, constants };
+  const states = faults.attempt(() => carriedStates(manifest, signature, sounds)) ?? new Map<string, string>();
+  return { featureInputs, pictures, sounds, constants, states };
 }
 
 function featureInput(spec: TensorSpec, features: readonly string[]): Omit<FeatureInput, 'missing'> {

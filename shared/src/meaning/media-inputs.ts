@@ -14,8 +14,20 @@ export interface SoundInput {
   spec: TensorSpec;
   /** Samples a second. */
   sampleRate: number;
+  /** Whether recordings of another rate are resampled. */
+  resample: boolean;
   /** How many it takes at once; any number when undefined. */
   samples: number | undefined;
+  /** Set when recordings are taken window by window. */
+  windows: SoundWindows | undefined;
+}
+
+export interface SoundWindows {
+  /** Samples of a window, and of these the ones before its time. */
+  samples: number;
+  context: number;
+  /** Samples from one window to the next. */
+  hop: number;
 }
 
 /** Channels of the picture as the model sees it. */
@@ -60,7 +72,8 @@ export function pictureInput(spec: TensorSpec, image: ImageInput): PictureInput 
 }
 
 /** Throws `model_rejected` when the tensor is not a row of samples. */
-export function soundInput(spec: TensorSpec, { sampleRate, samples }: AudioInput): SoundInput {
+export function soundInput(spec: TensorSpec, audio: AudioInput): SoundInput {
+  const { sampleRate, samples, resample = true } = audio;
   const field = `inputs.${spec.name}.audio`;
   if (!/^(FP32|FP16|FP64)$/.test(spec.datatype)) {
     throw reject(field, `samples are given to floating point inputs, this one is ${spec.datatype}`);
@@ -73,13 +86,30 @@ export function soundInput(spec: TensorSpec, { sampleRate, samples }: AudioInput
   if (samples !== undefined && fixed !== undefined && samples !== fixed) {
     throw reject(`${field}.samples`, `${samples} does not fit the input [${spec.shape}]`);
   }
-  return { spec, sampleRate, samples: fixed ?? samples };
+  const taken = fixed ?? samples;
+  return { spec, sampleRate, resample, samples: taken, windows: soundWindows(field, audio, taken) };
+}
+
+function soundWindows(
+  field: string,
+  { hop, context }: AudioInput,
+  samples: number | undefined,
+): SoundWindows | undefined {
+  if (hop === undefined) {
+    if (context !== undefined) throw reject(`${field}.context`, 'is for windows: give a "hop"');
+    return undefined;
+  }
+  if (samples === undefined) throw reject(`${field}.hop`, 'needs "samples", how long a window is');
+  if (context !== undefined && context >= samples)
+    throw reject(`${field}.context`, `leaves nothing of ${samples} samples`);
+  return { samples, context: context ?? 0, hop };
 }
 
 /** Throws `model_rejected` when one input is said to be several things. */
-export function checkOneMeaning(name: string, { features, image, audio, value }: InputManifest): void {
-  const said = Object.entries({ features, image, audio, value }).flatMap(([what, set]) =>
-    set === undefined ? [] : [what],
+export function checkOneMeaning(name: string, { features, image, audio, value, state }: InputManifest): void {
+  // A state may have a value to begin with.
+  const said = Object.entries({ features, image, audio, ...(state === undefined ? { value } : { state }) }).flatMap(
+    ([what, set]) => (set === undefined ? [] : [what]),
   );
   if (said.length > 1) throw reject(`inputs.${name}`, `give one of ${said.join(' and ')}, not both`);
 }

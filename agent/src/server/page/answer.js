@@ -7,6 +7,7 @@ const shownRows = 200;
 
 /** What the answer says, drawn; `file` is the picture that was sent. */
 export function drawnAnswer(answer, file) {
+  if (answer.windows) return timeline(answer);
   if (answer.detections) return detections(answer, file);
   if (answer.segments) return segments(answer);
   if (answer.predictions) return table(answer.predictions);
@@ -111,6 +112,25 @@ function mark({ label, score, box }, image, colour) {
 function segments({ segments: found }) {
   const rows = found.map(({ label, share }) => tableRow('td', [label, percent(share)]));
   return element('div', { className: 'card' }, tableOf(['what', 'share of the picture'], rows));
+}
+
+/** Segments of a recording, or its windows where there are none. */
+function timeline({ recording, windows, segments: found }) {
+  const spans = (found ?? windows).slice(0, shownRows);
+  const columns = ['label', 'score', 'value'].filter((name) => name in (spans[0] ?? {}));
+  const rows = spans.map((span) =>
+    tableRow('td', [
+      `${span.start.toFixed(2)} – ${span.end.toFixed(2)}`,
+      ...columns.map((column) => short(span[column])),
+    ]),
+  );
+  const told = `${recording.seconds.toFixed(2)} s, ${windows.length} windows${found ? `, ${found.length} segments` : ''}`;
+  return element(
+    'div',
+    { className: 'card' },
+    element('p', { className: 'muted', textContent: told }),
+    tableOf(['seconds', ...columns], rows),
+  );
 }
 
 function values(named) {

@@ -1,15 +1,14 @@
 // A request for people -> the tensors of the model.
 import { AppError } from '@edgeloop/shared/errors';
 import { tensorOf } from '@edgeloop/shared/meaning/constant-inputs';
-import type { SoundInput } from '@edgeloop/shared/meaning/media-inputs';
-import { encodeElements, isBadElement, type NamedTensor } from '@edgeloop/shared/tensor-data';
+import type { NamedTensor } from '@edgeloop/shared/tensor-data';
 import type { LoadedModel } from '../../inference/engine.ts';
 import { featureTensors, type MissingFeature } from './features.ts';
 import type { Placement, Size } from './geometry.ts';
 import { suggestion } from './names.ts';
 import type { Payload } from './payload.ts';
 import { pixelTensor } from './pixels.ts';
-import { decodeWav } from './wav.ts';
+import { type Sound, soundOf, soundTensor, type WindowSeries, windowSeries } from './sound.ts';
 
 export interface Inputs {
   tensors: NamedTensor[];
@@ -20,6 +19,9 @@ export interface Inputs {
   placement: Placement | undefined;
   /** Of the picture as the model sees it. */
   size: Size | undefined;
+  /** The recording, if there is one, and its windows, if it is taken so. */
+  sound: Sound | undefined;
+  windows: WindowSeries | undefined;
 }
 
 /** Throws `invalid_request` naming the feature or the input that is wrong. */
@@ -38,14 +40,27 @@ export async function inputsOf(payload: Payload, model: LoadedModel): Promise<In
     tensors.push(pixelTensor(fitted.rgb, picture));
     placement ??= fitted.placement;
   }
-  for (const sound of sounds) tensors.push(soundTensor(payload.file?.bytes ?? Buffer.alloc(0), sound));
-  const rest = otherInputs(payload, model, new Set(tensors.map(({ name }) => name)));
+  let sound: Sound | undefined;
+  for (const input of sounds) {
+    sound = await soundOf(payload.file?.bytes ?? Buffer.alloc(0), input);
+    if (!input.windows) tensors.push(soundTensor(sound, input));
+  }
+  const windowed = sounds.find(({ windows }) => windows);
+  const given = new Set([...tensors.map(({ name }) => name), ...(windowed ? [windowed.spec.name] : [])]);
+  const others = [...tensors, ...otherInputs(payload, model, given)];
+  const { states } = interpretation;
+  const windows =
+    windowed?.windows && sound
+      ? windowSeries({ input: { ...windowed, windows: windowed.windows }, sound, others, states })
+      : undefined;
   return {
-    tensors: [...tensors, ...rest],
-    rows: payload.rows?.length ?? 1,
+    tensors: windows?.first ?? others,
+    rows: windows?.count ?? payload.rows?.length ?? 1,
     missing: missingFeatures,
     placement,
     size: pictures[0]?.image,
+    sound,
+    windows,
   };
 }
 
@@ -82,26 +97,4 @@ function otherInputs(
     if (typeof tensor === 'string') throw new AppError('invalid_request', `inputs.${spec.name}: ${tensor}`);
     return tensor;
   });
-}
-
-function soundTensor(bytes: Buffer, { spec, sampleRate, samples: wanted }: SoundInput): NamedTensor {
-  const recording = decodeWav(bytes);
-  if (recording.sampleRate !== sampleRate) {
-    const reason = `the recording has ${recording.sampleRate} samples a second, the model takes ${sampleRate}`;
-    throw new AppError('invalid_request', `${reason}; resample it first, for example with ffmpeg -ar ${sampleRate}`);
-  }
-  const { samples } = recording;
-  if (samples.length === 0 || (wanted !== undefined && wanted !== samples.length)) {
-    const takes = wanted === undefined ? 'at least one' : `${wanted} (${wanted / sampleRate} s)`;
-    throw new AppError('invalid_request', `the recording has ${samples.length} samples, the model takes ${takes}`);
-  }
-  const data = spec.datatype === 'FP32' ? samples : encodeElements(spec.datatype, Array.from(samples));
-  if (isBadElement(data)) throw new AppError('invalid_request', `sample ${data.at} must be ${data.expected}`);
-  const shape = spec.shape.length === 0 ? [1, samples.length] : spec.shape.slice(0, -1).map(() => 1);
-  return {
-    name: spec.name,
-    datatype: spec.datatype,
-    shape: spec.shape.length === 0 ? shape : [...shape, samples.length],
-    data,
-  };
 }

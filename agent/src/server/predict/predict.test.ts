@@ -63,6 +63,9 @@ beforeAll(async () => {
   await served.load('sound', identity('float', [1, 'samples']), {
     inputs: { x: { audio: { sampleRate: 8000 } } },
   });
+  await served.load('exact', identity('float', [1, 'samples']), {
+    inputs: { x: { audio: { sampleRate: 8000, resample: false } } },
+  });
   await served.load('beat', identity('float', [4]), { inputs: { x: { audio: { sampleRate: 8000 } } } });
   await served.load('unsaid', identity('float', [1, 2]), {});
 });
@@ -355,11 +358,11 @@ describe('recordings', () => {
 
   it('are refused at another rate or length, and with the reason', async () => {
     const fast = encodeWav([[0]], { bits: 16, float: false, sampleRate: 44_100 });
-    const reason = 'has 44100 samples a second, the model takes 8000; resample it first';
-    expect(await post('/predict/sound', fast, 'audio/wav')).toEqual({ status: 400, body: error(reason) });
+    const reason = 'has 44100 samples a second, the model takes 8000, and its manifest says not to resample';
+    expect(await post('/predict/exact', fast, 'audio/wav')).toEqual({ status: 400, body: error(reason) });
     const short = encodeWav([[0]], { bits: 16, float: false, sampleRate: 8000 });
     expect((await post('/predict/beat', short, 'audio/wav')).body).toEqual(
-      error('has 1 samples, the model takes 4 (0.0005 s)'),
+      error('has 1 samples, the model takes 4 (0.0005 s); "hop" in its manifest would take any length'),
     );
     expect((await post('/predict/sound', 'RIFF', 'audio/wav')).body).toEqual(error('no RIFF WAVE file'));
   });

@@ -6,8 +6,10 @@ import { jsonReply, type Reply } from '../errors.ts';
 import { answerOf } from './answer.ts';
 import { checkAnswered } from './features.ts';
 import { inputsOf } from './inputs.ts';
+import { overTime } from './over-time.ts';
 import { readPayload } from './payload.ts';
 import { runApart } from './rows-apart.ts';
+import { runWindows } from './window-runs.ts';
 
 /** Answers `{id, model, version, …}`, as `answerOf` says; `?top=k` adds the k best classes. Throws what `runCall` throws. */
 export function predict(deps: CallDeps, asked: Asked): Promise<Reply> {
@@ -19,12 +21,13 @@ export function predict(deps: CallDeps, asked: Asked): Promise<Reply> {
       id: payload.id,
       inputs: inputs.tensors,
       missing: inputs.missing,
-      run: runApart(lease.model, inputs.rows),
+      run: inputs.windows ? runWindows(lease.model, inputs.windows) : runApart(lease.model, inputs.rows),
       answer: (id, outputs) => {
-        const { single } = payload;
+        const single = payload.single && !inputs.windows;
         checkAnswered({ missing: inputs.missing, rows: inputs.rows, single }, outputs);
         const told = answerOf(lease, outputs, { top, single, inputs });
-        return jsonReply({ id, model: lease.name, version: lease.version, ...told });
+        const timed = inputs.windows ? overTime(told, inputs, lease.model) : told;
+        return jsonReply({ id, model: lease.name, version: lease.version, ...timed });
       },
     };
   });

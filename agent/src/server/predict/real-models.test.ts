@@ -23,6 +23,11 @@ const Faces = z.object({
     }),
   ),
 });
+const Heard = z.object({
+  recording: z.object({ seconds: z.number() }),
+  windows: z.array(z.object({ start: z.number(), end: z.number(), value: z.number() })),
+  segments: z.array(z.object({ start: z.number(), end: z.number(), score: z.number() })),
+});
 const Speech = z.object({ outputs: z.array(z.object({ name: z.string(), data: z.array(z.number()) })) });
 
 describe.skipIf(missing)(`published models${reason}`, () => {
@@ -55,27 +60,49 @@ describe.skipIf(missing)(`published models${reason}`, () => {
     expect(counts[3]).toBeGreaterThan(35);
   });
 
-  it('hear speech, with a state that the caller carries on', async () => {
+  it('hear speech in a recording of any length, as the model says it window by window', async () => {
     served ??= await servePredict();
-    await served.load('voice', readFileSync(join(voice, 'silero_vad_16k_op15.onnx')), {
+    const bytes = readFileSync(join(voice, 'silero_vad_16k_op15.onnx'));
+    await served.load('voice', bytes, {
+      inputs: {
+        input: { audio: { sampleRate: 16_000, samples: 576, hop: 512, context: 64 } },
+        state: { state: 'stateN' },
+        sr: { value: 16_000 },
+      },
+      outputs: { threshold: 0.5, segments: { joinWithin: 0.1, atLeast: 0.25 } },
+    });
+    await served.load('by-hand', bytes, {
       inputs: { input: { audio: { sampleRate: 16_000, samples: 576 } }, state: { value: 0 }, sr: { value: 16_000 } },
     });
     const whole = readFileSync(join(voice, 'test.wav'));
-    const refused = await served.post('/predict/voice', whole, 'audio/wav');
-    expect(refused).toMatchObject({ status: 400, body: { error: expect.stringContaining('takes 576 (0.036 s)') } });
-    const { samples } = decodeWav(whole);
-    let [state, highest]: [number[] | undefined, number] = [undefined, 0];
-    for (let at = 0; at + 576 <= 40 * 512; at += 512) {
-      const frames = Array.from(samples.subarray(at, at + 576), (sample) => [sample]);
-      const form = new FormData();
-      const wav = encodeWav(frames, { bits: 16, float: false, sampleRate: 16_000 });
-      form.set('file', new Blob([new Uint8Array(wav)]), 'window.wav');
-      if (state) form.set('inputs', JSON.stringify({ state }));
-      const { outputs } = Speech.parse((await served.post('/predict/voice', form)).body);
-      state = outputs.find(({ name }) => name === 'stateN')?.data;
-      highest = Math.max(highest, outputs.find(({ name }) => name === 'output')?.data[0] ?? 0);
-    }
-    expect(state).toHaveLength(256);
-    expect(highest).toBeGreaterThan(0.9);
+    const heard = Heard.parse((await served.post('/predict/voice', whole, 'audio/wav')).body);
+    expect(heard.windows).toHaveLength(Math.ceil(heard.recording.seconds / 0.032));
+    const expected = await byHand(served, decodeWav(whole).samples.subarray(0, 40 * 512));
+    for (const [at, value] of expected.entries()) expect(heard.windows[at]?.value).toBeCloseTo(value, 5);
+    expect(heard.segments.length).toBeGreaterThan(5);
+    const spoken = heard.segments.reduce((sum, { start, end }) => sum + end - start, 0);
+    expect(spoken / heard.recording.seconds).toBeGreaterThan(0.4);
+    expect(Math.max(...heard.segments.map(({ end }) => end))).toBeLessThanOrEqual(heard.recording.seconds);
   });
 });
+
+/** What the caller of a model gets who carries the state and the last 64 samples on himself. */
+async function byHand(served: Served, samples: Float32Array): Promise<number[]> {
+  let state: number[] | undefined;
+  const heard: number[] = [];
+  for (let at = 0; at < samples.length; at += 512) {
+    const context = at === 0 ? new Float32Array(64) : samples.subarray(at - 64, at);
+    const window = [...context, ...samples.subarray(at, at + 512)];
+    const wav = encodeWav(
+      window.map((sample) => [sample]),
+      { bits: 32, float: true, sampleRate: 16_000 },
+    );
+    const form = new FormData();
+    form.set('file', new Blob([new Uint8Array(wav)]), 'window.wav');
+    if (state) form.set('inputs', JSON.stringify({ state }));
+    const { outputs } = Speech.parse((await served.post('/predict/by-hand', form)).body);
+    state = outputs.find(({ name }) => name === 'stateN')?.data;
+    heard.push(outputs.find(({ name }) => name === 'output')?.data[0] ?? Number.NaN);
+  }
+  return heard;
+}

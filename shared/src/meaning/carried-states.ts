@@ -1,0 +1,37 @@
+// Inputs that get in the next window of a recording what an output was in this one.
+import type { Manifest } from '../manifest.ts';
+import type { ModelSignature } from '../tensors.ts';
+import type { SoundInput } from './media-inputs.ts';
+import { listed, reject } from './rejection.ts';
+
+/** The output by the name of its input. Throws `model_rejected` naming the field that contradicts the model. */
+export function carriedStates(
+  { inputs }: Manifest,
+  signature: ModelSignature,
+  sounds: readonly SoundInput[],
+): Map<string, string> {
+  const windowed = sounds.filter(({ windows }) => windows);
+  const [, second] = windowed;
+  if (second) throw reject(`inputs.${second.spec.name}.audio.hop`, 'one input alone can be taken window by window');
+  const states = new Map<string, string>();
+  for (const [name, { state }] of Object.entries(inputs)) {
+    if (state === undefined) continue;
+    const field = `inputs.${name}.state`;
+    const output = signature.outputs.find((each) => each.name === state);
+    if (!output) throw reject(field, `the model has no output "${state}"; it has ${listed(signature.outputs)}`);
+    const input = signature.inputs.find((each) => each.name === name);
+    const fits = ({ shape }: { shape: readonly number[] }): boolean =>
+      shape.length === output.shape.length &&
+      shape.every((dim, i) => dim === -1 || output.shape[i] === -1 || dim === output.shape[i]);
+    const isKnown = input && input.shape.length > 0 && output.shape.length > 0;
+    if (input?.datatype !== output.datatype || (isKnown && !fits(input))) {
+      throw reject(
+        field,
+        `${listed([output])} ${output.datatype} can't become this ${input?.datatype} [${input?.shape}]`,
+      );
+    }
+    if (windowed.length === 0) throw reject(field, 'goes from window to window: give an input with "audio" a "hop"');
+    states.set(name, state);
+  }
+  return states;
+}
