@@ -4,7 +4,15 @@ import { DetectionOutputs, SegmentationOutputs } from './detection-manifest.ts';
 import { ModelVersion } from './identifiers.ts';
 import { ReferenceProfile } from './profile.ts';
 
-export const tasks = ['classification', 'regression', 'detection', 'segmentation', 'anomaly', 'generic'] as const;
+export const tasks = [
+  'classification',
+  'regression',
+  'detection',
+  'segmentation',
+  'embedding',
+  'anomaly',
+  'generic',
+] as const;
 
 const Byte = z.number().int().min(0).max(255);
 
@@ -47,6 +55,18 @@ export const AudioInput = z.strictObject({
 });
 export type AudioInput = z.infer<typeof AudioInput>;
 
+/** Texts become tokens; an attention mask and token types go where the model has inputs of these names. */
+export const TextInput = z.strictObject({
+  /** A `tokenizer.json`: a file beside the model or its manifest, or what stands in it, which is how it travels. */
+  tokenizer: z.union([
+    z.string().regex(/^[\w-][\w.-]{0,199}$/, 'must be the name of a file beside the model'),
+    z.record(z.string(), z.unknown()),
+  ]),
+  /** Longer texts are cut; what the tokenizer's file says when unset, else 512. */
+  maxTokens: z.number().int().min(2).max(32_768).optional(),
+});
+export type TextInput = z.infer<typeof TextInput>;
+
 const Constant = z.union([z.number(), z.boolean(), z.string().max(1000)]);
 
 export const InputManifest = z.strictObject({
@@ -61,12 +81,23 @@ export const InputManifest = z.strictObject({
   missing: z.enum(['nan', 'refuse']).optional(),
   image: ImageInput.optional(),
   audio: AudioInput.optional(),
+  text: TextInput.optional(),
   /** What the input gets from `/predict` when its caller says nothing: one value for all elements, or a flat list. */
   value: z.union([Constant, z.array(Constant).min(1).max(1_048_576)]).optional(),
   /** The output that this input gets in the next window of a recording. It begins with `value`, or zeros. */
   state: z.string().optional(),
 });
 export type InputManifest = z.infer<typeof InputManifest>;
+
+/** A vector for each row. */
+export const EmbeddingOutputs = z.strictObject({
+  output: z.string(),
+  /** How vectors of tokens become one: their mean, or the first token's. `none`, when unset: the output is that vector. */
+  pooling: z.enum(['none', 'mean', 'cls']).optional(),
+  /** To length 1. */
+  normalise: z.boolean().optional(),
+});
+export type EmbeddingOutputs = z.infer<typeof EmbeddingOutputs>;
 
 export const OutputsManifest = z.strictObject({
   /** Class names, in the order of the scores; names of the values of a regression. */
@@ -79,6 +110,7 @@ export const OutputsManifest = z.strictObject({
   activation: z.enum(['softmax', 'sigmoid']).optional(),
   detection: DetectionOutputs.optional(),
   segmentation: SegmentationOutputs.optional(),
+  embedding: EmbeddingOutputs.optional(),
   /** Anomaly scores from this one on are anomalous. In recordings, values from this one on are told as segments. */
   threshold: z.number().optional(),
   /** Whether scores from the threshold on are anomalous, or those below it; the former when unset. */

@@ -1,9 +1,11 @@
 // edgeloop models.
 import { openAsBlob } from 'node:fs';
-import { basename } from 'node:path';
+import { basename, dirname } from 'node:path';
 import { Model, ModelVersionDetail } from '@edgeloop/shared/api/models';
 import { pageOf } from '@edgeloop/shared/api/paging';
 import { AppError, messageOf } from '@edgeloop/shared/errors';
+import { Manifest } from '@edgeloop/shared/manifest';
+import { namesTokenizers, withTokenizers } from '@edgeloop/shared/node/tokenizer-files';
 import type { Command } from 'commander';
 import { action, group } from './command.ts';
 import { printFields, printJson, printLine, printTable, shortDigest, timeText } from './output.ts';
@@ -54,7 +56,7 @@ export function registerModelCommands(program: Command): void {
       action(async ({ api, json }, name: string, file: string, options: { manifest?: string; golden?: string }) => {
         const form = new FormData();
         form.set('model', await fileOf(file), basename(file));
-        if (options.manifest !== undefined) form.set('manifest', await fileOf(options.manifest), 'manifest.json');
+        if (options.manifest !== undefined) form.set('manifest', await manifestOf(options.manifest), 'manifest.json');
         if (options.golden !== undefined) form.set('golden', await fileOf(options.golden), 'golden.json');
         if (!json && process.stderr.isTTY) process.stderr.write(`uploading and validating ${file} …\n`);
         const detail = await api.send('POST', `/models/${encodeURIComponent(name)}/versions`, ModelVersionDetail, form);
@@ -64,6 +66,23 @@ export function registerModelCommands(program: Command): void {
         );
       }),
     );
+}
+
+/** The file, with what stands in the tokenizer's file that it names: the registry takes no further files. */
+async function manifestOf(path: string): Promise<Blob> {
+  const file = await fileOf(path);
+  const manifest = Manifest.safeParse(parsedJson(await file.text()));
+  // What is wrong with it, the server says.
+  if (!manifest.success || !namesTokenizers(manifest.data)) return file;
+  return new Blob([JSON.stringify(await withTokenizers(manifest.data, [dirname(path)]))]);
+}
+
+function parsedJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
 }
 
 async function fileOf(path: string): Promise<Blob> {

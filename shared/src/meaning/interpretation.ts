@@ -1,7 +1,7 @@
 // What a model's tensors mean, by its manifest: which inputs carry named features, which output holds class scores. The one
 // checker of manifests: the registry refuses what it refuses, and agents load what it takes.
 import type { DetectionOutputs, SegmentationOutputs } from '../detection-manifest.ts';
-import { featureNames, type InputManifest, type Manifest } from '../manifest.ts';
+import { type EmbeddingOutputs, featureNames, type InputManifest, type Manifest } from '../manifest.ts';
 import { elementCount, type NamedTensor, numbersOf } from '../tensor-data.ts';
 import type { ModelSignature, TensorSpec } from '../tensors.ts';
 import { carriedStates } from './carried-states.ts';
@@ -12,6 +12,7 @@ import { checkOneMeaning, type PictureInput, pictureInput, type SoundInput, soun
 import { type MissingValues, missingValues } from './missing-values.ts';
 import { checkOutputs, checkReference } from './output-checks.ts';
 import { Faults, listed, reject, repetitionIn } from './rejection.ts';
+import { embeddingOutputs, type TextPlan, textPlan } from './text-input.ts';
 
 export interface FeatureInput {
   spec: TensorSpec;
@@ -27,6 +28,8 @@ export interface Interpretation {
   featureNames: ReadonlySet<string>;
   pictures: readonly PictureInput[];
   sounds: readonly SoundInput[];
+  /** Set for models that take texts. */
+  texts: TextPlan | undefined;
   /** What inputs hold that nobody need send, by name. */
   constants: ReadonlyMap<string, NamedTensor>;
   /** Names of classes, or of the values of a regression: the manifest's, or else those that the file has for its classes. */
@@ -39,6 +42,8 @@ export interface Interpretation {
   detection: DetectionOutputs | undefined;
   /** Set for models that say of every pixel what is there. */
   segmentation: SegmentationOutputs | undefined;
+  /** Set for models that make vectors. */
+  embedding: EmbeddingOutputs | undefined;
 }
 
 /** Reads a manifest against the signature. Throws `model_rejected` naming every field that contradicts it. */
@@ -50,10 +55,12 @@ export function interpret(manifest: Manifest, signature: ModelSignature): Interp
   const scores = isClassifier ? faults.attempt(() => classScores(manifest.outputs, signature)) : undefined;
   const detection = faults.attempt(() => detectionOutputs(manifest, signature, inputs.pictures));
   const segmentation = faults.attempt(() => segmentationOutputs(manifest, signature, inputs.pictures));
+  const embedding = faults.attempt(() => embeddingOutputs(manifest, signature, inputs.texts));
   checkReference(manifest, faults);
   faults.end();
   const names = new Set(inputs.featureInputs.flatMap(({ features }) => features));
-  return { ...inputs, featureNames: names, labels: labelsOf(manifest, signature), scores, detection, segmentation };
+  const labels = labelsOf(manifest, signature);
+  return { ...inputs, featureNames: names, labels, scores, detection, segmentation, embedding };
 }
 
 /** Names of classes, or of the values of a regression, wherever they are said; undefined when they are not. */
@@ -64,7 +71,9 @@ export function labelsOf({ task, outputs }: Manifest, signature: ModelSignature)
   return task === 'classification' ? fileNames(outputs, signature) : undefined;
 }
 
-type Inputs = Pick<Interpretation, 'pictures' | 'sounds' | 'constants' | 'states'> & { featureInputs: FeatureInput[] };
+type Inputs = Pick<Interpretation, 'pictures' | 'sounds' | 'texts' | 'constants' | 'states'> & {
+  featureInputs: FeatureInput[];
+};
 
 function readInputs(manifest: Manifest, signature: ModelSignature, faults: Faults): Inputs {
   const featureInputs: FeatureInput[] = [];
@@ -86,7 +95,8 @@ function readInputs(manifest: Manifest, signature: ModelSignature, faults: Fault
   }
   faults.attempt(() => checkSharedNames(manifest));
   const states = faults.attempt(() => carriedStates(manifest, signature, sounds)) ?? new Map<string, string>();
-  return { featureInputs, pictures, sounds, constants, states };
+  const texts = faults.attempt(() => textPlan(manifest, signature));
+  return { featureInputs, pictures, sounds, texts, constants, states };
 }
 
 function featureInput(spec: TensorSpec, features: readonly string[]): Omit<FeatureInput, 'missing'> {

@@ -106,10 +106,14 @@ function soundWindows(
 }
 
 /** Throws `model_rejected` when one input is said to be several things. */
-export function checkOneMeaning(name: string, { features, image, audio, value, state }: InputManifest): void {
+export function checkOneMeaning(name: string, { features, image, audio, text, value, state }: InputManifest): void {
   // A state may have a value to begin with.
-  const said = Object.entries({ features, image, audio, ...(state === undefined ? { value } : { state }) }).flatMap(
-    ([what, set]) => (set === undefined ? [] : [what]),
-  );
+  const said = Object.entries({
+    features,
+    image,
+    audio,
+    text,
+    ...(state === undefined ? { value } : { state }),
+  }).flatMap(([what, set]) => (set === undefined ? [] : [what]));
   if (said.length > 1) throw reject(`inputs.${name}`, `give one of ${said.join(' and ')}, not both`);
 }

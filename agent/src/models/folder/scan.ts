@@ -8,6 +8,7 @@ import { GoldenSamples } from '@edgeloop/shared/golden';
 import { ModelName } from '@edgeloop/shared/identifiers';
 import { Manifest } from '@edgeloop/shared/manifest';
 import { readIfPresentSync } from '@edgeloop/shared/node/durable-files';
+import { withTokenizers } from '@edgeloop/shared/node/tokenizer-files';
 import type { Misplaced, ModelFiles } from '../../process/ipc.ts';
 import { misplacedIn, versionPattern } from './misplaced.ts';
 
@@ -52,7 +53,9 @@ export async function findModel(folder: string, name: string): Promise<FoundMode
   if (!ModelName.safeParse(name).success) return undefined;
   const entries = await readdir(join(folder, name)).catch(() => []);
   const numbers = entries.filter((entry) => versionPattern.test(entry)).map(Number);
-  const shared = await stampOf(folder, join(name, 'model.json'));
+  // The manifest, and what it names beside it.
+  const json = entries.filter((entry) => entry.endsWith('.json')).sort();
+  const shared = (await Promise.all(json.map((file) => stampOf(folder, join(name, file))))).join(';');
   const versions: FoundModel['versions'] = [];
   for (const version of numbers.sort((a, b) => a - b)) {
     const stamp = await versionStamp(folder, join(name, String(version)));
@@ -83,7 +86,7 @@ async function stampOf(folder: string, path: string): Promise<string> {
 
 /**
  * Reads a version of the folder. Its digest covers what it computes: the model, golden samples and files beside it.
- * @throws AppError naming what is wrong with `model.json` or `golden.json`
+ * @throws AppError naming what is wrong with `model.json`, a tokenizer that it names, or `golden.json`
  */
 export async function readVersion(folder: string, name: string, version: number): Promise<ModelFiles> {
   const own = join(folder, name, String(version));
@@ -100,7 +103,7 @@ export async function readVersion(folder: string, name: string, version: number)
     version,
     path: join(own, 'model.onnx'),
     digest: hash.digest('hex'),
-    manifest: parseJson(Manifest, text, `${name}/model.json`),
+    manifest: await withTokenizers(parseJson(Manifest, text, `${name}/model.json`), [own, join(folder, name)]),
     ...(golden === undefined ? {} : { golden: parseJson(GoldenSamples, golden, `${name}/${version}/golden.json`) }),
   };
 }

@@ -5,6 +5,7 @@ import { type NamedTensor, tensorToJson } from '@edgeloop/shared/tensor-data';
 import type { LoadedModel, ModelLease } from '../../inference/engine.ts';
 import { anomalies } from './anomalies.ts';
 import { detectionsAnswer, unlike } from './detections.ts';
+import { embeddingRows } from './embeddings.ts';
 import type { Inputs } from './inputs.ts';
 import { segmentsAnswer } from './segments.ts';
 import { type Rows, values } from './values.ts';
@@ -20,11 +21,13 @@ export interface Question {
 /** `label, score, scores` of a classifier, `value` or `values` of a regression, `detections`, `segments`, or `score` of an anomaly. */
 export function answerOf(lease: ModelLease, outputs: readonly NamedTensor[], question: Question): object {
   const { model } = lease;
-  const { detection, segmentation } = model.interpretation;
+  const { detection, segmentation, embedding } = model.interpretation;
   if (detection) return detectionsAnswer(model, detection, outputs, question.inputs);
   if (segmentation) return segmentsAnswer(model, segmentation, outputs, question.inputs);
   const rows = rowsIn(model, question.inputs);
-  const answers = answersOf(model, outputs, { rows, top: question.top });
+  const answers = embedding
+    ? embeddingRows(model, embedding, outputs, question.inputs)
+    : answersOf(model, outputs, { rows, top: question.top });
   const [first] = answers ?? [];
   // One window of many rows has one answer, as one row has.
   if (first && answers?.length === 1 && (question.single || rows.count > 1)) return first;

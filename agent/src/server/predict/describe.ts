@@ -22,12 +22,13 @@ export function handleDescription(c: Context, { engine }: { engine: Engine }): R
 
 function described(name: string, version: number, { files, signature, interpretation }: LoadedModel): object {
   const { task, description, outputs, monitoring } = files.manifest;
-  const { featureInputs, pictures, sounds, constants, labels, detection, segmentation } = interpretation;
+  const { featureInputs, pictures, sounds, texts, constants, labels, detection, segmentation, embedding } =
+    interpretation;
   const profiles = new Map(Object.entries(monitoring.reference?.features ?? {}));
   return {
     name,
     version,
-    task: detection ? 'detection' : segmentation ? 'segmentation' : task,
+    task: detection ? 'detection' : segmentation ? 'segmentation' : embedding ? 'embedding' : task,
     description,
     takes: mediaTypesOf(interpretation),
     features: featureInputs.flatMap(({ spec, features, missing }) =>
@@ -42,6 +43,7 @@ function described(name: string, version: number, { files, signature, interpreta
     ),
     pictures: pictures.map(({ spec, image }) => ({ input: spec.name, width: image.width, height: image.height })),
     sounds: sounds.map(({ spec, sampleRate }) => ({ input: spec.name, sampleRate })),
+    texts: texts && { input: texts.ids.name, maxTokens: texts.maxTokens },
     constants: [...constants.keys()],
     labels,
     threshold: outputs.threshold,

@@ -9,6 +9,7 @@ import { suggestion } from './names.ts';
 import type { Payload } from './payload.ts';
 import { pixelTensor } from './pixels.ts';
 import { type Sound, soundOf, soundTensor, type WindowSeries, windowSeries } from './sound.ts';
+import { type Tokens, tokensOf } from './tokens.ts';
 
 export interface Inputs {
   tensors: NamedTensor[];
@@ -19,6 +20,8 @@ export interface Inputs {
   placement: Placement | undefined;
   /** Of the picture as the model sees it. */
   size: Size | undefined;
+  /** The texts, if there are some. */
+  tokens: Tokens | undefined;
   /** The recording, if there is one, and its windows, if it is taken so. */
   sound: Sound | undefined;
   windows: WindowSeries | undefined;
@@ -27,9 +30,14 @@ export interface Inputs {
 /** Throws `invalid_request` naming the feature or the input that is wrong. */
 export async function inputsOf(payload: Payload, model: LoadedModel): Promise<Inputs> {
   const { interpretation, files } = model;
-  const { featureInputs, pictures, sounds } = interpretation;
+  const { featureInputs, pictures, sounds, texts } = interpretation;
   if (featureInputs.length > 0 && !payload.rows) throw missing('features');
   if (pictures.length + sounds.length > 0 && !payload.file) throw missing('a file');
+  if (texts && !payload.texts) throw missing('a text');
+  if (!texts && payload.texts) throw new AppError('invalid_request', 'the model takes no text');
+  if (texts && payload.rows && payload.rows.length !== payload.texts?.length) {
+    throw new AppError('invalid_request', 'the request needs as many texts as rows of features');
+  }
   if (featureInputs.length === 0 && payload.rows) throw noFeatures(files.name);
   const { tensors, missing: missingFeatures } = featureTensors(payload.rows ?? [], model, payload.single);
   let placement: Placement | undefined;
@@ -40,6 +48,8 @@ export async function inputsOf(payload: Payload, model: LoadedModel): Promise<In
     tensors.push(pixelTensor(fitted.rgb, picture));
     placement ??= fitted.placement;
   }
+  const tokens = texts && payload.texts && (await tokensOf(payload.texts, texts));
+  tensors.push(...(tokens?.tensors ?? []));
   let sound: Sound | undefined;
   for (const input of sounds) {
     sound = await soundOf(payload.file?.bytes ?? Buffer.alloc(0), input);
@@ -55,10 +65,11 @@ export async function inputsOf(payload: Payload, model: LoadedModel): Promise<In
       : undefined;
   return {
     tensors: windows?.first ?? others,
-    rows: windows?.count ?? payload.rows?.length ?? 1,
+    rows: windows?.count ?? payload.rows?.length ?? payload.texts?.length ?? 1,
     missing: missingFeatures,
     placement,
     size: pictures[0]?.image,
+    tokens,
     sound,
     windows,
   };

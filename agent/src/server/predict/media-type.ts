@@ -4,7 +4,7 @@ import type { Interpretation } from '@edgeloop/shared/meaning/interpretation';
 import type { LoadedModel } from '../../inference/engine.ts';
 
 export type PictureFormat = 'jpeg' | 'png' | 'webp';
-export type BodyKind = 'json' | 'csv' | 'form' | 'picture' | 'sound';
+export type BodyKind = 'json' | 'csv' | 'form' | 'picture' | 'sound' | 'text';
 
 const kinds: ReadonlyMap<string, BodyKind> = new Map<string, BodyKind>([
   ['application/json', 'json'],
@@ -25,12 +25,13 @@ const kinds: ReadonlyMap<string, BodyKind> = new Map<string, BodyKind>([
 const unsaid = new Set(['', 'application/x-www-form-urlencoded', 'text/plain', 'application/octet-stream']);
 
 /** Media types that a model takes, for people. */
-export function mediaTypesOf({ featureInputs, pictures, sounds, constants }: Interpretation): string[] {
-  const onlyConstants = featureInputs.length + pictures.length + sounds.length === 0 && constants.size > 0;
+export function mediaTypesOf({ featureInputs, pictures, sounds, texts, constants }: Interpretation): string[] {
+  const onlyConstants = !texts && featureInputs.length + pictures.length + sounds.length === 0 && constants.size > 0;
   const file = pictures.length + sounds.length > 0;
   return [
-    ...(!file && (featureInputs.length > 0 || onlyConstants) ? ['application/json'] : []),
-    ...(!file && featureInputs.length > 0 ? ['text/csv'] : []),
+    ...(!file && (featureInputs.length > 0 || texts || onlyConstants) ? ['application/json'] : []),
+    ...(!file && !texts && featureInputs.length > 0 ? ['text/csv'] : []),
+    ...(!file && texts && featureInputs.length === 0 ? ['text/plain'] : []),
     ...(pictures.length > 0 && featureInputs.length + sounds.length === 0
       ? ['image/jpeg', 'image/png', 'image/webp']
       : []),
@@ -43,6 +44,7 @@ export function mediaTypesOf({ featureInputs, pictures, sounds, constants }: Int
 export function kindOf(contentType: string | undefined, body: Buffer, model: LoadedModel): BodyKind {
   const types = mediaTypesOf(model.interpretation);
   const type = (contentType ?? '').split(';', 1)[0]?.trim().toLowerCase() ?? '';
+  if (type === 'text/plain' && types.includes(type)) return 'text';
   const kind = unsaid.has(type) ? (sniffed(body) ?? 'json') : kinds.get(type);
   // A model that takes nothing here gets its reason from the tensors.
   const open = types.length === 0 && kind === 'json';

@@ -10,12 +10,16 @@ export interface Payload {
   /** The caller's id for the request. */
   id: string | undefined;
   rows: readonly FeatureRow[] | undefined;
+  texts: readonly Text[] | undefined;
   /** One row that was not sent as a list, so that the answer is none either. */
   single: boolean;
   file: { kind: 'picture' | 'sound'; bytes: Buffer } | undefined;
   /** Whole inputs by their name, in the place of the manifest's `value`. */
   inputs: Readonly<Record<string, unknown>>;
 }
+
+/** One text, or two that the model holds against each other. */
+export type Text = string | [string, string];
 
 /** A plain object as it was parsed: copying it would lose names such as `__proto__`. */
 const ByName = z.custom<Record<string, unknown>>(
@@ -24,10 +28,14 @@ const ByName = z.custom<Record<string, unknown>>(
 );
 const Row = z.union([z.array(z.unknown()), ByName]);
 const maxRows = 65_536;
+const OneText = z.union([z.string(), z.tuple([z.string(), z.string()])]);
+const maxTexts = 256;
 const PredictRequest = z.object({
   id: z.string().max(200).optional(),
   features: Row.optional(),
   rows: z.array(Row).min(1).max(maxRows).optional(),
+  text: OneText.optional(),
+  texts: z.array(OneText).min(1).max(maxTexts).optional(),
   inputs: ByName.optional(),
 });
 
@@ -37,23 +45,40 @@ export async function readPayload(body: Buffer, contentType: string | undefined,
   return kind === 'form' ? fromForm(body, contentType ?? '', model) : fromBody(kind, body, model);
 }
 
-const nothing: Payload = { id: undefined, rows: undefined, single: true, file: undefined, inputs: {} };
+const nothing: Payload = {
+  id: undefined,
+  rows: undefined,
+  texts: undefined,
+  single: true,
+  file: undefined,
+  inputs: {},
+};
 
 function fromBody(kind: Exclude<BodyKind, 'form'>, body: Buffer, model: LoadedModel): Payload {
   if (kind === 'json') return fromJson(body.toString('utf8'));
+  if (kind === 'text') return { ...nothing, texts: [body.toString('utf8')] };
   if (kind === 'csv') return { ...nothing, rows: csvRows(body, model), single: false };
   return { ...nothing, file: { kind, bytes: body } };
 }
 
-function fromJson(text: string): Payload {
-  const value = parseJson(z.unknown(), text, 'request');
-  const { id, features, rows, inputs } = parse(
+function fromJson(body: string): Payload {
+  const value = parseJson(z.unknown(), body, 'request');
+  const { id, features, rows, text, texts, inputs } = parse(
     PredictRequest,
     Array.isArray(value) ? { rows: value } : value,
     'request',
   );
   if (features && rows) throw new AppError('invalid_request', 'request has both features and rows; send one of them');
-  return { ...nothing, id: id || undefined, rows: features ? [features] : rows, single: !rows, inputs: inputs ?? {} };
+  if (text !== undefined && texts)
+    throw new AppError('invalid_request', 'request has both text and texts; send one of them');
+  return {
+    ...nothing,
+    id: id || undefined,
+    rows: features ? [features] : rows,
+    texts: text === undefined ? texts : [text],
+    single: !rows && !texts,
+    inputs: inputs ?? {},
+  };
 }
 
 /** One file field, whatever its name, and optionally the fields `id`, `features` and `inputs` (JSON). */
@@ -73,9 +98,9 @@ async function fromForm(body: Buffer, contentType: string, model: LoadedModel): 
   const bytes = Buffer.from(await file.arrayBuffer());
   const kind = fileKind(bytes, model);
   return {
+    ...nothing,
     id: id || undefined,
     rows: features && [features],
-    single: true,
     file: { kind, bytes },
     inputs: inputs ?? {},
   };

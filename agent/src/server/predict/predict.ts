@@ -27,7 +27,9 @@ export function predict(deps: CallDeps, asked: Asked): Promise<Reply> {
         checkAnswered({ missing: inputs.missing, rows: inputs.rows, single }, outputs);
         const told = answerOf(lease, outputs, { top, single, inputs });
         const timed = inputs.windows ? overTime(told, inputs, lease.model) : told;
-        return jsonReply({ id, model: lease.name, version: lease.version, ...timed });
+        const warnings = inputs.tokens?.warnings ?? [];
+        const more = warnings.length > 0 ? { warnings } : {};
+        return jsonReply({ id, model: lease.name, version: lease.version, ...timed, ...more });
       },
     };
   });
