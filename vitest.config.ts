@@ -7,7 +7,7 @@ export default defineConfig({
   test: {
     include: [
       '{shared,agent,control-plane}/src/**/*.test.ts',
-      'test/{scenarios,conformance,faults,browser,packaging,support,flakes}/**/*.test.ts',
+      'test/{scenarios,conformance,faults,browser,packaging,support,flakes,fuzz}/**/*.test.ts',
     ],
     // Children and worker threads run the sources too.
     env: { ORT_DISABLE_TELEMETRY: '1' },

@@ -28,7 +28,7 @@ export interface Program {
 export function startProgram(args: string[], env: Record<string, string>, logPath?: string): Program {
   const child: ChildProcess = spawn(process.execPath, args, {
     cwd: root,
-    env: { PATH: process.env.PATH ?? '', HOME: process.env.HOME ?? '', ...env },
+    env: { PATH: process.env.PATH ?? '', HOME: process.env.HOME ?? '', ...way(), ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   let output = '';
@@ -47,6 +47,12 @@ export function startProgram(args: string[], env: Record<string, string>, logPat
     waitForEnd: (timeoutMs = 60_000) =>
       until(`the end of ${args[0]}`, async () => ended(), { timeoutMs, context: () => output }),
   };
+}
+
+/** Which way agents read requests, where a whole suite is to run over one of them. */
+function way(): Record<string, string> {
+  const { EDGELOOP_PLAIN_HTTP } = process.env;
+  return EDGELOOP_PLAIN_HTTP === undefined ? {} : { EDGELOOP_PLAIN_HTTP };
 }
 
 /** Runs a command of `edgeloop` to its end. */

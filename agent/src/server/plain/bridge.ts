@@ -17,7 +17,7 @@ export class Bridge extends Duplex {
   readonly #end: BridgeEnd;
 
   constructor(socket: Socket, end: BridgeEnd) {
-    super({ decodeStrings: false, allowHalfOpen: false });
+    super({ decodeStrings: false });
     this.#socket = socket;
     this.#end = end;
     // Node's server hears of it too, while it has it.

@@ -92,9 +92,7 @@ export class PlainConnection implements Exchange {
     socket.on('timeout', () => {
       if (this.#state === 'node') this.#bridge?.emit('timeout');
     });
-    socket.on('end', () => {
-      if (this.#state === 'node') this.#bridge?.push(null);
-    });
+    socket.on('end', () => this.#ended());
   }
 
   /** Whether somebody waits for an answer, or it has not left yet. */
@@ -376,8 +374,21 @@ export class PlainConnection implements Exchange {
     this.#proceed();
   }
 
+  /** The caller says no more, and is taken to be gone. */
+  #ended(): void {
+    if (this.#state === 'node') this.#bridge?.push(null);
+    else if (this.#inHead || (this.#state === 'asked' && this.#missing > 0)) this.#giveUp('400 Bad Request');
+    else this.#socket.end();
+  }
+
   #tooLate(silently: boolean): void {
-    if (!silently) this.#socket.write('HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n\r\n');
+    if (silently) this.#socket.destroy();
+    else this.#giveUp('408 Request Timeout');
+  }
+
+  /** In the words of Node's server. */
+  #giveUp(status: string): void {
+    this.#socket.write(`HTTP/1.1 ${status}\r\nConnection: close\r\n\r\n`);
     this.#socket.destroy();
   }
 

@@ -19,6 +19,8 @@ export function readShared(given: Socket, receive: Receive): { socket: Socket; r
   // The way in which Node itself makes sockets of handles; only a socket that is made anew can be told where to read to.
   const options: SocketConstructorOpts & { handle: object; onread: OnReadOpts } = {
     handle,
+    // Who says no more of a request may still be told what is wrong with it.
+    allowHalfOpen: true,
     onread: {
       buffer,
       callback(length, bytes) {

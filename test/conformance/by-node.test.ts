@@ -1,0 +1,10 @@
+// What callers send and get, once more with all reading left to Node's HTTP server.
+import { describe } from 'vitest';
+
+process.env.EDGELOOP_PLAIN_HTTP = 'off';
+
+describe("read by Node's server", async () => {
+  await import('./datatypes.test.ts');
+  await import('./malformed.test.ts');
+  await import('./openapi.test.ts');
+});

@@ -1,0 +1,8 @@
+// Hostile models, once more with all reading left to Node's HTTP server.
+import { describe } from 'vitest';
+
+process.env.EDGELOOP_PLAIN_HTTP = 'off';
+
+describe("read by Node's server", async () => {
+  await import('./hostile-models.test.ts');
+});
