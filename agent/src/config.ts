@@ -26,6 +26,11 @@ const Environment = z.object({
   EDGELOOP_AGENT_HOST: z.string().min(1).default('127.0.0.1'),
   /** 0 takes a free one; `agent.json` in the data folder and the log say which. */
   EDGELOOP_AGENT_PORT: number(8000, z.number().int().min(0).max(65_535)),
+  /** Port of the Open Inference Protocol over gRPC; no gRPC when unset. 0 takes a free one, which the log tells. */
+  EDGELOOP_GRPC_PORT: z.preprocess(
+    (text) => (text === undefined ? undefined : toNumber(text)),
+    z.number().int().min(0).max(65_535).optional(),
+  ),
   /** Path of a Unix socket beside the port. */
   EDGELOOP_AGENT_SOCKET: z.string().min(1).max(100).optional(),
   /** If set, local callers must send it as a bearer token. */
@@ -89,6 +94,7 @@ export function readConfig(environment: NodeJS.ProcessEnv) {
     labels: env.EDGELOOP_LABELS,
     host: env.EDGELOOP_AGENT_HOST,
     port: env.EDGELOOP_AGENT_PORT,
+    grpcPort: env.EDGELOOP_GRPC_PORT,
     socketPath: env.EDGELOOP_AGENT_SOCKET,
     token: env.EDGELOOP_AGENT_TOKEN,
     tokensFile: env.EDGELOOP_TOKENS_FILE === undefined ? undefined : resolve(env.EDGELOOP_TOKENS_FILE),

@@ -21,6 +21,7 @@ process.umask(0o077);
 interface AddressFlags {
   host?: string;
   port?: string;
+  grpcPort?: string;
   socket?: string;
   json?: boolean;
 }
@@ -45,6 +46,7 @@ program
   .description('join a fleet (EDGELOOP_JOIN, needed once) and serve the models that it wants here')
   .option('--host <host>', 'instead of EDGELOOP_AGENT_HOST')
   .option('--port <port>', 'instead of EDGELOOP_AGENT_PORT')
+  .option('--grpc-port <port>', 'instead of EDGELOOP_GRPC_PORT')
   .option('--socket <path>', 'instead of EDGELOOP_AGENT_SOCKET')
   .option('--json', 'failures as JSON on stdout')
   .action((flags: AddressFlags) =>
@@ -61,6 +63,7 @@ program
   .argument('<dir>')
   .option('--host <host>', 'instead of EDGELOOP_AGENT_HOST')
   .option('--port <port>', 'instead of EDGELOOP_AGENT_PORT')
+  .option('--grpc-port <port>', 'instead of EDGELOOP_GRPC_PORT')
   .option('--socket <path>', 'instead of EDGELOOP_AGENT_SOCKET')
   .option('--json', 'failures as JSON on stdout')
   .action((dir: string, flags: AddressFlags) =>
@@ -112,6 +115,7 @@ async function attempt(flags: AddressFlags, work: (config: Config) => Promise<vo
     const address = {
       EDGELOOP_AGENT_HOST: flags.host,
       EDGELOOP_AGENT_PORT: flags.port,
+      EDGELOOP_GRPC_PORT: flags.grpcPort,
       EDGELOOP_AGENT_SOCKET: flags.socket,
     };
     const given = Object.fromEntries(Object.entries(address).filter(([, value]) => value !== undefined));

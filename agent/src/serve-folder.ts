@@ -16,7 +16,7 @@ import { createQuarantine } from './models/trying/quarantine.ts';
 import { createTuner } from './models/trying/tuning.ts';
 import { Problems } from './problems.ts';
 import { servingEnvironment } from './process/environment.ts';
-import { createListener } from './process/listening-sockets.ts';
+import { createDoors } from './process/listening-sockets.ts';
 import { openScratchFolder, type ScratchFolder } from './process/scratch-folder.ts';
 import { type ServingHandlers, ServingProcess } from './process/serving-process.ts';
 import { PendingWrites } from './storage/pending-writes.ts';
@@ -109,7 +109,7 @@ function build({ folder, config, scratch, database, problems, writes, log }: Gro
     log,
     lookSoon: () => rounds.soon(),
   });
-  const listener = createListener({ ...config, onConnection: (socket) => serving.hand(socket) });
+  const listener = createDoors(config, (socket, protocol) => serving.hand(socket, protocol));
   problems.onChange(() => serving.tellProblems(problems.list()));
   return { config, work, serving, rounds, models, problems, listener, log };
 }
@@ -134,8 +134,8 @@ function servingHandlers({ models, problems, serving }: Server): ServingHandlers
 
 async function run(server: Server, signal: AbortSignal): Promise<void> {
   const { config, listener, log, models, rounds, serving } = server;
-  const port = await listener.start();
-  log.info({ host: config.host, port, socketPath: config.socketPath }, 'listening');
+  const ports = await listener.start();
+  log.info({ host: config.host, ...ports, socketPath: config.socketPath }, 'listening');
   serving.start(servingHandlers(server));
   await models.look();
   await rounds.run(() => models.look(), signal);

@@ -15,11 +15,13 @@ import {
   type ToSupervisor,
 } from './process/ipc.ts';
 import { createTokenCheck } from './server/access.ts';
+import type { AppDeps } from './server/app.ts';
 import { createFeedbackChannel, type FeedbackChannel } from './server/feedback.ts';
 import { createFront } from './server/front.ts';
 import { createListener, type Listener } from './server/handed-sockets.ts';
 import type { InferenceFigures } from './server/inference-metrics.ts';
 import { createKnownModels, type KnownModels } from './server/known-models.ts';
+import { createLimits } from './server/limits.ts';
 import { createMetrics } from './server/metrics.ts';
 import { createObserver, type Observer } from './server/observation.ts';
 import { createRepositoryChannel, type RepositoryChannel } from './server/repository.ts';
@@ -35,6 +37,8 @@ interface Serving {
   feedback: FeedbackChannel;
   repository: RepositoryChannel;
   listener: Listener;
+  /** Undefined where it is switched off. */
+  grpc: Promise<Listener> | undefined;
   observer: Observer;
   log: Logger;
   setReady(): void;
@@ -84,7 +88,7 @@ function compose(config: ServingConfig, engine: Engine, log: Logger): Serving {
   const repository = createRepositoryChannel(send);
   const known = createKnownModels(engine);
   let ready = false;
-  const front = createFront({
+  const deps: AppDeps = {
     engine: known.engine,
     arrivals: known.arrivals,
     notLoaded: known.list,
@@ -103,16 +107,33 @@ function compose(config: ServingConfig, engine: Engine, log: Logger): Serving {
     logLevel: config.logLevel,
     log: createRequestLog(log),
     onUnexpected: (error) => log.error({ err: error }, 'a request failed'),
-  });
+  };
+  const limits = createLimits();
   const setReady = (): void => {
     ready = true;
   };
   const setProblems = (present: readonly Problem[]): void => {
     problems = present;
   };
-  const listener = createListener(front, { plain: config.plainHttp });
+  const listener = createListener(createFront(deps, limits), { plain: config.plainHttp });
+  // Whoever does not switch it on loads nothing of it.
+  const grpc = config.grpc
+    ? import('./server/grpc/listener.ts').then((room) => room.createGrpcListener(deps, limits))
+    : undefined;
   // Who waits for a model is told when it comes.
-  return { engine: known.engine, known, journal, feedback, repository, observer, log, setReady, setProblems, listener };
+  return {
+    engine: known.engine,
+    known,
+    journal,
+    feedback,
+    repository,
+    observer,
+    log,
+    setReady,
+    setProblems,
+    listener,
+    grpc,
+  };
 }
 
 function figuresOf(engine: Engine, observer: Observer): InferenceFigures[] {
@@ -138,7 +159,7 @@ async function handle(serving: Serving, message: ToServing, socket: unknown): Pr
       return; // Read by whoever began this.
     case 'connection':
       // The caller may have gone meanwhile.
-      if (socket instanceof Socket) serving.listener.accept(socket, message.head);
+      if (socket instanceof Socket) await accept(serving, message, socket);
       return;
     case 'load':
       return replyTo(message.requestId, serving.log, () => load(serving, message.model));
@@ -175,6 +196,16 @@ async function load({ engine, log }: Serving, files: ModelFiles): Promise<void> 
     );
 }
 
+async function accept(
+  { listener, grpc }: Serving,
+  { protocol, head }: Extract<ToServing, { kind: 'connection' }>,
+  socket: Socket,
+): Promise<void> {
+  if (protocol === undefined) return listener.accept(socket, head);
+  if (grpc === undefined) return void socket.destroy();
+  (await grpc).accept(socket, head);
+}
+
 async function replyTo(requestId: number, log: Logger, work: () => Promise<void>): Promise<void> {
   try {
     await work();
@@ -191,9 +222,9 @@ function codeOf(error: unknown): ErrorCode {
   return isStorageRefusal(error) ? 'insufficient_storage' : 'internal';
 }
 
-async function stop({ listener, engine, journal, known }: Serving): Promise<void> {
+async function stop({ listener, grpc, engine, journal, known }: Serving): Promise<void> {
   known.close();
-  await listener.drain();
+  await Promise.all([listener.drain(), grpc?.then((each) => each.drain())]);
   await engine.close();
   await journal.close();
   process.exit(0);

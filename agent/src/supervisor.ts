@@ -21,7 +21,7 @@ import { createQuarantine } from './models/trying/quarantine.ts';
 import { createTuner } from './models/trying/tuning.ts';
 import { Problems } from './problems.ts';
 import { servingEnvironment } from './process/environment.ts';
-import { createListener } from './process/listening-sockets.ts';
+import { createDoors } from './process/listening-sockets.ts';
 import { endLeft } from './process/pid-file.ts';
 import { openScratchFolder } from './process/scratch-folder.ts';
 import { servingModulePath } from './process/serving-life.ts';
@@ -146,7 +146,7 @@ function build({ config, home, database, writes, problems, log }: Ground) {
     log,
     onChange: () => membership.reportSoon(),
   });
-  const listener = createListener({ ...config, onConnection: (socket) => serving.hand(socket) });
+  const listener = createDoors(config, (socket, protocol) => serving.hand(socket, protocol));
   problems.onChange(() => {
     membership.reportSoon();
     serving.tellProblems(problems.list());
@@ -243,10 +243,10 @@ async function start(
   const { config, listener, models, problems, serving, telemetry, writes } = agent;
   await telemetry.recover();
   await models.start(work, cleanStop);
-  const port = await listener.start();
+  const ports = await listener.start();
   serving.start(servingHandlers(agent));
   telemetry.start(work);
-  const address = { pid: process.pid, host: config.host, port, socketPath: config.socketPath };
+  const address = { pid: process.pid, host: config.host, ...ports, socketPath: config.socketPath };
   const tell = () =>
     writes.write('agent.json', () => {
       const text = JSON.stringify({ ...address, problems: problems.list() });

@@ -52,6 +52,7 @@ export function servingEnvironment(
     journalled,
     missingNotePath,
     overridesDir,
+    grpc: config.grpcPort !== undefined,
   };
   const env: NodeJS.ProcessEnv = {
     ...allocation,

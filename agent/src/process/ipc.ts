@@ -109,8 +109,8 @@ export const ToServing = z.discriminatedUnion('kind', [
     requestId: RequestId,
     error: z.object({ code: z.enum(errorCodes), message: z.string() }).optional(),
   }),
-  /** A new caller; comes with the socket. `head`: what was read from it while it waited, in base64. */
-  z.object({ kind: z.literal('connection'), head: z.string().optional() }),
+  /** A new caller, of HTTP unless it says otherwise; comes with the socket. `head`: what was read from it while it waited, in base64. */
+  z.object({ kind: z.literal('connection'), head: z.string().optional(), protocol: z.literal('grpc').optional() }),
   /** Finish what is in flight and exit with 0. */
   z.object({ kind: z.literal('stop') }),
 ]);
@@ -197,6 +197,8 @@ export const ServingConfig = z.object({
   runningNotePath: z.string().optional(),
   /** Where it is counted what could not be journalled. */
   missingNotePath: z.string().optional(),
+  /** Whether callers of gRPC come, too. */
+  grpc: z.boolean().default(false),
   /** Whether answers are journalled. A server on its own has nobody who reads a journal, and must not hold one in memory. */
   journalled: z.boolean().default(true),
   /** Bound of the resident set of a model's own process. */

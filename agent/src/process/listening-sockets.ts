@@ -13,12 +13,20 @@ export interface Listener {
 export interface ListenerOptions {
   host: string;
   port: number;
+  /** That says which port; named where it is in use. */
+  portVariable?: string;
   socketPath: string | undefined;
   /** A caller, not read from yet. */
   onConnection(socket: Socket): void;
 }
 
-export function createListener({ host, port, socketPath, onConnection }: ListenerOptions): Listener {
+export function createListener({
+  host,
+  port,
+  portVariable = 'EDGELOOP_AGENT_PORT',
+  socketPath,
+  onConnection,
+}: ListenerOptions): Listener {
   const servers: Server[] = [];
   const listen = async (where: { host: string; port: number } | { path: string }): Promise<Server> => {
     const server = createServer({ pauseOnConnect: true, noDelay: true }, (socket) => {
@@ -28,7 +36,7 @@ export function createListener({ host, port, socketPath, onConnection }: Listene
     });
     await new Promise<void>((resolve, reject) => {
       server.once('error', (cause) => {
-        const what = 'path' in where ? `EDGELOOP_AGENT_SOCKET ${where.path}` : `EDGELOOP_AGENT_PORT ${where.port}`;
+        const what = 'path' in where ? `EDGELOOP_AGENT_SOCKET ${where.path}` : `${portVariable} ${where.port}`;
         reject(new AppError('conflict', `${what} cannot be listened on: ${messageOf(cause)}`, { cause }));
       });
       server.listen({ ...where, backlog: 1024 }, resolve);
@@ -55,6 +63,47 @@ export function createListener({ host, port, socketPath, onConnection }: Listene
       if (socketPath !== undefined) await listenOnSocket(socketPath).catch(giveUp);
       const address = server.address();
       return typeof address === 'object' && address !== null ? address.port : port;
+    },
+    close,
+  };
+}
+
+/** Both ports of the agent. */
+export interface Doors {
+  /** Which ports were taken; `grpcPort` is undefined where there is no gRPC. @throws AppError `conflict`; nothing is taken then */
+  start(): Promise<{ port: number; grpcPort: number | undefined }>;
+  close(): void;
+}
+
+/** HTTP, and gRPC where it has a port. `hand` gets callers that were not read from yet. */
+export function createDoors(
+  { host, port, grpcPort, socketPath }: Omit<ListenerOptions, 'onConnection'> & { grpcPort: number | undefined },
+  hand: (socket: Socket, protocol: 'http' | 'grpc') => void,
+): Doors {
+  const http = createListener({ host, port, socketPath, onConnection: (socket) => hand(socket, 'http') });
+  const grpc =
+    grpcPort === undefined
+      ? undefined
+      : createListener({
+          host,
+          port: grpcPort,
+          portVariable: 'EDGELOOP_GRPC_PORT',
+          socketPath: undefined,
+          onConnection: (socket) => hand(socket, 'grpc'),
+        });
+  const close = (): void => {
+    http.close();
+    grpc?.close();
+  };
+  return {
+    async start() {
+      const taken = await http.start();
+      try {
+        return { port: taken, grpcPort: await grpc?.start() };
+      } catch (error) {
+        close();
+        throw error;
+      }
     },
     close,
   };

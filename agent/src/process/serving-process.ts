@@ -17,6 +17,7 @@ import type {
 } from './ipc.ts';
 import { beginLife, type ServingLife, type ServingLifeOptions, startServing } from './serving-life.ts';
 import { createSpare, type Spare } from './spare.ts';
+import type { Protocol } from './waiting-caller.ts';
 import { createWaitingCallers } from './waiting-callers.ts';
 import { answerTo, type WishHandlers } from './wishes.ts';
 
@@ -125,8 +126,8 @@ export class ServingProcess {
     this.#send({ kind: 'problems', problems: problems.map(({ what, words }) => ({ what, words })) });
   }
 
-  hand(socket: Socket): void {
-    this.#callers.hand(socket);
+  hand(socket: Socket, protocol: Protocol = 'http'): void {
+    this.#callers.hand(socket, protocol);
   }
 
   /** Lets it finish what is in flight; kills it at the deadline. */

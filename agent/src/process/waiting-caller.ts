@@ -5,8 +5,12 @@ import type { Socket } from 'node:net';
 /** More of a request is not read ahead; whether its caller stays is not known from then on. */
 const readAheadBytes = 4096;
 
+/** What a caller speaks. */
+export type Protocol = 'http' | 'grpc';
+
 export interface WaitingCaller {
   socket: Socket;
+  protocol: Protocol;
   /** Begins to read: the socket closes when its caller gives up. */
   watch(): void;
   /** Reads nothing from now on; what was read so far. */
@@ -14,7 +18,7 @@ export interface WaitingCaller {
 }
 
 /** `socket` was not read from yet. */
-export function createWaitingCaller(socket: Socket): WaitingCaller {
+export function createWaitingCaller(socket: Socket, protocol: Protocol = 'http'): WaitingCaller {
   let pieces: Buffer[] = [];
   let bytes = 0;
   let listening = false;
@@ -32,6 +36,7 @@ export function createWaitingCaller(socket: Socket): WaitingCaller {
 
   return {
     socket,
+    protocol,
     watch() {
       if (reading || bytes >= readAheadBytes || socket.destroyed) return;
       if (!listening) socket.on('data', keep);

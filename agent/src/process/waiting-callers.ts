@@ -3,11 +3,11 @@
 import type { ChildProcess } from 'node:child_process';
 import type { Socket } from 'node:net';
 import type { ToServing } from './ipc.ts';
-import { createWaitingCaller, type WaitingCaller } from './waiting-caller.ts';
+import { createWaitingCaller, type Protocol, type WaitingCaller } from './waiting-caller.ts';
 
 export interface WaitingCallers {
   /** Takes a caller who was not read from yet. */
-  hand(socket: Socket): void;
+  hand(socket: Socket, protocol?: Protocol): void;
   /** Hands everyone who waits, and who comes from now on, to this process. */
   open(to: ChildProcess): void;
   /** The process is gone: what it has not taken waits again. */
@@ -64,7 +64,7 @@ export function createWaitingCallers({
   }
 
   return {
-    hand: (socket) => hand(createWaitingCaller(socket)),
+    hand: (socket, protocol) => hand(createWaitingCaller(socket, protocol)),
     open(to) {
       target = to;
       handWaiting();
@@ -114,5 +114,9 @@ function createQueue(atMost: number, patienceMs: number): Queue {
 
 function connectionOf(caller: WaitingCaller): ToServing {
   const head = caller.rest();
-  return head.length === 0 ? { kind: 'connection' } : { kind: 'connection', head: head.toString('base64') };
+  return {
+    kind: 'connection',
+    ...(head.length === 0 ? {} : { head: head.toString('base64') }),
+    ...(caller.protocol === 'http' ? {} : { protocol: caller.protocol }),
+  };
 }

@@ -127,7 +127,7 @@ function probes(deps: AppDeps): Route[] {
 }
 
 /** Named as in Triton's protocol extensions. */
-const extensions = [
+export const extensions = [
   'classification',
   'model_repository',
   'schedule_policy',

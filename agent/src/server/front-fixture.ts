@@ -3,7 +3,7 @@
 import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { request as httpRequest, type IncomingHttpHeaders } from 'node:http';
-import { createServer } from 'node:net';
+import { createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { ManifestInput } from '@edgeloop/shared/manifest';
@@ -14,8 +14,10 @@ import { createTokenCheck } from './access.ts';
 import type { AppDeps } from './app.ts';
 import { createFeedbackChannel } from './feedback.ts';
 import { createFront } from './front.ts';
-import { createListener } from './handed-sockets.ts';
+import { createGrpcListener } from './grpc/listener.ts';
+import { createListener, type Listener } from './handed-sockets.ts';
 import { createKnownModels } from './known-models.ts';
+import { createLimits } from './limits.ts';
 import { createMetrics } from './metrics.ts';
 import { createObserver, type Observer } from './observation.ts';
 import { createRepositoryChannel } from './repository.ts';
@@ -39,6 +41,9 @@ export interface ServedFront {
   /** Sends texts and bytes as they are, all else as JSON. */
   post(path: string, body: unknown, headers?: Record<string, string>): Promise<Answer>;
   send(method: string, path: string, headers?: Record<string, string>): Promise<Answer>;
+  /** Serves gRPC too, from now on; on which port. */
+  grpc(): Promise<number>;
+  drainGrpc(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -54,11 +59,11 @@ export async function serveFront(changes: Partial<AppDeps> = {}, plain = true): 
   const engine = createEngine({ threads: 1, onCrash: (_, error) => unexpected(error) });
   const records: JournalRecord[] = [];
   const observer = createObserver({ append: (record) => records.push(record), now: Date.now });
-  const listener = createListener(createFront({ ...usual(engine, observer), ...changes }), { plain });
-  const server = createServer({ pauseOnConnect: true }, listener.accept);
-  await once(server.listen(0, '127.0.0.1'), 'listening');
-  const address = server.address();
-  const port = typeof address === 'object' ? (address?.port ?? 0) : 0;
+  const deps = { ...usual(engine, observer), ...changes };
+  const limits = createLimits();
+  const listener = createListener(createFront(deps, limits), { plain });
+  const { server, port } = await listenFor(listener);
+  let grpc: { listener: Listener; server: Server } | undefined;
   return {
     port,
     engine,
@@ -73,13 +78,28 @@ export async function serveFront(changes: Partial<AppDeps> = {}, plain = true): 
     get: (path, headers = {}) => exchange(port, { method: 'GET', path, headers }, ''),
     post: (path, body, headers = {}) => exchange(port, { method: 'POST', path, headers }, bytesOf(body)),
     send: (method, path, headers = {}) => exchange(port, { method, path, headers }, ''),
+    async grpc() {
+      const own = createGrpcListener(deps, limits);
+      const listening = await listenFor(own);
+      grpc = { listener: own, server: listening.server };
+      return listening.port;
+    },
+    drainGrpc: async () => grpc?.listener.drain(),
     async close() {
       server.close();
-      await listener.drain();
+      grpc?.server.close();
+      await Promise.all([listener.drain(), grpc?.listener.drain()]);
       await engine.close();
       rmSync(folder, { recursive: true });
     },
   };
+}
+
+async function listenFor({ accept }: Listener): Promise<{ server: Server; port: number }> {
+  const server = createServer({ pauseOnConnect: true }, (socket) => accept(socket));
+  await once(server.listen(0, '127.0.0.1'), 'listening');
+  const address = server.address();
+  return { server, port: typeof address === 'object' ? (address?.port ?? 0) : 0 };
 }
 
 function usual(engine: Engine, observer: Observer): AppDeps {

@@ -10,6 +10,7 @@ import { callHeaders } from './call-headers.ts';
 import { createDoor } from './cross-origin.ts';
 import { errorReply, type Reply } from './errors.ts';
 import type { Exchange } from './exchange.ts';
+import { createLimits } from './limits.ts';
 import { type AnswerCall, calledBy, createModelCalls } from './model-calls.ts';
 import type { Visit } from './visitors.ts';
 
@@ -22,12 +23,12 @@ export interface Front {
   refusal(visit: Visit, path: string): Reply | undefined;
 }
 
-export function createFront(deps: AppDeps): Front {
+export function createFront(deps: AppDeps, limits = createLimits()): Front {
   const app = createApp(deps);
   // Health checks of load balancers speak HTTP/1.0, which names no host.
   const options = { hostname: 'localhost', autoCleanupIncoming: false };
   const others = getRequestListener((request) => app.fetch(request), options);
-  const answer = createModelCalls(deps);
+  const answer = createModelCalls(deps, limits);
   const asksModel = (path: string): boolean => calledBy(path) !== undefined;
   const lets = createDoor({ check: deps.checkVisitor, asksModel, onUnexpected: deps.onUnexpected });
   return {

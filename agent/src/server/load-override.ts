@@ -88,11 +88,13 @@ export async function readOverride(
   return { manifest, root };
 }
 
-function decodedFile(parameter: string, content: unknown): { version: string; name: string; bytes: Buffer } {
+function decodedFile(parameter: string, content: unknown): { version: string; name: string; bytes: Uint8Array } {
   const [, version, name] = filePattern.exec(parameter) ?? [];
   if (version === undefined || name === undefined) {
     throw invalid(`"${parameter.slice(0, 200)}" must be "file:VERSION/NAME", for example "file:1/model.onnx"`);
   }
+  // Over gRPC they are bytes.
+  if (content instanceof Uint8Array) return { version, name, bytes: content };
   if (typeof content !== 'string' || content.length % 4 !== 0 || !base64.test(content)) {
     throw invalid(`"${parameter}" must be a text in base64`);
   }

@@ -1,18 +1,13 @@
 // Inference and prediction: which paths are theirs, and the rules for each request, whichever way it comes.
 import type { AppDeps } from './app.ts';
-import { maxBodyBytes } from './body.ts';
-import { createBodyMemory } from './body-memory.ts';
 import type { Asked, CallDeps } from './call.ts';
 import { errorReply, type Reply } from './errors.ts';
 import type { Exchange } from './exchange.ts';
 import { infer } from './infer/infer.ts';
+import type { Limits } from './limits.ts';
 import { predict } from './predict/predict.ts';
 import { traceparentOf } from './trace-context.ts';
-import { createTurns } from './turns.ts';
 
-/** Room for two bodies of the largest kind, each held twice for a moment, in pieces and whole. */
-const bodyMemory = { totalBytes: 2 * maxBodyBytes, keptBytes: 8 * 1024 * 1024 };
-const largeRequests = { smallBytes: 64 * 1024, atOnceBytes: 8 * 1024 * 1024, turnMs: 10_000, waitMs: 30_000 };
 /** What a body counts for that does not say its length. */
 const unknownBytes = 1024 * 1024;
 
@@ -62,9 +57,7 @@ function decodedName(text: string): string {
 export type AnswerCall = (called: Called, exchange: Exchange) => Promise<void>;
 
 /** Visitors were looked at before. */
-export function createModelCalls(deps: AppDeps): AnswerCall {
-  const memory = createBodyMemory(bodyMemory);
-  const turns = createTurns(largeRequests);
+export function createModelCalls(deps: AppDeps, { memory, turns }: Limits): AnswerCall {
   return async ({ route, model, version, url }, exchange) => {
     const { headers, caller } = exchange;
     const traceparent = traceparentOf(headers.traceparent);

@@ -1,22 +1,26 @@
 // What the Open Inference Protocol tells of the models: metadata, readiness, configuration.
 import type { Datatype, ModelSignature, TensorSpec } from '@edgeloop/shared/tensors';
 import type { Context } from 'hono';
-import type { Engine, LoadedModel } from '../inference/engine.ts';
+import type { Engine, ModelLease } from '../inference/engine.ts';
 import { leaseOf } from './lease.ts';
 
 /** `{name, versions, platform, inputs, outputs}`. */
 export function handleModel(c: Context, engine: Engine): Response {
-  const { name, model, release } = leaseOf(c, engine);
+  const lease = leaseOf(c, engine);
+  const answer = c.json(metadataOf(lease, engine));
+  lease.release();
+  return answer;
+}
+
+export function metadataOf({ name, model }: ModelLease, engine: Engine): object {
   const versions = engine.list().filter((loaded) => loaded.name === name);
-  const answer = c.json({
+  return {
     name,
     versions: versions.map(({ version }) => String(version)),
     platform: 'onnxruntime_onnx',
     inputs: model.signature.inputs,
     outputs: model.signature.outputs,
-  });
-  release();
-  return answer;
+  };
 }
 
 /** 200 when the version can be asked. */
@@ -28,13 +32,14 @@ export function handleModelReady(c: Context, engine: Engine): Response {
 
 /** Triton's model configuration, as far as it means something here. */
 export function handleConfig(c: Context, engine: Engine): Response {
-  const { name, version, model, release } = leaseOf(c, engine);
-  const answer = c.json(configOf(name, version, model));
-  release();
+  const lease = leaseOf(c, engine);
+  const answer = c.json(configOf(lease));
+  lease.release();
   return answer;
 }
 
-function configOf(name: string, version: number, { signature, files, runtime }: LoadedModel): object {
+export function configOf({ name, version, model }: ModelLease): object {
+  const { signature, files, runtime } = model;
   const batched = runtime.batchable;
   const { maxDelayMs } = files.manifest.batching;
   return {

@@ -114,23 +114,39 @@ export async function handleLoad(
   channel: RepositoryChannel,
   overridesDir: string | undefined,
 ): Promise<Response> {
-  const name = nameOf(c);
-  const override = await overrideOf(c, name, overridesDir);
+  await loadModel({ channel, overridesDir }, nameOf(c), async () => {
+    const body = await readBody(c.req);
+    return (body.trim() === '' ? {} : parseJson(ChangeRequest, body, 'request')).parameters ?? {};
+  });
+  return c.body(null, 200);
+}
+
+type LoadParameters = Readonly<Record<string, unknown>>;
+
+/** Resolves when it is loaded. @throws AppError that says what failed to load */
+export async function loadModel(
+  { channel, overridesDir }: { channel: RepositoryChannel; overridesDir: string | undefined },
+  name: string,
+  parameters: () => Promise<LoadParameters>,
+): Promise<void> {
+  const override = await overrideOf(parameters, name, overridesDir);
   try {
     await channel.change('load', name, override);
   } catch (error) {
     if (override?.root !== undefined) await rm(override.root, { recursive: true, force: true });
     throw error;
   }
-  return c.body(null, 200);
 }
 
-async function overrideOf(c: Context, model: string, dir: string | undefined): Promise<LoadOverride | undefined> {
+async function overrideOf(
+  read: () => Promise<LoadParameters>,
+  model: string,
+  dir: string | undefined,
+): Promise<LoadOverride | undefined> {
   try {
-    const body = await readBody(c.req);
-    const { parameters } = body.trim() === '' ? {} : parseJson(ChangeRequest, body, 'request');
-    if (dir !== undefined) return await readOverride(parameters ?? {}, { model, dir });
-    const given = Object.keys(parameters ?? {}).find((name) => name === 'config' || name.startsWith('file:'));
+    const parameters = await read();
+    if (dir !== undefined) return await readOverride(parameters, { model, dir });
+    const given = Object.keys(parameters).find((name) => name === 'config' || name.startsWith('file:'));
     if (given === undefined) return undefined;
     throw new AppError('unsupported', `"${given}" is not taken: the models of this agent come from its control plane`);
   } catch (cause) {

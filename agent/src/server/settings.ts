@@ -7,7 +7,7 @@ import { readBody } from './body.ts';
 import { leaseOf } from './lease.ts';
 
 /** The agent writes no traces of its own; it passes W3C trace context through. */
-const traceSettings = {
+export const traceSettings: Readonly<Record<string, unknown>> = {
   trace_level: ['OFF'],
   trace_rate: '1000',
   trace_count: '-1',
@@ -19,20 +19,19 @@ const traceSettings = {
 /** The settings, for the server or for a model that exists. */
 export async function handleTrace(c: Context, engine: Engine): Promise<Response> {
   if (c.req.param('model') !== undefined) leaseOf(c, engine).release();
-  await refuseChanges(c, traceSettings, 'tracing is not done by the agent; it passes traceparent through');
+  refuseTraceChanges(await changesIn(c));
   return c.json(traceSettings);
 }
 
 /** What is logged, by the level that the process was started with. */
 export async function handleLogging(c: Context, logLevel: string): Promise<Response> {
-  const settings = logSettings(logLevel);
-  await refuseChanges(c, settings, 'what is logged is set by EDGELOOP_LOG_LEVEL at the start');
-  return c.json(settings);
+  refuseLogChanges(await changesIn(c), logLevel);
+  return c.json(logSettings(logLevel));
 }
 
 const levels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'];
 
-function logSettings(logLevel: string): Record<string, unknown> {
+export function logSettings(logLevel: string): Record<string, unknown> {
   const place = levels.indexOf(logLevel);
   return {
     log_file: '',
@@ -46,11 +45,26 @@ function logSettings(logLevel: string): Record<string, unknown> {
 
 const Changes = z.record(z.string(), z.unknown());
 
-/** What is asked for as it already is, or with null (Triton: back to the default), changes nothing. */
-async function refuseChanges(c: Context, settings: Record<string, unknown>, reason: string): Promise<void> {
-  if (c.req.method !== 'POST') return;
+type Changes = z.infer<typeof Changes>;
+
+async function changesIn(c: Context): Promise<Changes> {
+  if (c.req.method !== 'POST') return {};
   const body = await readBody(c.req);
-  const changes = body.trim() === '' ? {} : parseJson(Changes, body, 'request');
+  return body.trim() === '' ? {} : parseJson(Changes, body, 'request');
+}
+
+/** Throws `unsupported`. */
+export function refuseTraceChanges(changes: Changes): void {
+  refuseChanges(changes, traceSettings, 'tracing is not done by the agent; it passes traceparent through');
+}
+
+/** Throws `unsupported`. */
+export function refuseLogChanges(changes: Changes, logLevel: string): void {
+  refuseChanges(changes, logSettings(logLevel), 'what is logged is set by EDGELOOP_LOG_LEVEL at the start');
+}
+
+/** What is asked for as it already is, or with null (Triton: back to the default), changes nothing. */
+function refuseChanges(changes: Changes, settings: Readonly<Record<string, unknown>>, reason: string): void {
   for (const [name, value] of Object.entries(changes)) {
     if (!Object.hasOwn(settings, name)) throw new AppError('invalid_request', `unknown setting "${name}"`);
     if (value === null || JSON.stringify(value) === JSON.stringify(settings[name])) continue;

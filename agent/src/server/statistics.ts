@@ -1,19 +1,31 @@
 // Statistics of models in Triton's shape: counts, and how long requests spent where.
 import type { Context } from 'hono';
 import type { Engine } from '../inference/engine.ts';
-import { leaseOf } from './lease.ts';
+import { leaseNamed } from './lease.ts';
 import type { Observer, Tally } from './observation.ts';
 
 /** Of one model (all its loaded versions, or the one named), or of all models. */
-export function handleStats(c: Context, { engine, observer }: { engine: Engine; observer: Observer }): Response {
-  const name = c.req.param('model');
-  const version = c.req.param('version');
-  if (name !== undefined) leaseOf(c, engine).release();
+export function handleStats(c: Context, deps: StatisticsDeps): Response {
+  return c.json(statisticsOf(deps, c.req.param('model'), c.req.param('version')));
+}
+
+interface StatisticsDeps {
+  engine: Engine;
+  observer: Observer;
+}
+
+/** Throws `not_found` or `unavailable`. */
+export function statisticsOf(
+  { engine, observer }: StatisticsDeps,
+  name: string | undefined,
+  version: string | undefined,
+): { model_stats: object[] } {
+  if (name !== undefined) leaseNamed(engine, name, version).release();
   const wanted = engine
     .list()
     .filter((loaded) => name === undefined || loaded.name === name)
     .filter((loaded) => version === undefined || loaded.version === Number(version));
-  return c.json({ model_stats: wanted.map((loaded) => statsOf(loaded, observer.tally(loaded.model))) });
+  return { model_stats: wanted.map((loaded) => statsOf(loaded, observer.tally(loaded.model))) };
 }
 
 function statsOf({ name, version, model }: ReturnType<Engine['list']>[number], tally: Readonly<Tally>): object {

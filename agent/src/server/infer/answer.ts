@@ -33,9 +33,7 @@ export function writeAnswer({ name, version, id, request, outputs, scores }: Ans
   const start = `{"model_name":${quoted(name)},"model_version":"${version}","id":${quoted(id)},`;
   const json: Text = [`${start}${parameters}"outputs":[`];
   for (const [place, { output, asked }] of selected(outputs, request.outputs).entries()) {
-    const k = asked?.classification ?? 0;
-    const labels = scores?.output === output.name ? scores.labels : undefined;
-    const tensor = k > 0 ? classify(output, k, labels) : output;
+    const tensor = asAsked(output, asked, scores);
     const comma = place === 0 ? '' : ',';
     const head = `${comma}{"name":${quoted(tensor.name)},"datatype":"${tensor.datatype}","shape":[${tensor.shape}],`;
     if (asked?.binary_data ?? allBinary) {
@@ -48,6 +46,16 @@ export function writeAnswer({ name, version, id, request, outputs, scores }: Ans
   if (blobs.length === 0) return { body: joinedText(json), jsonBytes: undefined };
   const jsonPart = Buffer.from(joinedText(json));
   return { body: Buffer.concat([jsonPart, ...blobs]), jsonBytes: jsonPart.length };
+}
+
+/** The output, or its best classes where those were asked for. Throws `invalid_request`. */
+export function asAsked(
+  output: NamedTensor,
+  asked: RequestedOutput['parameters'],
+  scores: Answered['scores'],
+): NamedTensor {
+  const k = asked?.classification ?? 0;
+  return k > 0 ? classify(output, k, scores?.output === output.name ? scores.labels : undefined) : output;
 }
 
 /** As JSON.stringify writes it; most names need nothing but the quotes. */
@@ -74,7 +82,7 @@ export function checkOutputs(asked: readonly RequestedOutput[], known: readonly 
 }
 
 /** What was asked for, in that order; everything when nothing was. */
-function selected(
+export function selected(
   outputs: readonly NamedTensor[],
   asked: readonly RequestedOutput[],
 ): { output: NamedTensor; asked?: RequestedOutput['parameters'] }[] {
@@ -95,10 +103,14 @@ const reserved = new Set([
   'binary_data_output',
 ]);
 
-/** The caller's own parameters come back; those that steer the server don't. */
+/** Whether a parameter is the caller's own, and so comes back; those that steer the server don't. */
+export function isEchoed(name: string): boolean {
+  return !reserved.has(name) && !name.startsWith('triton_');
+}
+
 function echoedParameters(parameters: Parameters): string | undefined {
   if (parameters.size === 0) return undefined;
-  const own = [...parameters].filter(([name]) => !reserved.has(name) && !name.startsWith('triton_'));
+  const own = [...parameters].filter(([name]) => isEchoed(name));
   return own.length === 0 ? undefined : JSON.stringify(Object.fromEntries(own));
 }
 

@@ -73,7 +73,8 @@ function readInputField(cursor: Cursor, key: string, draft: Draft, field: string
 
 const byText = new Map<string, Datatype>(datatypes.map((datatype) => [datatype, datatype]));
 
-function datatypeOf(text: string, { name }: Draft, field: string): Datatype {
+/** Throws `invalid_request` for what is none. */
+export function datatypeOf(text: string, { name }: { name?: string }, field: string): Datatype {
   const datatype = byText.get(text);
   if (datatype) return datatype;
   const where = name === undefined ? '' : ` of input "${name}"`;
@@ -84,8 +85,8 @@ function datatypeOf(text: string, { name }: Draft, field: string): Datatype {
   throw new AppError('invalid_request', `${field}.datatype${where} must be one of ${datatypes.join(', ')}`);
 }
 
-const maxRank = 32;
-const maxDimension = 2 ** 31 - 1;
+export const maxRank = 32;
+export const maxDimension = 2 ** 31 - 1;
 
 function readShape(cursor: Cursor, where: string): number[] {
   expectArray(cursor, `${where}: shape`);

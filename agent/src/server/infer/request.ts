@@ -87,14 +87,22 @@ function readField(cursor: Cursor, key: string, request: InferRequest, heads: In
 
 function readId(cursor: Cursor): string | undefined {
   if (isNull(cursor)) return undefined;
-  const id = expectText(cursor, 'request.id');
+  return checkedId(expectText(cursor, 'request.id'));
+}
+
+/** Undefined for none. Throws `invalid_request` for one that is too long. */
+export function checkedId(id: string): string | undefined {
   if (id.length > 200) throw new AppError('invalid_request', 'request.id must have at most 200 characters');
   return id || undefined;
 }
 
 function readOutputs(cursor: Cursor): RequestedOutput[] {
-  if (isNull(cursor)) return [];
-  const outputs = parse(RequestedOutputs, readPiece(cursor, 'request.outputs'), 'request.outputs');
+  return isNull(cursor) ? [] : checkedOutputs(readPiece(cursor, 'request.outputs'));
+}
+
+/** Throws `invalid_request`. */
+export function checkedOutputs(value: unknown): RequestedOutput[] {
+  const outputs = parse(RequestedOutputs, value, 'request.outputs');
   const names = new Set<string>();
   for (const { name } of outputs) {
     if (names.has(name)) throw new AppError('invalid_request', `output "${name}" is asked for twice`);
