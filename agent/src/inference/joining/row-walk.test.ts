@@ -363,10 +363,50 @@ describe('the walk over a graph', () => {
     expect(verdict(graph, { opset: 99 })).toMatch(/version 99/);
   });
 
-  it('is not misled by what is not asked for', () => {
-    const nodes = [node('Relu', 'x', 'y'), node('CumSum', 'x zero', 'z')];
-    const graph = { inputs: [x(2)], initializers: [single('zero', 0)], nodes };
+  it('looks at what no output needs, too', () => {
+    const graph = { inputs: [x(2)], initializers: [ints('second', 1)], nodes: [node('Relu', 'x', 'y')] };
     expect(verdict(graph)).toBeUndefined();
-    expect(verdict(graph, { output: 'z' })).toMatch(/along the rows/);
+    // It is run, and fails where there is one row.
+    const more = { ...graph, nodes: [...graph.nodes, node('Gather', 'x second', 'z')] };
+    expect(verdict(more)).toMatch(/rows by their place/);
+  });
+
+  it('follows operators that the file defines itself', () => {
+    const bytes = encodeModel({
+      irVersion: 8,
+      opset: 17,
+      producer: { name: 'test', version: '1' },
+      domains: { mine: 1 },
+      graph: {
+        name: 'g',
+        inputs: [x(2)],
+        outputs: [{ name: 'y', type: 'float', dims: ['m', 2] }],
+        nodes: [{ ...node('Twice', 'x', 'y'), domain: 'mine' }],
+      },
+    });
+    const model = readGraph(sourceOf(bytes));
+    const made = (inner: ReturnType<typeof readGraph>['graph']['nodes']) => ({
+      ...model,
+      functions: [{ domain: 'mine', name: 'Twice', inputs: ['a'], outputs: ['b'], nodes: inner, opsets: new Map() }],
+    });
+    const inner = (opType: string, settings: Attributes) =>
+      readGraph(
+        sourceOf(
+          encodeModel({
+            irVersion: 8,
+            opset: 17,
+            producer: { name: 'test', version: '1' },
+            graph: {
+              name: 'g',
+              inputs: [],
+              outputs: [{ name: 'b', type: 'float', dims: [] }],
+              nodes: [node(opType, 'a', 'b', settings)],
+            },
+          }),
+        ),
+      ).graph.nodes;
+    expect(reasonAgainstJoining(made(inner('Softmax', axis(1))), ['y'])).toBeUndefined();
+    expect(reasonAgainstJoining(made(inner('Softmax', axis(0))), ['y'])).toMatch(/Twice .*Softmax .*along the rows/);
+    expect(reasonAgainstJoining(model, ['y'])).toMatch(/"mine:Twice" is not among/);
   });
 });

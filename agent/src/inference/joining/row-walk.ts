@@ -7,15 +7,10 @@ import { constantState } from './operators/making.ts';
 import { constant, named, rowCount, sameSize } from './sizes.ts';
 import { type TensorState, withRows } from './tensor-state.ts';
 
-/** Where the rows do not stay apart, and why. */
-interface Mixed {
-  reason: string;
-}
-
-type Known = Map<string, TensorState | Mixed>;
+type Known = Map<string, TensorState>;
 
 interface Walk {
-  model: GraphModel;
+  functions: ReadonlyMap<string, GraphFunction>;
   opsets: ReadonlyMap<string, number>;
   /** Functions of the file that are being followed. */
   depth: number;
@@ -28,7 +23,7 @@ const operatorsAtMost = 500_000;
 
 /**
  * Undefined when each row of these outputs depends on the same row of the inputs alone; else what stands against it. An output
- * may be any tensor of the graph.
+ * may be any tensor of the graph. What no output needs is looked at, too: it is run, and may fail for some numbers of rows.
  */
 export function reasonAgainstJoining(model: GraphModel, outputs: readonly string[]): string | undefined {
   const { graph, opsets } = model;
@@ -41,12 +36,18 @@ export function reasonAgainstJoining(model: GraphModel, outputs: readonly string
     if (typeof state === 'string') return state;
     known.set(input.name, state);
   }
-  follow(graph.nodes, known, { model, opsets, depth: 0, left: { operators: operatorsAtMost } });
+  const functions = new Map(model.functions.map((each) => [functionKey(each.domain, each.name), each]));
+  const against = follow(graph.nodes, known, { functions, opsets, depth: 0, left: { operators: operatorsAtMost } });
+  if (against !== undefined) return against;
   for (const name of outputs) {
     const reason = reasonOf(name, known) ?? declaredOtherwise(graph.outputs.find((output) => output.name === name));
     if (reason !== undefined) return reason;
   }
   return undefined;
+}
+
+function functionKey(domain: string, name: string): string {
+  return `${domain}:${name}`;
 }
 
 function stateOfInput({ name, kind, dims, dataType }: GraphValue): TensorState | string {
@@ -64,7 +65,6 @@ function stateOfInput({ name, kind, dims, dataType }: GraphValue): TensorState |
 function reasonOf(name: string, known: Known): string | undefined {
   const state = known.get(name);
   if (!state) return `output "${name}" comes from nowhere`;
-  if ('reason' in state) return state.reason;
   const rows = state.axis === 0 ? state.dims?.[0] : undefined;
   if (rows && sameSize(rows, rowCount)) return undefined;
   return state.axis === undefined
@@ -79,38 +79,27 @@ function declaredOtherwise(output: GraphValue | undefined): string | undefined {
   return `output "${output?.name}" has ${first} in its first dimension, as the file says`;
 }
 
-function follow(nodes: readonly GraphNode[], known: Known, walk: Walk): void {
+/** Adds what the nodes give to what is known; the first reason against it, if there is one. */
+function follow(nodes: readonly GraphNode[], known: Known, walk: Walk): string | undefined {
   for (const node of nodes) {
     if (walk.left.operators-- <= 0) throw new RangeError(`it has more than ${operatorsAtMost} operators`);
-    const inputs = node.inputs.map((name) => (name === '' ? undefined : (known.get(name) ?? unheard(name))));
-    const outcome = outcomeOf(node, inputs, walk);
+    const missing = node.inputs.find((name) => name !== '' && !known.has(name));
+    if (missing !== undefined) return `"${missing}" comes from nowhere`;
+    const inputs = node.inputs.map((name) => known.get(name));
+    const own = walk.functions.get(functionKey(node.domain, node.opType));
+    const outcome = own ? followFunction(node, own, { inputs, walk }) : call(node, inputs, walk);
+    if (typeof outcome === 'string') return `${nameOf(node)}: ${outcome}`;
     for (const [place, name] of node.outputs.entries()) {
+      const state = outcome[place];
       if (name === '') continue;
-      known.set(name, outcome[place] ?? { reason: `${nameOf(node)}: it gives more than is looked at` });
+      if (!state) return `${nameOf(node)}: it gives more than is looked at`;
+      known.set(name, state);
     }
   }
+  return undefined;
 }
 
-function unheard(name: string): Mixed {
-  return { reason: `"${name}" comes from nowhere` };
-}
-
-/** Of each output. */
-function outcomeOf(
-  node: GraphNode,
-  inputs: readonly (TensorState | Mixed | undefined)[],
-  walk: Walk,
-): readonly (TensorState | Mixed)[] {
-  const forAll = (reason: string): Mixed[] => node.outputs.map(() => ({ reason }));
-  const mixed = inputs.find((input) => input !== undefined && 'reason' in input);
-  if (mixed && 'reason' in mixed) return forAll(mixed.reason);
-  const states = inputs.map((input) => (input === undefined || 'reason' in input ? undefined : input));
-  const own = walk.model.functions.find(({ name, domain }) => name === node.opType && domain === node.domain);
-  const outcome = own ? followFunction(node, own, { states, walk }) : call(node, states, walk);
-  return typeof outcome === 'string' ? forAll(`${nameOf(node)}: ${outcome}`) : outcome;
-}
-
-function call(node: GraphNode, states: readonly (TensorState | undefined)[], { opsets }: Walk): Outcome {
+function call(node: GraphNode, inputs: readonly (TensorState | undefined)[], { opsets }: Walk): Outcome {
   const { domain, opType } = node;
   const operator = operatorOf(domain, opType);
   if (!operator) return reasonAgainst(domain, opType);
@@ -120,24 +109,28 @@ function call(node: GraphNode, states: readonly (TensorState | undefined)[], { o
     return `version ${version} of its operator set is not among ${least} to ${most}`;
   if ([...node.attributes.values()].some(({ graph, reference }) => graph || reference !== undefined))
     return 'one of its settings is not looked at';
-  return operator(new OperatorCall(node, states, version));
+  return operator(new OperatorCall(node, inputs, version));
 }
 
 function followFunction(
   node: GraphNode,
-  { inputs, outputs, nodes, opsets }: GraphFunction,
-  { states, walk }: { states: readonly (TensorState | undefined)[]; walk: Walk },
-): readonly (TensorState | Mixed)[] | string {
+  { inputs: names, outputs, nodes, opsets }: GraphFunction,
+  { inputs, walk }: { inputs: readonly (TensorState | undefined)[]; walk: Walk },
+): Outcome {
   if (walk.depth >= deepestFunction) return 'functions of the file use each other too deeply';
   if (node.attributes.size > 0) return 'settings of functions of the file are not looked at';
   const known: Known = new Map();
-  for (const [place, name] of inputs.entries()) {
-    const state = states[place];
+  for (const [place, name] of names.entries()) {
+    const state = inputs[place];
     if (!state) return 'inputs that are left out are not looked at';
     known.set(name, state);
   }
-  follow(nodes, known, { ...walk, opsets: opsets.size > 0 ? opsets : walk.opsets, depth: walk.depth + 1 });
-  return outputs.map((name) => known.get(name) ?? unheard(name));
+  const against = follow(nodes, known, {
+    ...walk,
+    opsets: opsets.size > 0 ? opsets : walk.opsets,
+    depth: walk.depth + 1,
+  });
+  return against ?? outputs.flatMap((name) => known.get(name) ?? []);
 }
 
 function nameOf({ opType, name, outputs }: GraphNode): string {
