@@ -4,10 +4,9 @@ import { basename, dirname } from 'node:path';
 import { Model, ModelVersionDetail } from '@edgeloop/shared/api/models';
 import { pageOf } from '@edgeloop/shared/api/paging';
 import { AppError, messageOf } from '@edgeloop/shared/errors';
-import { Manifest } from '@edgeloop/shared/manifest';
-import { namesTokenizers, withTokenizers } from '@edgeloop/shared/node/tokenizer-files';
 import type { Command } from 'commander';
 import { action, group } from './command.ts';
+import { withTokenizerFiles } from './manifest-file.ts';
 import { printFields, printJson, printLine, printTable, shortDigest, timeText } from './output.ts';
 
 export function registerModelCommands(program: Command): void {
@@ -56,7 +55,12 @@ export function registerModelCommands(program: Command): void {
       action(async ({ api, json }, name: string, file: string, options: { manifest?: string; golden?: string }) => {
         const form = new FormData();
         form.set('model', await fileOf(file), basename(file));
-        if (options.manifest !== undefined) form.set('manifest', await manifestOf(options.manifest), 'manifest.json');
+        if (options.manifest !== undefined)
+          form.set(
+            'manifest',
+            await withTokenizerFiles(await fileOf(options.manifest), dirname(options.manifest)),
+            'manifest.json',
+          );
         if (options.golden !== undefined) form.set('golden', await fileOf(options.golden), 'golden.json');
         if (!json && process.stderr.isTTY) process.stderr.write(`uploading and validating ${file} …\n`);
         const detail = await api.send('POST', `/models/${encodeURIComponent(name)}/versions`, ModelVersionDetail, form);
@@ -66,23 +70,6 @@ export function registerModelCommands(program: Command): void {
         );
       }),
     );
-}
-
-/** The file, with what stands in the tokenizer's file that it names: the registry takes no further files. */
-async function manifestOf(path: string): Promise<Blob> {
-  const file = await fileOf(path);
-  const manifest = Manifest.safeParse(parsedJson(await file.text()));
-  // What is wrong with it, the server says.
-  if (!manifest.success || !namesTokenizers(manifest.data)) return file;
-  return new Blob([JSON.stringify(await withTokenizers(manifest.data, [dirname(path)]))]);
-}
-
-function parsedJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }
 
 async function fileOf(path: string): Promise<Blob> {

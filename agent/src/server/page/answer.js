@@ -15,6 +15,8 @@ export function drawnAnswer(answer, file) {
   if ('score' in answer) return anomaly(answer);
   if ('value' in answer) return element('p', { className: 'figure', textContent: short(answer.value) });
   if (answer.values) return values(answer.values);
+  if (answer.embedding)
+    return outputs([{ name: 'embedding', datatype: '', shape: [answer.embedding.length], data: answer.embedding }]);
   return outputs(answer.outputs ?? []);
 }
 

@@ -7,6 +7,7 @@ export function waysFor(model) {
   const takes = (type) => model.takes.includes(type);
   const ways = [];
   if (model.pictures.length + model.sounds.length > 0) ways.push(fileWay(model, path));
+  if (takes('text/plain')) ways.push(textWay(path));
   if (takes('application/json') && model.features.length > 0) ways.push(formWay(model, path));
   if (takes('text/csv')) ways.push(csvWay(model, path));
   if (takes('application/json')) ways.push(jsonWay(path, exampleOf(model)));
@@ -112,6 +113,12 @@ function csvWay(model, path) {
   return { name: 'CSV', node, request: () => ({ path, type: 'text/csv', body: area.value }) };
 }
 
+function textWay(path) {
+  const area = element('textarea', { ariaLabel: 'Text' });
+  const node = element('div', { className: 'way' }, area);
+  return { name: 'Text', node, request: () => ({ path, type: 'text/plain', body: area.value }) };
+}
+
 function jsonWay(path, example) {
   const text = JSON.stringify(example, null, 2);
   const area = element('textarea', { value: text, spellcheck: false, ariaLabel: 'JSON' });
@@ -119,7 +126,8 @@ function jsonWay(path, example) {
   return { name: 'JSON', node, request: () => ({ path, type: 'application/json', body: area.value }) };
 }
 
-function exampleOf({ features, constants, signature }) {
+function exampleOf({ features, texts, constants, signature }) {
+  if (texts) return { text: '' };
   if (features.length > 0) {
     return { features: Object.fromEntries(features.map(({ name, reference }) => [name, reference?.middle ?? 0])) };
   }
@@ -139,7 +147,7 @@ function fileWay(model, path) {
   const accept = picture ? 'image/jpeg,image/png,image/webp' : '.wav,audio/wav';
   const wanted = picture
     ? `JPEG, PNG or WebP; the model sees ${picture.width} × ${picture.height}`
-    : `WAV of ${model.sounds[0].sampleRate} samples a second`;
+    : `WAV; the model hears ${model.sounds[0].sampleRate} samples a second`;
   let file;
   const preview = element('div');
   const chooser = element('input', { type: 'file', accept, ariaLabel: 'File', onchange: () => take(chooser.files[0]) });

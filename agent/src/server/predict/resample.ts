@@ -12,37 +12,54 @@ const rolloff = 0.92;
 /** Multiplications before others may have the thread: some milliseconds. */
 const slice = 1 << 21;
 
-let filter: Float64Array | undefined;
+/** Of so many places between two samples the weights are kept; the usual rates have at most 441. */
+const maxKept = 2048;
 
 /** As many samples as cover the same time. */
 export async function resampled(samples: Float32Array, from: number, to: number): Promise<Float32Array> {
   if (from === to) return samples;
-  filter ??= kaiserSinc();
-  const table = filter;
-  const result = new Float32Array(Math.ceil((samples.length * to) / from));
-  const cutoff = rolloff * Math.min(1, to / from);
-  const reach = crossings / cutoff;
-  const step = cutoff * precision;
+  const [up, down] = [to / greatestDivisor(from, to), from / greatestDivisor(from, to)];
+  const result = new Float32Array(Math.ceil((samples.length * up) / down));
+  const weightsOf = weighing(from, to);
+  const kept: Float64Array[] = [];
   let done = 0;
   for (let i = 0; i < result.length; i++) {
-    const at = (i * from) / to;
-    const first = Math.max(0, Math.ceil(at - reach));
-    const last = Math.min(samples.length - 1, Math.floor(at + reach));
+    const phase = (i * down) % up;
+    const weights = kept[phase] ?? weightsOf(phase / up);
+    if (up <= maxKept) kept[phase] = weights;
+    const start = (i * down - phase) / up - weights.length / 2 + 1;
+    const last = Math.min(weights.length, samples.length - start);
     let sum = 0;
-    for (let n = first; n <= last; n++) {
-      const place = Math.abs(n - at) * step;
-      const below = Math.floor(place);
-      const low = table[below] ?? 0;
-      sum += (samples[n] ?? 0) * (low + ((table[below + 1] ?? 0) - low) * (place - below));
-    }
-    result[i] = sum * cutoff;
-    done += last - first;
+    for (let n = Math.max(0, -start); n < last; n++) sum += (samples[start + n] ?? 0) * (weights[n] ?? 0);
+    result[i] = sum;
+    done += weights.length;
     if (done > slice) {
       done = 0;
       await setImmediate();
     }
   }
   return result;
+}
+
+function greatestDivisor(a: number, b: number): number {
+  return b === 0 ? a : greatestDivisor(b, a % b);
+}
+
+let filter: Float64Array | undefined;
+
+/** What the samples around a place between two of them count for it; the place is from 0 to 1. */
+function weighing(from: number, to: number): (place: number) => Float64Array {
+  filter ??= kaiserSinc();
+  const table = filter;
+  const cutoff = rolloff * Math.min(1, to / from);
+  const reach = Math.ceil(crossings / cutoff);
+  return (place) =>
+    Float64Array.from({ length: 2 * reach }, (_, n) => {
+      const at = Math.abs(n - reach + 1 - place) * cutoff * precision;
+      const below = Math.floor(at);
+      const low = table[below] ?? 0;
+      return cutoff * (low + ((table[below + 1] ?? 0) - low) * (at - below));
+    });
 }
 
 /** One side of the filter. */
