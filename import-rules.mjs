@@ -26,7 +26,7 @@ const table = {
     'inference/joining': '',
     'inference/ring': '',
     'inference/worker': 'joining ring',
-    'inference/hosts': 'ring worker',
+    'inference/hosts': 'joining ring worker',
     'inference/queueing': 'hosts ring worker',
     models: 'database identity:device-port inference process storage',
     'models/trying': '',

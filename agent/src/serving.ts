@@ -66,6 +66,7 @@ function engineOf(config: ServingConfig, log: Logger): Engine {
       const crashed = !(error instanceof AppError && error.code === 'unavailable');
       send({ kind: 'model_died', ...model, detail: error.message, crashed });
     },
+    onNotHere: (model, error) => log.warn({ ...model, err: error }, 'a quick model runs in worker threads only'),
     onCrash: (model, error) => log.error({ ...model, err: error }, 'a worker thread died'),
   });
 }

@@ -13,13 +13,14 @@ import { ModelBatcher } from './queueing/batcher.ts';
 import { createDispatcher } from './queueing/dispatcher.ts';
 import { createRunHistory, type RunHistory } from './queueing/run-history.ts';
 import { createStatistics, type StatisticsRecorder } from './queueing/statistics.ts';
+import { createQuickModels } from './quick-models.ts';
 import type { ProvidersUsed } from './worker/session.ts';
 
 export interface LoadedModel {
   files: ModelFiles;
   signature: ModelSignature;
   interpretation: Interpretation;
-  batcher: Pick<ModelBatcher, 'submit' | 'depth' | 'runs' | 'statistics' | 'maxBatch'>;
+  batcher: Pick<ModelBatcher, 'submit' | 'depth' | 'runs' | 'statistics' | 'maxBatch' | 'runsHere'>;
   runtime: ModelRuntime;
   /** The same for every arrangement of the same bytes: what is counted of a version goes by it. */
   counted: object;
@@ -50,6 +51,8 @@ export interface EngineOptions {
   onCrash(model: { name: string; version: number }, error: Error): void;
   /** The same of a model's own process; of the others nothing was lost. */
   onModelDied?(model: { name: string; version: number }, error: Error): void;
+  /** It was to run in this thread, too, and cannot be loaded here; it goes on as before. */
+  onNotHere?(model: { name: string; version: number }, error: unknown): void;
   /** A run exceeds its bound and will block its thread until the process is ended. */
   onStuck?(model: { name: string; version: number }): void;
 }
@@ -109,17 +112,25 @@ export function createEngine(options: EngineOptions): Engine {
   let watching: NodeJS.Timeout | undefined;
   /** With the first model. */
   const begin = (): void => {
-    watching ??= watch(placement, byId, options);
+    watching ??= watch(placement, byId, options, quickModels.look);
   };
 
-  const placement = placementOf(options, threads, {
+  const events = {
     onEnded: dispatcher.pumpSoon,
-    onUnbatchable: (id) => stopJoining(byId.get(id)),
+    onUnbatchable: (id: number) => stopJoining(byId.get(id)),
+  };
+  const placement = placementOf(options, threads, events);
+  const quickModels = createQuickModels({
+    ...events,
+    runningNotePath: options.runningNotePath,
+    nowMs: () => performance.now(),
+    onRefused: (model, error) => options.onNotHere?.(model, error),
   });
 
   /** Nobody has a lease on it any more. */
   const dismiss = async (model: Served): Promise<void> => {
     dispatcher.remove(model.batcher);
+    await quickModels.leave(model.id);
     await placement.displace(model.id);
     byId.delete(model.id);
   };
@@ -141,13 +152,12 @@ export function createEngine(options: EngineOptions): Engine {
     const { wanted, intraOpThreads, maxBatch } = arrangementOf(files, threads);
     const providers = manifest.providers ?? options.providers ?? [];
     let batcher: ModelBatcher | undefined;
-    const { opened, instances } = await placement.place(
-      { id, name, version, path, golden, intraOpThreads, providers, isolation: manifest.isolation },
-      wanted,
-      (lanes) => batcher?.setLanes(lanes),
-    );
+    const { isolation } = manifest;
+    const model = { id, name, version, path, golden, intraOpThreads, providers, isolation };
+    const { opened, instances } = await placement.place(model, wanted, (lanes) => batcher?.setLanes(lanes));
     const { signature, joining } = opened;
     try {
+      const quick = await quickModels.standingOf(files, model, opened);
       const interpretation = interpret(manifest, signature);
       batcher = new ModelBatcher({
         id,
@@ -155,6 +165,7 @@ export function createEngine(options: EngineOptions): Engine {
         batchable: joining.allowed,
         statistics: counted,
         history,
+        quick,
         policy: { ...manifest.batching, maxBatch },
         maxQueued,
         bytesFree: () => maxQueuedBytes - dispatcher.waitingBytes(),
@@ -169,6 +180,7 @@ export function createEngine(options: EngineOptions): Engine {
       const former = active.put(name, version, served);
       if (former) letGo(former);
     } catch (error) {
+      await quickModels.leave(id);
       await placement.displace(id);
       throw error;
     }
@@ -191,6 +203,7 @@ export function createEngine(options: EngineOptions): Engine {
       await changes.idle();
       await Promise.all(active.list().map(({ name, version }) => unload(name, version)));
       await Promise.all(leaving);
+      await quickModels.close();
       await placement.close();
     },
   };
@@ -204,7 +217,7 @@ function stopJoining(model: Served | undefined): void {
 }
 
 /** All that tells one loading of a version from another. A file with a digest may lie anywhere. */
-function arrangedAs({ golden: _, path, ...files }: ModelFiles) {
+function arrangedAs({ golden: _, suspected: __, path, ...files }: ModelFiles) {
   return { ...files, path: files.digest === undefined ? path : undefined };
 }
 
@@ -243,7 +256,12 @@ function placementOf(
 }
 
 /** Looks at the runs until the timer is cleared. */
-function watch(placement: Placement, byId: ReadonlyMap<number, Served>, { onStuck }: EngineOptions): NodeJS.Timeout {
+function watch(
+  placement: Placement,
+  byId: ReadonlyMap<number, Served>,
+  { onStuck }: EngineOptions,
+  also: () => void,
+): NodeJS.Timeout {
   const look = createWatchdog({
     lanes: () => placement.lanes(),
     lateMs,
@@ -257,7 +275,11 @@ function watch(placement: Placement, byId: ReadonlyMap<number, Served>, { onStuc
     },
     nowMs: () => performance.now(),
   });
-  return setInterval(look, watchEveryMs).unref();
+  const lookAtAll = (): void => {
+    look();
+    also();
+  };
+  return setInterval(lookAtAll, watchEveryMs).unref();
 }
 
 function keyOf({ name, version }: Pick<ModelFiles, 'name' | 'version'>): string {

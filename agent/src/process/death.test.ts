@@ -37,5 +37,8 @@ describe('the death of a serving process', () => {
     const stuck = { detail: 'a run did not return', suspects: [{ name: 'c', version: 3 }] };
     expect(deathOf(killed, stuck, never)).toEqual({ crashed: true, ...stuck });
     expect(deathOf(killed, { detail: 'it used too much' }, inFlight)).toMatchObject({ suspects: running.slice(0, 2) });
+    const inThread = (of: string) => (of === 'http-thread' ? running.slice(1, 2) : running);
+    const silent = { detail: 'it said nothing', suspects: 'http-thread' as const };
+    expect(deathOf(killed, silent, inThread)).toMatchObject({ crashed: true, suspects: [{ name: 'b', version: 2 }] });
   });
 });

@@ -1,5 +1,6 @@
 // Why a serving process ended, and which model versions may have brought that about.
 import { isCrash } from '@edgeloop/shared/node/bounded-process';
+import type { Runner } from './running-report.ts';
 
 /** A model version that may have brought a death about. */
 export interface Suspect {
@@ -21,8 +22,8 @@ export type ModelDeath = Pick<Death, 'crashed' | 'detail'>;
 /** Why it is being killed. */
 export interface Fault {
   detail: string;
-  /** Undefined: whatever was in flight. */
-  suspects?: Suspect[];
+  /** Undefined: whatever was in flight, in all of the process or in the thread that answers HTTP. */
+  suspects?: Suspect[] | 'http-thread';
 }
 
 /** How the system says that it ended. */
@@ -34,11 +35,17 @@ export interface End {
 }
 
 /** `inFlight`: what ran or was being loaded; asked only where it counts. */
-export function deathOf({ code, signal, error }: End, fault: Fault | undefined, inFlight: () => Suspect[]): Death {
+export function deathOf(
+  { code, signal, error }: End,
+  fault: Fault | undefined,
+  inFlight: (of: Runner) => Suspect[],
+): Death {
   const crashed = fault !== undefined || isCrash(signal) || (code ?? 0) !== 0;
   const ended = signal === null ? `it ended with exit code ${code}` : `it was ended by ${signal}`;
   const detail = fault?.detail ?? error?.message ?? ended;
-  return { crashed, detail, suspects: crashed ? distinct(fault?.suspects ?? inFlight()) : [] };
+  const named = fault?.suspects ?? 'process';
+  const suspects = (): Suspect[] => (typeof named === 'string' ? inFlight(named) : named);
+  return { crashed, detail, suspects: crashed ? distinct(suspects()) : [] };
 }
 
 function distinct(suspects: readonly Suspect[]): Suspect[] {

@@ -19,18 +19,18 @@ describe('what the serving process is started with', () => {
   it('says where to note what runs, which is told once to whoever asks after a death', () => {
     const { env, takeRunningNote } = start();
     const { runningNotePath = '' } = ServingConfig.parse(JSON.parse(env.EDGELOOP_SERVING_CONFIG ?? ''));
-    expect(takeRunningNote()).toEqual([]);
+    expect(takeRunningNote('process')).toEqual([]);
     clearRunningNote(runningNotePath);
     const slot = openRunningNoteSlot(runningNotePath, 0);
     slot.begin('culprit', 4);
-    expect(takeRunningNote()).toEqual([{ name: 'culprit', version: 4 }]);
-    expect(takeRunningNote()).toEqual([]);
+    expect(takeRunningNote('process')).toEqual([{ name: 'culprit', version: 4 }]);
+    expect(takeRunningNote('process')).toEqual([]);
     slot.close();
   });
 
   it('leaves nothing of the note as a former version called it', () => {
     writeFileSync(join(stateDir, 'inflight'), JSON.stringify({ name: 'culprit', version: 4 }).padEnd(128));
-    expect(start().takeRunningNote()).toEqual([]);
+    expect(start().takeRunningNote('process')).toEqual([]);
     expect(existsSync(join(stateDir, 'inflight'))).toBe(false);
   });
 });

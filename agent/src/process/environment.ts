@@ -9,7 +9,7 @@ import { version } from '../version.ts';
 import type { ServingConfigInput } from './ipc.ts';
 import { readLocalTokens } from './local-tokens.ts';
 import { clearRunningNote } from './running-note.ts';
-import { readRunningNote } from './running-report.ts';
+import { type Runner, readRunningNote } from './running-report.ts';
 
 interface ServingState {
   /** Where it is kept what runs at this moment; must exist. */
@@ -61,8 +61,8 @@ export function servingEnvironment(
     EDGELOOP_SERVING_CONFIG: JSON.stringify(serving),
   };
   /** Read once: what one process noted says nothing about the death of the next. */
-  const takeRunningNote = () => {
-    const running = readRunningNote(runningNotePath);
+  const takeRunningNote = (of: Runner) => {
+    const running = readRunningNote(runningNotePath, of);
     clearNote();
     return running;
   };

@@ -31,6 +31,8 @@ export const ModelFiles = z.object({
   tuning: Tuning.optional(),
   /** It has not proved itself, and another release takes its place when its process dies. */
   onTrial: z.boolean().optional(),
+  /** Its process died not long ago, perhaps by its doing: it is noted of each of its runs. */
+  suspected: z.boolean().optional(),
 });
 export type ModelFiles = z.infer<typeof ModelFiles>;
 

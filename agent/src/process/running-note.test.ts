@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { sourceExecArgv } from '@edgeloop/shared/node/bounded-process';
 import { afterAll, describe, expect, it } from 'vitest';
-import { clearRunningNote, openRunningNoteSlot } from './running-note.ts';
+import { clearRunningNote, httpThreadSlot, openRunningNoteSlot } from './running-note.ts';
 import { readRunningNote } from './running-report.ts';
 
 describe('the note of what runs', () => {
@@ -48,6 +48,17 @@ describe('the note of what runs', () => {
     }
     slot.close();
     expect(readRunningNote(path)).toEqual([]);
+  });
+
+  it('tells apart what the thread that answers HTTP runs', () => {
+    clearRunningNote(path);
+    const slots = [httpThreadSlot, httpThreadSlot + 1].map((slot) => openRunningNoteSlot(path, slot));
+    slots[1]?.begin('elsewhere', 1);
+    expect(readRunningNote(path, 'http-thread')).toEqual([]);
+    slots[0]?.begin('here', 2);
+    expect(readRunningNote(path, 'http-thread')).toEqual([{ name: 'here', version: 2 }]);
+    expect(readRunningNote(path)).toHaveLength(2);
+    for (const slot of slots) slot.close();
   });
 
   it('says nothing when there is none', () => {

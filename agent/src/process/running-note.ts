@@ -1,7 +1,7 @@
 // The running note: which model versions run at this moment, in a small file with a slot for each worker thread. After the
 // process was killed by a model (a native crash leaves no trace in JavaScript) the file still says which one it was.
 // Writing a slot is one pwrite into the page cache (0.6 to 4 us); it survives the process, not a power cut, and need not.
-// A thread that runs one version after the other without a pause writes it once.
+// A thread that runs one version after the other without a pause writes it once; see also `inference/quick-models.ts`.
 import { closeSync, openSync, writeSync } from 'node:fs';
 import { isMissing } from '@edgeloop/shared/node/durable-files';
 import { writeInPlace } from '../storage/in-place.ts';
@@ -9,6 +9,8 @@ import { isStorageRefusal } from '../storage/refusal.ts';
 
 /** Of one thread. */
 export const slotBytes = 128;
+/** Of the thread that answers HTTP; worker threads have those that follow. */
+export const httpThreadSlot = 0;
 const blank = Buffer.alloc(slotBytes, ' ');
 /** Slots that have their room on the disk from the start; there are seldom as many threads. */
 const slotsMade = 64;

@@ -3,14 +3,19 @@
 import { readFileSync } from 'node:fs';
 import { ModelName, ModelVersion } from '@edgeloop/shared/identifiers';
 import { z } from 'zod';
-import { slotBytes } from './running-note.ts';
+import { httpThreadSlot, slotBytes } from './running-note.ts';
 
 const Running = z.object({ name: ModelName, version: ModelVersion });
 export type Running = z.infer<typeof Running>;
 
+/** Of the process, or of the thread that answers HTTP alone. */
+export type Runner = 'process' | 'http-thread';
+
 /** What was running when the process that wrote the note died; each version once. Empty when it cannot be read. */
-export function readRunningNote(path: string): Running[] {
-  const text = readIfReadable(path);
+export function readRunningNote(path: string, of: Runner = 'process'): Running[] {
+  const whole = readIfReadable(path);
+  const first = httpThreadSlot * slotBytes;
+  const text = of === 'process' ? whole : whole.subarray(first, first + slotBytes);
   const found = new Map<string, Running>();
   for (let at = 0; at < text.length; at += slotBytes) {
     // A slot that a dying thread had half written says nothing; it is left out.

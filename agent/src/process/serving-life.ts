@@ -9,6 +9,7 @@ import { type Death, deathOf, type End, type Fault, type Suspect } from './death
 import { logFdVariable, spareArgument, type ToServing, ToSupervisor } from './ipc.ts';
 import { logNativeLines } from './native-lines.ts';
 import { writePid } from './pid-file.ts';
+import type { Runner } from './running-report.ts';
 import { watchServing } from './watch.ts';
 
 export interface ServingLifeOptions {
@@ -24,7 +25,7 @@ export interface ServingLifeOptions {
   maxRssBytes: number;
   log: Logger;
   /** What was running or being loaded when it died. */
-  inFlight(): Suspect[];
+  inFlight(of: Runner): Suspect[];
   /** Not called any more once it has ended. */
   onSaid(message: ToSupervisor, life: ServingLife): void;
 }
@@ -97,8 +98,8 @@ export function beginLife(child: ChildProcess, options: ServingLifeOptions): Ser
     ...options,
     startMs,
     pid: child.pid ?? 0,
-    // Silence is the HTTP thread's own doing; memory may be that of whatever runs.
-    onFault: (reason, detail) => kill(reason === 'silence' ? { detail, suspects: [] } : { detail }),
+    // Silence is the doing of the HTTP thread, or of what runs there; memory may be that of whatever runs.
+    onFault: (reason, detail) => kill(reason === 'silence' ? { detail, suspects: 'http-thread' } : { detail }),
   });
   const ended = end.then((how) => {
     hasEnded = true;

@@ -15,6 +15,7 @@ import type {
   ToServing,
   ToSupervisor,
 } from './ipc.ts';
+import type { Runner } from './running-report.ts';
 import { beginLife, type ServingLife, type ServingLifeOptions, startServing } from './serving-life.ts';
 import { createSpare, type Spare } from './spare.ts';
 import type { Protocol } from './waiting-caller.ts';
@@ -24,7 +25,7 @@ import { answerTo, type WishHandlers } from './wishes.ts';
 export interface ServingProcessOptions extends Omit<ServingLifeOptions, 'inFlight' | 'onSaid'> {
   callTimeoutMs: number;
   /** What was running when it died; it is told once. */
-  takeRunningNote(): Suspect[];
+  takeRunningNote(of: Runner): Suspect[];
 }
 
 /** What the serving process tells, and asks of whoever knows what it is to serve. */
@@ -179,7 +180,7 @@ export class ServingProcess {
     const spare = this.#spare.take();
     const life = beginLife(spare ?? startServing(this.#options, false), {
       ...this.#options,
-      inFlight: () => [...this.#options.takeRunningNote(), ...this.#calls.loading()],
+      inFlight: (of) => [...this.#options.takeRunningNote(of), ...(of === 'process' ? this.#calls.loading() : [])],
       onSaid: (message, from) => this.#hear(message, from, handlers),
     });
     if (spare !== undefined) life.send({ kind: 'begin' });

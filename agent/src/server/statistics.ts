@@ -58,7 +58,12 @@ function statsOf({ name, version, model }: ReturnType<Engine['list']>[number], t
     memory_usage: [],
     response_stats: {},
     // Ours: how the version runs here.
-    runtime: { ...runtime, max_batch: model.batcher.maxBatch(), ...(files.tuning ? { tuning: files.tuning } : {}) },
+    runtime: {
+      ...runtime,
+      max_batch: model.batcher.maxBatch(),
+      runs_in_http_thread: model.batcher.runsHere(),
+      ...(files.tuning ? { tuning: files.tuning } : {}),
+    },
   };
 }
 

@@ -1,5 +1,6 @@
 // A worker with the models that it holds, as placement sees it.
 import { AppError } from '@edgeloop/shared/errors';
+import { httpThreadSlot } from '../../process/running-note.ts';
 import type { ModelToOpen, OpenedModel } from '../worker/messages.ts';
 import type { Lane } from './lane.ts';
 import { startModelProcess } from './model-process.ts';
@@ -96,11 +97,11 @@ export async function openOn(host: Host, placed: PlacedModel): Promise<OpenedMod
   }
 }
 
-/** The smallest number that no host has. */
+/** The smallest number that no host has; the first is that of the thread that starts them. */
 export function freeNoteSlot(hosts: Iterable<Host>): number {
   const taken = new Set<number>();
   for (const { noteSlot } of hosts) taken.add(noteSlot);
-  let slot = 0;
+  let slot = httpThreadSlot + 1;
   while (taken.has(slot)) slot++;
   return slot;
 }

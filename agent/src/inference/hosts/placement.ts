@@ -145,7 +145,7 @@ export class Placement {
   async #placeAmongOthers(entry: PlacedModel, instances: number): Promise<OpenedModel> {
     const { hosts, opened } = await this.#trials.run(() => this.#try(entry, instances));
     const model = await opened;
-    if (!isQuick(model)) this.#settle(entry, hosts, instances);
+    if (!isQuickToLoad(model)) this.#settle(entry, hosts, instances);
     else if (!(await this.#changes.run(() => this.#join(entry, instances)))) await this.#placeAlone(entry, 1);
     return model;
   }
@@ -157,7 +157,7 @@ export class Placement {
     const started = Promise.all(trial.hosts.map(({ thread }) => thread.started));
     const takesLong = started.then(() => pause(tryMs, undefined, { ref: false }));
     const model = await Promise.race([trial.opened.catch(() => undefined), takesLong]);
-    if (model === undefined || !isQuick(model)) return trial;
+    if (model === undefined || !isQuickToLoad(model)) return trial;
     for (const host of trial.hosts) {
       if (missing > 0) this.#addLane(entry, host, 'shared');
       else void this.#leave(host, entry);
@@ -384,7 +384,8 @@ export class Placement {
   }
 }
 
-function isQuick({ loadMs }: OpenedModel): boolean {
+/** So that it may be loaded in a thread that serves others. */
+export function isQuickToLoad({ loadMs }: OpenedModel): boolean {
   return loadMs <= quickMs;
 }
 

@@ -13,6 +13,7 @@ import type { HangUp } from './hang-up.ts';
 import { Abandoned, busy, callerLeft, expired } from './refusals.ts';
 import { createRequestQueue, type Queued } from './request-queue.ts';
 import type { RunHistory } from './run-history.ts';
+import type { QuickModel } from './standing.ts';
 import type { ModelStatistics, StatisticsRecorder } from './statistics.ts';
 
 export interface BatcherOptions {
@@ -25,6 +26,8 @@ export interface BatcherOptions {
   statistics: StatisticsRecorder;
   /** Learns from each run. */
   history: RunHistory;
+  /** Undefined when it never runs in this thread. */
+  quick?: QuickModel | undefined;
   policy: BatchPolicy;
   maxQueued: number;
   /** Room for so many more bytes of waiting inputs; shared by all models. */
@@ -83,6 +86,9 @@ export class ModelBatcher implements Dispatchable {
   readonly #batchSize: BatchSize;
   readonly #estimates: Estimates;
   #batchable: boolean;
+  /** Requests in the hands of other threads. */
+  #elsewhere = 0;
+  #runsHere = 0;
 
   constructor(options: BatcherOptions) {
     const { signature, policy } = options;
@@ -167,6 +173,23 @@ export class ModelBatcher implements Dispatchable {
     return Math.max(0, (this.#queue.oldestMs() ?? 0) + maxDelayMs - performance.now());
   }
 
+  laneHere(): Lane | undefined {
+    const { quick } = this.#options;
+    if (quick?.lane === undefined) return undefined;
+    const mayRun = quick.standing.runsHere({
+      waiting: this.#queue.length(),
+      bytes: this.#queue.bytes(),
+      joined: this.#batchable,
+      elsewhere: this.#elsewhere,
+    });
+    return mayRun ? quick.lane : undefined;
+  }
+
+  /** Runs in this thread so far. */
+  runsHere(): number {
+    return this.#runsHere;
+  }
+
   dispatch(lane: Lane): number {
     let planned = 0;
     let rows = 0;
@@ -219,7 +242,7 @@ export class ModelBatcher implements Dispatchable {
   #drop(request: Request, kind: 'expired' | 'cancelled'): void {
     const { flight } = request;
     if (flight === undefined ? !this.#queue.remove(request) : !flight.lane.thread.cancel(flight.handle)) return;
-    if (flight) unplan(request, flight);
+    if (flight) this.#unplan(request, flight);
     this.#statistics.dropped(kind);
     this.#reject(request, kind === 'expired' ? expired() : callerLeft());
   }
@@ -241,6 +264,7 @@ export class ModelBatcher implements Dispatchable {
     });
     if (handle === undefined) return undefined;
     request.flight = { lane, handle, costMs };
+    if (lane !== this.#options.quick?.lane) this.#elsewhere++;
     lane.plannedMs += costMs;
     lane.plannedBytes += request.bytes;
     return costMs;
@@ -248,7 +272,7 @@ export class ModelBatcher implements Dispatchable {
 
   #settle(request: Request, ending: Ending): void {
     const { flight } = request;
-    if (flight) unplan(request, flight);
+    if (flight) this.#unplan(request, flight);
     request.flight = undefined;
     switch (ending.kind) {
       case 'failed':
@@ -263,15 +287,26 @@ export class ModelBatcher implements Dispatchable {
         this.#options.pump();
         break;
       case 'done':
-        this.#resolve(request, ending);
+        this.#resolve(request, ending, flight?.lane);
     }
   }
 
-  #resolve(request: Request, { outputs, outcome }: Extract<Ending, { kind: 'done' }>): void {
+  #unplan({ bytes }: Request, { lane, costMs }: NonNullable<Request['flight']>): void {
+    lane.plannedMs = Math.max(0, lane.plannedMs - costMs);
+    lane.plannedBytes -= bytes;
+    if (lane !== this.#options.quick?.lane) this.#elsewhere--;
+  }
+
+  #resolve(request: Request, { outputs, outcome }: Extract<Ending, { kind: 'done' }>, lane: Lane | undefined): void {
     const { inputMs, runMs, outputMs, runRows, startedAtMs } = outcome;
     if (runRows > 0) {
       this.#estimates.learnTime(runRows, runMs);
-      this.#options.history.learn((request.bytes * runRows) / Math.max(request.rows, 1), runMs);
+      const { history, quick } = this.#options;
+      const bytes = (request.bytes * runRows) / Math.max(request.rows, 1);
+      history.learn(bytes, runMs);
+      const here = lane !== undefined && lane === quick?.lane;
+      if (here) this.#runsHere++;
+      quick?.standing.learn(bytes, runMs, here);
     }
     if (runRows > 0 && this.#batchable) this.#batchSize.observe(runRows, runMs);
     this.#estimates.learnOutputs(Math.max(request.rows, 1), outputs);
@@ -287,11 +322,6 @@ export class ModelBatcher implements Dispatchable {
     this.#statistics.failed(performance.now() - request.enqueuedAtMs);
     request.reject(error);
   }
-}
-
-function unplan({ bytes }: Request, { lane, costMs }: NonNullable<Request['flight']>): void {
-  lane.plannedMs = Math.max(0, lane.plannedMs - costMs);
-  lane.plannedBytes -= bytes;
 }
 
 /** Rows that all inputs have; 0 when they differ, so that the request runs alone. */

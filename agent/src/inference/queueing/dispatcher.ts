@@ -9,6 +9,8 @@ export interface Dispatchable {
   readonly lanes: readonly Lane[];
   /** Milliseconds until the waiting may be handed over: 0 now, undefined when nothing waits. */
   dueInMs(): number | undefined;
+  /** Of this very thread, where that is the quickest way for what waits. */
+  laneHere(): Lane | undefined;
   /** Hands as many requests to the thread as make one run. The estimated time of them; 0 when it took none. */
   dispatch(lane: Lane): number;
   waitingBytes(): number;
@@ -59,7 +61,7 @@ export function createDispatcher(): Dispatcher {
         if (timer === undefined) timer = setTimeout(onTimer, Math.ceil(dueInMs));
         continue;
       }
-      const lane = leastBusy(model.lanes);
+      const lane = model.laneHere() ?? leastBusy(model.lanes);
       if (lane) next = { model, lane, given: had };
     }
     if (!next) return undefined;

@@ -29,7 +29,7 @@ describe('the models of a folder', () => {
       },
       prove: async () => undefined,
       tuned: async (model) => model,
-      quarantine: { blame: () => undefined, reasonFor: () => undefined },
+      quarantine: { blame: () => undefined, reasonFor: () => undefined, isSuspected: () => false },
       log: pino({ level: 'silent' }),
       lookSoon: () => undefined,
     });

@@ -240,7 +240,7 @@ export class FolderModels {
       hold: planned.map((files) => ({
         version: files.version,
         identity: identityOf(files),
-        files: async () => files,
+        files: async () => ({ ...files, suspected: this.#options.quarantine.isSuspected(files.digest ?? '') }),
       })),
       answers: planned.map(({ version }) => version).reverse(),
     };

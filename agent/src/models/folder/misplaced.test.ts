@@ -102,7 +102,7 @@ describe('what is nearly right in a folder of models', () => {
       },
       prove: async () => undefined,
       tuned: async (model) => model,
-      quarantine: { blame: () => undefined, reasonFor: () => undefined },
+      quarantine: { blame: () => undefined, reasonFor: () => undefined, isSuspected: () => false },
       log: pino({ base: null }, { write: (text: string) => void lines.push(JSON.parse(text)) }),
       lookSoon: () => undefined,
     });

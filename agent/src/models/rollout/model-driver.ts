@@ -75,6 +75,7 @@ export class ModelDriver {
       held: this.#held,
       files: this.#files,
       stateOf: (name) => this.#stateOf(name),
+      isSuspected: (digest) => options.quarantine.isSuspected(digest),
       onDamaged: (of, error) => void this.#damaged(of, error),
       onLost: (name, error) => this.#lost(name, error),
       log: options.log,

@@ -19,6 +19,8 @@ export interface ServedOptions {
   files: Pick<FilesOnDisk, 'read' | 'confirm'>;
   stateOf(name: string): ModelState;
   onDamaged(of: ReleaseRef, error: DamagedFile): void;
+  /** Whether a death was laid to this file. */
+  isSuspected(digest: string): boolean;
   /** What answers cannot be loaded, and that is its own doing. */
   onLost(name: string, error: unknown): void;
   log: Logger;
@@ -73,7 +75,8 @@ export class Served {
       identity: identityOf(release, onTrial),
       needed: state.active?.release === release,
       files: async () => {
-        const files = await this.#options.files.read(of);
+        const read = await this.#options.files.read(of);
+        const files = { ...read, suspected: this.#options.isSuspected(read.digest ?? '') };
         if (!onTrial) return files;
         const manifest = { ...files.manifest, isolation: 'process' as const };
         return { ...files, manifest, onTrial: state.lastGood !== null };

@@ -59,6 +59,18 @@ describe('the quarantine of model files', () => {
     expect(quarantine.blame([accused('a', 0, 'r2')], 'SIGFPE')).toBeUndefined();
   });
 
+  it('suspects whom a death was laid to, until another one explains it or a day has passed', () => {
+    const suspected = () => ['bad', 'busy', 'new'].filter((name) => quarantine.isSuspected(`digest of ${name}`));
+    expect(suspected()).toEqual([]);
+    quarantine.blame([accused('busy', 1000), accused('bad', 3)], 'SIGFPE');
+    expect(suspected()).toEqual(['bad', 'busy']);
+    now += 23 * 3_600_000;
+    quarantine.blame([accused('busy', 1000), accused('bad', 3)], 'SIGFPE');
+    expect(suspected()).toEqual(['bad']);
+    now += 25 * 3_600_000;
+    expect(suspected()).toEqual([]);
+  });
+
   it('blames nobody when nothing ran', () => {
     expect(quarantine.blame([], 'SIGSEGV')).toBeUndefined();
   });

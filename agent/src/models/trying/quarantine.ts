@@ -27,6 +27,8 @@ interface Quarantined {
 export interface Quarantine {
   /** Counts one death; what it quarantines is one of `accused`, or nothing yet. */
   blame(accused: readonly Accused[], detail: string): Quarantined | undefined;
+  /** Whether the process died not long ago while it ran, and nothing else explains that. */
+  isSuspected(digest: string): boolean;
   /** Why the file is not to be loaded on this word; undefined when it may be. */
   reasonFor(digest: string, word: string): Failure | undefined;
 }
@@ -94,6 +96,10 @@ export function createQuarantine(database: DeviceDatabase, writes: PendingWrites
       for (const other of accused) if (other.digest !== guilty.digest) change(other.digest, { count: 0 });
       const { name, version, digest } = guilty;
       return { name, version, digest, error: quarantinedFor(deathsAllowed + 1, detail) };
+    },
+    isSuspected(digest) {
+      const row = rowOf(digest);
+      return row !== undefined && row.count > 0 && now() - row.at < forgottenAfterMs;
     },
     reasonFor(digest, word) {
       const row = rowOf(digest);

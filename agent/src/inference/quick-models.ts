@@ -1,0 +1,122 @@
+// The models that run in the thread that answers HTTP when that is quicker: takes in those that have proved themselves, and
+// keeps the note of what runs here. That note costs no request anything: it is written when another model runs than the
+// last time, and taken back once nothing has run for a second. So it may name one that has just ended, which is accused
+// wrongly when another ends the process; after that, its runs are noted one by one, elsewhere.
+import { statSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { AppError } from '@edgeloop/shared/errors';
+import type { ModelFiles } from '../process/ipc.ts';
+import { httpThreadSlot, openRunningNoteSlot } from '../process/running-note.ts';
+import type { Lane } from './hosts/lane.ts';
+import { isQuickToLoad } from './hosts/placement.ts';
+import { ThisThread } from './hosts/this-thread.ts';
+import type { WorkerEvents } from './hosts/worker.ts';
+import { isPlain } from './plain-model.ts';
+import { createStanding, type QuickModel } from './queueing/standing.ts';
+import type { ModelToOpen, OpenedModel } from './worker/messages.ts';
+import { runsAtOnce } from './worker/ort-session.ts';
+
+export interface QuickModels {
+  /** How the model stands, to be asked and told by its batcher; undefined when it will never run here. */
+  standingOf(files: ModelFiles, model: ModelToOpen, opened: OpenedModel): Promise<QuickModel | undefined>;
+  /** Takes in one that has proved itself, if there is one. To be called several times a second. */
+  look(): void;
+  /** Nothing of it waits or runs. */
+  leave(id: number): Promise<void>;
+  close(): Promise<void>;
+}
+
+interface Candidate extends QuickModel {
+  model: ModelToOpen;
+  stamp: string;
+}
+
+export interface QuickModelsOptions extends Pick<WorkerEvents, 'onEnded' | 'onUnbatchable'> {
+  runningNotePath: string | undefined;
+  nowMs(): number;
+  /** It proved itself and cannot be loaded here; it goes on elsewhere. */
+  onRefused(model: { name: string; version: number }, error: unknown): void;
+}
+
+/** Larger files hold no model that is quick, or one that takes much memory once more. */
+const fileAtMostBytes = 4 * 1024 * 1024;
+const restAfterMs = 1000;
+
+/** None yet. */
+export function createQuickModels(options: QuickModelsOptions): QuickModels {
+  const { runningNotePath, nowMs, onRefused } = options;
+  const candidates = new Map<number, Candidate>();
+  let here: { thread: ThisThread; lane: Lane; rest(): void } | undefined;
+  let seen = { runs: 0, atMs: 0 };
+
+  const begin = () => {
+    const note = runningNotePath === undefined ? undefined : openRunningNoteSlot(runningNotePath, httpThreadSlot);
+    const thread = new ThisThread({ ...options, note });
+    return { thread, lane: laneOf(thread), rest: () => note?.rest() };
+  };
+
+  const takeIn = async (candidate: Candidate): Promise<void> => {
+    const { model, stamp } = candidate;
+    here ??= begin();
+    try {
+      await here.thread.open(model);
+      if (stampOf(model.path) !== stamp)
+        throw new AppError('conflict', `${model.path} was changed since it was loaded`);
+      if (candidates.get(model.id) === candidate) candidate.lane = here.lane;
+    } catch (error) {
+      candidates.delete(model.id);
+      await here.thread.close(model.id);
+      onRefused(model, error);
+    }
+  };
+
+  return {
+    async standingOf(files, model, opened) {
+      if (!mayEver(files, model, opened)) return undefined;
+      const stamp = stampOf(model.path);
+      if (stamp === undefined || !isPlain(await readFile(model.path), opened.signature)) return undefined;
+      const candidate: Candidate = { standing: createStanding(nowMs), lane: undefined, model, stamp };
+      candidates.set(model.id, candidate);
+      return candidate;
+    },
+    look() {
+      const runs = here?.thread.runs() ?? 0;
+      if (runs !== seen.runs) seen = { runs, atMs: nowMs() };
+      else if (nowMs() - seen.atMs >= restAfterMs) here?.rest();
+      for (const candidate of candidates.values()) {
+        if (candidate.lane !== undefined || !candidate.standing.isProven()) continue;
+        return void takeIn(candidate);
+      }
+    },
+    async leave(id) {
+      candidates.delete(id);
+      await here?.thread.close(id);
+    },
+    async close() {
+      candidates.clear();
+      await here?.thread.end();
+    },
+  };
+}
+
+/** Whether it may run here once it has proved itself. */
+function mayEver(
+  { onTrial = false, suspected = false }: ModelFiles,
+  { isolation, intraOpThreads }: ModelToOpen,
+  opened: OpenedModel,
+): boolean {
+  if (!runsAtOnce || onTrial || suspected || isolation === 'process') return false;
+  // Everybody waits while it is loaded here.
+  return intraOpThreads === 1 && isQuickToLoad(opened) && opened.providers.used.every((name) => name === 'cpu');
+}
+
+/** Other bytes have another one; undefined for a file that is too large or gone. */
+function stampOf(path: string): string | undefined {
+  const found = statSync(path, { throwIfNoEntry: false });
+  if (found === undefined || found.size > fileAtMostBytes) return undefined;
+  return [found.ino, found.size, found.mtimeMs].join();
+}
+
+function laneOf(thread: ThisThread): Lane {
+  return { thread, plannedMs: 0, plannedBytes: 0, opening: false, lateRun: undefined, full: false };
+}
