@@ -1,6 +1,7 @@
-// Sends the ONNX project's backend test cases through the agent's port and compares with the published outputs.
+// Sends the ONNX project's backend test cases through the agent's port and compares with the published outputs; and those whose
+// requests share runs when their first dimension is free, together with others, and compares with each alone.
 // node --import tsx --conditions @edgeloop/source test/conformance/onnx-backend.ts PATH [--batch N] [--only TEXT] [--list]
-import { cpSync, mkdirSync, rmSync } from 'node:fs';
+import { cpSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -8,6 +9,7 @@ import { temporaryFolder } from '../support/programs.ts';
 import { type FolderServer, startServing } from '../support/serving.ts';
 import { binaryBody, jsonBody, outputsOf, post } from '../support/v2.ts';
 import { type BackendCase, difference, listCases, type Sample, type Signature, samplesOf } from './onnx/cases.ts';
+import { askJoined, type JoinedOutcome, type RowsVariant, rowsVariants } from './onnx/joined.ts';
 import { runRaw } from './onnx/raw.ts';
 
 interface Candidate {
@@ -20,6 +22,8 @@ interface Outcome {
   /** Why it fails, or undefined where it passes. */
   binary: string | undefined;
   json: string | undefined;
+  /** Of the same case with a free first dimension, where requests share runs: rows of the largest, and why it fails. */
+  joined: JoinedOutcome[];
 }
 
 const { values, positionals } = parseArgs({
@@ -66,22 +70,37 @@ function shortened(reason = ''): string {
 /** Serves the batch from one folder and asks each model. */
 async function runBatch(batch: readonly Candidate[]): Promise<Outcome[]> {
   const folder = await temporaryFolder();
-  const served = batch.map((candidate, i) => ({ ...candidate, model: `case-${i}` }));
-  for (const { each, model } of served) putModel(each, join(folder.path, model, '1'));
+  const served = batch.map((candidate, i) => ({
+    ...candidate,
+    model: `case-${i}`,
+    variants: rowsVariants(candidate.each, candidate.signature),
+  }));
+  for (const { each, model, variants } of served) {
+    putModel(each, join(folder.path, model, '1'));
+    for (const [i, { bytes }] of variants.entries()) {
+      const target = join(folder.path, `${model}-rows-${i}`, '1');
+      putModel(each, target);
+      writeFileSync(join(target, 'model.onnx'), bytes);
+    }
+  }
   const server = await startServing(folder.path, {
     env: { EDGELOOP_THREADS: '1', EDGELOOP_LOG_LEVEL: 'error' },
     readyPath: '/v2/health/live',
   });
   try {
-    await settled(server);
+    await settled(
+      server,
+      served.reduce((count, { variants }) => count + 1 + variants.length, 0),
+    );
     const results: Outcome[] = [];
-    for (const { each, signature, model } of served) {
+    for (const { each, signature, model, variants } of served) {
       const url = `${server.url}/v2/models/${model}/infer`;
       const samples = samplesOf(each, signature);
       results.push({
         name: each.name,
         binary: await failureOf(samples, (sample) => askBinary(url, sample)),
         json: await failureOf(samples, (sample) => askJson(url, sample)),
+        joined: await joinedOutcomes(server.url, model, variants),
       });
     }
     return results;
@@ -89,6 +108,19 @@ async function runBatch(batch: readonly Candidate[]): Promise<Outcome[]> {
     await server.stop();
     await folder.remove();
   }
+}
+
+async function joinedOutcomes(url: string, model: string, variants: readonly RowsVariant[]): Promise<JoinedOutcome[]> {
+  const joined: JoinedOutcome[] = [];
+  for (const [i, variant] of variants.entries()) {
+    try {
+      const outcome = await askJoined(url, `${model}-rows-${i}`, variant);
+      if (outcome) joined.push(outcome);
+    } catch (error) {
+      joined.push({ joins: true, largest: 0, failure: String(error).replaceAll(/\s+/g, ' ').slice(0, 300) });
+    }
+  }
+  return joined;
 }
 
 /** External data lies beside a model, so the files beside it come along; the samples do not. */
@@ -104,8 +136,8 @@ function putModel({ modelPath, lightOutput }: BackendCase, target: string): void
 }
 
 /** Ready, or as ready as it gets when models are refused. */
-async function settled(server: FolderServer): Promise<void> {
-  const deadline = performance.now() + 90_000;
+async function settled(server: FolderServer, models: number): Promise<void> {
+  const deadline = performance.now() + 90_000 + models * 5000;
   for (let quiet = 0; performance.now() < deadline && quiet < 10; ) {
     if ((await fetch(`${server.url}/v2/health/ready`)).ok) return;
     const index = await (await fetch(`${server.url}/v2/repository/index`, { method: 'POST' })).text();
@@ -139,19 +171,29 @@ async function failureOf(
 }
 
 function report(): void {
-  const failures = outcomes.filter(({ binary, json }) => binary !== undefined || json !== undefined);
+  const variants = outcomes.flatMap(({ joined }) => joined);
+  const joining = variants.filter(({ joins }) => joins);
+  const shared = joining.filter(({ largest, failure }) => largest > 1 && failure === undefined);
+  const failures = outcomes.filter(
+    ({ binary, json, joined }) =>
+      binary !== undefined || json !== undefined || joined.some(({ failure }) => failure !== undefined),
+  );
   const passes = (kind: 'binary' | 'json') => outcomes.filter((each) => each[kind] === undefined).length;
   process.stderr.write('\n');
-  for (const { name, binary, json } of failures) {
+  for (const { name, binary, json, joined } of failures) {
     console.log(`FAIL ${name}`);
     if (binary !== undefined) console.log(`  binary: ${binary}`);
     if (json !== undefined) console.log(`  JSON:   ${json}`);
+    for (const { failure } of joined) if (failure !== undefined) console.log(`  joined: ${failure}`);
   }
   console.log(`${process.platform} ${process.arch}, ${cpus()[0]?.model.trim()}, Node ${process.versions.node}`);
   console.log(`cases                          ${cases.length}`);
   console.log(`pass raw with tensors only     ${candidates.length}`);
   console.log(`pass through the port, binary  ${passes('binary')}`);
   console.log(`pass through the port, JSON    ${passes('json')}`);
+  console.log(`with a free first dimension    ${variants.length}`);
+  console.log(`of which requests share runs   ${joining.length}`);
+  console.log(`the same among others as alone ${shared.length}`);
   console.log('left out:');
   for (const [reason, times] of [...reasons].sort((a, b) => b[1] - a[1])) console.log(`  ${times}  ${reason}`);
   process.exitCode = failures.length === 0 ? 0 : 1;

@@ -98,6 +98,20 @@ export function difference(actual: readonly AnsweredTensor[], published: readonl
   return undefined;
 }
 
+/** Why an answer is not another one, or undefined. */
+export function answerDifference(
+  actual: readonly AnsweredTensor[],
+  other: readonly AnsweredTensor[],
+): string | undefined {
+  for (const { name, datatype, shape, elements } of other) {
+    const got = actual.find((each) => each.name === name);
+    if (got?.shape.join() !== shape.join()) return `output "${name}" has shape [${got?.shape}], alone [${shape}]`;
+    const at = elements.findIndex((text, i) => !isClose(datatype, got.elements[i] ?? '', text));
+    if (at >= 0) return `output "${name}" element ${at} is ${got.elements[at]}, alone ${elements[at]}`;
+  }
+  return undefined;
+}
+
 function isClose(datatype: string, actual: string, published: string): boolean {
   const plain = published.startsWith('"') ? String(JSON.parse(published)) : published;
   if (actual === plain) return true;
