@@ -5,9 +5,10 @@ import { request as httpRequest } from 'node:http';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { z } from 'zod';
+import { wordPiece } from '../../agent/src/server/predict/tokenizer-fixture.ts';
 import { isAlive } from '../support/is-alive.ts';
 import { manifest, sumClassifier } from '../support/models.ts';
-import { encodeGraph } from '../support/onnx-models.ts';
+import { encodeGraph, identity } from '../support/onnx-models.ts';
 import { temporaryFolder } from '../support/programs.ts';
 import { type FolderServer, processTree, startServing, writeModel } from '../support/serving.ts';
 import { until } from '../support/until.ts';
@@ -250,4 +251,22 @@ test('a load request brings its own configuration and files, until the next one'
 
   expect(await load({})).toEqual({ status: 200, text: '' });
   expect([await maxBatch(), (await infer()).version]).toEqual([32, '2']);
+});
+
+test('a model of texts is served with the tokenizer that lies beside its manifest', async () => {
+  const name = 'words';
+  const tokens = identity('int64', ['n', 't']);
+  const text = { tokenizer: 'tokenizer.json' };
+  await writeModel(folder.path, name, tokens, { version: 1, manifest: { inputs: { x: { text } } } });
+  await serve();
+  await until('the missing tokenizer being told', async () =>
+    (await index()).find(({ reason }) => reason.includes('the tokenizer "tokenizer.json"')),
+  );
+  await writeFile(join(folder.path, name, 'tokenizer.json'), JSON.stringify(wordPiece));
+  const ask = () => fetch(`${server.url}/predict/${name}`, { method: 'POST', body: '{"text": "the pump is hot"}' });
+  const answer = await until('the model answering', async () => {
+    const response = await ask();
+    return response.ok ? response.json() : undefined;
+  });
+  expect(answer).toMatchObject({ outputs: [{ datatype: 'INT64', shape: [1, 6], data: [2, 57, 50, 62, 51, 3] }] });
 });

@@ -44,7 +44,7 @@ export function mediaTypesOf({ featureInputs, pictures, sounds, texts, constants
 export function kindOf(contentType: string | undefined, body: Buffer, model: LoadedModel): BodyKind {
   const types = mediaTypesOf(model.interpretation);
   const type = (contentType ?? '').split(';', 1)[0]?.trim().toLowerCase() ?? '';
-  if (type === 'text/plain' && types.includes(type)) return 'text';
+  if (type === 'text/plain' && types.includes(type)) return saysText(body) ? 'json' : 'text';
   const kind = unsaid.has(type) ? (sniffed(body) ?? 'json') : kinds.get(type);
   // A model that takes nothing here gets its reason from the tensors.
   const open = types.length === 0 && kind === 'json';
@@ -56,6 +56,18 @@ export function kindOf(contentType: string | undefined, body: Buffer, model: Loa
     'unsupported_media_type',
     `model "${model.files.name}" can't take ${sent}${because}; it takes ${list}`,
   );
+}
+
+/** `fetch` calls a string of JSON `text/plain` too. */
+function saysText(body: Buffer): boolean {
+  const text = body.toString('utf8').trim();
+  if (!text.startsWith('{')) return false;
+  try {
+    const value: unknown = JSON.parse(text);
+    return typeof value === 'object' && value !== null && ('text' in value || 'texts' in value);
+  } catch {
+    return false;
+  }
 }
 
 function sniffed(bytes: Buffer): 'picture' | 'sound' | undefined {

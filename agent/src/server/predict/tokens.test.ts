@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { Manifest, type ManifestInput } from '@edgeloop/shared/manifest';
 import { withTokenizers } from '@edgeloop/shared/node/tokenizer-files';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { z } from 'zod';
 import { encodeGraph } from '../../../../test/support/onnx-models.ts';
 import { servePredict } from './predict-fixture.ts';
 import { bytePairs, expected, wordPiece } from './tokenizer-fixture.ts';
@@ -65,14 +66,22 @@ beforeAll(async () => {
 });
 afterAll(() => served.close());
 
+const Answer = z.object({
+  outputs: z.array(z.object({ name: z.string(), data: z.array(z.number()) })),
+  warnings: z.array(z.string()).optional(),
+});
+
 async function tensors(model: string, request: object | string, type?: string) {
   const { status, body } = await post(`/predict/${model}`, request, type);
   expect(status, JSON.stringify(body)).toBe(200);
-  const { outputs, warnings }: { outputs: { name: string; data: number[] }[]; warnings?: string[] } = JSON.parse(
-    JSON.stringify(body),
-  );
-  const named = Object.fromEntries(outputs.map(({ name, data }) => [name.replace('-out', ''), data]));
-  return { ...named, warnings };
+  const { outputs, warnings } = Answer.parse(body);
+  const dataOf = (name: string) => outputs.find((output) => output.name === `${name}-out`)?.data;
+  return {
+    input_ids: dataOf('input_ids'),
+    attention_mask: dataOf('attention_mask'),
+    token_type_ids: dataOf('token_type_ids'),
+    warnings,
+  };
 }
 
 describe('texts', () => {
@@ -100,6 +109,18 @@ describe('texts', () => {
       input_ids: [0, 269, 263, 2, 1, 1],
       attention_mask: [1, 1, 1, 1, 0, 0],
     });
+  });
+
+  it('are told from requests that a browser calls plain text', async () => {
+    const request = JSON.stringify({ text: 'the pump' });
+    expect(await tensors('wordPiece', request, 'text/plain;charset=UTF-8')).toMatchObject({
+      input_ids: [2, 57, 50, 3],
+    });
+    for (const text of ['{ the pump', '{"the": "pump"}']) {
+      const { input_ids: ids } = await tensors('wordPiece', text, 'text/plain');
+      expect(ids).toEqual((await tensors('wordPiece', { text })).input_ids);
+      expect(ids?.length).toBeGreaterThan(4);
+    }
   });
 
   it('may be pairs', async () => {
