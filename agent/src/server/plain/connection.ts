@@ -12,16 +12,14 @@ import type { Exchange } from '../exchange.ts';
 import type { Front } from '../front.ts';
 import { type Called, calledBy } from '../model-calls.ts';
 import type { Visit } from '../visitors.ts';
-import type { AnswerHeads } from './answer-head.ts';
-import { Bridge } from './bridge.ts';
+import type { AnswerWriter } from './answer-writer.ts';
+import { Handover, type HandoverDeps } from './handover.ts';
 import { type Head, headEnd, maxHeadBytes, mayBecomeHead, readHead } from './head.ts';
 import { IncomingBody } from './incoming-body.ts';
 import type { Ticks } from './ticks.ts';
 
 /** Bytes behind the present request that are kept; beyond it the caller is not read from. */
 const keptBytes = 64 * 1024;
-/** Shorter answers are sent in one piece. */
-const copiedBytes = 16 * 1024;
 const nothing = Buffer.alloc(0);
 /** Of a connection that has asked nothing yet. */
 const noHeaders = callHeaders({});
@@ -30,10 +28,9 @@ const noHeaders = callHeaders({});
 export interface ConnectionDeps {
   answer: Front['answer'];
   refusal: Front['refusal'];
-  heads: AnswerHeads;
+  write: AnswerWriter;
   ticks: Ticks;
-  /** Node's server begins to read from it. */
-  toNode(bridge: Bridge): void;
+  toNode: HandoverDeps['toNode'];
   /** Answers end their connections from now on. */
   draining(): boolean;
   /** What is asked of it was answered, and the answer has left; heard while draining only. */
@@ -71,9 +68,7 @@ export class PlainConnection implements Exchange {
   /** Bytes of the request's body, or of what goes to Node's server, that were not taken yet. */
   #missing = 0;
   #onSent: (() => void) | undefined;
-  #bridge: Bridge | undefined;
-  #answeredByNode = false;
-  #nodeIsFull = false;
+  readonly #node: Handover;
   /** The tick when it began to be as it is: silent, in a head, in a request, in the rest of one. */
   #since: number;
   /** The tick of the last piece of a rest. */
@@ -85,12 +80,20 @@ export class PlainConnection implements Exchange {
     this.#socket = socket;
     this.#deps = deps;
     this.#since = deps.ticks.now();
+    this.#node = new Handover(socket, {
+      toNode: deps.toNode,
+      onProgress: () => this.#proceed(),
+      // Otherwise it was between two requests, and only Node's server is done with it.
+      onClosed: () => {
+        if (this.#state === 'node') socket.destroy();
+      },
+    });
     // What ends it is told by `close`.
     socket.on('error', () => socket.destroy());
     socket.on('close', () => this.#closed());
     socket.on('drain', () => this.#drained());
     socket.on('timeout', () => {
-      if (this.#state === 'node') this.#bridge?.emit('timeout');
+      if (this.#state === 'node') this.#node.timeout();
     });
     socket.on('end', () => this.#ended());
   }
@@ -157,7 +160,7 @@ export class PlainConnection implements Exchange {
     this.#body = undefined;
     this.#fresh = false;
     this.#since = this.#deps.ticks.now();
-    this.#write(this.#deps.heads(reply, { traceparent, close }), reply.body);
+    this.#deps.write(this.#socket, reply, { traceparent, close }, this.#takeOnSent());
     if (this.#missing > 0) this.#beginRest(close);
     else if (close) this.#end();
     else this.#state = this.#socket.writableNeedDrain ? 'sending' : 'head';
@@ -167,19 +170,6 @@ export class PlainConnection implements Exchange {
   #present(): Known {
     if (this.#known === undefined) throw new Error('no request was read from this connection');
     return this.#known;
-  }
-
-  #write(head: string, body: string | Buffer): void {
-    const socket = this.#socket;
-    const sent = this.#takeOnSent();
-    if (typeof body === 'string') socket.write(head + body, sent);
-    else if (body.length <= copiedBytes) socket.write(joined(head, body), sent);
-    else {
-      socket.cork();
-      socket.write(head, 'latin1');
-      socket.write(body, sent);
-      socket.uncork();
-    }
   }
 
   /** Mostly nobody wants to know. */
@@ -244,7 +234,7 @@ export class PlainConnection implements Exchange {
     const left = this.#input.length - this.#at;
     this.#input = left === 0 ? nothing : Buffer.from(this.#input.subarray(this.#at));
     this.#at = 0;
-    if (left >= keptBytes || this.#nodeIsFull) this.#socket.pause();
+    if (left >= keptBytes || this.#node.full) this.#socket.pause();
     else if (this.#socket.isPaused()) this.#socket.resume();
   }
 
@@ -327,44 +317,19 @@ export class PlainConnection implements Exchange {
   #leave(bytes: number): boolean {
     this.#state = 'node';
     this.#missing = bytes;
-    this.#answeredByNode = false;
     this.#inHead = false;
     this.#fresh = false;
-    if (this.#bridge === undefined) {
-      this.#bridge = new Bridge(this.#socket, {
-        answered: () => this.#back(),
-        wanted: () => {
-          this.#nodeIsFull = false;
-          this.#proceed();
-        },
-        closed: () => {
-          this.#bridge = undefined;
-          this.#nodeIsFull = false;
-          // Otherwise it was between two requests, and only Node's server is done with it.
-          if (this.#state === 'node') this.#socket.destroy();
-        },
-      });
-      this.#deps.toNode(this.#bridge);
-    }
+    this.#node.begin();
     return true;
   }
 
   #feed(): boolean {
     const piece = this.#take();
-    if (piece.length > 0 && this.#bridge) {
-      // It may say during the call that it wants more.
-      this.#nodeIsFull = true;
-      if (this.#bridge.push(Buffer.from(piece))) this.#nodeIsFull = false;
-    }
-    if (this.#missing > 0 || !this.#answeredByNode || this.#bridge?.writable !== true) return false;
+    if (piece.length > 0) this.#node.give(piece);
+    if (this.#missing > 0 || !this.#node.done) return false;
     this.#state = 'head';
     this.#since = this.#deps.ticks.now();
     return true;
-  }
-
-  #back(): void {
-    this.#answeredByNode = true;
-    this.#proceed();
   }
 
   #drained(): void {
@@ -376,7 +341,7 @@ export class PlainConnection implements Exchange {
 
   /** The caller says no more, and is taken to be gone. */
   #ended(): void {
-    if (this.#state === 'node') this.#bridge?.push(null);
+    if (this.#state === 'node') this.#node.end();
     else if (this.#inHead || (this.#state === 'asked' && this.#missing > 0)) this.#giveUp('400 Bad Request');
     else this.#socket.end();
   }
@@ -397,18 +362,11 @@ export class PlainConnection implements Exchange {
     this.caller.hangUp();
     this.#body?.fail(brokenOff(new Error('aborted')));
     this.#onSent?.();
-    this.#bridge?.destroy();
+    this.#node.destroy();
   }
 }
 
 function begins(input: Buffer, at: number, bytes: Buffer): boolean {
   const end = at + bytes.length;
   return end <= input.length && bytes.compare(input, at, end) === 0;
-}
-
-function joined(head: string, body: Buffer): Buffer {
-  const bytes = Buffer.allocUnsafe(head.length + body.length);
-  bytes.write(head, 0, 'latin1');
-  body.copy(bytes, head.length);
-  return bytes;
 }

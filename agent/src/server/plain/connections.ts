@@ -1,7 +1,7 @@
 // All connections that we read ourselves: taken in, looked after, ended.
 import type { Socket } from 'node:net';
 import type { Front } from '../front.ts';
-import { createAnswerHeads } from './answer-head.ts';
+import { createAnswerWriter } from './answer-writer.ts';
 import type { Bridge } from './bridge.ts';
 import { type ConnectionDeps, PlainConnection } from './connection.ts';
 import { readShared } from './shared-reading.ts';
@@ -35,7 +35,7 @@ export function createPlainConnections(
   const deps: ConnectionDeps = {
     answer,
     refusal,
-    heads: createAnswerHeads(patience.keepAliveTimeout),
+    write: createAnswerWriter(patience.keepAliveTimeout),
     ticks,
     toNode,
     draining: () => onDrained !== undefined,
