@@ -157,6 +157,8 @@ export const Manifest = z.strictObject({
   /** Longest time of one run in milliseconds; a model that exceeds it is ended with its process. */
   maxRunMs: z.number().int().min(10).max(3_600_000).default(30_000),
   isolation: z.enum(['shared', 'process']).default('shared'),
+  /** Keep answers, up to so many bytes, and give them to who sends the same again. For deterministic models only. */
+  cache: z.strictObject({ maxBytes: z.number().int().min(1024).max(1_073_741_824) }).optional(),
   capture: CapturePolicy.prefault({}),
   monitoring: z.strictObject({ reference: ReferenceProfile.optional() }).prefault({}),
 });

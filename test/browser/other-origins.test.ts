@@ -1,5 +1,6 @@
 // Pages of other origins in real Chromium: one that nobody allowed tries to unload a model, one that was allowed asks it.
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import { type Browser, type Page, chromium as playwright } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -123,6 +124,21 @@ describe.skipIf(browserProgram.path === undefined)(`pages of other origins in Ch
     expect(await page.evaluate(inBinary(guarded.url, token))).toEqual([expect.any(Number), expected]);
     expect(await page.evaluate(attack(open.url))).toBe('read');
     await expectUntouched();
+    await page.close();
+  });
+
+  test.each(['README.md', 'docs/serving.md'])('the JavaScript of %s does in a page what it says', async (document) => {
+    const text = readFileSync(new URL(`../../${document}`, import.meta.url), 'utf8');
+    const [, example = ''] = /```js\n([^`]*\/v2\/models\/sum\/infer[^`]*)```/.exec(text) ?? [];
+    expect(example).toMatch(/console\.log/);
+    const page = await visit(allowed);
+    const logged: Promise<unknown>[] = [];
+    page.on('console', (message) => logged.push(...message.args().map((argument) => argument.jsonValue())));
+    const here = example.replace(/http:\/\/(?:localhost|127\.0\.0\.1):8000/, open.url);
+    expect(here).not.toBe(example);
+    await page.evaluate(`(async () => { ${here} })()`);
+    const [scores] = await Promise.all(logged);
+    expect(scores).toEqual([expect.closeTo(1 / (1 + Math.exp(3)), 5), expect.closeTo(1 / (1 + Math.exp(-3)), 5)]);
     await page.close();
   });
 

@@ -5,9 +5,10 @@ import { cpSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { temporaryFolder } from '../support/programs.ts';
+import { type GrpcClient, grpcClient, inferFields, rawOutputsOf } from '../support/grpc.ts';
+import { freePorts, temporaryFolder } from '../support/programs.ts';
 import { type FolderServer, startServing } from '../support/serving.ts';
-import { binaryBody, jsonBody, outputsOf, post } from '../support/v2.ts';
+import { type AnsweredTensor, binaryBody, jsonBody, outputsOf, post } from '../support/v2.ts';
 import { type BackendCase, difference, listCases, type Sample, type Signature, samplesOf } from './onnx/cases.ts';
 import { askJoined, type JoinedOutcome, type RowsVariant, rowsVariants } from './onnx/joined.ts';
 import { runRaw } from './onnx/raw.ts';
@@ -24,6 +25,7 @@ interface Outcome {
   json: string | undefined;
   /** Of the same case with a free first dimension, where requests share runs: rows of the largest, and why it fails. */
   joined: JoinedOutcome[];
+  grpc: string | undefined;
 }
 
 const { values, positionals } = parseArgs({
@@ -83,10 +85,12 @@ async function runBatch(batch: readonly Candidate[]): Promise<Outcome[]> {
       writeFileSync(join(target, 'model.onnx'), bytes);
     }
   }
+  const [grpcPort = 0] = await freePorts(1);
   const server = await startServing(folder.path, {
-    env: { EDGELOOP_THREADS: '1', EDGELOOP_LOG_LEVEL: 'error' },
+    env: { EDGELOOP_THREADS: '1', EDGELOOP_LOG_LEVEL: 'error', EDGELOOP_GRPC_PORT: String(grpcPort) },
     readyPath: '/v2/health/live',
   });
+  const client = grpcClient(grpcPort);
   try {
     await settled(
       server,
@@ -101,10 +105,12 @@ async function runBatch(batch: readonly Candidate[]): Promise<Outcome[]> {
         binary: await failureOf(samples, (sample) => askBinary(url, sample)),
         json: await failureOf(samples, (sample) => askJson(url, sample)),
         joined: await joinedOutcomes(server.url, model, variants),
+        grpc: await failureOf(samples, (sample) => askGrpc(client, model, sample)),
       });
     }
     return results;
   } finally {
+    client.close();
     await server.stop();
     await folder.remove();
   }
@@ -146,22 +152,26 @@ async function settled(server: FolderServer, models: number): Promise<void> {
   }
 }
 
-function askBinary(url: string, { inputs }: Sample) {
+async function askBinary(url: string, { inputs }: Sample): Promise<AnsweredTensor[]> {
   const { body, jsonBytes } = binaryBody(inputs);
-  return post(url, body, { 'inference-header-content-length': String(jsonBytes) });
+  return outputsOf(await post(url, body, { 'inference-header-content-length': String(jsonBytes) }));
 }
 
-function askJson(url: string, { inputs }: Sample) {
-  return post(url, jsonBody(inputs));
+async function askJson(url: string, { inputs }: Sample): Promise<AnsweredTensor[]> {
+  return outputsOf(await post(url, jsonBody(inputs)));
+}
+
+async function askGrpc(client: GrpcClient, model: string, { inputs }: Sample): Promise<AnsweredTensor[]> {
+  return rawOutputsOf(await client.call('ModelInfer', inferFields(model, inputs), { timeoutMs: 120_000 }));
 }
 
 async function failureOf(
   samples: readonly Sample[],
-  ask: (sample: Sample) => ReturnType<typeof post>,
+  ask: (sample: Sample) => Promise<AnsweredTensor[]>,
 ): Promise<string | undefined> {
   for (const sample of samples) {
     try {
-      const reason = difference(outputsOf(await ask(sample)), sample.outputs);
+      const reason = difference(await ask(sample), sample.outputs);
       if (reason !== undefined) return reason;
     } catch (error) {
       return String(error).replaceAll(/\s+/g, ' ').slice(0, 300);
@@ -175,15 +185,16 @@ function report(): void {
   const joining = variants.filter(({ joins }) => joins);
   const shared = joining.filter(({ largest, failure }) => largest > 1 && failure === undefined);
   const failures = outcomes.filter(
-    ({ binary, json, joined }) =>
-      binary !== undefined || json !== undefined || joined.some(({ failure }) => failure !== undefined),
+    ({ binary, json, grpc, joined }) =>
+      (binary ?? json ?? grpc) !== undefined || joined.some(({ failure }) => failure !== undefined),
   );
-  const passes = (kind: 'binary' | 'json') => outcomes.filter((each) => each[kind] === undefined).length;
+  const passes = (kind: 'binary' | 'json' | 'grpc') => outcomes.filter((each) => each[kind] === undefined).length;
   process.stderr.write('\n');
-  for (const { name, binary, json, joined } of failures) {
+  for (const { name, binary, json, grpc, joined } of failures) {
     console.log(`FAIL ${name}`);
     if (binary !== undefined) console.log(`  binary: ${binary}`);
     if (json !== undefined) console.log(`  JSON:   ${json}`);
+    if (grpc !== undefined) console.log(`  gRPC:   ${grpc}`);
     for (const { failure } of joined) if (failure !== undefined) console.log(`  joined: ${failure}`);
   }
   console.log(`${process.platform} ${process.arch}, ${cpus()[0]?.model.trim()}, Node ${process.versions.node}`);
@@ -191,6 +202,7 @@ function report(): void {
   console.log(`pass raw with tensors only     ${candidates.length}`);
   console.log(`pass through the port, binary  ${passes('binary')}`);
   console.log(`pass through the port, JSON    ${passes('json')}`);
+  console.log(`pass through the port, gRPC    ${passes('grpc')}`);
   console.log(`with a free first dimension    ${variants.length}`);
   console.log(`of which requests share runs   ${joining.length}`);
   console.log(`the same among others as alone ${shared.length}`);

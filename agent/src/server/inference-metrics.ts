@@ -31,6 +31,8 @@ const counters: [name: string, help: string, read: (figures: InferenceFigures) =
   ['compute_input_duration_seconds_total', 'Reading tensors out of requests.', ({ tally }) => tally.inputMs / 1000],
   ['compute_infer_duration_seconds_total', 'Running the model.', ({ tally }) => tally.runMs / 1000],
   ['compute_output_duration_seconds_total', 'Writing answers.', ({ tally }) => tally.outputMs / 1000],
+  ['cache_hit_total', 'Requests answered with what was kept.', ({ tally }) => tally.cacheHits],
+  ['cache_miss_total', 'Requests of models whose answers are kept that had to run.', ({ tally }) => tally.cacheMisses],
 ];
 
 /** Registers the metrics; `figures` is asked at every scrape. */

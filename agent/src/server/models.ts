@@ -59,6 +59,7 @@ export function configOf({ name, version, model }: ModelLease): object {
     ...(batched
       ? { dynamic_batching: { preferred_batch_size: [], max_queue_delay_microseconds: Math.round(maxDelayMs * 1000) } }
       : {}),
+    ...(files.manifest.cache === undefined ? {} : { response_cache: { enable: true } }),
     parameters: {
       isolation: { string_value: files.manifest.isolation },
       ...leftOutOf(signature),

@@ -49,6 +49,11 @@ export interface Tally {
   /** Reading tensors out of requests, and writing answers. */
   inputMs: number;
   outputMs: number;
+  /** Of models whose answers are kept: answered with one, and not; and how long it took to look and to keep. */
+  cacheHits: number;
+  cacheHitMs: number;
+  cacheMisses: number;
+  cacheMissMs: number;
   lastAtMs: number;
   /** Requests by how they ended: `ok`, `invalid`, or an error code. */
   outcomes: Map<JournalRecord['outcome'], number>;
@@ -117,6 +122,10 @@ function emptyTally(): Tally {
     runMs: 0,
     inputMs: 0,
     outputMs: 0,
+    cacheHits: 0,
+    cacheHitMs: 0,
+    cacheMisses: 0,
+    cacheMissMs: 0,
     lastAtMs: 0,
     outcomes: new Map(),
     latencies: new Array<number>(latencyBoundsMs.length + 1).fill(0),
@@ -170,6 +179,11 @@ function recordOf(
   return record;
 }
 
+function countCached(tally: Tally, { hit, tookMs }: { hit: boolean; tookMs: number }): void {
+  tally[hit ? 'cacheHits' : 'cacheMisses']++;
+  tally[hit ? 'cacheHitMs' : 'cacheMissMs'] += tookMs;
+}
+
 function count(tally: Tally, { startedMs, endedMs, spans, outcome }: Observation, ended: Ended): void {
   const latencyMs = endedMs - startedMs;
   tally.lastAtMs = ended.at;
@@ -179,7 +193,10 @@ function count(tally: Tally, { startedMs, endedMs, spans, outcome }: Observation
     const bucket = above < 0 ? latencyBoundsMs.length : above;
     tally.latencies[bucket] = (tally.latencies[bucket] ?? 0) + 1;
     tally.succeeded++;
-    tally.rows += ended.rows;
+    const { cache } = outcome.result;
+    if (cache) countCached(tally, cache);
+    // As in Triton: rows that the model did not see are none of its inferences.
+    if (cache?.hit !== true) tally.rows += ended.rows;
     tally.succeededMs += latencyMs;
     tally.queueMs += outcome.result.queueMs;
     tally.runMs += outcome.result.runMs;

@@ -46,8 +46,8 @@ function statsOf({ name, version, model }: ReturnType<Engine['list']>[number], t
       compute_input: plus(engine.computeInput, tally.inputMs),
       compute_infer: engine.computeInfer,
       compute_output: plus(engine.computeOutput, tally.outputMs),
-      cache_hit: duration(0, 0),
-      cache_miss: duration(0, 0),
+      cache_hit: duration(tally.cacheHits, tally.cacheHitMs),
+      cache_miss: duration(tally.cacheMisses, tally.cacheMissMs),
     },
     batch_stats: batches.map(({ size, input, infer, output }) => ({
       batch_size: size,

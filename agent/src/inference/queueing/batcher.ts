@@ -49,6 +49,8 @@ export interface InferenceResult {
   queueMs: number;
   /** Milliseconds inside ONNX Runtime, of the run that this request was part of. */
   runMs: number;
+  /** Of a model whose answers are kept: whether this was one of them, and how long it took to look and to keep. */
+  cache?: { hit: boolean; tookMs: number };
 }
 
 export interface RunOptions {
