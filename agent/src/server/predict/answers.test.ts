@@ -157,6 +157,8 @@ describe('classifiers of scikit-learn', () => {
     });
     const all = await Promise.all(Array.from({ length: 20 }, (_, i) => infer(i % 2 ? [3, 0] : [0, 3])));
     const labels = all.map(({ body }) => (body as { outputs: { data: string[] }[] }).outputs[0]?.data[0]);
+    // What runs has no ZipMap, so that its rows are proved to stay apart.
+    expect((await served.get('/v2/models/zip-texts/config')).body).toMatchObject({ max_batch_size: 32 });
     expect(labels).toEqual(Array.from({ length: 20 }, (_, i) => (i % 2 ? 'setosa' : 'versicolor')));
   });
 });

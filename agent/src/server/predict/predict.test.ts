@@ -113,7 +113,7 @@ describe('rows of a model that takes something over all of them', () => {
     for (const name of ['mean', 'some'])
       expect(await post(`/predict/${name}`, { rows })).toMatchObject({
         status: 200,
-        body: { outputs: [{ data: [5] }] },
+        body: { value: 5 },
       });
   });
 
