@@ -112,7 +112,7 @@ function listen(port: number, { quietMs }: Patience): Line {
 }
 
 /** How many answers to the requests, in their order, are whole. */
-export function wholeAnswers(heard: string, requests: readonly FuzzRequest[]): number {
+function wholeAnswers(heard: string, requests: readonly FuzzRequest[]): number {
   let at = 0;
   for (const [place, { isHead }] of requests.entries()) {
     const end = answerEnd(heard, at, isHead);

@@ -64,7 +64,7 @@ async function startWay(folder: string, way: string): Promise<FolderServer> {
   });
 }
 
-export function createConversation(seed: number): Conversation {
+function createConversation(seed: number): Conversation {
   const random = createRandom(seed);
   const requests = Array.from({ length: 1 + random.below(4) }, () => createRequest(random));
   const length = requests.reduce((sum, { bytes }) => sum + bytes.length, 0);
