@@ -24,7 +24,9 @@ export interface FuzzOptions {
   onDifference(difference: Difference): void;
 }
 
-const atOnce = 12;
+const atOnce = 8;
+/** What differs, differs again. */
+const confirmations = 3;
 /** What differs only on a busy machine does not differ when there is time. */
 const quietMs = [150, 400, 1000] as const;
 
@@ -39,7 +41,7 @@ export async function compareWays({ seed, goesOn, onDifference }: FuzzOptions): 
     let next = seed;
     const one = async (): Promise<void> => {
       while (goesOn()) {
-        const difference = await compare(next++, { plain: plain.port, node: node.port });
+        const difference = await confirmed(next++, { plain: plain.port, node: node.port });
         if (difference) onDifference(difference);
       }
     };
@@ -75,7 +77,18 @@ function createConversation(seed: number): Conversation {
   return { requests, cuts: cuts.sort((a, b) => a - b), pipelined: random.in100(50) };
 }
 
-async function compare(seed: number, ports: { plain: number; node: number }): Promise<Difference | undefined> {
+interface Ports {
+  plain: number;
+  node: number;
+}
+
+async function confirmed(seed: number, ports: Ports): Promise<Difference | undefined> {
+  let difference = await compare(seed, ports);
+  for (let i = 0; i < confirmations && difference; i++) difference = await compare(seed, ports);
+  return difference;
+}
+
+async function compare(seed: number, ports: Ports): Promise<Difference | undefined> {
   const conversation = createConversation(seed);
   let difference: Difference | undefined;
   for (const ms of quietMs) {
