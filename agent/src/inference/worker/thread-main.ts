@@ -134,7 +134,7 @@ async function open(
     if (golden) await proveGolden(session, golden);
     const loadMs = spentMs(thread) - begunMs;
     const { signature, providers, run } = session;
-    const joining = known ?? (await judgeJoining(path, { signature, golden, run }));
+    const joining = known ?? (await judgeJoining(path, { signature, golden, run, nowMs: () => spentMs(thread) }));
     models.set(id, { name, version, session, runner: createBatchRunner(session, arena, joining.allowed) });
     return { kind: 'opened', id, model: { signature, joining, providers, loadMs } };
   } catch (error) {

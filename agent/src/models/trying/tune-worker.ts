@@ -34,6 +34,7 @@ const { model, intraOpThreads } = parse(
   'workerData',
   'internal',
 );
+const nowMs = (): number => performance.now();
 let loaded: Promise<Session> | undefined;
 
 /** Runs one slice; piscina calls it. */
@@ -41,7 +42,7 @@ export default async function runSlice({ batch, judge, sliceMs, barrier, parties
   loaded ??= openSession(model.path, { intraOpThreads });
   const session = await loaded;
   const { signature, run } = session;
-  const batchable = judge && (await judgeJoining(model.path, { signature, golden: model.golden, run })).allowed;
+  const batchable = judge && (await judgeJoining(model.path, { signature, golden: model.golden, run, nowMs })).allowed;
   const feeds = Object.fromEntries(signature.inputs.map((spec) => [spec.name, toOrt(inputOf(spec, batch))]));
   await session.runTensors(feeds); // The first one reserves memory.
   meet(barrier, parties);
