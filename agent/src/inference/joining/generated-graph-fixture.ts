@@ -4,7 +4,7 @@ import type { OnnxNode, OnnxTensor } from '@edgeloop/shared/onnx/encode';
 import { encodeGraph } from '../../../../test/support/onnx-models.ts';
 
 /** With so many rows all shapes are worked out; no other dimension has this size unless it comes of the rows. */
-export const rowsInShapes = 5;
+const rowsInShapes = 5;
 
 export interface GeneratedGraph {
   bytes: Uint8Array;

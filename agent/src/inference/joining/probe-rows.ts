@@ -23,7 +23,7 @@ const scales: Readonly<Record<Flavour, number>> = { usual: 1, large: 100, small:
 const words = ['a', 'b', 'zebra', '7', ''];
 
 /** Numbers from 0 to 1 that are the same for the same seed. */
-export function seeded(seed: number): () => number {
+function seeded(seed: number): () => number {
   let state = seed;
   return () => {
     state = (Math.imul(state, 1664525) + 1013904223) >>> 0;

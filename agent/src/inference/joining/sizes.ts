@@ -37,10 +37,6 @@ export function sameSize(a: Size, b: Size): boolean {
   return a.factor === b.factor && a.rows === b.rows && a.names.join() === b.names.join();
 }
 
-export function sameSizes(a: readonly Size[], b: readonly Size[]): boolean {
-  return a.length === b.length && a.every((size, i) => sameSize(size, b[i] ?? one));
-}
-
 /** Undefined when the number of rows would stand in it twice. */
 export function product(sizes: readonly Size[]): Size | undefined {
   if (sizes.filter(({ rows }) => rows).length > 1) return undefined;

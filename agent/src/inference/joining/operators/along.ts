@@ -16,7 +16,7 @@ export function alongOne(otherwise: number): Operator {
 }
 
 /** Along one dimension and all behind it. */
-export function fromOneOn(otherwise: number): Operator {
+function fromOneOn(otherwise: number): Operator {
   return (call) => {
     const x = call.first();
     const axis = placeOf(call.int('axis', otherwise), x.dims?.length ?? 0);
