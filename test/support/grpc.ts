@@ -8,12 +8,12 @@ import { type AnsweredTensor, elementTexts, type WireTensor } from './v2.ts';
 export type Field = [number: number, value: string | Uint8Array | number | bigint | boolean | Field[]];
 export type Fields = ReadonlyMap<number, readonly (bigint | Buffer)[]>;
 
-export interface CallOptions {
+interface CallOptions {
   headers?: Record<string, string>;
   timeoutMs?: number;
 }
 
-export interface GrpcStream {
+interface GrpcStream {
   send(fields: readonly Field[]): void;
   end(): void;
   cancel(): void;
@@ -91,7 +91,7 @@ export function encodeFields(fields: readonly Field[]): Buffer {
 }
 
 /** Varints as integers, all else as bytes. */
-export function decodeFields(bytes: Uint8Array): Fields {
+function decodeFields(bytes: Uint8Array): Fields {
   const reader = protobuf.Reader.create(Buffer.from(bytes));
   const fields = new Map<number, (bigint | Buffer)[]>();
   while (reader.pos < reader.len) {

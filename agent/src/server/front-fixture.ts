@@ -3,7 +3,7 @@
 import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { request as httpRequest, type IncomingHttpHeaders } from 'node:http';
-import { createServer, type Server } from 'node:net';
+import { createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { ManifestInput } from '@edgeloop/shared/manifest';
@@ -41,8 +41,8 @@ export interface ServedFront {
   /** Sends texts and bytes as they are, all else as JSON. */
   post(path: string, body: unknown, headers?: Record<string, string>): Promise<Answer>;
   send(method: string, path: string, headers?: Record<string, string>): Promise<Answer>;
-  /** Serves gRPC too, from now on; on which port. */
-  grpc(): Promise<number>;
+  /** Serves gRPC too, from now on; on which port. `through` hands callers over in its own way. */
+  grpc(through?: (accept: Listener['accept'], socket: Socket) => void): Promise<number>;
   drainGrpc(): Promise<void>;
   close(): Promise<void>;
 }
@@ -78,9 +78,9 @@ export async function serveFront(changes: Partial<AppDeps> = {}, plain = true): 
     get: (path, headers = {}) => exchange(port, { method: 'GET', path, headers }, ''),
     post: (path, body, headers = {}) => exchange(port, { method: 'POST', path, headers }, bytesOf(body)),
     send: (method, path, headers = {}) => exchange(port, { method, path, headers }, ''),
-    async grpc() {
+    async grpc(through) {
       const own = createGrpcListener(deps, limits);
-      const listening = await listenFor(own);
+      const listening = await listenFor(through ? { accept: (socket) => through(own.accept, socket) } : own);
       grpc = { listener: own, server: listening.server };
       return listening.port;
     },
@@ -95,7 +95,7 @@ export async function serveFront(changes: Partial<AppDeps> = {}, plain = true): 
   };
 }
 
-async function listenFor({ accept }: Listener): Promise<{ server: Server; port: number }> {
+async function listenFor({ accept }: Pick<Listener, 'accept'>): Promise<{ server: Server; port: number }> {
   const server = createServer({ pauseOnConnect: true }, (socket) => accept(socket));
   await once(server.listen(0, '127.0.0.1'), 'listening');
   const address = server.address();

@@ -12,7 +12,7 @@ import { statisticsOf } from '../statistics.ts';
 import type { MessageName } from './schema.ts';
 
 export const inference = 'inference.GRPCInferenceService';
-export const health = 'grpc.health.v1.Health';
+const health = 'grpc.health.v1.Health';
 
 /** Probes carry no tokens. */
 export const open = new Set([`/${health}/Check`]);

@@ -386,6 +386,22 @@ describe('the inference protocol over gRPC', () => {
     own.close();
   });
 
+  it.each(['before it is handed over', 'and sent along'])(
+    'takes a caller of whom something was read %s',
+    async (how) => {
+      const port = await front.grpc((accept, socket) => {
+        socket.once('readable', () => {
+          if (how === 'and sent along') accept(socket, socket.read().toString('base64'));
+          else setImmediate(() => accept(socket));
+        });
+      });
+      const own = grpcClient(port);
+      const answer = await own.call('ModelInfer', inferFields('sides', [features(1, 0)]), { timeoutMs: 10_000 });
+      expect(textIn(answer, 1)).toBe('sides');
+      own.close();
+    },
+  );
+
   it('tells a deadline that passed, and one of the request’s own', async () => {
     const timeout: Field = [
       4,

@@ -141,8 +141,8 @@ export function createGrpcListener(deps: AppDeps, limits: Limits): Listener {
       socket.on('error', () => socket.destroy());
       if (head !== undefined) socket.unshift(Buffer.from(head, 'base64'));
       injectConnection(socket);
-      // It comes paused, and HTTP/2 takes what is read without asking for it.
-      socket.resume();
+      // HTTP/2 takes what is read without asking for it. Not `resume`: what was read before would be lost.
+      socket.read(0);
     },
     async drain() {
       stopping = true;
