@@ -65,7 +65,7 @@ test.skipIf(process.platform !== 'linux')(
     fresh.close();
     const again = await until('the connection again', () => asked(grpc).catch(() => undefined));
     expect(rawOutputsOf(again)).toEqual(before);
-    expect(await servingPid(running)).not.toBe(pid);
+    expect((await processTree(running.program.pid)).has(pid)).toBe(false);
   },
 );
 
