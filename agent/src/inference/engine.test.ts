@@ -55,6 +55,7 @@ describe('the engine', () => {
     expect(lease.model.signature).toEqual({
       inputs: [{ name: 'features', datatype: 'FP32', shape: [-1, 2] }],
       outputs: [{ name: 'scores', datatype: 'FP32', shape: [-1, 2] }],
+      opset: 17,
     });
     const answers = await Promise.all(
       Array.from({ length: 200 }, (_, i) => lease.model.batcher.submit([row(i / 100, 0)])),

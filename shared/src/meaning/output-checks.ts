@@ -6,7 +6,7 @@ import { type Faults, listed, reject, repetitionIn } from './rejection.ts';
 
 /** True, or throws `model_rejected` for outputs that are not there and labels that fit none. */
 export function checkOutputs({ task, outputs }: Manifest, signature: ModelSignature): true {
-  const { scores, label, labels, detection } = outputs;
+  const { scores, label, labels, detection, segmentation } = outputs;
   for (const [field, name] of Object.entries({ scores, label })) {
     if (name === undefined || signature.outputs.some((output) => output.name === name)) continue;
     throw reject(`outputs.${field}`, `the model has no output "${name}"; it has ${listed(signature.outputs)}`);
@@ -14,8 +14,8 @@ export function checkOutputs({ task, outputs }: Manifest, signature: ModelSignat
   if (labels === undefined) return true;
   const repeated = repetitionIn(labels);
   if (repeated !== undefined) throw reject('outputs.labels', `names "${repeated}" twice`);
-  // What a classifier or a detector makes of labels is a matter of its own.
-  if (task === 'classification' || detection) return true;
+  // What a classifier, a detector or a map makes of labels is a matter of its own.
+  if (task === 'classification' || detection || segmentation) return true;
   const named = signature.outputs.filter(({ name }) => scores === undefined || name === scores);
   const isEach = task === 'regression' && named.length === labels.length && named.every(isOneEach);
   if (isEach || named.some(({ shape }) => isClassWidth(shape, labels.length))) return true;
