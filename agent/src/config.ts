@@ -43,6 +43,10 @@ const Environment = z.object({
   EDGELOOP_ALLOW_HOSTS: z.string().optional().transform(toHosts),
   /** `off` leaves reading all requests to Node's HTTP server; it takes longer for the plain ones that ask models. */
   EDGELOOP_PLAIN_HTTP: z.enum(['on', 'off']).default('on'),
+  /** `off` leaves all runs of models to threads of their own; a lone caller of a small model waits longer then. */
+  EDGELOOP_QUICK_RUNS: z.enum(['on', 'off']).default('on'),
+  /** `off` saves some 50 MB; after a death of the serving process callers wait until another one has started. */
+  EDGELOOP_SPARE_PROCESS: z.enum(['on', 'off']).default('on'),
   /** Upper bound on inference threads. */
   EDGELOOP_THREADS: number(availableParallelism(), z.number().int().min(1).max(1024)),
   /** Execution providers to try, in their order: `cuda,cpu`. What is not there falls back, and the statistics say so. */
@@ -101,6 +105,8 @@ export function readConfig(environment: NodeJS.ProcessEnv) {
     allowOrigins: env.EDGELOOP_ALLOW_ORIGINS,
     allowHosts: env.EDGELOOP_ALLOW_HOSTS,
     plainHttp: env.EDGELOOP_PLAIN_HTTP === 'on',
+    quickRuns: env.EDGELOOP_QUICK_RUNS === 'on',
+    spareProcess: env.EDGELOOP_SPARE_PROCESS === 'on',
     threads: env.EDGELOOP_THREADS,
     providers: env.EDGELOOP_PROVIDERS,
     maxRssBytes: env.EDGELOOP_MEMORY_MB * megabyte,

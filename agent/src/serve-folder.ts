@@ -93,6 +93,7 @@ function build({ folder, config, scratch, database, problems, writes, log }: Gro
     callTimeoutMs: Math.max(2 * prove.timeoutMs, 30_000),
     silenceMs: config.silenceMs,
     maxRssBytes: config.maxRssBytes,
+    spareProcess: config.spareProcess,
     log,
   });
   const rounds = new Rounds(folder, log);

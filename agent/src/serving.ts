@@ -59,6 +59,7 @@ function engineOf(config: ServingConfig, log: Logger): Engine {
   return createEngine({
     threads: config.threads,
     providers: config.providers,
+    quickRuns: config.quickRuns,
     runningNotePath: config.runningNotePath,
     maxRssBytes: config.maxRssBytes,
     onStuck: (model) => send({ kind: 'stuck', ...model }),

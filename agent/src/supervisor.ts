@@ -115,6 +115,7 @@ function build({ config, home, database, writes, problems, log }: Ground) {
     callTimeoutMs: Math.max(2 * prove.timeoutMs, 30_000),
     silenceMs: config.silenceMs,
     maxRssBytes: config.maxRssBytes,
+    spareProcess: config.spareProcess,
     log,
   });
   const telemetry = createTelemetry({

@@ -43,6 +43,8 @@ export interface EngineOptions {
   threads?: number | undefined;
   /** Execution providers to try where a manifest names none. */
   providers?: readonly string[] | undefined;
+  /** Whether quick models may run in this thread; they may when unset. */
+  quickRuns?: boolean | undefined;
   /** Where it is noted what runs at this moment; see `process/running-note.ts`. */
   runningNotePath?: string | undefined;
   /** Bound of the resident set of a model that runs in a process of its own; none when unset. */
@@ -157,7 +159,7 @@ export function createEngine(options: EngineOptions): Engine {
     const { opened, instances } = await placement.place(model, wanted, (lanes) => batcher?.setLanes(lanes));
     const { signature, joining } = opened;
     try {
-      const quick = await quickModels.standingOf(files, model, opened);
+      const quick = options.quickRuns === false ? undefined : await quickModels.standingOf(files, model, opened);
       const interpretation = interpret(manifest, signature);
       batcher = new ModelBatcher({
         id,

@@ -31,7 +31,7 @@ export function servingEnvironment(
   config: Config,
   { stateDir, journalled, overridesDir, missingNotePath, writes }: ServingState,
 ) {
-  const { serverName, threads, providers, maxRssBytes, allowOrigins, plainHttp, logLevel } = config;
+  const { serverName, threads, providers, maxRssBytes, allowOrigins, plainHttp, quickRuns, logLevel } = config;
   const runningNotePath = join(stateDir, 'running-note');
   const clearNote = () => writes.write('running-note', () => clearRunningNote(runningNotePath));
   clearNote();
@@ -47,6 +47,7 @@ export function servingEnvironment(
     allowOrigins,
     hosts: [config.host, hostname(), ...config.allowHosts],
     plainHttp,
+    quickRuns,
     logLevel,
     runningNotePath,
     journalled,

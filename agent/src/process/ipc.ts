@@ -215,6 +215,8 @@ export const ServingConfig = z.object({
   hosts: z.array(z.string()).default([]),
   /** Whether plain requests for models are read by the agent's own reader of HTTP; all else is read by Node's. */
   plainHttp: z.boolean().default(true),
+  /** Whether quick models may run in the thread that answers HTTP. */
+  quickRuns: z.boolean().default(true),
   logLevel: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']).default('info'),
 });
 export type ServingConfig = z.infer<typeof ServingConfig>;

@@ -24,6 +24,8 @@ import { answerTo, type WishHandlers } from './wishes.ts';
 
 export interface ServingProcessOptions extends Omit<ServingLifeOptions, 'inFlight' | 'onSaid'> {
   callTimeoutMs: number;
+  /** Whether another process waits to be needed; it does when unset. */
+  spareProcess?: boolean | undefined;
   /** What was running when it died; it is told once. */
   takeRunningNote(of: Runner): Suspect[];
 }
@@ -67,7 +69,8 @@ export class ServingProcess {
 
   constructor(options: ServingProcessOptions) {
     this.#options = options;
-    this.#spare = createSpare({ log: options.log, start: () => startServing(options, true) });
+    const isWanted = options.spareProcess ?? true;
+    this.#spare = createSpare({ log: options.log, isWanted, start: () => startServing(options, true) });
     this.#calls = createServingCalls({
       timeoutMs: options.callTimeoutMs,
       send: (message) => this.#send(message),

@@ -18,7 +18,7 @@ describe('the spare serving process', () => {
       started.push(child);
       return child;
     });
-    return { spare: createSpare({ log, start, memoryBytes: 2 ** 31, ...more }), start };
+    return { spare: createSpare({ log, start, isWanted: true, memoryBytes: 2 ** 31, ...more }), start };
   };
 
   it('says nothing before it is told to begin, and then serves', async () => {
@@ -42,7 +42,7 @@ describe('the spare serving process', () => {
     expect(said[0]).toEqual({ kind: 'started' });
   });
 
-  it('is not there when it has ended, or on a machine with little memory', async () => {
+  it('is not there when it has ended, on a machine with little memory, or when nobody wants it', async () => {
     const { spare, start } = spareOf();
     spare.keep();
     const [child] = started;
@@ -57,6 +57,10 @@ describe('the spare serving process', () => {
     const small = spareOf({ memoryBytes: 2 ** 29 });
     small.spare.keep();
     expect(small.start).not.toHaveBeenCalled();
+
+    const unwanted = spareOf({ isWanted: false });
+    unwanted.spare.keep();
+    expect(unwanted.start).not.toHaveBeenCalled();
   });
 
   it('is done without when it cannot be started', async () => {

@@ -18,6 +18,8 @@ export interface SpareOptions {
   /** Begins a process that waits. */
   start(): ChildProcess;
   log: Logger;
+  /** False: there never is one. */
+  isWanted: boolean;
   memoryBytes?: number;
 }
 
@@ -25,7 +27,7 @@ export interface SpareOptions {
 const memoryNeededBytes = 1024 * 1024 * 1024;
 
 /** None yet. */
-export function createSpare({ start, log, memoryBytes = totalmem() }: SpareOptions): Spare {
+export function createSpare({ start, log, isWanted, memoryBytes = totalmem() }: SpareOptions): Spare {
   let spare: ChildProcess | undefined;
   // The next one is tried after the next death: whatever stood in the way may be gone by then.
   const missed = (error: unknown): void => {
@@ -38,7 +40,7 @@ export function createSpare({ start, log, memoryBytes = totalmem() }: SpareOptio
   };
   return {
     keep() {
-      if (spare !== undefined || memoryBytes < memoryNeededBytes) return;
+      if (spare !== undefined || !isWanted || memoryBytes < memoryNeededBytes) return;
       try {
         const child = start();
         spare = child;
