@@ -26,6 +26,7 @@ import { createMetrics } from './server/metrics.ts';
 import { createObserver, type Observer } from './server/observation.ts';
 import { createRepositoryChannel, type RepositoryChannel } from './server/repository.ts';
 import { createRequestLog } from './server/request-log.ts';
+import { createSequences, type Sequences } from './server/sequences.ts';
 import { createVisitorCheck } from './server/visitors.ts';
 import { isStorageRefusal } from './storage/refusal.ts';
 import { createRecordWriter, type RecordWriter } from './telemetry/record-writer.ts';
@@ -33,6 +34,7 @@ import { createRecordWriter, type RecordWriter } from './telemetry/record-writer
 interface Serving {
   engine: Engine;
   known: KnownModels;
+  sequences: Sequences;
   journal: RecordWriter;
   feedback: FeedbackChannel;
   repository: RepositoryChannel;
@@ -90,8 +92,10 @@ function compose(config: ServingConfig, engine: Engine, log: Logger): Serving {
   const repository = createRepositoryChannel(send);
   const known = createKnownModels(engine);
   let ready = false;
+  const sequences = createSequences({ engine: known.engine, nowMs });
   const deps: AppDeps = {
     engine: known.engine,
+    sequences,
     arrivals: known.arrivals,
     notLoaded: known.list,
     misplaced: known.misplaced,
@@ -126,6 +130,7 @@ function compose(config: ServingConfig, engine: Engine, log: Logger): Serving {
   return {
     engine: known.engine,
     known,
+    sequences,
     journal,
     feedback,
     repository,
@@ -168,7 +173,7 @@ async function handle(serving: Serving, message: ToServing, socket: unknown): Pr
     case 'activate':
       return replyTo(message.requestId, serving.log, async () => engine.activate(message.name, message.version));
     case 'unload':
-      return replyTo(message.requestId, serving.log, () => engine.unload(message.name, message.version));
+      return replyTo(message.requestId, serving.log, () => unload(serving, message.name, message.version));
     case 'journal':
       return replyTo(message.requestId, serving.log, () => journal.switchTo(message.path));
     case 'ready':
@@ -198,6 +203,11 @@ async function load({ engine, log }: Serving, files: ModelFiles): Promise<void> 
     );
 }
 
+/** No new request gets it; sequences on it may come to their end. */
+async function unload({ engine, sequences }: Serving, name: string, version: number): Promise<void> {
+  await Promise.all([engine.unload(name, version), sequences.leaving(name, version)]);
+}
+
 async function accept(
   { listener, grpc }: Serving,
   { protocol, head }: Extract<ToServing, { kind: 'connection' }>,
@@ -224,9 +234,10 @@ function codeOf(error: unknown): ErrorCode {
   return isStorageRefusal(error) ? 'insufficient_storage' : 'internal';
 }
 
-async function stop({ listener, grpc, engine, journal, known }: Serving): Promise<void> {
+async function stop({ listener, grpc, engine, journal, known, sequences }: Serving): Promise<void> {
   known.close();
   await Promise.all([listener.drain(), grpc?.then((each) => each.drain())]);
+  sequences.close();
   await engine.close();
   await journal.close();
   process.exit(0);

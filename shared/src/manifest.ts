@@ -150,6 +150,13 @@ export const Manifest = z.strictObject({
       z.array(ModelVersion).min(1).max(1000),
     ])
     .optional(),
+  /** Of a model with inputs that have a "state": how long a sequence may be silent, and how many there may be at a time. */
+  sequences: z
+    .strictObject({
+      idleSeconds: z.number().min(1).max(86_400).default(60),
+      most: z.number().int().min(1).max(100_000).default(256),
+    })
+    .optional(),
   /** Parallel copies of the model; as many as fit the device when unset. */
   instances: z.number().int().min(1).max(64).optional(),
   /** ONNX Runtime's execution providers to try in this order before the CPU, for example `cuda` or `coreml`. */

@@ -13,6 +13,7 @@ import { handlePage, pagePaths } from './page/page.ts';
 import { handleDescription, handleModels } from './predict/describe.ts';
 import { handleIndex, handleLoad, handleUnload, type RepositoryChannel, type RepositoryIndex } from './repository.ts';
 import type { RequestLog } from './request-log.ts';
+import type { Sequences } from './sequences.ts';
 import { handleLogging, handleTrace } from './settings.ts';
 import { handleStats } from './statistics.ts';
 import { traceparentOf } from './trace-context.ts';
@@ -22,6 +23,7 @@ export interface AppDeps extends RepositoryIndex {
   observer: Observer;
   /** For callers of models that come in a moment. */
   arrivals: Arrivals;
+  sequences: Sequences;
   /** Monotonic clock in milliseconds. */
   nowMs(): number;
   metrics: ServingMetrics;

@@ -15,12 +15,14 @@ import type { Arrivals } from './known-models.ts';
 import { leaseNamed } from './lease.ts';
 import type { MissingPlace, Observer } from './observation.ts';
 import { cacheOf, type ResponseCache } from './response-cache.ts';
+import type { SequenceAsk, SequenceStep, Sequences } from './sequences.ts';
 
 export interface CallDeps {
   engine: Engine;
   observer: Observer;
   /** For callers of models that come in a moment. */
   arrivals: Arrivals;
+  sequences: Sequences;
   /** Monotonic clock in milliseconds. */
   nowMs(): number;
 }
@@ -58,6 +60,45 @@ export interface Asked {
   caller: HangUp;
   /** What it takes of the memory of requests. */
   hold: Hold;
+  /** Its place in a sequence, once that is known; whoever made this leaves it. */
+  step: SequenceStep | undefined;
+}
+
+/** The request belongs to a sequence that runs on another version. */
+class Elsewhere extends Error {
+  readonly lease: ModelLease;
+
+  constructor(lease: ModelLease) {
+    super(`the sequence runs on version ${lease.version}`);
+    this.lease = lease;
+  }
+}
+
+/**
+ * The call as a part of its sequence: with the states that were left for it, and leaving those of its own. A model that keeps
+ * none has no sequences, whatever the request says.
+ */
+export async function inSequence<Answer>(
+  { sequences }: Pick<CallDeps, 'sequences'>,
+  asked: Asked,
+  { lease, ask, call }: { lease: ModelLease; ask: SequenceAsk; call: Call<Answer> },
+): Promise<Call<Answer>> {
+  asked.step ??= await sequences.enter(lease, ask);
+  const { step } = asked;
+  if (step.lease.model !== lease.model) {
+    if (asked.version === undefined) throw new Elsewhere(step.lease);
+    const message = `sequence ${ask.id} runs on version ${step.lease.version} of the model, not on ${asked.version}`;
+    throw new AppError('invalid_request', message);
+  }
+  return {
+    ...call,
+    inputs: step.withStates(call.inputs),
+    async run(inputs, submit) {
+      const result = await submit(inputs);
+      step.keep(result.outputs);
+      return result;
+    },
+  };
 }
 
 /**
@@ -113,6 +154,10 @@ export async function runCall<Answer>(
       });
       return answer;
     } catch (error) {
+      if (error instanceof Elsewhere) {
+        lease = error.lease;
+        continue;
+      }
       // Asked once more, whoever's request it was that ended the process. One that was killed from outside failed nobody.
       const diedUnder = !isSecond && !caller.gone && isAbandoned(error) ? error : undefined;
       if (diedUnder?.code === 'unavailable') {

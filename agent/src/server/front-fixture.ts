@@ -21,6 +21,7 @@ import { createLimits } from './limits.ts';
 import { createMetrics } from './metrics.ts';
 import { createObserver, type Observer } from './observation.ts';
 import { createRepositoryChannel } from './repository.ts';
+import { createSequences } from './sequences.ts';
 import { createVisitorCheck } from './visitors.ts';
 
 export interface Answer {
@@ -89,6 +90,7 @@ export async function serveFront(changes: Partial<AppDeps> = {}, plain = true): 
       server.close();
       grpc?.server.close();
       await Promise.all([listener.drain(), grpc?.listener.drain()]);
+      deps.sequences.close();
       await engine.close();
       rmSync(folder, { recursive: true });
     },
@@ -107,6 +109,7 @@ function usual(engine: Engine, observer: Observer): AppDeps {
     engine,
     observer,
     arrivals: createKnownModels(engine).arrivals,
+    sequences: createSequences({ engine, nowMs: () => performance.now() }),
     nowMs: () => performance.now(),
     metrics: createMetrics({
       problems: () => [],

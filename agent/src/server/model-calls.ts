@@ -64,6 +64,7 @@ export function createModelCalls(deps: AppDeps, { memory, turns }: Limits): Answ
     const hold = memory.hold();
     const arrivedMs = deps.log ? deps.nowMs() : 0;
     let reply: Reply;
+    let asked: Asked | undefined;
     try {
       deps.checkToken(headers.authorization, url, 'infer');
       const turn = turns.take(Number(headers.contentLength ?? unknownBytes));
@@ -72,12 +73,14 @@ export function createModelCalls(deps: AppDeps, { memory, turns }: Limits): Answ
       // The version is chosen when the body is whole, so that a slow upload does not keep an old version alive.
       const read = exchange.body(hold);
       const body = read instanceof Promise ? await read : read;
-      reply = await route.reply(deps, { model, version, url, headers, body, startedMs: deps.nowMs(), caller, hold });
+      asked = { model, version, url, headers, body, startedMs: deps.nowMs(), caller, hold, step: undefined };
+      reply = await route.reply(deps, asked);
     } catch (error) {
       // Nobody is there to be told, and whatever ended it ended because of that.
       if (caller.gone) return;
       reply = errorReply(error, deps.onUnexpected);
     } finally {
+      asked?.step?.leave();
       hold.giveBack();
     }
     deps.log?.({ method: 'POST', path: url, status: reply.status, ms: deps.nowMs() - arrivedMs, traceparent });

@@ -59,6 +59,7 @@ export function configOf({ name, version, model }: ModelLease): object {
     ...(batched
       ? { dynamic_batching: { preferred_batch_size: [], max_queue_delay_microseconds: Math.round(maxDelayMs * 1000) } }
       : {}),
+    ...sequencesOf(model),
     ...(files.manifest.cache === undefined ? {} : { response_cache: { enable: true } }),
     parameters: {
       isolation: { string_value: files.manifest.isolation },
@@ -81,4 +82,18 @@ function tensorConfig({ name, datatype, shape }: TensorSpec, batched: boolean): 
 
 function tritonType(datatype: Datatype): string {
   return datatype === 'BYTES' ? 'STRING' : datatype;
+}
+
+/** Where the model keeps states from request to request. */
+function sequencesOf({ interpretation, signature, files }: ModelLease['model']): object {
+  const { states } = interpretation;
+  if (states.size === 0) return {};
+  const { idleSeconds = 60 } = files.manifest.sequences ?? {};
+  const state = signature.inputs.flatMap(({ name, datatype, shape }) => {
+    const output = states.get(name);
+    return output === undefined
+      ? []
+      : [{ input_name: name, output_name: output, data_type: `TYPE_${tritonType(datatype)}`, dims: shape }];
+  });
+  return { sequence_batching: { max_sequence_idle_microseconds: idleSeconds * 1_000_000, control_input: [], state } };
 }

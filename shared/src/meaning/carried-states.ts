@@ -1,4 +1,4 @@
-// Inputs that get in the next window of a recording what an output was in this one.
+// Inputs that get what an output was before: in the window of a recording before this one, in the last request of a sequence.
 import type { Manifest } from '../manifest.ts';
 import type { ModelSignature } from '../tensors.ts';
 import type { SoundInput } from './media-inputs.ts';
@@ -6,7 +6,7 @@ import { listed, reject } from './rejection.ts';
 
 /** The output by the name of its input. Throws `model_rejected` naming the field that contradicts the model. */
 export function carriedStates(
-  { inputs }: Manifest,
+  { inputs, sequences }: Manifest,
   signature: ModelSignature,
   sounds: readonly SoundInput[],
 ): Map<string, string> {
@@ -30,8 +30,8 @@ export function carriedStates(
         `${listed([output])} ${output.datatype} can't become this ${input?.datatype} [${input?.shape}]`,
       );
     }
-    if (windowed.length === 0) throw reject(field, 'goes from window to window: give an input with "audio" a "hop"');
     states.set(name, state);
   }
+  if (sequences && states.size === 0) throw reject('sequences', 'is for a model with an input that has a "state"');
   return states;
 }

@@ -15,7 +15,7 @@ import {
   rawOutputsOf,
   textIn,
 } from '../../../../test/support/grpc.ts';
-import { type ElementType, identity, softmaxClassifier } from '../../../../test/support/onnx-models.ts';
+import { type ElementType, encodeGraph, identity, softmaxClassifier } from '../../../../test/support/onnx-models.ts';
 import { until } from '../../../../test/support/until.ts';
 import { binaryBody, bytesOfStrings, outputsOf, type WireTensor } from '../../../../test/support/v2.ts';
 import { fullToken } from '../../process/local-tokens.ts';
@@ -540,6 +540,32 @@ describe('the inference protocol over gRPC', () => {
     ]);
     const [first = new Map()] = messagesIn(stream.answers[0] ?? new Map(), 2);
     expect(messagesIn(first, 4).map((entry) => textIn(entry, 1))).toEqual(['triton_final_response']);
+  });
+
+  it('keeps what a run leaves for the next one of its sequence', async () => {
+    const one = (name: string) => ({ name, type: 'float', dims: [1] }) as const;
+    const adder = encodeGraph({
+      inputs: [one('x'), one('before')],
+      outputs: [one('sum')],
+      nodes: [{ opType: 'Add', inputs: ['x', 'before'], outputs: ['sum'] }],
+    });
+    await front.load('adder', adder, { inputs: { before: { state: 'sum' } } });
+    const parameter = (name: string, value: Field): Field => [
+      4,
+      [
+        [1, name],
+        [2, [value]],
+      ],
+    ];
+    const stream = client.stream();
+    for (let i = 0; i < 5; i++) {
+      const at = [parameter('sequence_id', [2, 77]), parameter('sequence_start', [1, i === 0 ? 1 : 0])];
+      stream.send(inferFields('adder', [{ ...features(2), name: 'x', shape: [1] }], at));
+    }
+    stream.end();
+    expect(await stream.ended).toBeUndefined();
+    const sums = stream.answers.map((answer) => rawOutputsOf(messagesIn(answer, 2)[0] ?? new Map())[0]?.elements);
+    expect(sums).toEqual([['2'], ['4'], ['6'], ['8'], ['10']]);
   });
 
   it('ends a stream whose caller leaves, without failing anybody', async () => {

@@ -1,10 +1,11 @@
 // ModelInfer and each message of ModelStreamInfer: from bytes to an answer, on the same way as the requests of HTTP.
 import { AppError } from '@edgeloop/shared/errors';
 import type { HangUp } from '../../inference/queueing/hang-up.ts';
-import { type Call, type CallDeps, runCall } from '../call.ts';
+import { type Asked, type Call, type CallDeps, inSequence, runCall } from '../call.ts';
 import type { CallHeaders } from '../call-headers.ts';
 import { checkOutputs } from '../infer/answer.ts';
 import { runOptions } from '../infer/options.ts';
+import { sequenceOf } from '../infer/sequence.ts';
 import type { Limits } from '../limits.ts';
 import { type InferAnswer, inferAnswer } from './infer-answer.ts';
 import { type InferMessage, readInferMessage, requestOf } from './infer-request.ts';
@@ -26,6 +27,7 @@ export async function inferMessage(
   call: InferCall,
 ): Promise<InferAnswer> {
   const hold = memory.hold();
+  let asked: Asked | undefined;
   try {
     hold.take(bytes.length);
     const turn = turns.take(bytes.length);
@@ -33,7 +35,7 @@ export async function inferMessage(
     const message = readInferMessage(bytes);
     const { model_name: model, model_version: version } = message;
     if (model === '') throw new AppError('invalid_request', 'request.model_name is missing');
-    const asked = {
+    const own: Asked = {
       model,
       version: version === '' ? undefined : version,
       url: call.path,
@@ -42,11 +44,17 @@ export async function inferMessage(
       startedMs: deps.nowMs(),
       caller: call.caller,
       hold,
+      step: undefined,
     };
-    return await runCall(deps, asked, (_, { name, version: served, model: loaded }) =>
-      understand(message, asked, { name, version: served, ...loaded }),
-    );
+    asked = own;
+    return await runCall(deps, own, (_, lease) => {
+      const { name, version: served, model: loaded } = lease;
+      const call = understand(message, own, { name, version: served, ...loaded });
+      const ask = loaded.interpretation.states.size > 0 ? sequenceOf(requestOf(message).parameters) : undefined;
+      return ask ? inSequence(deps, own, { lease, ask, call }) : call;
+    });
   } finally {
+    asked?.step?.leave();
     hold.giveBack();
   }
 }

@@ -1,24 +1,26 @@
 // `POST …/infer` of the Open Inference Protocol, apart from how the request came: bytes in, bytes out.
 import { AppError } from '@edgeloop/shared/errors';
 import type { ModelLease } from '../../inference/engine.ts';
-import { type Asked, type Call, type CallDeps, runCall } from '../call.ts';
+import { type Asked, type Call, type CallDeps, inSequence, runCall } from '../call.ts';
 import { codingFor, compressed } from '../compression.ts';
 import type { Reply } from '../errors.ts';
 import { type AnswerBody, checkOutputs, writeAnswer } from './answer.ts';
 import { runOptions } from './options.ts';
 import { readRawRequest, readRequest } from './request.ts';
+import { sequenceOf } from './sequence.ts';
 
 /** Throws what `runCall` throws. */
 export function infer(deps: CallDeps, asked: Asked): Promise<Reply> {
-  return runCall(deps, asked, (body, lease) => understand(body, lease, asked));
+  return runCall(deps, asked, (body, lease) => understand(deps, asked, body, lease));
 }
 
-function understand(body: Buffer, lease: ModelLease, { headers, startedMs }: Asked): Call<Reply> {
+function understand(deps: CallDeps, asked: Asked, body: Buffer, lease: ModelLease): Call<Reply> | Promise<Call<Reply>> {
+  const { headers, startedMs } = asked;
   const { signature, interpretation } = lease.model;
   const jsonBytes = jsonBytesOf(headers.jsonBytes);
   const request = jsonBytes === 0 ? readRawRequest(body, signature) : readRequest(body, jsonBytes);
   checkOutputs(request.outputs, signature.outputs);
-  return {
+  const call: Call<Reply> = {
     id: request.id,
     inputs: request.inputs,
     options: runOptions(request.parameters, headers.timeoutMs, startedMs),
@@ -28,6 +30,8 @@ function understand(body: Buffer, lease: ModelLease, { headers, startedMs }: Ask
       return reply(writeAnswer({ name, version, id, request, outputs, scores }), headers.acceptEncoding);
     },
   };
+  const ask = interpretation.states.size > 0 ? sequenceOf(request.parameters) : undefined;
+  return ask ? inSequence(deps, asked, { lease, ask, call }) : call;
 }
 
 function reply(answer: AnswerBody, accepted: string | undefined): Reply | Promise<Reply> {
