@@ -12,6 +12,8 @@ import type { RawRun } from './raw-process.ts';
 export interface Contestant {
   name: string;
   target: Load['target'];
+  /** The server's first process. */
+  pid: number;
   /** Undefined where the contestant cannot serve the model. */
   request(model: BenchModel): string | undefined;
 }
@@ -66,12 +68,13 @@ export async function startField(folder: string, models: readonly BenchModel[]):
   });
   const naive = await startNaive(join(folder, 'models'), models);
   const tcp = { port: agent.port };
+  const { pid } = agent.program;
   const contestants: Contestant[] = [
-    { name: 'JSON', target: tcp, request: jsonRequest },
-    { name: 'binary', target: tcp, request: binaryRequest },
-    { name: 'socket', target: { path: socketPath }, request: binaryRequest },
-    { name: '/predict', target: tcp, request: predictRequest },
-    { name: 'naive', target: { port: naive.port }, request: jsonRequest },
+    { name: 'JSON', target: tcp, pid, request: jsonRequest },
+    { name: 'binary', target: tcp, pid, request: binaryRequest },
+    { name: 'socket', target: { path: socketPath }, pid, request: binaryRequest },
+    { name: '/predict', target: tcp, pid, request: predictRequest },
+    { name: 'naive', target: { port: naive.port }, pid: naive.child.pid ?? 0, request: jsonRequest },
   ];
   return {
     contestants,
