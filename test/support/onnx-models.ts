@@ -1,8 +1,8 @@
 // ONNX models that tests and benches make themselves, written by the control plane's encoder. Programs never import it.
 
 import { createRandom } from '@edgeloop/control-plane/training/trainers/random';
+import type { dataTypes } from '@edgeloop/shared/onnx/data-types';
 import { encodeModel, type OnnxGraph, type OnnxNode, type OnnxTensor } from '@edgeloop/shared/onnx/encode';
-import type { dataTypes } from '@edgeloop/shared/onnx/schema';
 
 export type ElementType = keyof typeof dataTypes;
 

@@ -9,12 +9,11 @@ import type { ModelFiles } from '../process/ipc.ts';
 import { httpThreadSlot, openRunningNoteSlot } from '../process/running-note.ts';
 import type { Lane } from './hosts/lane.ts';
 import { isQuickToLoad } from './hosts/placement.ts';
-import { ThisThread } from './hosts/this-thread.ts';
+import type { ThisThread } from './hosts/this-thread.ts';
 import type { WorkerEvents } from './hosts/worker.ts';
 import { isPlain } from './plain-model.ts';
 import { createStanding, type QuickModel } from './queueing/standing.ts';
 import type { ModelToOpen, OpenedModel } from './worker/messages.ts';
-import { runsAtOnce } from './worker/ort-session.ts';
 
 export interface QuickModels {
   /** How the model stands, to be asked and told by its batcher; undefined when it will never run here. */
@@ -24,6 +23,12 @@ export interface QuickModels {
   /** Nothing of it waits or runs. */
   leave(id: number): Promise<void>;
   close(): Promise<void>;
+}
+
+interface Here {
+  thread: ThisThread;
+  lane: Lane;
+  rest(): void;
 }
 
 interface Candidate extends QuickModel {
@@ -46,27 +51,39 @@ const restAfterMs = 1000;
 export function createQuickModels(options: QuickModelsOptions): QuickModels {
   const { runningNotePath, nowMs, onRefused } = options;
   const candidates = new Map<number, Candidate>();
-  let here: { thread: ThisThread; lane: Lane; rest(): void } | undefined;
+  let here: Here | undefined;
+  let beginning: Promise<Here> | undefined;
+  let isTaking = false;
   let seen = { runs: 0, atMs: 0 };
 
-  const begin = () => {
+  const begin = async (): Promise<Here> => {
+    // ONNX Runtime is loaded into this thread only when a model is to run here.
+    const { runsAtOnce } = await import('./worker/ort-session.ts');
+    if (!runsAtOnce) throw new AppError('unsupported', 'this version of ONNX Runtime is not known to run at once');
+    const { ThisThread } = await import('./hosts/this-thread.ts');
     const note = runningNotePath === undefined ? undefined : openRunningNoteSlot(runningNotePath, httpThreadSlot);
     const thread = new ThisThread({ ...options, note });
-    return { thread, lane: laneOf(thread), rest: () => note?.rest() };
+    here = { thread, lane: laneOf(thread), rest: () => note?.rest() };
+    return here;
   };
 
   const takeIn = async (candidate: Candidate): Promise<void> => {
     const { model, stamp } = candidate;
-    here ??= begin();
+    isTaking = true;
     try {
-      await here.thread.open(model);
+      beginning ??= begin();
+      const { thread, lane } = await beginning;
+      await thread.open(model);
       if (stampOf(model.path) !== stamp)
         throw new AppError('conflict', `${model.path} was changed since it was loaded`);
-      if (candidates.get(model.id) === candidate) candidate.lane = here.lane;
+      if (candidates.get(model.id) === candidate) candidate.lane = lane;
+      else await thread.close(model.id);
     } catch (error) {
       candidates.delete(model.id);
-      await here.thread.close(model.id);
+      await here?.thread.close(model.id);
       onRefused(model, error);
+    } finally {
+      isTaking = false;
     }
   };
 
@@ -83,6 +100,7 @@ export function createQuickModels(options: QuickModelsOptions): QuickModels {
       const runs = here?.thread.runs() ?? 0;
       if (runs !== seen.runs) seen = { runs, atMs: nowMs() };
       else if (nowMs() - seen.atMs >= restAfterMs) here?.rest();
+      if (isTaking) return;
       for (const candidate of candidates.values()) {
         if (candidate.lane !== undefined || !candidate.standing.isProven()) continue;
         return void takeIn(candidate);
@@ -105,7 +123,7 @@ function mayEver(
   { isolation, intraOpThreads }: ModelToOpen,
   opened: OpenedModel,
 ): boolean {
-  if (!runsAtOnce || onTrial || suspected || isolation === 'process') return false;
+  if (onTrial || suspected || isolation === 'process') return false;
   // Everybody waits while it is loaded here.
   return intraOpThreads === 1 && isQuickToLoad(opened) && opened.providers.used.every((name) => name === 'cpu');
 }

@@ -1,7 +1,7 @@
 // Classifiers as converters of scikit-learn and LightGBM write them, and files that leave types unsaid. Used by tests only.
 import protobuf from 'protobufjs/light.js';
+import { dataTypes } from './data-types.ts';
 import { encodeModel, type OnnxNode } from './encode.ts';
-import { dataTypes } from './schema.ts';
 
 /** Class names as operators of `ai.onnx.ml` hold them. */
 type MlClasses = readonly string[] | readonly number[];

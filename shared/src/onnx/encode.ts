@@ -1,7 +1,8 @@
 // Writes ONNX files. The types below are the few shapes that our trainers need; the same model always gives the same
 // bytes, because protobufjs writes fields in the order of their numbers.
 import { AppError } from '../errors.ts';
-import { attributeTypes, dataTypes, ModelProto } from './schema.ts';
+import { attributeTypes, dataTypes } from './data-types.ts';
+import { ModelProto } from './schema.ts';
 
 /** A constant of the graph. An empty `dims` is a scalar. */
 export interface OnnxTensor {

@@ -2,10 +2,10 @@ import fc from 'fast-check';
 import protobuf from 'protobufjs/light.js';
 import { describe, expect, it } from 'vitest';
 import { AppError } from '../app-error.ts';
+import { dataTypes } from './data-types.ts';
 import { encodeModel } from './encode.ts';
 import { sourceOf } from './fields.ts';
 import { readGraph } from './graph.ts';
-import { dataTypes } from './schema.ts';
 
 const x = { name: 'x', type: 'float', dims: ['n', 3] } as const;
 const y = { name: 'y', type: 'float', dims: ['n', 3] } as const;

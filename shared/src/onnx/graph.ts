@@ -1,8 +1,8 @@
 // The graph of an ONNX file: its operators with their attributes, its inputs and outputs, and of its tensors what they are
 // and, where they are small, their values. Weights are skipped, so that a file of any size costs little memory.
 import { AppError, messageOf } from '../app-error.ts';
+import { attributeTypes } from './data-types.ts';
 import { type ByteSource, type Field, FieldReader, type Place, wireTypes } from './fields.ts';
-import { attributeTypes } from './schema.ts';
 import { numbersOf, type TensorParts } from './tensor-numbers.ts';
 
 export interface GraphModel {

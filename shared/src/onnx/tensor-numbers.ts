@@ -1,6 +1,6 @@
 // The numbers of a small tensor in an ONNX file, whichever of its ways to write them it took.
 import { elementCount } from '../tensor-data.ts';
-import { dataTypes } from './schema.ts';
+import { dataTypes } from './data-types.ts';
 
 /** A tensor as its fields say it. */
 export interface TensorParts {

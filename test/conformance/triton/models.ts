@@ -1,6 +1,7 @@
 // The models that the examples of NVIDIA's client ask for by name, as Triton's own example repository has them.
+
+import { dataTypes } from '@edgeloop/shared/onnx/data-types';
 import type { OnnxNode } from '@edgeloop/shared/onnx/encode';
-import { dataTypes } from '@edgeloop/shared/onnx/schema';
 import { type ElementType, encodeGraph } from '../../support/onnx-models.ts';
 import { writeModel } from '../../support/serving.ts';
 

@@ -1,5 +1,5 @@
 // What is known of a tensor before a run, with regard to the rows of the requests that share it.
-import { dataTypes } from '@edgeloop/shared/onnx/schema';
+import { dataTypes } from '@edgeloop/shared/onnx/data-types';
 import type { Size } from './sizes.ts';
 
 /** An element whose value is not known: the same for any number of rows, or not. */

@@ -1,5 +1,5 @@
 // Operators that look along some dimensions (sums, softmax, normalising): rows stay apart where these are not theirs.
-import { dataTypes } from '@edgeloop/shared/onnx/schema';
+import { dataTypes } from '@edgeloop/shared/onnx/data-types';
 import { type Operator, type OperatorCall, placeOf } from '../operator-call.ts';
 import { one } from '../sizes.ts';
 import { counted, fixed, type TensorState, withValues } from '../tensor-state.ts';

@@ -1,5 +1,5 @@
 // Trees, linear models and what prepares features for them (`ai.onnx.ml`), on tables: [rows, features].
-import { dataTypes } from '@edgeloop/shared/onnx/schema';
+import { dataTypes } from '@edgeloop/shared/onnx/data-types';
 import { freshSize, type Operator, type OperatorCall } from '../operator-call.ts';
 import { constant, one, type Size } from '../sizes.ts';
 import { isFixed, type TensorState, withRows } from '../tensor-state.ts';

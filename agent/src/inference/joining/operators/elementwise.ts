@@ -1,5 +1,5 @@
 // Operators whose output at a place depends on their inputs at that place.
-import { dataTypes } from '@edgeloop/shared/onnx/schema';
+import { dataTypes } from '@edgeloop/shared/onnx/data-types';
 import { freshSize, type Operator, type OperatorCall, type Outcome } from '../operator-call.ts';
 import { constant, isOne, numberOf, one, type Size, sameSize } from '../sizes.ts';
 import {

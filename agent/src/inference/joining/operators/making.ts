@@ -1,7 +1,7 @@
 // Operators that make tensors of shapes, numbers and other tensors: Shape, Constant, Expand, Tile and their like.
 
+import { dataTypes } from '@edgeloop/shared/onnx/data-types';
 import type { GraphTensor } from '@edgeloop/shared/onnx/graph';
-import { dataTypes } from '@edgeloop/shared/onnx/schema';
 import { freshSize, type Operator, placeOf } from '../operator-call.ts';
 import { constant, isConstant, isOne, one, product, type Size, sameSize } from '../sizes.ts';
 import { counted, fixed, isSize, type TensorState, type Value, withRows, withValues } from '../tensor-state.ts';

@@ -1,6 +1,6 @@
 // Operators on integers that stand for floats. Their scales come from the file; those that are taken from the values
 // themselves (DynamicQuantizeLinear) would be those of all rows together.
-import { dataTypes } from '@edgeloop/shared/onnx/schema';
+import { dataTypes } from '@edgeloop/shared/onnx/data-types';
 import { type Operator, placeOf } from '../operator-call.ts';
 import { isOne, numberOf, one } from '../sizes.ts';
 import { broadcast } from './elementwise.ts';

@@ -1,5 +1,5 @@
 // Operators that pick, cut, join and fill along one dimension or several: rows stay apart where that is none of theirs.
-import { dataTypes } from '@edgeloop/shared/onnx/schema';
+import { dataTypes } from '@edgeloop/shared/onnx/data-types';
 import { freshSize, type Operator, type OperatorCall, type Outcome, placeOf } from '../operator-call.ts';
 import { constant, numberOf, one, type Size, sameSize } from '../sizes.ts';
 import {
