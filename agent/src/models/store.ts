@@ -52,8 +52,11 @@ export interface ModelStore {
   modelFiles(of: ReleaseRef): Promise<ModelFiles>;
   remove(of: ReleaseRef): Promise<void>;
   removeModel(name: string): Promise<void>;
-  /** Removes releases that are not in `keep`, but for the newest of the rest, whose bytes the next one may share. */
-  collect(name: string, keep: readonly string[], spare: number): Promise<StoredRelease[]>;
+  /**
+   * Removes releases that are not in `keep`, but for the newest `spare` of the rest that are whole: the next one may share their
+   * bytes.
+   */
+  collect(name: string, keep: readonly Omit<ReleaseRef, 'name'>[], spare: number): Promise<StoredRelease[]>;
   freeBytes(): Promise<number>;
 }
 
@@ -135,8 +138,13 @@ export function createModelStore(folder: string): ModelStore {
     removeModel: (name) => rm(join(folder, name), { recursive: true, force: true }),
     async collect(name, keep, spare) {
       const stored = await store.list(name);
-      const unused = stored.filter(({ release }) => release === undefined || !keep.includes(release));
-      const removed = unused.slice(0, Math.max(0, unused.length - spare));
+      // By their places too: a document that was damaged there says of no release that it is kept.
+      const places = new Set(keep.map((each) => folderOf({ name, ...each })));
+      const kept = new Set<string | undefined>(keep.map(({ release }) => release));
+      const unused = stored.filter((each) => !kept.has(each.release) && !places.has(each.folder));
+      // What was never whole is of no use to anybody.
+      const whole = unused.filter(({ isComplete }) => isComplete);
+      const removed = unused.filter((each) => !each.isComplete || whole.indexOf(each) < whole.length - spare);
       for (const each of removed) await rm(each.folder, { recursive: true, force: true });
       return removed;
     },

@@ -200,9 +200,26 @@ describe('a model that is fetched', () => {
     const anew = createModelStore(folder);
     expect(await anew.isComplete(two)).toBe(true);
     expect((await anew.list('m')).map(({ release }) => release)).toEqual([one.release, two.release]);
-    await anew.collect('m', [two.release], 0);
+    await anew.collect('m', [two], 0);
     expect(await anew.isComplete(one)).toBe(false);
     expect(await anew.isComplete(two)).toBe(true);
+  });
+
+  it('goes when it was never whole and nobody wants it, and stays where its document was damaged', async () => {
+    const { store } = source;
+    const [wanted, spare, begun] = [1, 2, 3].map((version) => publish(version, randomBytes(200)));
+    if (!wanted || !spare || !begun) return expect.unreachable();
+    for (const release of [wanted, spare]) {
+      await fetched(release);
+      await verified(release);
+    }
+    await fetched(begun);
+    expect(existsSync(store.partialPath(begun))).toBe(true);
+    writeFileSync(join(store.folderOf(wanted), 'release.json'), 'damaged');
+    await store.collect('m', [wanted], 1);
+    expect((await store.list('m')).map(({ version }) => version)).toEqual([1, 2]);
+    await store.collect('m', [wanted], 0);
+    expect((await store.list('m')).map(({ version }) => version)).toEqual([1]);
   });
 
   it('takes the place of another release of its number that nobody needs', async () => {

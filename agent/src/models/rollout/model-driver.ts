@@ -97,6 +97,8 @@ export class ModelDriver {
     for (const name of [...this.#states.keys()]) {
       if (!cleanStop) this.#apply(name, { kind: 'rebooted' });
       this.#drive(name);
+      // What was under way may have been given up before the last end, and its files not removed.
+      if (this.#stateOf(name).desired !== null) void this.#tidy(name);
     }
   }
 
@@ -342,8 +344,8 @@ function attemptOf(state: ModelState): string {
 
 async function tidyVersions(store: ModelStore, state: ModelState): Promise<void> {
   const { name, candidate } = state;
-  const keep = releasesToKeep(state).map(({ release }) => release);
-  const failed = candidate?.state === 'failed' && !keep.includes(candidate.target.release);
+  const keep = releasesToKeep(state);
+  const failed = candidate?.state === 'failed' && !keep.some(({ release }) => release === candidate.target.release);
   if (failed) await store.remove(candidate.target);
   await store.collect(name, keep, 1);
 }

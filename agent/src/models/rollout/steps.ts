@@ -88,12 +88,13 @@ export class Steps {
   }
 
   async #fetch(target: DesiredModel, state: ModelState, signal: AbortSignal): Promise<ModelEvent> {
-    const keep = releasesToKeep(state).map(({ release }) => release);
+    const kept = releasesToKeep(state);
+    const keep = kept.map(({ release }) => release);
     try {
       await fetchModel(this.#source(), target, { keep, signal });
     } catch (error) {
       if (failureOf(error).code !== 'insufficient_storage') throw error;
-      const removed = await this.#options.store.collect(target.name, keep, 0);
+      const removed = await this.#options.store.collect(target.name, kept, 0);
       if (removed.length === 0) throw error;
       await fetchModel(this.#source(), target, { keep, signal });
     }
