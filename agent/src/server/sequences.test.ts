@@ -118,6 +118,13 @@ describe('sequences', () => {
     expect(config).toMatchObject({ sequence_batching: { max_sequence_idle_microseconds: 60_000_000, state } });
   });
 
+  it('are for models that say what goes from one run to the next', async () => {
+    await expect(front.load('stateless', adder(1), { sequences: {} })).rejects.toThrow('sequences: is for a model');
+    await expect(front.load('other', adder(1), { inputs: { before: { state: 'x' } } })).rejects.toThrow(
+      'inputs.before.state: the model has no output "x"',
+    );
+  });
+
   it('end when they are silent, when there are too many, and when their version goes', async () => {
     vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval', 'setTimeout', 'clearTimeout'] });
     try {

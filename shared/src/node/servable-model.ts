@@ -7,6 +7,7 @@ import { type FileFacts, type LeftOut, type SessionMetadata, signatureOf, unserv
 import { classesOf } from '../onnx/class-names.ts';
 import type { ByteSource } from '../onnx/fields.ts';
 import { type GraphModel, readGraph } from '../onnx/graph.ts';
+import { cutOutputs } from '../onnx/servable-bytes.ts';
 import { declaredNoTensors, zipMapsOf } from '../onnx/unservable-outputs.ts';
 import type { ModelSignature } from '../tensors.ts';
 import { readFile as readBytes } from './file-bytes.ts';
@@ -37,11 +38,10 @@ export async function openServable<Session extends Opened>(
 ): Promise<ServableModel<Session>> {
   const { model, sizeBytes } = readFileGraph(path);
   const zipMaps = model ? zipMapsOf(model) : new Map<string, string>();
-  const cut = async (names: Iterable<string>): Promise<ModelSource> => {
-    // Most models need no cut, and then no thread needs the library for it.
-    const { cutOutputs } = await import('../onnx/servable-bytes.ts');
-    return { bytes: cutOutputs(await readFile(path), { zipMaps, leftOut: new Set(names) }), folder: dirname(path) };
-  };
+  const cut = async (names: Iterable<string>): Promise<ModelSource> => ({
+    bytes: await cutOutputs(await readFile(path), { zipMaps, leftOut: new Set(names) }),
+    folder: dirname(path),
+  });
   const mayCut = model !== undefined && sizeBytes <= cutAtMostBytes;
   const declared = model ? declaredNoTensors(model, zipMaps) : [];
   const isWhole =

@@ -1,6 +1,6 @@
 // ONNX files without the outputs that cannot be served: maps, sequences and optionals. A ZipMap, which makes a list of maps
 // of the scores of a classifier, gives way to the tensor that went into it, under the name of the output.
-import protobuf from 'protobufjs/light.js';
+import type { Writer } from 'protobufjs/light.js';
 import { type Field, FieldReader, type Place, sourceOf, wireTypes } from './fields.ts';
 import type { ZipMaps } from './unservable-outputs.ts';
 
@@ -10,6 +10,9 @@ export interface Cut {
   leftOut: ReadonlySet<string>;
 }
 
+/** Of a message. */
+type Begin = () => Writer;
+
 /** Numbers from onnx.proto3. */
 const modelFields = { graph: 7, opset: 8 } as const;
 const graphFields = { node: 1, output: 12 } as const;
@@ -17,13 +20,16 @@ const graphFields = { node: 1, output: 12 } as const;
 const identityOpset = 13;
 
 /** The bytes of an ONNX file after the cut. Throws RangeError for what is no such file. */
-export function cutOutputs(bytes: Uint8Array, cut: Cut): Uint8Array {
+export async function cutOutputs(bytes: Uint8Array, cut: Cut): Promise<Uint8Array> {
+  // Most files need no cut, and then no thread loads the library for it.
+  const { default: protobuf } = await import('protobufjs/light.js');
+  const begin: Begin = () => protobuf.Writer.create();
   const reader = new FieldReader(sourceOf(bytes));
-  const model = protobuf.Writer.create();
+  const model = begin();
   let hasDefaultOpset = false;
   reader.message({ start: 0, end: bytes.length }, (field) => {
     if (field.id === modelFields.opset) hasDefaultOpset ||= isDefaultOpset(reader, field);
-    if (field.id === modelFields.graph) write(model, field.id, cutGraph(bytes, field, cut));
+    if (field.id === modelFields.graph) write(model, field.id, cutGraph({ bytes, place: field, cut, begin }));
     else copy(model, bytes, field);
   });
   if (cut.zipMaps.size > 0 && !hasDefaultOpset) {
@@ -32,33 +38,33 @@ export function cutOutputs(bytes: Uint8Array, cut: Cut): Uint8Array {
   return model.finish();
 }
 
-function cutGraph(bytes: Uint8Array, place: Place, { zipMaps, leftOut }: Cut): Uint8Array {
+interface GraphCut {
+  bytes: Uint8Array;
+  place: Place;
+  cut: Cut;
+  begin: Begin;
+}
+
+function cutGraph({ bytes, place, cut: { zipMaps, leftOut }, begin }: GraphCut): Uint8Array {
   const reader = new FieldReader(sourceOf(bytes));
-  const graph = protobuf.Writer.create();
+  const graph = begin();
   reader.message(place, (field) => {
     if (field.id === graphFields.node) {
       const zipped = textsOf(reader, field, 2).find((output) => zipMaps.has(output));
       if (zipped === undefined) copy(graph, bytes, field);
-      else write(graph, field.id, identity(zipMaps.get(zipped) ?? '', zipped));
+      else write(graph, field.id, identity(begin(), zipMaps.get(zipped) ?? '', zipped));
     } else if (field.id === graphFields.output) {
       const [name = ''] = textsOf(reader, field, 1);
       // Without a type: ONNX Runtime infers it from the tensor.
-      if (zipMaps.has(name)) write(graph, field.id, protobuf.Writer.create().uint32(10).string(name).finish());
+      if (zipMaps.has(name)) write(graph, field.id, begin().uint32(10).string(name).finish());
       else if (!leftOut.has(name)) copy(graph, bytes, field);
     } else copy(graph, bytes, field);
   });
   return graph.finish();
 }
 
-function identity(input: string, output: string): Uint8Array {
-  return protobuf.Writer.create()
-    .uint32(10)
-    .string(input)
-    .uint32(18)
-    .string(output)
-    .uint32(34)
-    .string('Identity')
-    .finish();
+function identity(node: Writer, input: string, output: string): Uint8Array {
+  return node.uint32(10).string(input).uint32(18).string(output).uint32(34).string('Identity').finish();
 }
 
 function isDefaultOpset(reader: FieldReader, field: Field): boolean {
@@ -79,11 +85,11 @@ function tagOf(id: number): number {
   return id * 8 + wireTypes.bytes;
 }
 
-function write(writer: protobuf.Writer, id: number, message: Uint8Array): void {
+function write(writer: Writer, id: number, message: Uint8Array): void {
   writer.uint32(tagOf(id)).bytes(message);
 }
 
-function copy(writer: protobuf.Writer, bytes: Uint8Array, { id, wireType, value, start, end }: Field): void {
+function copy(writer: Writer, bytes: Uint8Array, { id, wireType, value, start, end }: Field): void {
   writer.uint32(id * 8 + wireType);
   if (wireType === wireTypes.varint) writer.int64(value);
   else if (wireType === wireTypes.bytes) writer.bytes(bytes.subarray(start, end));

@@ -170,9 +170,6 @@ describe('manifests of sound that contradict the model', () => {
     await expect(load({ samples: undefined })).rejects.toThrow('audio.hop: needs "samples"');
     await expect(load({ context: 4 })).rejects.toThrow('audio.context: leaves nothing');
     await expect(load({ hop: undefined, context: 1 })).rejects.toThrow('give a "hop"');
-    await expect(load({ hop: undefined }, { state: 'hN' })).rejects.toThrow(
-      'inputs.h.state: goes from window to window',
-    );
     await expect(load({}, { state: 'h2' })).rejects.toThrow('inputs.h.state: the model has no output "h2"');
     const wide = encodeGraph({
       inputs: [
