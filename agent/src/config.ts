@@ -67,6 +67,11 @@ const Environment = z.object({
   /** Bounds of the process in which a candidate is loaded and run first. */
   EDGELOOP_PROVE_TIMEOUT_SECONDS: seconds(60),
   EDGELOOP_PROVE_MEMORY_MB: number(2048, z.number().min(128).max(1_000_000)),
+  /** Kilobits (1000 bits) a second at which models are fetched at most; as fast as they come when unset. */
+  EDGELOOP_BANDWIDTH_KBPS: z.preprocess(
+    (text) => (text === undefined ? undefined : toNumber(text)),
+    z.number().min(1).max(1_000_000_000).optional(),
+  ),
   /** How often, with jitter, what is desired is read again although nothing seems to have changed. */
   EDGELOOP_REREAD_SECONDS: seconds(180),
   /** How long a stopping agent waits for requests in flight. */
@@ -120,6 +125,7 @@ export function readConfig(environment: NodeJS.ProcessEnv) {
       timeoutMs: env.EDGELOOP_PROVE_TIMEOUT_SECONDS * 1000,
       maxRssBytes: env.EDGELOOP_PROVE_MEMORY_MB * megabyte,
     }),
+    bandwidthKbps: env.EDGELOOP_BANDWIDTH_KBPS,
     rereadMs: env.EDGELOOP_REREAD_SECONDS * 1000,
     drainMs: env.EDGELOOP_DRAIN_SECONDS * 1000,
     serverName: env.EDGELOOP_SERVER_NAME,

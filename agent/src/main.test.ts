@@ -3,13 +3,14 @@ import { once } from 'node:events';
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { segmentsOf, sha256 } from '@edgeloop/shared/node/digests';
+import { sha256 } from '@edgeloop/shared/node/digests';
 import { createFleetKey } from '@edgeloop/shared/node/signing';
 import { Release } from '@edgeloop/shared/release';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { softmaxClassifier } from '../../test/support/onnx-models.ts';
 import { selfSigned } from './identity/device-port-fixture.ts';
 import { writeIdentity } from './identity/identity.ts';
+import { segmentsOf } from './models/rollout/segments-fixture.ts';
 
 let folder = '';
 const started: ChildProcess[] = [];

@@ -13,6 +13,7 @@ import { type DeviceDatabase, openDatabase } from './database/open.ts';
 import { deviceFacts } from './identity/device-facts.ts';
 import { type LinkHandlers, Membership } from './link/membership.ts';
 import { createFileCheck } from './models/file-check.ts';
+import { createBandwidth } from './models/rollout/bandwidth.ts';
 import { ModelDriver } from './models/rollout/model-driver.ts';
 import { createStateStore } from './models/rollout/state-store.ts';
 import { createModelStore } from './models/store.ts';
@@ -132,12 +133,13 @@ function build({ config, home, database, writes, problems, log }: Ground) {
     port: () => membership.port,
   });
   const tuner = createTuner({ ...config, bounds: prove, database, writes, cpuModel: facts.cpuModel, log });
+  const bandwidth = createBandwidth(config.bandwidthKbps);
   const models = new ModelDriver({
     states: createStateStore(database, writes, log),
     store,
     serving,
     // What is on disk is checked without waiting for the way to the control plane.
-    source: () => ({ port: membership.port, fleetKey: membership.fleetKey }),
+    source: () => ({ port: membership.port, fleetKey: membership.fleetKey, bandwidth }),
     fileCheck: createFileCheck(log),
     prove: (model, signal) => proveModel(model, prove, signal),
     tuningOf: tuner.tuningOf,

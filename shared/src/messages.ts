@@ -13,6 +13,8 @@ export const DesiredModel = z.object({
   /** Ed25519 signature over it, base64. */
   signature: z.string(),
   rolloutId: z.string(),
+  /** Kilobits a second at which its files are fetched at most. */
+  bandwidthKbps: z.number().int().min(1).optional(),
 });
 export type DesiredModel = z.infer<typeof DesiredModel>;
 

@@ -9,5 +9,3 @@ export type Segment = z.infer<typeof Segment>;
 /** Segments in the order of the file; their sizes add up to the size of the file. */
 export const SegmentManifest = z.array(Segment).max(1_000_000);
 export type SegmentManifest = z.infer<typeof SegmentManifest>;
-
-export const segmentBytes = 256 * 1024;

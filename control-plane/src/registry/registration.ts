@@ -9,8 +9,9 @@ import { signRelease } from '@edgeloop/shared/node/signing';
 import { recordAudit } from '../access/audit.ts';
 import type { Blobs } from '../blobs/folder.ts';
 import type { Database, Transaction } from '../database/open.ts';
+import type { Artifact } from './artifact.ts';
 import { type RegistryStore, toDetail, type VersionRow } from './registry-store.ts';
-import { type Artifact, contentDigest, encodeRelease, readRelease } from './release-document.ts';
+import { contentDigest, encodeRelease, readRelease } from './release-document.ts';
 import type { VersionNumbers } from './version-numbers.ts';
 
 export interface Registration {

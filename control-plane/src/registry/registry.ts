@@ -14,6 +14,7 @@ import type { Logger } from 'pino';
 import type { Blobs } from '../blobs/folder.ts';
 import type { Database } from '../database/open.ts';
 import { decodeCursor, toPage } from '../http/paging.ts';
+import { describeArtifact } from './artifact.ts';
 import {
   commitVersion,
   insertModel,
@@ -23,7 +24,7 @@ import {
   unknownModel,
 } from './registration.ts';
 import { createRegistryStore, type ModelRow } from './registry-store.ts';
-import { describeArtifact, readRelease } from './release-document.ts';
+import { readRelease } from './release-document.ts';
 import { createValidator, type ValidationLimits } from './validation.ts';
 import { createVersionNumbers, versionKey } from './version-numbers.ts';
 

@@ -1,37 +1,13 @@
 // The release document of a model version: made once, signed, and never changed.
 import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
 import { parseJson } from '@edgeloop/shared/errors';
 import type { GoldenSamples } from '@edgeloop/shared/golden';
 import type { Sha256 } from '@edgeloop/shared/identifiers';
 import type { Manifest } from '@edgeloop/shared/manifest';
-import { segmentsOf } from '@edgeloop/shared/node/digests';
 import { Release } from '@edgeloop/shared/release';
-import { segmentBytes } from '@edgeloop/shared/segments';
 import type { ModelSignature } from '@edgeloop/shared/tensors';
 import type { Blobs } from '../blobs/folder.ts';
-
-export type Artifact = Release['artifact'];
-
-/** Digest, size and segments of a file of any size, read once. */
-export async function describeArtifact(path: string): Promise<Artifact> {
-  const whole = createHash('sha256');
-  const segments: Artifact['segments'] = [];
-  let sizeBytes = 0;
-  // A read stream fills its buffer as long as the file goes on, but promises only "at most".
-  let rest: Buffer = Buffer.alloc(0);
-  for await (const chunk of createReadStream(path, { highWaterMark: segmentBytes })) {
-    const bytes: Buffer = chunk;
-    whole.update(bytes);
-    sizeBytes += bytes.length;
-    const joined = rest.length === 0 ? bytes : Buffer.concat([rest, bytes]);
-    const full = joined.length - (joined.length % segmentBytes);
-    segments.push(...segmentsOf(joined.subarray(0, full)));
-    rest = joined.subarray(full);
-  }
-  segments.push(...segmentsOf(rest));
-  return { digest: whole.digest('hex'), sizeBytes, segments };
-}
+import type { Artifact } from './artifact.ts';
 
 export interface ReleaseParts {
   name: string;

@@ -4,16 +4,18 @@ import type { ServerResponse } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { DesiredModel } from '@edgeloop/shared/messages';
-import { segmentsOf, sha256 } from '@edgeloop/shared/node/digests';
+import { sha256 } from '@edgeloop/shared/node/digests';
 import { createFleetKey, signRelease } from '@edgeloop/shared/node/signing';
 import { Release } from '@edgeloop/shared/release';
-import { segmentBytes } from '@edgeloop/shared/segments';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { until } from '../../../../test/support/until.ts';
 import { createDevicePort, type DevicePort } from '../../identity/device-port.ts';
 import { listenHttps, type PortFixture } from '../../identity/device-port-fixture.ts';
 import { DamagedFile } from '../failure.ts';
 import { createModelStore } from '../store.ts';
+import { createBandwidth } from './bandwidth.ts';
 import { type FetchSource, fetchModel, verifyModel } from './fetch.ts';
+import { segmentBytes, segmentsOf } from './segments-fixture.ts';
 
 const fleet = createFleetKey();
 const blobs = new Map<string, Buffer>();
@@ -21,6 +23,9 @@ let folder = '';
 let server: PortFixture;
 let source: FetchSource & { port: DevicePort };
 let bytesSent = 0;
+let knowsRanges = true;
+/** Ranges of artifacts that were asked for. */
+let requests: string[] = [];
 /** What the server does to the body of an artifact's range. */
 let disturb: (bytes: Buffer, response: ServerResponse) => Buffer | undefined = (bytes) => bytes;
 
@@ -34,7 +39,11 @@ beforeEach(async () => {
     const range = /^bytes=(\d+)-(\d+)$/.exec(request.headers.range ?? '');
     if (blob === undefined) response.writeHead(404).end();
     else if (range === null) response.end(blob);
-    else {
+    else if (!knowsRanges) {
+      requests.push('whole');
+      response.end(blob);
+    } else {
+      requests.push(range[0]);
       const whole = blob.subarray(Number(range[1]), Number(range[2]) + 1);
       response.writeHead(206, { 'content-length': whole.length });
       const bytes = disturb(whole, response);
@@ -43,7 +52,14 @@ beforeEach(async () => {
     }
   });
   const port = createDevicePort({ hosts: ['127.0.0.1'], port: server.port, tls: { ca: server.ca } });
-  source = { port, store: createModelStore(folder), fleetKey: fleet.publicKeyPem };
+  source = {
+    port,
+    store: createModelStore(folder),
+    fleetKey: fleet.publicKeyPem,
+    bandwidth: createBandwidth(undefined),
+  };
+  knowsRanges = true;
+  requests = [];
 });
 afterEach(async () => {
   await source.port.close();
@@ -51,10 +67,10 @@ afterEach(async () => {
   rmSync(folder, { recursive: true });
 });
 
-function publish(version: number, bytes: Buffer, artifact: { digest?: string } = {}): DesiredModel {
+function publish(version: number, bytes: Buffer, artifact: { digest?: string } = {}, name = 'm'): DesiredModel {
   const release: Release = Release.parse({
     format: 1,
-    name: 'm',
+    name,
     version,
     artifact: { digest: sha256(bytes), sizeBytes: bytes.length, segments: segmentsOf(bytes), ...artifact },
     signature: { inputs: [], outputs: [] },
@@ -66,7 +82,7 @@ function publish(version: number, bytes: Buffer, artifact: { digest?: string } =
   blobs.set(digest, document);
   blobs.set(sha256(bytes), bytes);
   const signature = signRelease(digest, createPrivateKey(fleet.privateKeyPem));
-  return { name: 'm', version, release: digest, signature, rolloutId: 'r' };
+  return { name, version, release: digest, signature, rolloutId: 'r' };
 }
 
 const fetched = (target: DesiredModel, keep: string[] = []) =>
@@ -113,6 +129,89 @@ describe('a model that is fetched', () => {
     expect(bytesSent).toBe(segmentBytes);
     await verified(two);
     expect(readFileSync(modelPath(2)).equals(second)).toBe(true);
+  });
+
+  it('takes segments from versions of other models, too', async () => {
+    const shared = randomBytes(3 * segmentBytes);
+    const one = publish(1, Buffer.concat([randomBytes(segmentBytes), shared]), {}, 'other');
+    await fetched(one);
+    await verified(one);
+    bytesSent = 0;
+    const two = publish(1, Buffer.concat([shared, randomBytes(100)]));
+    await fetched(two);
+    expect(bytesSent).toBe(100);
+    await verified(two);
+  });
+
+  it('is fetched once where the same bytes lie in several places', async () => {
+    const piece = randomBytes(segmentBytes);
+    const bytes = Buffer.concat([piece, randomBytes(segmentBytes), piece, piece, Buffer.alloc(2 * segmentBytes)]);
+    const target = publish(1, bytes);
+    await fetched(target);
+    expect(bytesSent).toBe(3 * segmentBytes);
+    await verified(target);
+    expect(readFileSync(modelPath(1)).equals(bytes)).toBe(true);
+  });
+
+  it('comes whole, once, from a server that knows no ranges', async () => {
+    const first = randomBytes(9 * segmentBytes);
+    const second = Buffer.from(first);
+    for (const place of [1, 4, 7]) randomBytes(10).copy(second, place * segmentBytes);
+    const one = publish(1, first);
+    await fetched(one);
+    await verified(one);
+    const two = publish(2, second);
+    knowsRanges = false;
+    requests = [];
+    await fetched(two);
+    expect(requests).toEqual(['whole']);
+    await verified(two);
+  });
+
+  it('comes in several ranges at a time where what has changed is scattered', async () => {
+    const first = randomBytes(16 * segmentBytes);
+    const second = Buffer.from(first);
+    for (const place of [1, 4, 7, 10, 13]) randomBytes(10).copy(second, place * segmentBytes);
+    const one = publish(1, first);
+    await fetched(one);
+    await verified(one);
+    const two = publish(2, second);
+    requests = [];
+    const waiting: (() => void)[] = [];
+    let most = 0;
+    disturb = (whole, response) => {
+      if (requests.length === 1) return whole;
+      waiting.push(() => response.end(whole));
+      most = Math.max(most, waiting.length);
+      if (waiting.length === 3 || requests.length === 5) for (const answer of waiting.splice(0)) answer();
+      return undefined;
+    };
+    await fetched(two);
+    expect(most).toBe(3);
+    await verified(two);
+    expect(readFileSync(modelPath(2)).equals(second)).toBe(true);
+  });
+
+  it.each(['device', 'order'] as const)('comes no faster than the %s allows', async (whose) => {
+    // 64 kB at 1024 kbit/s take half a second.
+    const bandwidth = createBandwidth(whose === 'device' ? 1024 : undefined);
+    const target = { ...publish(1, randomBytes(64_000)), ...(whose === 'order' ? { bandwidthKbps: 1024 } : {}) };
+    const begunMs = performance.now();
+    await fetchModel({ ...source, bandwidth }, target, { keep: [], signal: AbortSignal.timeout(60_000) });
+    expect(performance.now() - begunMs).toBeGreaterThan(495);
+    await verified(target);
+  });
+
+  it('ends at once when it is given up while it waits for its turn on a slow link', async () => {
+    const target = publish(1, randomBytes(64_000));
+    const ending = new AbortController();
+    const fetching = fetchModel({ ...source, bandwidth: createBandwidth(1) }, target, {
+      keep: [],
+      signal: ending.signal,
+    });
+    await until('a request', async () => requests[0]);
+    ending.abort();
+    await expect(fetching).rejects.toThrow();
   });
 
   it('is asked for again when a segment arrives with a wrong byte', async () => {

@@ -10,7 +10,9 @@ import { bytesOf, type DevicePort } from '../../identity/device-port.ts';
 import { DamagedFile } from '../failure.ts';
 import { sha256OfFile } from '../file-check.ts';
 import type { ModelStore, ReleaseRef } from '../store.ts';
-import { copyFromVersions, missingFrom, type PlacedSegment, placed } from './segments-on-disk.ts';
+import { type Bandwidth, createBandwidth } from './bandwidth.ts';
+import { download, interrupted } from './download.ts';
+import { copyFromDisk, missingFrom, type PlacedSegment, placed } from './segments-on-disk.ts';
 
 export interface FetchSource {
   /** Undefined until the device has joined; what is on disk already needs none. */
@@ -18,11 +20,15 @@ export interface FetchSource {
   store: ModelStore;
   /** Ed25519 public key pinned at enrolment, SPKI PEM; undefined before. */
   fleetKey: string | undefined;
+  /** Of this device's link. */
+  bandwidth: Bandwidth;
 }
 
 /** A release to fetch. Without a signature: one that was verified here before. */
 export interface FetchTarget extends ReleaseRef {
   signature?: string;
+  /** Fetched no faster than that, whatever the link gives. */
+  bandwidthKbps?: number | undefined;
 }
 
 export interface FetchOptions {
@@ -39,10 +45,8 @@ export class NotEnrolled extends AppError {
 }
 
 const releaseBytes = 160 * 1024 * 1024;
-const rangeBytes = 8 * 1024 * 1024;
 /** Left free on the disk for everything else. */
 const reserveBytes = 32 * 1024 * 1024;
-const triesPerSegment = 3;
 
 /**
  * Fetches `target` until all bytes are on disk, not yet verified as a whole.
@@ -57,9 +61,11 @@ export async function fetchModel(source: FetchSource, target: FetchTarget, optio
     const { sizeBytes } = release.artifact;
     const absent = await missingFrom(file, placed(release.artifact.segments));
     await requireSpace(source, target, absent);
-    const missing = await copyFromVersions(store, target, file, absent);
+    const missing = await copyFromDisk(store, target, file, absent);
     const path = `/device/v1/blobs/${release.artifact.digest}`;
-    if (missing.length > 0) await download(portOf(source), { path, file, missing, signal: options.signal });
+    const bandwidths = [source.bandwidth, createBandwidth(target.bandwidthKbps)];
+    if (missing.length > 0)
+      await download({ port: portOf(source), path, file, missing, bandwidths, signal: options.signal });
     await file.truncate(sizeBytes);
     await file.sync();
   } finally {
@@ -158,82 +164,6 @@ async function requireSpace({ store }: FetchSource, { name, version }: FetchTarg
     'insufficient_storage',
     `${name} ${version} needs ${megabytes(needed + reserveBytes)} MB of disk, ${megabytes(free)} MB are free`,
   );
-}
-
-interface Download {
-  path: string;
-  file: FileHandle;
-  missing: readonly PlacedSegment[];
-  signal: AbortSignal;
-}
-
-async function download(port: DevicePort, { path, file, missing, signal }: Download): Promise<void> {
-  let left = [...missing];
-  for (let tries = 0; left.length > 0; tries += 1) {
-    if (tries === triesPerSegment)
-      throw new AppError('integrity', `${left.length} segments arrived with wrong bytes ${tries} times`);
-    const wrong: PlacedSegment[] = [];
-    for (const range of ranges(left))
-      wrong.push(...(await downloadRange(port, { path, file, missing: range, signal })));
-    left = wrong;
-  }
-}
-
-/** Runs of neighbouring segments, each short enough that little is lost with a connection. */
-function ranges(segments: readonly PlacedSegment[]): PlacedSegment[][] {
-  const runs: PlacedSegment[][] = [];
-  for (const segment of segments) {
-    const run = runs.at(-1);
-    const first = run?.[0];
-    const last = run?.at(-1);
-    const joins =
-      first !== undefined &&
-      last !== undefined &&
-      last.offset + last.sizeBytes === segment.offset &&
-      segment.offset + segment.sizeBytes - first.offset <= rangeBytes;
-    if (joins) run?.push(segment);
-    else runs.push([segment]);
-  }
-  return runs;
-}
-
-/** Writes each segment of one run as it is whole; returns those whose bytes were wrong. */
-async function downloadRange(port: DevicePort, { path, file, missing, signal }: Download): Promise<PlacedSegment[]> {
-  const start = missing[0]?.offset ?? 0;
-  const end = missing.reduce((_, segment) => segment.offset + segment.sizeBytes, start);
-  const headers = { range: `bytes=${start}-${end - 1}` };
-  const answer = await port.send({ method: 'GET', path, headers, signal });
-  // A server that does not know ranges sends the file from its beginning.
-  let skip = answer.statusCode === 206 ? 0 : start;
-  const queue = [...missing];
-  const wrong: PlacedSegment[] = [];
-  let buffered = Buffer.alloc(0);
-  try {
-    for await (const piece of answer.body) {
-      const skipped = Math.min(skip, piece.length);
-      skip -= skipped;
-      buffered = Buffer.concat([buffered, piece.subarray(skipped)]);
-      for (let segment = queue[0]; segment !== undefined && buffered.length >= segment.sizeBytes; segment = queue[0]) {
-        const bytes = buffered.subarray(0, segment.sizeBytes);
-        if (sha256(bytes) === segment.digest) await file.write(bytes, 0, bytes.length, segment.offset);
-        else wrong.push(segment);
-        buffered = buffered.subarray(segment.sizeBytes);
-        queue.shift();
-      }
-      if (queue.length === 0) break;
-    }
-  } catch (cause) {
-    return interrupted(cause, signal);
-  }
-  if (queue.length > 0)
-    throw new AppError('unavailable', `the transfer of ${path} ended ${queue.length} segments early`);
-  return wrong;
-}
-
-function interrupted(cause: unknown, signal: AbortSignal): never {
-  signal.throwIfAborted();
-  if (cause instanceof AppError) throw cause;
-  throw new AppError('unavailable', 'the connection to the control plane broke during a transfer', { cause });
 }
 
 async function openPartial(path: string): Promise<FileHandle> {

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { AppError } from '@edgeloop/shared/errors';
 import type { DesiredModel } from '@edgeloop/shared/messages';
-import { segmentsOf, sha256 } from '@edgeloop/shared/node/digests';
+import { sha256 } from '@edgeloop/shared/node/digests';
 import { createFleetKey, signRelease } from '@edgeloop/shared/node/signing';
 import { Release } from '@edgeloop/shared/release';
 import pino from 'pino';
@@ -16,8 +16,10 @@ import { pendingWrites } from '../../storage/pending-writes-fixture.ts';
 import { createFileCheck } from '../file-check.ts';
 import { createModelStore } from '../store.ts';
 import { createQuarantine } from '../trying/quarantine.ts';
+import { createBandwidth } from './bandwidth.ts';
 import { ModelDriver } from './model-driver.ts';
 import { type ModelEvent, newModelState } from './model-state.ts';
+import { segmentsOf } from './segments-fixture.ts';
 import { createStateStore } from './state-store.ts';
 import { next } from './transitions.ts';
 
@@ -105,7 +107,7 @@ async function boot(cleanStop: boolean, probationMs = 150): Promise<ModelDriver>
     fileCheck: createFileCheck(log),
     store,
     serving,
-    source: () => ({ port, fleetKey: fleet.publicKeyPem }),
+    source: () => ({ port, fleetKey: fleet.publicKeyPem, bandwidth: createBandwidth(undefined) }),
     prove: async () => {
       const error = proofs.shift();
       if (error !== undefined) throw error;

@@ -1,5 +1,5 @@
 // Which segments of a file are already on this disk: in its own partial file from an earlier try, or in any other
-// version. Every piece is hashed when it is taken, so a stale or damaged file can only cost time.
+// version of any model. Every piece is hashed when it is taken, so a stale or damaged file can only cost time.
 import { type FileHandle, open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { sha256 } from '@edgeloop/shared/node/digests';
@@ -33,26 +33,39 @@ export async function missingFrom(file: FileHandle, segments: readonly PlacedSeg
   return missing;
 }
 
-/** Copies what other releases of the model have of `missing` into `target`; returns what is still missing. */
-export async function copyFromVersions(
+/** Copies what other releases on this disk have of `missing` into `target`; returns what is still missing. */
+export async function copyFromDisk(
   store: ModelStore,
   { name, release }: ReleaseRef,
   target: FileHandle,
   missing: readonly PlacedSegment[],
 ): Promise<PlacedSegment[]> {
   let left = [...missing];
-  for (const other of (await store.list(name)).reverse()) {
-    if (left.length === 0 || other.release === release || !other.isComplete) continue;
-    const source = await segmentsIn(other.folder);
-    if (source === undefined) continue;
-    const file = await open(join(other.folder, 'model.onnx'), 'r');
-    try {
-      left = await copySegments(file, source, target, left);
-    } finally {
-      await file.close();
+  const others = (await store.names()).filter((other) => other !== name);
+  // Most likely the newest of the same model, but models share layers, too.
+  for (const each of [name, ...others]) {
+    for (const other of (await store.list(each)).reverse()) {
+      if (left.length === 0) return left;
+      if (other.release === release || !other.isComplete) continue;
+      left = await copyFromFolder(other.folder, target, left);
     }
   }
   return left;
+}
+
+async function copyFromFolder(
+  folder: string,
+  target: FileHandle,
+  wanted: readonly PlacedSegment[],
+): Promise<PlacedSegment[]> {
+  const source = await segmentsIn(folder);
+  if (source === undefined || !wanted.some(({ digest }) => source.has(digest))) return [...wanted];
+  const file = await open(join(folder, 'model.onnx'), 'r');
+  try {
+    return await copySegments(file, source, target, wanted);
+  } finally {
+    await file.close();
+  }
 }
 
 async function copySegments(
