@@ -1,12 +1,16 @@
 // pnpm bench NAME [--quick] [--data DIR]: prints a table and writes its figures to test/bench/results/.
 import { parseArgs } from 'node:util';
+import { benchArtifacts } from './artifacts.ts';
 import { benchInference } from './inference.ts';
 
 const { values, positionals } = parseArgs({
   options: { quick: { type: 'boolean', default: false }, data: { type: 'string' }, only: { type: 'string' } },
   allowPositionals: true,
 });
-const benches = new Map([['inference', benchInference]]);
+const benches = new Map([
+  ['artifacts', benchArtifacts],
+  ['inference', benchInference],
+]);
 const bench = benches.get(positionals[0] ?? '');
 if (bench === undefined) {
   console.error(`usage: pnpm bench ${[...benches.keys()].join('|')} [--quick] [--data DIR] [--only PART]`);

@@ -48,7 +48,8 @@ function againstNaive(cells: readonly Cell[], model: string): Target[] {
   });
 }
 
-function atMost(what: string, values: readonly number[], bound: number): Target {
+/** Met when the median of the rounds is. */
+export function atMost(what: string, values: readonly number[], bound: number): Target {
   return { what: `${what}: at most ${bound}`, measured: spread(values), met: median(values) <= bound };
 }
 
