@@ -1,6 +1,6 @@
 // The agent's environment, parsed once into one frozen Config. Every default works unset on one machine.
 import { availableParallelism, hostname, totalmem } from 'node:os';
-import { resolve } from 'node:path';
+import { join, resolve } from 'node:path';
 import { AppError, fieldErrors } from '@edgeloop/shared/errors';
 import { DeviceId } from '@edgeloop/shared/identifiers';
 import { hostNameOf, originOf } from '@edgeloop/shared/origins';
@@ -67,6 +67,8 @@ const Environment = z.object({
   /** Bounds of the process in which a candidate is loaded and run first. */
   EDGELOOP_PROVE_TIMEOUT_SECONDS: seconds(60),
   EDGELOOP_PROVE_MEMORY_MB: number(2048, z.number().min(128).max(1_000_000)),
+  /** As long as this file lies there, no other version is activated; its text is the reason. `hold` in the data folder when unset. */
+  EDGELOOP_HOLD_FILE: z.string().min(1).optional(),
   /** Kilobits (1000 bits) a second at which models are fetched at most; as fast as they come when unset. */
   EDGELOOP_BANDWIDTH_KBPS: z.preprocess(
     (text) => (text === undefined ? undefined : toNumber(text)),
@@ -125,6 +127,7 @@ export function readConfig(environment: NodeJS.ProcessEnv) {
       timeoutMs: env.EDGELOOP_PROVE_TIMEOUT_SECONDS * 1000,
       maxRssBytes: env.EDGELOOP_PROVE_MEMORY_MB * megabyte,
     }),
+    holdFile: resolve(env.EDGELOOP_HOLD_FILE ?? join(env.EDGELOOP_AGENT_DATA_DIR, 'hold')),
     bandwidthKbps: env.EDGELOOP_BANDWIDTH_KBPS,
     rereadMs: env.EDGELOOP_REREAD_SECONDS * 1000,
     drainMs: env.EDGELOOP_DRAIN_SECONDS * 1000,

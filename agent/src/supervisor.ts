@@ -13,6 +13,7 @@ import { type DeviceDatabase, openDatabase } from './database/open.ts';
 import { deviceFacts } from './identity/device-facts.ts';
 import { type LinkHandlers, Membership } from './link/membership.ts';
 import { createFileCheck } from './models/file-check.ts';
+import { createLocalHold } from './models/hold.ts';
 import { createBandwidth } from './models/rollout/bandwidth.ts';
 import { ModelDriver } from './models/rollout/model-driver.ts';
 import { createStateStore } from './models/rollout/state-store.ts';
@@ -134,6 +135,14 @@ function build({ config, home, database, writes, problems, log }: Ground) {
   });
   const tuner = createTuner({ ...config, bounds: prove, database, writes, cpuModel: facts.cpuModel, log });
   const bandwidth = createBandwidth(config.bandwidthKbps);
+  const hold = createLocalHold({
+    stored: {
+      read: () => readFact(database, 'hold'),
+      write: (text) => void writes.write('hold', () => writeFact(database, 'hold', text)),
+    },
+    lockFile: config.holdFile,
+    nowMs: Date.now,
+  });
   const models = new ModelDriver({
     states: createStateStore(database, writes, log),
     store,
@@ -146,6 +155,7 @@ function build({ config, home, database, writes, problems, log }: Ground) {
     tune: tuner.tune,
     quarantine: createQuarantine(database, writes, Date.now),
     probationMs: config.probationMs,
+    hold: () => hold.present(),
     log,
     onChange: () => membership.reportSoon(),
   });

@@ -2,6 +2,7 @@
 // new servers and the other way round.
 import { z } from 'zod';
 import { DeviceId, Instant, ModelName, ModelVersion, Sha256 } from './identifiers.ts';
+import { MaintenanceWindow } from './maintenance-window.ts';
 import { Labels } from './selector.ts';
 
 /** A model version that a device should run. `rolloutId` says on whose word: a version that failed is tried again only by a new rollout. */
@@ -15,6 +16,15 @@ export const DesiredModel = z.object({
   rolloutId: z.string(),
   /** Kilobits a second at which its files are fetched at most. */
   bandwidthKbps: z.number().int().min(1).optional(),
+  /** When its files may be fetched, and when it may be tried and begin to answer, by the device's clock; at any time when unset. */
+  windows: z
+    .object({
+      fetch: z.array(MaintenanceWindow).max(20).optional(),
+      activate: z.array(MaintenanceWindow).max(20).optional(),
+    })
+    .optional(),
+  /** How long software on the device may hold back that it begins to answer; a day when unset. */
+  maxHoldSeconds: z.number().int().min(0).optional(),
 });
 export type DesiredModel = z.infer<typeof DesiredModel>;
 
@@ -24,6 +34,9 @@ export type Desired = z.infer<typeof Desired>;
 export const activationStates = ['fetching', 'verifying', 'warming', 'probation', 'failed'] as const;
 export const ActivationState = z.enum(activationStates);
 export type ActivationState = z.infer<typeof ActivationState>;
+
+export const Held = z.object({ by: z.enum(['hold', 'window']), until: Instant, message: z.string() });
+export type Held = z.infer<typeof Held>;
 
 export const ModelReport = z.object({
   name: ModelName,
@@ -39,6 +52,8 @@ export const ModelReport = z.object({
       state: ActivationState,
       since: Instant,
       error: z.object({ code: z.string(), message: z.string() }).optional(),
+      /** It waits for a maintenance window, or for software on the device that said "not now"; until then at the latest. */
+      held: Held.optional(),
     })
     .nullable(),
 });

@@ -5,6 +5,7 @@ import { facts } from './schema.ts';
 
 export type FactName =
   | 'desired'
+  | 'hold'
   | 'clean_stop'
   | 'outbox_epoch'
   | 'outbox_next'

@@ -14,6 +14,7 @@ import { createDevicePort, type DevicePort } from '../../identity/device-port.ts
 import type { KnownModel, ModelFiles } from '../../process/ipc.ts';
 import { pendingWrites } from '../../storage/pending-writes-fixture.ts';
 import { createFileCheck } from '../file-check.ts';
+import type { Hold } from '../hold.ts';
 import { createModelStore } from '../store.ts';
 import { createQuarantine } from '../trying/quarantine.ts';
 import { createBandwidth } from './bandwidth.ts';
@@ -40,6 +41,7 @@ const whenLoading = new Map<number, () => void>();
 const loaded = new Map<number, string>();
 /** What goes wrong with the next proofs; undefined: nothing. */
 const proofs: (Error | undefined)[] = [];
+let hold: Hold | undefined;
 let port: DevicePort | undefined;
 let saving: (() => void) | undefined;
 let told: string[] = [];
@@ -117,6 +119,7 @@ async function boot(cleanStop: boolean, probationMs = 150): Promise<ModelDriver>
     tune: async () => undefined,
     quarantine: createQuarantine(database, pendingWrites(), Date.now),
     probationMs,
+    hold: () => hold,
     log,
     onChange: () => {},
   });
@@ -136,6 +139,7 @@ beforeEach(() => {
   refuse.clear();
   loaded.clear();
   proofs.length = 0;
+  hold = undefined;
   port = closedPort;
   saving = undefined;
   whenLoading.clear();
@@ -159,6 +163,46 @@ describe('bringing a model to what is desired', () => {
       ...['load 1 on trial', 'activate 1', 'load 1'],
       ...['load 2 on trial', 'activate 2', 'load 2', 'unload 1'],
     ]);
+  });
+
+  it('tries nothing new while software on the device holds it back, says so, and goes on when that is over', async () => {
+    let driver = await boot(true);
+    driver.setDesired({ generation: 1, models: [release(1)] });
+    await settled(driver, 1);
+    hold = { reason: 'surgery', untilMs: Date.now() + 60_000 };
+    driver.setDesired({ generation: 2, models: [release(2)] });
+    const isHeld = () =>
+      vi.waitFor(() => expect(modelOf(driver)?.candidate?.held).toMatchObject({ by: 'hold', until: hold?.untilMs }), {
+        timeout: 15_000,
+      });
+    await isHeld();
+    stop.abort();
+    await driver.close();
+    driver = await boot(true);
+    await isHeld();
+    expect(modelOf(driver)).toMatchObject({ active: { version: 1 }, candidate: { version: 2, state: 'warming' } });
+    expect(asked.join()).not.toContain('load 2');
+    hold = undefined;
+    await settled(driver, 2);
+  });
+
+  it('waits for a maintenance window, and follows another order at once', async () => {
+    const driver = await boot(true);
+    driver.setDesired({ generation: 1, models: [release(1)] });
+    await settled(driver, 1);
+    const soon = new Date(Date.now() + 3_600_000);
+    const clock = (hours: number) =>
+      `${String(hours % 24).padStart(2, '0')}:${String(soon.getMinutes()).padStart(2, '0')}`;
+    const windows = { fetch: [{ from: clock(soon.getHours()), to: clock(soon.getHours() + 1) }] };
+    driver.setDesired({ generation: 2, models: [{ ...release(2), windows }] });
+    await vi.waitFor(
+      () => expect(modelOf(driver)?.candidate).toMatchObject({ state: 'fetching', held: { by: 'window' } }),
+      {
+        timeout: 15_000,
+      },
+    );
+    driver.setDesired({ generation: 3, models: [release(2)] });
+    await settled(driver, 2);
   });
 
   it('leaves what answers alone when the new version cannot be loaded, and tries it once', async () => {

@@ -14,10 +14,12 @@ import type { ServingProcess } from '../../process/serving-process.ts';
 import { type DamagedFile, failureOf } from '../failure.ts';
 import type { FileCheck } from '../file-check.ts';
 import { HeldVersions } from '../held-versions.ts';
+import type { Hold } from '../hold.ts';
 import type { ModelStore, ReleaseRef } from '../store.ts';
 import type { Accused, Quarantine } from '../trying/quarantine.ts';
 import { FilesOnDisk } from './files-on-disk.ts';
-import { type ModelEvent, type ModelState, newModelState, releasesToKeep, stepOf } from './model-state.ts';
+import { type ModelEvent, type ModelState, newModelState, releasesToKeep, type Step, stepOf } from './model-state.ts';
+import { heldBack } from './permission.ts';
 import { knownOf, reportOf } from './report.ts';
 import { holdingOf, Served } from './served.ts';
 import type { StateStore } from './state-store.ts';
@@ -33,10 +35,14 @@ export interface ModelDriverOptions extends Omit<StepOptions, 'serving' | 'admit
   /** How a model file is known to run best here. */
   tuningOf(digest: string): Tuning | undefined;
   quarantine: Quarantine;
+  /** What software on this device asked for. */
+  hold(): Hold | undefined;
   /** Something that is reported has changed. */
   onChange(): void;
 }
 
+/** How often it is looked whether what is held may go on. */
+const heldLookMs = 1000;
 const retry = { firstMs: 500, mostMs: 60_000 };
 
 export class ModelDriver {
@@ -313,6 +319,7 @@ export class ModelDriver {
       const state = this.#stateOf(name);
       const step = stepOf(state);
       if (step === 'rest') return;
+      if (await this.#isHeld(state, step)) continue;
       const attempt = new AbortController();
       this.#attempts.set(name, attempt);
       const { signal } = attempt;
@@ -326,6 +333,22 @@ export class ModelDriver {
       if (event !== undefined && !signal.aborted) this.#apply(name, event);
       if (failures > 0) await pause(backoffMs(failures, retry), signal);
     }
+  }
+
+  /** Says so, and lets some time pass. */
+  async #isHeld(state: ModelState, step: Step): Promise<boolean> {
+    const { name } = state;
+    const held = heldBack(state, step, { hold: this.#options.hold(), nowMs: Date.now() });
+    this.#apply(name, held === undefined ? { kind: 'freed' } : { kind: 'held', held });
+    if (held !== undefined) await this.#changed(name);
+    return held !== undefined;
+  }
+
+  /** Whoever holds may let go at any time. */
+  async #changed(name: string): Promise<void> {
+    const waiting = new AbortController();
+    this.#attempts.set(name, waiting);
+    await pause(heldLookMs, waiting.signal);
   }
 
   #isSaved(name: string): boolean {

@@ -1,7 +1,7 @@
 // What is known of a model on this device, and what may happen to it. How the one follows from the other stands in
 // `transitions.ts`; the driver performs the one step that a state asks for and tells the outcome.
 import { Instant, ModelName, ModelVersion, Sha256 } from '@edgeloop/shared/identifiers';
-import { DesiredModel } from '@edgeloop/shared/messages';
+import { DesiredModel, Held } from '@edgeloop/shared/messages';
 import { z } from 'zod';
 import { Failure } from '../failure.ts';
 
@@ -16,6 +16,10 @@ const common = {
   tries: z.number().int().default(0),
   /** Why it does not go on at present. */
   error: Failure.optional(),
+  /** For whom or what it waits. */
+  held: Held.optional(),
+  /** When software on the device first held back this attempt. */
+  holdSince: Instant.optional(),
 };
 const deaths = {
   /** Deaths of the serving process that may be this model's doing, since the attempt began. */
@@ -60,6 +64,9 @@ export type ModelEvent =
   | { kind: 'delayed'; error: Failure }
   /** A step was ended by what is not the model's doing, and is tried again. `counts`: towards the bound of this. */
   | { kind: 'setback'; error: Failure; counts: boolean }
+  /** The next step may not begin yet; and, later, it may. */
+  | { kind: 'held'; held: Held }
+  | { kind: 'freed' }
   | { kind: 'fetched' }
   | { kind: 'verified' }
   | { kind: 'proved' }

@@ -7,9 +7,9 @@ import { type ModelState, releasesToHold } from './model-state.ts';
 export function reportOf({ name, active, lastGood, candidate }: ModelState): ModelReport {
   const former = { name, active, lastGood: lastGood?.version ?? null };
   if (candidate === null) return { ...former, candidate };
-  const { target, since, state } = candidate;
+  const { target, since, state, held } = candidate;
   const { version, release, rolloutId } = target;
-  return { ...former, candidate: { version, release, rolloutId, state, since, error: errorOf(candidate) } };
+  return { ...former, candidate: { version, release, rolloutId, state, since, error: errorOf(candidate), held } };
 }
 
 /** Why it is fetched again stays beside why that does not go on. */

@@ -1,6 +1,6 @@
 // How a model's state on this device follows from what happens: a pure function, so that every order of events can be
 // tried. The driver performs the one step a state asks for and tells the outcome.
-import type { DesiredModel } from '@edgeloop/shared/messages';
+import type { DesiredModel, Held } from '@edgeloop/shared/messages';
 import type { Failure } from '../failure.ts';
 import { type Candidate, type ModelEvent, type ModelState, newModelState, releaseOf } from './model-state.ts';
 
@@ -22,6 +22,10 @@ export function next(state: ModelState, event: ModelEvent, now: number): ModelSt
       return candidate?.state === 'fetching' ? enter(state, { ...candidate, error: event.error }) : state;
     case 'setback':
       return setBack(state, event, now);
+    case 'held':
+      return hold(state, event.held, now);
+    case 'freed':
+      return candidate?.held === undefined ? state : enter(state, { ...candidate, held: undefined });
     case 'fetched':
       return candidate?.state === 'fetching' ? enter(state, { ...basis(candidate, now), state: 'verifying' }) : state;
     case 'verified':
@@ -68,6 +72,14 @@ function activate(state: ModelState, candidate: Extract<Candidate, { state: 'war
   const active = { ...releaseOf(target), since: now };
   if (target.release === state.lastGood?.release) return { ...state, active, candidate: null };
   return { ...state, active, candidate: { target, since: now, state: 'probation', deaths, boots, kills, tries } };
+}
+
+function hold(state: ModelState, held: Held, now: number): ModelState {
+  const { candidate } = state;
+  if (candidate === null || candidate.state === 'failed') return state;
+  if (candidate.held?.until === held.until && candidate.held.message === held.message) return state;
+  const holdSince = candidate.holdSince ?? (held.by === 'hold' ? now : undefined);
+  return enter(state, { ...candidate, held, holdSince });
 }
 
 function setBack(
