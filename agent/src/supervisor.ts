@@ -148,7 +148,7 @@ function build({ config, home, database, writes, problems, log }: Ground) {
     store,
     serving,
     // What is on disk is checked without waiting for the way to the control plane.
-    source: () => ({ port: membership.port, fleetKey: membership.fleetKey, bandwidth }),
+    source: () => ({ port: membership.port, trustedKeys: membership.trustedKeys, bandwidth }),
     fileCheck: createFileCheck(log),
     prove: (model, signal) => proveModel(model, prove, signal),
     tuningOf: tuner.tuningOf,
@@ -230,7 +230,8 @@ function linkHandlers(agent: Agent, log: Logger): LinkHandlers {
 
 function follow(agent: Agent, desired: Desired, log: Logger): void {
   const { database, models, membership, writes } = agent;
-  const { generation } = desired;
+  const order = membership.heed(desired);
+  const { generation } = order;
   if (generation < agent.generation) {
     // A restored control plane: shown as conflicting there, not followed back.
     log.warn({ generation, known: agent.generation }, 'what is desired is older than what was already seen');
@@ -240,7 +241,7 @@ function follow(agent: Agent, desired: Desired, log: Logger): void {
     agent.generation = generation;
     writes.write('desired', () => writeFact(database, 'desired', generation));
   }
-  models.setDesired(desired);
+  models.setDesired(order);
   membership.reportSoon();
 }
 

@@ -4,6 +4,7 @@ import { z } from 'zod';
 import { DeviceId, Instant, ModelName, ModelVersion, Sha256 } from './identifiers.ts';
 import { MaintenanceWindow } from './maintenance-window.ts';
 import { Labels } from './selector.ts';
+import { KeyList, SignedDocument } from './signed-documents.ts';
 
 /** A model version that a device should run. `rolloutId` says on whose word: a version that failed is tried again only by a new rollout. */
 export const DesiredModel = z.object({
@@ -28,7 +29,26 @@ export const DesiredModel = z.object({
 });
 export type DesiredModel = z.infer<typeof DesiredModel>;
 
-export const Desired = z.object({ generation: z.number().int().min(0), models: z.array(DesiredModel) });
+const Generation = z.number().int().min(0);
+
+/** The document of a signed order: what one device should run, by when it must have been read. */
+export const Order = z.object({
+  deviceId: DeviceId,
+  generation: Generation,
+  issuedAt: Instant,
+  expiresAt: Instant,
+  models: z.array(DesiredModel),
+});
+export type Order = z.infer<typeof Order>;
+
+/** The same is said twice: in the clear for agents that know no orders, and as an `Order`, signed. */
+export const Desired = z.object({
+  generation: Generation,
+  models: z.array(DesiredModel),
+  order: SignedDocument.optional(),
+  /** Every change of the fleet's keys since the first, in its order: `KeyList`s, signed. */
+  releaseKeys: z.array(SignedDocument).max(1000).optional(),
+});
 export type Desired = z.infer<typeof Desired>;
 
 export const activationStates = ['fetching', 'verifying', 'warming', 'probation', 'failed'] as const;
@@ -109,8 +129,10 @@ export const EnrolResponse = z.object({
   deviceId: DeviceId,
   certificate: z.string(),
   caCertificate: z.string(),
-  /** Ed25519 public key that signs releases, SPKI PEM. */
+  /** Ed25519 public key that signs releases and orders, SPKI PEM. */
   fleetKey: z.string(),
+  /** All that are trusted; the one above alone when unset. */
+  releaseKeys: KeyList.optional(),
   mqtt: z.object({ hosts: z.array(z.string()).min(1), port: z.number().int() }),
 });
 export type EnrolResponse = z.infer<typeof EnrolResponse>;

@@ -63,9 +63,11 @@ async function enrolOnce(token: JoinToken, options: EnrolOptions): Promise<Crede
     const answer = await port.send({ method: 'POST', path: '/device/v1/enroll', json, signal });
     const response = parseJson(EnrolResponse, await textOf(answer, answerBytes), 'enrolment answer', 'integrity');
     requireDigest(response.caCertificate, token);
-    const { certificate, caCertificate, fleetKey, mqtt } = response;
+    const { certificate, caCertificate, fleetKey, mqtt, releaseKeys } = response;
+    const trust = releaseKeys && { ...releaseKeys, ordersSigned: true };
     const device = { hosts, port: token.port };
-    return { identity: { deviceId: response.deviceId, certificate, caCertificate, fleetKey, device, mqtt }, key };
+    const identity = { deviceId: response.deviceId, certificate, caCertificate, fleetKey, trust, device, mqtt };
+    return { identity, key };
   } finally {
     await port.close();
   }

@@ -6,6 +6,7 @@ import { DeviceId } from '@edgeloop/shared/identifiers';
 import { writeDurablySync } from '@edgeloop/shared/node/durable-files';
 import { z } from 'zod';
 import { keyPath, readKey, readWhole } from './key.ts';
+import { Trust } from './trust.ts';
 
 const Address = z.object({ hosts: z.array(z.string()).min(1), port: z.number().int() });
 
@@ -14,8 +15,10 @@ export const Identity = z.object({
   /** Client certificate and the fleet's CA, PEM. */
   certificate: z.string(),
   caCertificate: z.string(),
-  /** Ed25519 public key that signs releases, SPKI PEM; pinned here for good. */
+  /** Ed25519 public key that signed for the fleet when this device joined, SPKI PEM. */
   fleetKey: z.string(),
+  /** Whom it trusts since then; identities of before have none. */
+  trust: Trust.optional(),
   device: Address,
   mqtt: Address,
 });
@@ -26,6 +29,10 @@ export interface Credentials {
   identity: Identity;
   /** PKCS#8, PEM. */
   key: string;
+}
+
+export function trustOf({ trust, fleetKey }: Identity): Trust {
+  return trust ?? { serial: 0, keys: [fleetKey], ordersSigned: false };
 }
 
 export function identityPath(folder: string): string {

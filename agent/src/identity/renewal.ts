@@ -7,7 +7,7 @@ import type { Logger } from 'pino';
 import type { Problems } from '../problems.ts';
 import type { PendingWrites } from '../storage/pending-writes.ts';
 import { type DevicePort, textOf } from './device-port.ts';
-import { type Credentials, type Identity, renewalDueAt, writeIdentity } from './identity.ts';
+import { type Identity, renewalDueAt, writeIdentity } from './identity.ts';
 import { certificateRequest } from './key.ts';
 
 export interface RenewalOptions {
@@ -16,6 +16,8 @@ export interface RenewalOptions {
   writes: PendingWrites;
   problems: Problems;
   log: Logger;
+  /** As it is now: more than its certificate may change. */
+  identity(): Identity;
   /** Called with the identity that holds the new certificate; the disk may take it later. */
   onRenewed(identity: Identity): void;
 }
@@ -25,18 +27,16 @@ const retry = { firstMs: 5000, mostMs: 3_600_000 };
 const lookAgainMs = 3_600_000;
 
 /** Runs until aborted. A refusal is logged and tried again: a person may lift it before the certificate ends. */
-export async function keepRenewed(first: Credentials, options: RenewalOptions, signal: AbortSignal): Promise<void> {
-  const { key } = first;
-  let { identity } = first;
+export async function keepRenewed(key: string, options: RenewalOptions, signal: AbortSignal): Promise<void> {
   let failures = 0;
   while (!signal.aborted) {
-    const dueInMs = renewalDueAt(identity.certificate) - Date.now();
+    const dueInMs = renewalDueAt(options.identity().certificate) - Date.now();
     if (dueInMs > 0) {
       await pause(Math.min(dueInMs, lookAgainMs), signal);
       continue;
     }
     try {
-      identity = await renew({ identity, key }, options, signal);
+      const identity = await renew(key, options, signal);
       failures = 0;
       options.problems.clear('certificate');
       options.onRenewed(identity);
@@ -44,7 +44,7 @@ export async function keepRenewed(first: Credentials, options: RenewalOptions, s
     } catch (error) {
       if (signal.aborted) return;
       failures += 1;
-      options.problems.set('certificate', unrenewed(identity, error));
+      options.problems.set('certificate', unrenewed(options.identity(), error));
       options.log.warn({ reason: messageOf(error) }, 'the client certificate could not be renewed');
       await pause(backoffMs(failures, retry), signal);
     }
@@ -52,14 +52,14 @@ export async function keepRenewed(first: Credentials, options: RenewalOptions, s
 }
 
 async function renew(
-  { identity, key }: Credentials,
-  { folder, port, writes }: RenewalOptions,
+  key: string,
+  { folder, port, writes, identity }: RenewalOptions,
   signal: AbortSignal,
 ): Promise<Identity> {
-  const csr = await certificateRequest(key, identity.deviceId);
+  const csr = await certificateRequest(key, identity().deviceId);
   const answer = await port.send({ method: 'POST', path: '/device/v1/renew', json: { csr }, signal });
   const { certificate } = parseJson(RenewResponse, await textOf(answer, 256 * 1024), 'renewal answer', 'integrity');
-  const renewed = { ...identity, certificate };
+  const renewed = { ...identity(), certificate };
   writes.write('identity', () => writeIdentity(folder, renewed));
   return renewed;
 }

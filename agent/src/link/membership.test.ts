@@ -1,3 +1,5 @@
+import { createPrivateKey } from 'node:crypto';
+import { createFleetKey, signDocument } from '@edgeloop/shared/node/signing';
 import 'reflect-metadata';
 
 import { webcrypto } from 'node:crypto';
@@ -27,6 +29,7 @@ const handlers = {
   onCommand: async () => expect.fail('nobody is connected'),
 };
 
+const fleet = createFleetKey();
 let folder = '';
 let server: PortFixture;
 let stop: AbortController;
@@ -53,7 +56,7 @@ beforeEach(async () => {
       deviceId: 'gate-7',
       certificate,
       caCertificate: server.ca,
-      fleetKey: 'KEY',
+      fleetKey: fleet.publicKeyPem,
       // Nobody listens there.
       mqtt: { hosts: ['127.0.0.1'], port: 1 },
     };
@@ -117,11 +120,38 @@ describe('the membership of a device', () => {
 
   it('begins with enrolment: until then there is no way to the control plane, and nothing is told to it', async () => {
     const joining = membership();
-    expect(joining).toMatchObject({ deviceId: 'asked-for', fleetKey: undefined, port: undefined });
+    expect(joining).toMatchObject({ deviceId: 'asked-for', trustedKeys: undefined, port: undefined });
     joining.reportSoon();
     await joining.join(handlers, stop.signal);
-    expect(joining).toMatchObject({ deviceId: 'gate-7', fleetKey: 'KEY', port: expect.anything() });
+    expect(joining).toMatchObject({ deviceId: 'gate-7', trustedKeys: [fleet.publicKeyPem], port: expect.anything() });
     expect(readIdentity(folder)).toMatchObject({ deviceId: 'gate-7' });
+  });
+
+  it('learns who signs for the fleet, and keeps that over a restart and a renewal of its certificate', async () => {
+    const first = membership();
+    await first.join(handlers, AbortSignal.any([stop.signal]));
+    const enrolledWith = readIdentity(folder)?.certificate;
+    const next = createFleetKey();
+    const keys = JSON.stringify({ serial: 1, keys: [next.publicKeyPem] });
+    const order = {
+      deviceId: 'gate-7',
+      generation: 1,
+      issuedAt: Date.now(),
+      expiresAt: Date.now() + hourMs,
+      models: [],
+    };
+    const message = {
+      ...{ generation: 0, models: [] },
+      releaseKeys: [signDocument('keys', keys, createPrivateKey(fleet.privateKeyPem))],
+      order: signDocument('order', JSON.stringify(order), createPrivateKey(next.privateKeyPem)),
+    };
+    expect(first.heed(message)).toMatchObject({ generation: 1 });
+    await vi.waitUntil(() => readIdentity(folder)?.certificate !== enrolledWith, { timeout: 30_000 });
+    expect(readIdentity(folder)?.trust).toEqual({ serial: 1, keys: [next.publicKeyPem], ordersSigned: true });
+    stop.abort();
+    await first.close();
+    const second = membership();
+    expect(second.trustedKeys).toEqual([next.publicKeyPem]);
   });
 
   it('outlives a restart, without its token, and keeps its certificate alive', async () => {

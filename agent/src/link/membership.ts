@@ -2,15 +2,24 @@
 // renewed in time. Everything else asks here, before the device has joined as well as after.
 import { existsSync } from 'node:fs';
 import { AppError, messageOf } from '@edgeloop/shared/errors';
+import type { Desired } from '@edgeloop/shared/messages';
 import { backoffMs, pause } from '@edgeloop/shared/node/backoff';
 import type { Labels } from '@edgeloop/shared/selector';
 import type { TelemetryBatch } from '@edgeloop/shared/telemetry';
 import type { Logger } from 'pino';
 import { createDevicePort, type DevicePort, type TlsMaterial } from '../identity/device-port.ts';
 import { enrol } from '../identity/enrol.ts';
-import { type Credentials, type Identity, identityPath, readCredentials } from '../identity/identity.ts';
+import {
+  type Credentials,
+  type Identity,
+  identityPath,
+  readCredentials,
+  trustOf,
+  writeIdentity,
+} from '../identity/identity.ts';
 import { keyPath, readKey } from '../identity/key.ts';
 import { keepRenewed } from '../identity/renewal.ts';
+import { type Heeded, heed } from '../identity/trust.ts';
 import type { Problems } from '../problems.ts';
 import { moveAside } from '../storage/aside.ts';
 import type { PendingWrites } from '../storage/pending-writes.ts';
@@ -62,9 +71,25 @@ export class Membership {
     return this.#credentials?.identity.deviceId ?? this.#options.deviceId;
   }
 
-  /** Ed25519 public key that signs releases; undefined before enrolment. */
-  get fleetKey(): string | undefined {
-    return this.#credentials?.identity.fleetKey;
+  /** Ed25519 public keys that sign releases; undefined before enrolment. */
+  get trustedKeys(): readonly string[] | undefined {
+    return this.#credentials && trustOf(this.#credentials.identity).keys;
+  }
+
+  /** What of a message is to be followed; learns the keys that come with it. @throws AppError `integrity` for what is not signed */
+  heed(desired: Desired): Heeded['order'] {
+    if (this.#credentials === undefined) throw new AppError('internal', 'a message came before this device has joined');
+    const { folder, writes, log } = this.#options;
+    const { identity, key } = this.#credentials;
+    const before = trustOf(identity);
+    const { trust, order } = heed(before, desired, { deviceId: identity.deviceId, nowMs: Date.now() });
+    if (trust.serial !== before.serial || trust.ordersSigned !== before.ordersSigned) {
+      const changed = { ...identity, trust };
+      this.#credentials = { identity: changed, key };
+      writes.write('identity', () => writeIdentity(folder, changed));
+      log.info({ serial: trust.serial, keys: trust.keys.length }, 'the keys of the fleet were learned');
+    }
+    return order;
   }
 
   /** Undefined until joined. */
@@ -88,13 +113,14 @@ export class Membership {
     this.#port = port;
     this.#link = link;
     link.connect(linkCredentialsOf(credentials));
+    const present = () => this.#credentials?.identity ?? identity;
     const onRenewed = (renewed: Identity) => {
       const next = { identity: renewed, key };
       this.#credentials = next;
       port.useTls(tlsOf(next));
       link.connect(linkCredentialsOf(next));
     };
-    this.#renewal = keepRenewed(credentials, { folder, port, writes, problems, log, onRenewed }, signal);
+    this.#renewal = keepRenewed(key, { folder, port, writes, problems, log, identity: present, onRenewed }, signal);
   }
 
   /** False when there is no connection; nothing is queued. */

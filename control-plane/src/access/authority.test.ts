@@ -3,7 +3,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { sha256 } from '@edgeloop/shared/node/digests';
-import { signRelease, verifyRelease } from '@edgeloop/shared/node/signing';
+import { verifyRelease } from '@edgeloop/shared/node/signing';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { createDeviceKey } from '../fleet/device-fixture.ts';
 import { openAuthority } from './authority.ts';
@@ -23,7 +23,7 @@ it('keeps its certificate and keys over restarts, readable by the owner only', a
   await first.serverCredentials();
   const second = await open();
   expect(second.caDigest).toBe(first.caDigest);
-  expect(second.fleetPublicKey).toBe(first.fleetPublicKey);
+  expect(second.ring.publicKey()).toBe(first.ring.publicKey());
   expect(await second.serverCredentials()).toEqual(await first.serverCredentials());
   expect(readdirSync(dataDir).sort()).toEqual(['ca.pem', 'fleet.key', 'server.pem']);
   for (const name of readdirSync(dataDir)) expect(statSync(join(dataDir, name)).mode & 0o777).toBe(0o600);
@@ -39,7 +39,7 @@ it('names the CA by the hash of its DER form', async () => {
 it('signs releases with the key that devices are given', async () => {
   const authority = await open();
   const digest = sha256('a release');
-  expect(verifyRelease(digest, signRelease(digest, authority.fleetKey), authority.fleetPublicKey)).toBe(true);
+  expect(verifyRelease(digest, authority.ring.signRelease(digest), [authority.ring.publicKey()])).toBe(true);
 });
 
 it('makes a server certificate for the names asked for, and a new one when they change or it runs out', async () => {

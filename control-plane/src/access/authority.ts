@@ -1,12 +1,11 @@
-// The fleet's own trust: the certificate authority that devices pin, the server's certificate, and the Ed25519 key that
-// signs releases. All of it lies in the data folder, made at the first start.
+// The fleet's own trust: the certificate authority that devices pin, the server's certificate, and the Ed25519 keys that
+// sign releases and orders. All of it lies in the data folder, made at the first start.
 import 'reflect-metadata';
-import { createPrivateKey, createPublicKey, type KeyObject, webcrypto } from 'node:crypto';
+import { createPrivateKey, createPublicKey, webcrypto } from 'node:crypto';
 import { join } from 'node:path';
 import { AppError, messageOf } from '@edgeloop/shared/errors';
 import { sha256 } from '@edgeloop/shared/node/digests';
 import { readIfPresent, writeDurably } from '@edgeloop/shared/node/durable-files';
-import { createFleetKey } from '@edgeloop/shared/node/signing';
 import { SubjectAlternativeNameExtension, X509Certificate } from '@peculiar/x509';
 import type { Logger } from 'pino';
 import { isStorageFailure } from '../database/storage-failure.ts';
@@ -19,6 +18,7 @@ import {
   keyDigestOf,
   readRequest,
 } from './certificates.ts';
+import { openKeyRing } from './key-ring.ts';
 
 /** PEM key and certificate for a TLS server. */
 export interface ServerCredentials {
@@ -50,7 +50,7 @@ export async function openAuthority(options: {
 }) {
   const { dataDir, publicHosts, now, log } = options;
   const issuer = await openIssuer(join(dataDir, 'ca.pem'), now());
-  const fleetKey = await openFleetKey(join(dataDir, 'fleet.key'));
+  const ring = await openKeyRing(dataDir);
   const caCertificate = issuer.certificate.toString('pem');
 
   return {
@@ -58,10 +58,8 @@ export async function openAuthority(options: {
     caCertificate,
     /** SHA-256 of the CA certificate in DER, as join tokens carry it. */
     caDigest: sha256(new Uint8Array(issuer.certificate.rawData)),
-    /** Signs releases. */
-    fleetKey,
-    /** SPKI PEM. */
-    fleetPublicKey: createPublicKey(fleetKey).export({ type: 'spki', format: 'pem' }).toString(),
+    /** Signs releases and orders. */
+    ring,
 
     /** The server's certificate, made anew when it runs out within 30 days or the names changed. */
     async serverCredentials(): Promise<ServerCredentials> {
@@ -138,19 +136,6 @@ async function undamaged<T>(path: string, read: () => T | Promise<T>): Promise<T
       { cause },
     );
   }
-}
-
-async function openFleetKey(path: string): Promise<KeyObject> {
-  const present = await readIfPresent(path);
-  if (present !== undefined)
-    return undamaged(path, () => {
-      const key = createPrivateKey(present);
-      if (key.asymmetricKeyType === 'ed25519') return key;
-      throw new Error(`it holds a key for ${key.asymmetricKeyType}`);
-    });
-  const { privateKeyPem } = createFleetKey();
-  await writeDurably(path, privateKeyPem, secretMode);
-  return createPrivateKey(privateKeyPem);
 }
 
 async function exportKey(key: webcrypto.CryptoKey): Promise<string> {

@@ -8,6 +8,8 @@ import {
   CreatedJoinToken,
   JoinToken,
   JoinTokenCreate,
+  ReleaseKey,
+  ReleaseKeyAdd,
 } from '@edgeloop/shared/api/access';
 import { PageQuery, pageOf } from '@edgeloop/shared/api/paging';
 import { z } from 'zod';
@@ -16,6 +18,7 @@ import { createRouter, describeRoute, jsonBody, type Router } from '../http/rout
 import { auditPage } from './audit.ts';
 import type { JoinTokens } from './join-tokens.ts';
 import type { Keys } from './keys.ts';
+import type { ReleaseKeys } from './release-keys.ts';
 
 const Id = z.object({ id: z.string().max(100) });
 const admin = { role: 'admin', tag: 'Access' } as const;
@@ -66,6 +69,40 @@ const routes = {
     },
     { body: jsonBody(JoinTokenCreate) },
   ),
+  listReleaseKeys: describeRoute(
+    {
+      ...admin,
+      role: 'viewer',
+      method: 'get',
+      path: '/release-keys',
+      summary: 'The keys that devices trust',
+      status: 200,
+      response: z.object({ items: z.array(ReleaseKey) }),
+    },
+    {},
+  ),
+  addReleaseKey: describeRoute(
+    {
+      ...admin,
+      method: 'post',
+      path: '/release-keys',
+      summary: 'Trust another key: a new one, which signs from now on, or a given one',
+      status: 201,
+      response: ReleaseKey,
+    },
+    { body: jsonBody(ReleaseKeyAdd) },
+  ),
+  retireReleaseKey: describeRoute(
+    {
+      ...admin,
+      method: 'delete',
+      path: '/release-keys/{id}',
+      summary: 'Retire a key: devices trust it no more',
+      status: 200,
+      response: ReleaseKey,
+    },
+    { params: Id },
+  ),
   audit: describeRoute(
     {
       ...admin,
@@ -80,8 +117,14 @@ const routes = {
   ),
 };
 
-export function accessRoutes(deps: { database: Database; keys: Keys; joinTokens: JoinTokens }): Router {
-  const { database, keys, joinTokens } = deps;
+export interface AccessRoutesDeps {
+  database: Database;
+  keys: Keys;
+  joinTokens: JoinTokens;
+  releaseKeys: ReleaseKeys;
+}
+
+export function accessRoutes({ database, keys, joinTokens, releaseKeys }: AccessRoutesDeps): Router {
   const router = createRouter();
   router.openapi(routes.listKeys, async (c) => c.json(await keys.list(c.req.valid('query')), 200));
   router.openapi(routes.createKey, async (c) => c.json(await keys.create(c.var.actor.name, c.req.valid('json')), 201));
@@ -94,6 +137,13 @@ export function accessRoutes(deps: { database: Database; keys: Keys; joinTokens:
   );
   router.openapi(routes.createJoinToken, async (c) =>
     c.json(await joinTokens.create(c.var.actor.name, c.req.valid('json')), 201),
+  );
+  router.openapi(routes.listReleaseKeys, (c) => c.json({ items: releaseKeys.list() }, 200));
+  router.openapi(routes.addReleaseKey, async (c) =>
+    c.json(await releaseKeys.add(c.var.actor.name, c.req.valid('json')), 201),
+  );
+  router.openapi(routes.retireReleaseKey, async (c) =>
+    c.json(await releaseKeys.retire(c.var.actor.name, c.req.valid('param').id), 200),
   );
   router.openapi(routes.audit, async (c) => c.json(await auditPage(database, c.req.valid('query')), 200));
   return router;

@@ -101,6 +101,9 @@ async function startRooms(
     }),
   );
   await fleet.publishAllDesired();
+  // What is sent is good for a month; a device that comes back finds an order of today.
+  const orders = setInterval(() => void fleet.publishAllDesired().catch(untold(log)), 86_400_000);
+  closing.add('orders', () => clearInterval(orders));
   metrics.gauge('edgeloop_devices_online', 'Devices that are connected', () => fleet.online());
   metrics.gauge(
     'edgeloop_devices_unknown_release',
@@ -109,6 +112,11 @@ async function startRooms(
   );
   metrics.gauge('edgeloop_mqtt_sessions', 'MQTT sessions of the embedded broker', () => broker.sessions());
   metrics.gauge('edgeloop_event_clients', 'Clients of GET /events', () => events.clients());
+}
+
+/** They hear of it tomorrow, or when something changes for them. */
+function untold(log: Logger): (error: unknown) => void {
+  return (error) => log.error({ err: error }, 'devices could not be sent what they should run');
 }
 
 /** What looks again and again whether something is to be done. */
@@ -165,7 +173,7 @@ async function openDevicePorts(
 /** API and dashboard; gives the port. */
 async function openOperatorsPort(base: Foundation, rooms: Rooms, closing: Closing): Promise<number> {
   const { database, storage, keys, metrics, events, blobs, config, now } = base;
-  const { fleet, enrolment, joinTokens, registry, telemetry, data, broker } = rooms;
+  const { fleet, enrolment, joinTokens, releaseKeys, registry, telemetry, data, broker } = rooms;
   const { rollouts, monitoring, training } = rooms;
   const app = createApp({
     rooms: [
@@ -176,7 +184,7 @@ async function openOperatorsPort(base: Foundation, rooms: Rooms, closing: Closin
       monitoringRoutes(monitoring),
       dataRoutes({ data, scratchDir: join(config.dataDir, 'tmp', 'data'), maxImportBytes }),
       trainingRoutes(training),
-      accessRoutes({ database, keys, joinTokens }),
+      accessRoutes({ database, keys, joinTokens, releaseKeys }),
       eventRoutes(events),
     ],
     authenticate: keys.authenticate,

@@ -2,6 +2,7 @@
 import type { ChangeEvent } from '@edgeloop/shared/api/events';
 import { type Channel, topicOf } from '@edgeloop/shared/topics';
 import { createJoinTokens } from '../access/join-tokens.ts';
+import { createReleaseKeys, createSeal } from '../access/release-keys.ts';
 import { createBroker } from '../broker/broker.ts';
 import { createEnrolment } from '../fleet/enrolment.ts';
 import { createFleet } from '../fleet/fleet.ts';
@@ -48,7 +49,12 @@ export async function buildDeviceAccess(
       await broker.publish(topicOf(deviceId, channel), '', { qos: 1, retain: true });
   };
 
-  const fleet = createFleet({ database, now, notify, publish, numbers: createVersionNumbers(database.tables), log });
+  const fleet = createFleet({
+    ...{ database, now, notify, publish, log },
+    seal: createSeal(authority.ring, now),
+    numbers: createVersionNumbers(database.tables),
+  });
+  const releaseKeys = createReleaseKeys({ ring: authority.ring, database, now, changed: fleet.publishAllDesired });
   const joinTokens = createJoinTokens({
     database,
     now,
@@ -65,5 +71,5 @@ export async function buildDeviceAccess(
     notify,
     log,
   });
-  return { broker, connections, publish, fleet, joinTokens, enrolment };
+  return { broker, connections, publish, fleet, joinTokens, releaseKeys, enrolment };
 }

@@ -28,7 +28,7 @@ export async function buildRooms(base: Foundation, ports: Ports) {
     },
   });
   const { fleet } = access;
-  const registry = createRegistry({ ...common('registry'), fleetKey: authority.fleetKey, dataDir });
+  const registry = createRegistry({ ...common('registry'), signRelease: authority.ring.signRelease, dataDir });
   const telemetry: Telemetry = createTelemetry({
     ...common('telemetry'),
     metrics: metrics.registry,

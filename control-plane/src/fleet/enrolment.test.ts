@@ -31,7 +31,15 @@ beforeEach(async () => {
   authority = await openAuthority({ dataDir: dir, publicHosts: hosts, now });
   joinTokens = createJoinTokens({ database, now, reachable: () => ({ hosts, port: 7, caDigest: authority.caDigest }) });
   const numbers = createVersionNumbers(database.tables);
-  fleet = createFleet({ database, now, notify: () => undefined, publish: async () => undefined, numbers, log });
+  fleet = createFleet({
+    database,
+    now,
+    notify: () => undefined,
+    publish: async () => undefined,
+    seal: (_, order) => order,
+    numbers,
+    log,
+  });
   enrolment = createEnrolment({
     ...{ database, authority, joinTokens, now, log, notify: () => undefined },
     mqtt: () => ({ hosts, port: 8 }),

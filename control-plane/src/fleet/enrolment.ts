@@ -52,7 +52,8 @@ export function createEnrolment(deps: EnrolmentDeps) {
         deviceId: request.deviceId,
         certificate: issued.certificate,
         caCertificate: authority.caCertificate,
-        fleetKey: authority.fleetPublicKey,
+        fleetKey: authority.ring.publicKey(),
+        releaseKeys: authority.ring.trusted(),
         mqtt: deps.mqtt(),
       };
     },

@@ -24,6 +24,7 @@ beforeEach(() => {
   events = [];
   clock = 1000;
   fleet = createFleet({
+    seal: (_, order) => order,
     database,
     now: () => clock,
     notify: ({ id, state }) => void events.push(`${id} ${state}`),

@@ -51,6 +51,8 @@ export interface FleetDeps {
   notify: (event: Omit<ChangeEvent, 'at'>) => void;
   /** Hands a message to the broker; resolves once the broker has it. */
   publish: (deviceId: string, channel: Channel, payload: unknown, options: { retain: boolean }) => Promise<void>;
+  /** Signs what a device should run. */
+  seal: (deviceId: string, desired: Pick<Desired, 'generation' | 'models'>) => Desired;
   /** The registry's word on the versions that devices name. */
   numbers: VersionNumbers;
   log: Logger;
@@ -58,14 +60,14 @@ export interface FleetDeps {
 
 export type Fleet = ReturnType<typeof createFleet>;
 
-export function createFleet({ database, now, notify, publish, numbers, log }: FleetDeps) {
+export function createFleet({ database, now, notify, publish, seal, numbers, log }: FleetDeps) {
   const store = createFleetStore(database.tables);
   const claimStore = createClaimStore(database.tables);
   const writing: VersionWriting = { database, store, claimStore, numbers, now };
   const listing: Listing = { store, claimStore, reader: database.read, now };
   const publisher = createPublisher(async (deviceIds) => {
     const states = await store.desiredStates(database.read, deviceIds);
-    for (const [id, state] of states) await publish(id, 'desired', toDesired(state), { retain: true });
+    for (const [id, state] of states) await publish(id, 'desired', seal(id, toDesired(state)), { retain: true });
   });
   /** Whether devices of the former process may still count as connected. */
   let former = false;

@@ -9,7 +9,9 @@ import { pino } from 'pino';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { createJoinTokens } from '../access/join-tokens.ts';
+import { openKeyRing } from '../access/key-ring.ts';
 import { createKeys } from '../access/keys.ts';
+import { createReleaseKeys } from '../access/release-keys.ts';
 import { accessRoutes } from '../access/routes.ts';
 import { openSqlite } from '../database/open.ts';
 import { createApp } from './app.ts';
@@ -63,8 +65,10 @@ beforeAll(async () => {
   writeFileSync(join(dir, 'dashboard', 'index.html'), '<title>page</title>');
   writeFileSync(join(dir, 'dashboard', 'assets', 'main-abc.js'), 'let a;');
   writeFileSync(join(dir, 'secret.txt'), 'secret');
+  const ring = await openKeyRing(dir);
+  const releaseKeys = createReleaseKeys({ ring, database, now: Date.now, changed: async () => undefined });
   app = createApp({
-    rooms: [things(), accessRoutes({ database, keys, joinTokens })],
+    rooms: [things(), accessRoutes({ database, keys, joinTokens, releaseKeys })],
     authenticate: keys.authenticate,
     database,
     metrics: createMetrics(),

@@ -1,11 +1,9 @@
 // How a version comes into the registry once it is proven: a repetition is refused, then it gets its number, is signed
 // and written down.
-import type { KeyObject } from 'node:crypto';
 import type { Lineage, ModelVersionDetail } from '@edgeloop/shared/api/models';
 import { AppError } from '@edgeloop/shared/errors';
 import type { GoldenSamples } from '@edgeloop/shared/golden';
 import type { Manifest, ManifestInput } from '@edgeloop/shared/manifest';
-import { signRelease } from '@edgeloop/shared/node/signing';
 import { recordAudit } from '../access/audit.ts';
 import type { Blobs } from '../blobs/folder.ts';
 import type { Database, Transaction } from '../database/open.ts';
@@ -32,8 +30,8 @@ export interface RegistrationDeps {
   store: RegistryStore;
   numbers: VersionNumbers;
   blobs: Blobs;
-  /** The Ed25519 private key that signs releases. */
-  fleetKey: KeyObject;
+  /** The fleet's signature of a release document, given its SHA-256. */
+  signRelease: (release: string) => string;
   now: () => number;
 }
 
@@ -84,7 +82,7 @@ interface Commit {
 }
 
 async function signVersion(
-  { blobs, fleetKey, now }: RegistrationDeps,
+  { blobs, signRelease, now }: RegistrationDeps,
   { actor, registration, proven }: Commit,
   version: number,
 ): Promise<VersionRow> {
@@ -96,7 +94,7 @@ async function signVersion(
     ...{ model, version, release, io, manifest, lineage, metrics },
     digest: artifact.digest,
     sizeBytes: artifact.sizeBytes,
-    signature: signRelease(release, fleetKey),
+    signature: signRelease(release),
     goldenSamples: golden.samples.length,
     createdAt: now(),
     createdBy: actor,

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { ModelVersionDetail } from '@edgeloop/shared/api/models';
 import { Problem } from '@edgeloop/shared/errors';
 import { sha256 } from '@edgeloop/shared/node/digests';
-import { verifyRelease } from '@edgeloop/shared/node/signing';
+import { signRelease, verifyRelease } from '@edgeloop/shared/node/signing';
 import { Release } from '@edgeloop/shared/release';
 import { Hono } from 'hono';
 import pino from 'pino';
@@ -37,7 +37,7 @@ function setup(validation: Partial<ValidationLimits> = {}) {
   const registry = createRegistry({
     database,
     blobs,
-    fleetKey: keys.privateKey,
+    signRelease: (release) => signRelease(release, keys.privateKey),
     now: () => 1_000,
     notify: (event) => events.push(`${event.type} ${event.id} ${event.state}`),
     log,
@@ -153,7 +153,7 @@ describe('a pushed version', () => {
     expect(release.golden.samples).toHaveLength(1);
     const publicKey = createPublicKey(keys.publicKey.export({ type: 'spki', format: 'pem' }));
     const pem = publicKey.export({ type: 'spki', format: 'pem' }).toString();
-    expect(verifyRelease(sha256(bytes), detail.signature, pem)).toBe(true);
+    expect(verifyRelease(sha256(bytes), detail.signature, [pem])).toBe(true);
     expect(await world.registry.releaseBlobs('net', 1)).toEqual([detail.release, detail.digest]);
     expect(world.events).toEqual(['model net version 1']);
     expect(readdirSync(join(world.dataDir, 'tmp', 'uploads'))).toEqual([]);

@@ -1,5 +1,4 @@
 // The registry: models and their versions, each proven to load and run before it gets a number, signed, never changed.
-import type { KeyObject } from 'node:crypto';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ChangeEvent } from '@edgeloop/shared/api/events';
@@ -47,8 +46,8 @@ export const defaultLimits: RegistryLimits = {
 export interface RegistryDeps {
   database: Database;
   blobs: Blobs;
-  /** The Ed25519 private key that signs releases. */
-  fleetKey: KeyObject;
+  /** The fleet's signature of a release document, given its SHA-256. */
+  signRelease: (release: string) => string;
   now: () => number;
   notify: (event: Omit<ChangeEvent, 'at'>) => void;
   log: Logger;

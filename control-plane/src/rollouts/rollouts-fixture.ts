@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { RolloutCreate } from '@edgeloop/shared/api/rollouts';
 import { Desired, type ModelReport } from '@edgeloop/shared/messages';
+import { signRelease } from '@edgeloop/shared/node/signing';
 import type { Labels } from '@edgeloop/shared/selector';
 import pino from 'pino';
 import { expect, vi } from 'vitest';
@@ -41,6 +42,7 @@ export async function openRollouts(versions = 3) {
     notify,
     log,
     numbers: createVersionNumbers(database.tables),
+    seal: (_, order) => order,
     publish: async (deviceId, channel, payload, { retain }) => {
       if (broken.broker) throw new Error('the broker is away');
       expect([channel, retain]).toEqual(['desired', true]);
@@ -48,7 +50,15 @@ export async function openRollouts(versions = 3) {
     },
   });
   const blobs = createFolderBlobs(join(folder, 'blobs'));
-  const registry = createRegistry({ database, blobs, fleetKey: privateKey, now, notify, log, dataDir: folder });
+  const registry = createRegistry({
+    database,
+    blobs,
+    signRelease: (release) => signRelease(release, privateKey),
+    now,
+    notify,
+    log,
+    dataDir: folder,
+  });
   const evidence = vi.fn<EvidenceSource>(async () => ({ requests: 100, failed: 0 }));
   const build = (lookEveryMs?: number) =>
     createRollouts({ database, fleet, registry, evidence, now, notify, log, ...(lookEveryMs && { lookEveryMs }) });

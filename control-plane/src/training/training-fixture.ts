@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import type { Alert } from '@edgeloop/shared/api/alerts';
 import { DatasetImport } from '@edgeloop/shared/api/data';
 import { PipelineSpec, type RunDetail } from '@edgeloop/shared/api/training';
+import { signRelease } from '@edgeloop/shared/node/signing';
 import { pino } from 'pino';
 import { Registry } from 'prom-client';
 import { createFolderBlobs } from '../blobs/folder.ts';
@@ -32,7 +33,15 @@ export async function createWorkshop({ given }: { given?: string } = {}) {
   const log = pino({ level: 'silent' });
   const notify = () => undefined;
   const { privateKey: fleetKey } = generateKeyPairSync('ed25519');
-  const registry = createRegistry({ database, blobs, fleetKey, now: Date.now, notify, log, dataDir: folder });
+  const registry = createRegistry({
+    database,
+    blobs,
+    signRelease: (release) => signRelease(release, fleetKey),
+    now: Date.now,
+    notify,
+    log,
+    dataDir: folder,
+  });
   const featuresOf = async () => features;
   const data = createData({
     ...{ database, blobs, now: Date.now, scratchDir: join(folder, 'scratch'), featuresOf },

@@ -48,6 +48,20 @@ export const JoinToken = z.object({
 });
 export type JoinToken = z.infer<typeof JoinToken>;
 
+/** A key that devices trust to sign releases and what they should run. */
+export const ReleaseKey = z.object({
+  id: z.string(),
+  /** Ed25519, SPKI PEM. */
+  publicKey: z.string(),
+  /** It signs from now on. */
+  signs: z.boolean(),
+});
+export type ReleaseKey = z.infer<typeof ReleaseKey>;
+export const ReleaseKeyAdd = z.strictObject({
+  /** To trust a key whose private half lies elsewhere, PEM. Unset: a new key is made on the server and signs from now on. */
+  publicKey: z.string().min(1).max(1000).optional(),
+});
+
 export const AuditEntry = z.object({
   id: z.string(),
   at: Instant,

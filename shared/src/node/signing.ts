@@ -1,7 +1,8 @@
-// Ed25519 (RFC 8032) over release documents.
+// Ed25519 (RFC 8032) over release documents and other texts of a fleet.
 import { createPublicKey, generateKeyPairSync, type KeyObject, sign, verify } from 'node:crypto';
 import type { Sha256 } from '../identifiers.ts';
 import { releaseSigningInput } from '../release.ts';
+import { type DocumentKind, documentSigningInput, type SignedDocument } from '../signed-documents.ts';
 
 /** A new fleet key: PKCS#8 and SPKI, PEM. */
 export function createFleetKey(): { privateKeyPem: string; publicKeyPem: string } {
@@ -17,7 +18,26 @@ export function signRelease(releaseDigest: Sha256, privateKey: KeyObject): strin
   return sign(null, releaseSigningInput(releaseDigest), privateKey).toString('base64');
 }
 
-export function verifyRelease(releaseDigest: Sha256, signature: string, publicKeyPem: string): boolean {
+/** Whether one of the keys (SPKI PEM) has signed it. */
+export function verifyRelease(releaseDigest: Sha256, signature: string, publicKeys: readonly string[]): boolean {
+  return isSigned(releaseSigningInput(releaseDigest), signature, publicKeys);
+}
+
+export function signDocument(kind: DocumentKind, document: string, privateKey: KeyObject): SignedDocument {
+  const signature = sign(null, documentSigningInput(kind, document), privateKey).toString('base64');
+  return { document, signature };
+}
+
+/** Whether one of the keys (SPKI PEM) has signed it, as a document of this kind. */
+export function verifyDocument(
+  kind: DocumentKind,
+  { document, signature }: SignedDocument,
+  publicKeys: readonly string[],
+): boolean {
+  return isSigned(documentSigningInput(kind, document), signature, publicKeys);
+}
+
+function isSigned(input: Uint8Array, signature: string, publicKeys: readonly string[]): boolean {
   const bytes = Buffer.from(signature, 'base64');
-  return bytes.length === 64 && verify(null, releaseSigningInput(releaseDigest), createPublicKey(publicKeyPem), bytes);
+  return bytes.length === 64 && publicKeys.some((pem) => verify(null, input, createPublicKey(pem), bytes));
 }

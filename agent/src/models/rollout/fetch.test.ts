@@ -55,7 +55,7 @@ beforeEach(async () => {
   source = {
     port,
     store: createModelStore(folder),
-    fleetKey: fleet.publicKeyPem,
+    trustedKeys: [fleet.publicKeyPem],
     bandwidth: createBandwidth(undefined),
   };
   knowsRanges = true;
@@ -238,7 +238,7 @@ describe('a model that is fetched', () => {
     const target = publish(1, randomBytes(100));
     const stranger = createPrivateKey(createFleetKey().privateKeyPem);
     await expect(fetched({ ...target, signature: signRelease(target.release, stranger) })).rejects.toThrow(
-      /not signed by the fleet key/,
+      /signed by no key that this device trusts/,
     );
     await expect(fetched({ ...target, version: 2 })).rejects.toThrow(/is one of m 1/);
     blobs.set(target.release, Buffer.from('{}'));
@@ -275,7 +275,7 @@ describe('a model that is fetched', () => {
   it('is verified without a connection, and not before the fleet is known', async () => {
     const target = publish(1, randomBytes(100));
     await fetched(target);
-    await expect(verified(target, { ...source, fleetKey: undefined })).rejects.toMatchObject({
+    await expect(verified(target, { ...source, trustedKeys: undefined })).rejects.toMatchObject({
       code: 'unavailable',
     });
     await verified(target, { ...source, port: undefined });

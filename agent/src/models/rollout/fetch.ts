@@ -18,8 +18,8 @@ export interface FetchSource {
   /** Undefined until the device has joined; what is on disk already needs none. */
   port: DevicePort | undefined;
   store: ModelStore;
-  /** Ed25519 public key pinned at enrolment, SPKI PEM; undefined before. */
-  fleetKey: string | undefined;
+  /** Ed25519 public keys of the fleet, SPKI PEM; undefined before enrolment. */
+  trustedKeys: readonly string[] | undefined;
   /** Of this device's link. */
   bandwidth: Bandwidth;
 }
@@ -79,16 +79,16 @@ export async function fetchModel(source: FetchSource, target: FetchTarget, optio
  * @throws DamagedFile when the disk does not hold what was fetched; fetching it again mends that
  */
 export async function verifyModel(
-  { store, fleetKey }: FetchSource,
+  { store, trustedKeys }: FetchSource,
   target: FetchTarget,
   signal: AbortSignal,
 ): Promise<void> {
   const { name, version } = target;
-  if (fleetKey === undefined) throw new NotEnrolled();
+  if (trustedKeys === undefined) throw new NotEnrolled();
   const document = await store.readRelease(target);
   if (document === undefined) throw new DamagedFile(`the release of ${name} ${version} is not on disk any more`);
   try {
-    const release = checkRelease(document, target, fleetKey);
+    const release = checkRelease(document, target, trustedKeys);
     await verifyFile(store, target, { release, signal });
   } catch (error) {
     if (error instanceof DamagedFile) await store.distrust(target);
@@ -123,13 +123,13 @@ async function fetchRelease(
   target: FetchTarget,
   { keep, signal }: FetchOptions,
 ): Promise<Release> {
-  const { store, fleetKey } = source;
-  if (fleetKey === undefined) throw new NotEnrolled();
+  const { store, trustedKeys } = source;
+  if (trustedKeys === undefined) throw new NotEnrolled();
   const present = await store.readRelease(target);
-  if (present !== undefined) return checkRelease(present, target, fleetKey);
+  if (present !== undefined) return checkRelease(present, target, trustedKeys);
   const answer = await portOf(source).send({ method: 'GET', path: `/device/v1/blobs/${target.release}`, signal });
   const document = await bytesOf(answer, releaseBytes).catch((cause) => interrupted(cause, signal));
-  const release = checkRelease(document, target, fleetKey);
+  const release = checkRelease(document, target, trustedKeys);
   await store.claim(target, keep);
   await store.writeRelease(target, document, release);
   return release;
@@ -141,12 +141,12 @@ function portOf({ port }: FetchSource): DevicePort {
 }
 
 /** The signature covers the document's hash, and the document names the hash of the file. */
-function checkRelease(document: Buffer, target: FetchTarget, fleetKey: string): Release {
+function checkRelease(document: Buffer, target: FetchTarget, trustedKeys: readonly string[]): Release {
   const what = `release of ${target.name} ${target.version}`;
   const digest = sha256(document);
   if (digest !== target.release) throw new AppError('integrity', `the ${what} does not have the desired SHA-256`);
-  if (target.signature !== undefined && !verifyRelease(digest, target.signature, fleetKey))
-    throw new AppError('integrity', `the ${what} is not signed by the fleet key that this device knows`);
+  if (target.signature !== undefined && !verifyRelease(digest, target.signature, trustedKeys))
+    throw new AppError('integrity', `the ${what} is signed by no key that this device trusts`);
   const release = parseJson(Release, document.toString('utf8'), what, 'integrity');
   if (release.name !== target.name || release.version !== target.version)
     throw new AppError('integrity', `the ${what} is one of ${release.name} ${release.version}`);

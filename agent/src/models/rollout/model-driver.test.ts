@@ -109,7 +109,7 @@ async function boot(cleanStop: boolean, probationMs = 150): Promise<ModelDriver>
     fileCheck: createFileCheck(log),
     store,
     serving,
-    source: () => ({ port, fleetKey: fleet.publicKeyPem, bandwidth: createBandwidth(undefined) }),
+    source: () => ({ port, trustedKeys: [fleet.publicKeyPem], bandwidth: createBandwidth(undefined) }),
     prove: async () => {
       const error = proofs.shift();
       if (error !== undefined) throw error;

@@ -108,7 +108,7 @@ export class ModelDriver {
     }
   }
 
-  setDesired(desired: Desired): void {
+  setDesired(desired: Pick<Desired, 'generation' | 'models'>): void {
     const wanted = new Map(desired.models.map((model) => [model.name, model]));
     for (const name of new Set([...this.#states.keys(), ...wanted.keys()]))
       this.#apply(name, { kind: 'desired', model: wanted.get(name) ?? null });
