@@ -1,10 +1,19 @@
-// edgeloop devices, join-tokens, keys, audit.
-import { ApiKey, AuditEntry, CreatedApiKey, CreatedJoinToken, JoinToken } from '@edgeloop/shared/api/access';
+// edgeloop devices, join-tokens, keys, release-keys, audit.
+import { readFileSync } from 'node:fs';
+import {
+  ApiKey,
+  AuditEntry,
+  CreatedApiKey,
+  CreatedJoinToken,
+  JoinToken,
+  ReleaseKey,
+} from '@edgeloop/shared/api/access';
 import { Device } from '@edgeloop/shared/api/devices';
 import { pageOf } from '@edgeloop/shared/api/paging';
 import { plainText } from '@edgeloop/shared/plain-text';
 import { parseLabels } from '@edgeloop/shared/selector';
 import type { Command } from 'commander';
+import { z } from 'zod';
 import { Anything, action, group, numeric } from './command.ts';
 import { labelsText, printFields, printJson, printLine, printTable, shortDigest, timeText } from './output.ts';
 
@@ -12,6 +21,7 @@ export function registerFleetCommands(program: Command): void {
   registerDevices(program);
   registerJoinTokens(program);
   registerKeys(program);
+  registerReleaseKeys(program);
   registerAudit(program);
 }
 
@@ -228,6 +238,52 @@ function registerKeys(program: Command): void {
         printLine(`${id} revoked`);
       }),
     );
+}
+
+function registerReleaseKeys(program: Command): void {
+  const keys = group(program, 'release-keys', 'keys that devices trust to sign releases and what they should run');
+  keys
+    .command('list')
+    .description('list them')
+    .action(
+      action(async ({ api, json }) => {
+        const { items } = await api.get('/release-keys', z.object({ items: z.array(ReleaseKey) }));
+        if (json) return printJson(items);
+        printTable(
+          ['ID', 'SIGNS', 'PUBLIC KEY'],
+          items.map(({ id, signs, publicKey }) => [id, signs ? 'yes' : 'no', bodyOf(publicKey)]),
+        );
+      }),
+    );
+  keys
+    .command('add')
+    .description('make a new key, which signs from now on; the former stays trusted until it is retired')
+    .option('--public <file>', 'only trust this Ed25519 public key (PEM), whose private half lies elsewhere')
+    .action(
+      action(async ({ api, json }, options: { public?: string }) => {
+        const publicKey = options.public === undefined ? undefined : readFileSync(options.public, 'utf8');
+        const added = await api.send('POST', '/release-keys', ReleaseKey, { publicKey });
+        if (json) return printJson(added);
+        const next = added.signs
+          ? 'signs from now on; retire the former key once all devices have been online'
+          : 'is trusted';
+        printLine(`${added.id} ${next}`);
+      }),
+    );
+  keys
+    .command('retire <id>')
+    .description('let devices trust a key no more')
+    .action(
+      action(async ({ api, json }, id: string) => {
+        const retired = await api.send('DELETE', `/release-keys/${encodeURIComponent(id)}`, ReleaseKey);
+        if (json) return printJson(retired);
+        printLine(`${id} retired; each device hears of it when it connects`);
+      }),
+    );
+}
+
+function bodyOf(pem: string): string {
+  return pem.replace(/-----[A-Z ]+-----|\s/g, '');
 }
 
 function registerAudit(program: Command): void {
