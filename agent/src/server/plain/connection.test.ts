@@ -212,6 +212,12 @@ describe('a connection that we read ourselves', () => {
     expect([asked.length, byNode.length]).toEqual([0, 2]);
   });
 
+  it("lets Node's server say what is wrong behind a request that it refuses by its head", async () => {
+    const caller = call(`${post('{}', 'Expect: more')}}`);
+    await hears(caller, /^HTTP\/1\.1 417 [\s\S]*HTTP\/1\.1 400 Bad Request\r\nConnection: close\r\n\r\n$/);
+    await vi.waitUntil(() => caller.socket.closed, { timeout });
+  });
+
   it('does not take a body for a request, whatever a second length says', async () => {
     const inner = post('inner');
     const lines = [

@@ -69,6 +69,8 @@ export class PlainConnection implements Exchange {
   #missing = 0;
   #onSent: (() => void) | undefined;
   readonly #node: Handover;
+  /** Node's server has the head of what is its own from now on, and gets the rest in the next turn. */
+  #headAlone = false;
   /** The tick when it began to be as it is: silent, in a head, in a request, in the rest of one. */
   #since: number;
   /** The tick of the last piece of a rest. */
@@ -305,9 +307,9 @@ export class PlainConnection implements Exchange {
     return true;
   }
 
-  /** As many bytes as are missing and there. */
-  #take(): Buffer {
-    const piece = this.#input.subarray(this.#at, Math.min(this.#input.length, this.#at + this.#missing));
+  /** As many bytes as are missing and there, before `end`. */
+  #take(end = this.#input.length): Buffer {
+    const piece = this.#input.subarray(this.#at, Math.min(end, this.#at + this.#missing));
     this.#at += piece.length;
     this.#missing -= piece.length;
     return piece;
@@ -320,10 +322,27 @@ export class PlainConnection implements Exchange {
     this.#inHead = false;
     this.#fresh = false;
     this.#node.begin();
-    return true;
+    if (bytes !== Number.POSITIVE_INFINITY) return true;
+    this.#leaveHead();
+    return false;
+  }
+
+  /**
+   * What follows comes in another turn, as it does where Node's server reads the socket itself: it answers a request that it
+   * refuses by its head first, and only then has a word for what is wrong behind it.
+   */
+  #leaveHead(): void {
+    const end = this.#input.indexOf(headEnd, this.#at);
+    this.#node.give(this.#take(end < 0 ? this.#input.length : end + headEnd.length));
+    this.#headAlone = true;
+    setImmediate(() => {
+      this.#headAlone = false;
+      this.#proceed();
+    });
   }
 
   #feed(): boolean {
+    if (this.#headAlone) return false;
     const piece = this.#take();
     if (piece.length > 0) this.#node.give(piece);
     if (this.#missing > 0 || !this.#node.done) return false;
