@@ -28,7 +28,7 @@ const atOnce = 8;
 /** What differs, differs again. */
 const confirmations = 3;
 /** What differs only on a busy machine does not differ when there is time. */
-const quietMs = [150, 400, 1000] as const;
+const quietMs = [150, 400, 1000, 5000] as const;
 
 /** Compares conversations until it is told to end; the number of those that were compared. */
 export async function compareWays({ seed, goesOn, onDifference }: FuzzOptions): Promise<number> {

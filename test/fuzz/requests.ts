@@ -18,7 +18,9 @@ interface Draft {
 const tensor = { name: 'x', datatype: 'FP32', shape: [1, 2], data: [1, 2] };
 const floats = (rows: number) => {
   const bytes = new Uint8Array(Float32Array.from({ length: rows * 2 }, (_, i) => i / 8).buffer);
-  return binaryBody([{ name: 'x', datatype: 'FP32', shape: [rows, 2], bytes }]);
+  // With an id of its own: one that is made for it would make each compressed answer another one.
+  const rest = { id: 'fuzz', parameters: { binary_data_output: true } };
+  return binaryBody([{ name: 'x', datatype: 'FP32', shape: [rows, 2], bytes }], rest);
 };
 const infer = (extra: object = {}) => JSON.stringify({ id: 'fuzz', inputs: [tensor], ...extra });
 
