@@ -1,4 +1,5 @@
 import { defineConfig } from 'vitest/config';
+import { LongestFirst } from './test/support/longest-first.ts';
 import { SkippedReporter } from './test/support/skipped-reporter.ts';
 
 export default defineConfig({
@@ -9,8 +10,9 @@ export default defineConfig({
       '{shared,agent,control-plane}/src/**/*.test.ts',
       'test/{scenarios,conformance,faults,browser,packaging,support,flakes,fuzz}/**/*.test.ts',
     ],
-    // Children and worker threads run the sources too.
-    env: { ORT_DISABLE_TELEMETRY: '1' },
+    // Children and worker threads run the sources too. Models are measured where a test asks for it.
+    env: { ORT_DISABLE_TELEMETRY: '1', EDGELOOP_TUNE_SECONDS: '0' },
+    sequence: { sequencer: LongestFirst },
     reporters: ['default', new SkippedReporter()],
     testTimeout: 120_000,
     hookTimeout: 120_000,

@@ -61,7 +61,7 @@ describe.skipIf(browserProgram.path === undefined)(`pages of other origins in Ch
     allowed = `http://localhost:${port}`;
     pages = createServer((_, response) => response.setHeader('content-type', 'text/html').end('<body>a page</body>'));
     await once(pages.listen(port, '127.0.0.1'), 'listening');
-    const env = { EDGELOOP_THREADS: '1', EDGELOOP_TUNE_SECONDS: '0', EDGELOOP_ALLOW_ORIGINS: allowed };
+    const env = { EDGELOOP_THREADS: '1', EDGELOOP_ALLOW_ORIGINS: allowed };
     open = await startServing(folder.path, { env: { ...env, EDGELOOP_AGENT_DATA_DIR: `${folder.path}/.one` } });
     const locked = { ...env, EDGELOOP_AGENT_TOKEN: token, EDGELOOP_AGENT_DATA_DIR: `${folder.path}/.two` };
     guarded = await startServing(folder.path, { env: locked, readyPath: '/readyz' });

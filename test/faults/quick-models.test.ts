@@ -22,7 +22,7 @@ afterEach(async () => {
 
 async function serve(env: Record<string, string> = {}): Promise<void> {
   server = await startServing(folder.path, {
-    env: { EDGELOOP_THREADS: '2', EDGELOOP_LOG_LEVEL: 'warn', EDGELOOP_TUNE_SECONDS: '0', ...env },
+    env: { EDGELOOP_THREADS: '2', EDGELOOP_LOG_LEVEL: 'warn', ...env },
   });
 }
 

@@ -32,7 +32,7 @@ const features = {
 
 async function serve(env: Record<string, string> = {}): Promise<{ server: FolderServer; grpc: GrpcClient }> {
   const [port = 0] = await freePorts(1);
-  const common = { EDGELOOP_THREADS: '1', EDGELOOP_TUNE_SECONDS: '0', EDGELOOP_GRPC_PORT: String(port) };
+  const common = { EDGELOOP_THREADS: '1', EDGELOOP_GRPC_PORT: String(port) };
   server = await startServing(folder.path, { env: { ...common, ...env } });
   client = grpcClient(port);
   return { server, grpc: client };
@@ -118,7 +118,7 @@ test('a port that is taken is named, and without one nothing of gRPC is loaded',
   expect(await other.waitForEnd()).toBe(75);
   expect(other.output()).toMatch(new RegExp(`EDGELOOP_GRPC_PORT ${port} cannot be listened on`));
   await running.stop();
-  server = await startServing(folder.path, { env: { EDGELOOP_THREADS: '1', EDGELOOP_TUNE_SECONDS: '0' } });
+  server = await startServing(folder.path, { env: { EDGELOOP_THREADS: '1' } });
   client = grpcClient(Number(port));
   await expect(client.call('ServerLive', [], { timeoutMs: 2000 })).rejects.toBeDefined();
   expect(server.program.output()).not.toMatch(/grpcPort/);

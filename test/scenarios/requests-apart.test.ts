@@ -94,7 +94,7 @@ async function serve(models: Record<string, Uint8Array>): Promise<void> {
     await writeFile(join(folder.path, name, '1', 'model.onnx'), bytes);
     raw.set(name, await InferenceSession.create(bytes, { logSeverityLevel: 4, intraOpNumThreads: 1 }));
   }
-  server = await startServing(folder.path, { env: { EDGELOOP_THREADS: '1', EDGELOOP_TUNE_SECONDS: '0' } });
+  server = await startServing(folder.path, { env: { EDGELOOP_THREADS: '1' } });
 }
 
 const Answer = z.object({

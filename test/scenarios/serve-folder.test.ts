@@ -26,7 +26,7 @@ afterEach(async () => {
 });
 
 async function serve(env: Record<string, string> = {}): Promise<void> {
-  server = await startServing(folder.path, { env: { EDGELOOP_THREADS: '1', EDGELOOP_TUNE_SECONDS: '0.5', ...env } });
+  server = await startServing(folder.path, { env: { EDGELOOP_THREADS: '1', ...env } });
 }
 
 const write = (version: number, weight = version, of: unknown = manifest) =>
@@ -53,7 +53,7 @@ const control = (action: string, model: string) =>
 
 test('a new version takes over without a failed request, and goes when its folder goes', async () => {
   await write(1);
-  await serve();
+  await serve({ EDGELOOP_TUNE_SECONDS: '0.5' });
   await answers('1');
   let stop = false;
   const statuses = new Set<number>();

@@ -28,7 +28,7 @@ export interface Program {
 export function startProgram(args: string[], env: Record<string, string>, logPath?: string): Program {
   const child: ChildProcess = spawn(process.execPath, args, {
     cwd: root,
-    env: { PATH: process.env.PATH ?? '', HOME: process.env.HOME ?? '', ...way(), ...env },
+    env: { PATH: process.env.PATH ?? '', HOME: process.env.HOME ?? '', ...ofRun(), ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   let output = '';
@@ -49,10 +49,10 @@ export function startProgram(args: string[], env: Record<string, string>, logPat
   };
 }
 
-/** Which way agents read requests, where a whole suite is to run over one of them. */
-function way(): Record<string, string> {
-  const { EDGELOOP_PLAIN_HTTP } = process.env;
-  return EDGELOOP_PLAIN_HTTP === undefined ? {} : { EDGELOOP_PLAIN_HTTP };
+/** What holds for every program of a run: the way in which agents read requests, and whether they measure models. */
+function ofRun(): Record<string, string> {
+  const names = ['EDGELOOP_PLAIN_HTTP', 'EDGELOOP_TUNE_SECONDS'];
+  return Object.fromEntries(names.flatMap((name) => (process.env[name] ? [[name, process.env[name]]] : [])));
 }
 
 /** Runs a command of `edgeloop` to its end. */
