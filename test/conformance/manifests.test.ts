@@ -30,11 +30,25 @@ afterAll(async () => {
 
 const { signal } = new AbortController();
 
-/** What each side says in the process in which it tries models: undefined when it takes the manifest. */
-async function verdicts(path: string, manifest: Manifest): Promise<{ registry?: string; agent?: string }> {
+interface Verdicts {
+  registry?: string;
+  agent?: string;
+}
+
+/** What each side says: undefined when it takes the manifest. */
+async function verdicts(path: string, manifest: Manifest): Promise<Verdicts> {
+  const registry = await tryModel({ path, manifest, golden }).then(() => undefined, reasonOf);
+  return both(registry, await tryOnAgent(path, manifest).then(() => undefined, reasonOf));
+}
+
+/** The same by the processes in which they try models. */
+async function verdictsOfProcesses(path: string, manifest: Manifest): Promise<Verdicts> {
   const registry = await validator.validate({ path, manifest, golden }).then(() => undefined, reasonOf);
   const files = { name: 'm', version: 1, path, manifest };
-  const agent = (await proveModel(files, limits, signal))?.message;
+  return both(registry, (await proveModel(files, limits, signal))?.message);
+}
+
+function both(registry: string | undefined, agent: string | undefined): Verdicts {
   return { ...(registry !== undefined && { registry }), ...(agent !== undefined && { agent }) };
 }
 
@@ -72,6 +86,24 @@ const classes = mlClassifier(
   ['setosa', 'versicolor', 'virginica'],
   { zipMap: true, onlyMl: true },
 );
+
+describe('the processes of both sides', () => {
+  const path = () => join(folder.path, 'tried.onnx');
+
+  it('say what was found in them', async () => {
+    writeFileSync(path(), identity('int64', ['n']));
+    const manifest = Manifest.parse({ task: 'classification' });
+    const said = await verdicts(path(), manifest);
+    expect(said.registry).toContain('manifest.outputs.scores: ');
+    expect(await verdictsOfProcesses(path(), manifest)).toEqual(said);
+  });
+
+  it('take what is taken', async () => {
+    writeFileSync(path(), classes);
+    const manifest = Manifest.parse({ task: 'classification', inputs: { x: ab } });
+    expect(await verdictsOfProcesses(path(), manifest)).toEqual({});
+  });
+});
 
 describe('both sides refuse, with the same words', () => {
   it.each<[string, Uint8Array, ManifestInput, string]>([
