@@ -59,8 +59,9 @@ export async function pack(folder: string): Promise<Record<(typeof packages)[num
 /** As a user does it who wants no GPU; `folder` is empty or holds a former installation. */
 export async function npm(folder: string, args: readonly string[]): Promise<void> {
   const env = { ONNXRUNTIME_NODE_INSTALL: 'skip', SCARF_ANALYTICS: 'false' };
+  const asked = [...args, '--prefer-offline', '--no-audit', '--no-fund'];
   // Without a prefix npm would take a folder above that happens to hold a package.
-  await succeed('npm', [...args, '--prefix', folder, '--prefer-offline'], { cwd: folder, env, timeoutMs: 900_000 });
+  await succeed('npm', [...asked, '--prefix', folder], { cwd: folder, env, timeoutMs: 900_000 });
 }
 
 /** On disk, as `du` counts. */
