@@ -4,7 +4,7 @@ import { readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { ModelVersionDetail } from '@edgeloop/shared/api/models';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test } from 'vitest';
 import { device, joinToken, predict, pushVersion, release, serves } from '../support/fleet.ts';
 import { manifest, versionForm } from '../support/models.ts';
 import { encodeGraph } from '../support/onnx-models.ts';
@@ -15,13 +15,15 @@ let folder: Awaited<ReturnType<typeof temporaryFolder>>;
 let plane: ControlPlane;
 let agent: Agent;
 
-beforeEach(async () => {
+beforeAll(async () => {
   folder = await temporaryFolder();
   plane = await startControlPlane(`${folder.path}/server`);
-  const env = { EDGELOOP_TUNE_SECONDS: '0' };
-  agent = await startAgent({ folder: `${folder.path}/agent`, id: 'edge-1', token: await joinToken(plane), env });
-});
-afterEach(async () => {
+  agent = await startAgent({ folder: `${folder.path}/agent`, id: 'edge-1', token: await joinToken(plane) });
+  const good = await pushVersion(plane, 'sum');
+  await release(plane, 'sum', good);
+  await endures(good);
+}, 240_000);
+afterAll(async () => {
   await agent?.stop();
   await plane?.stop();
   await folder.remove();
@@ -42,13 +44,13 @@ async function endures(version: number): Promise<void> {
   );
 }
 
-/** A file that takes a while to be read. */
-async function pushLarge(megabytes = 48): Promise<number> {
+/** A file that takes a while to be read, another one for each name. */
+async function pushLarge(name: string, megabytes = 48): Promise<number> {
   const ballast = Float32Array.from({ length: megabytes * 262_144 }, (_, i) => Math.sin(i));
   const bytes = encodeGraph({
     inputs: [{ name: 'features', type: 'float', dims: ['n', 2] }],
     outputs: [{ name: 'scores', type: 'float', dims: ['n', 2] }],
-    initializers: [{ name: 'ballast', dims: [ballast.length], data: ballast }],
+    initializers: [{ name, dims: [ballast.length], data: ballast }],
     nodes: [
       {
         opType: 'Softmax',
@@ -77,10 +79,7 @@ test.each(['SIGTERM', 'SIGKILL'] as const)(
   'an agent that is ended by %s while it verifies or warms a version goes on with it',
   { timeout: 240_000 },
   async (signal) => {
-    const good = await pushVersion(plane, 'sum');
-    await release(plane, 'sum', good);
-    await endures(good);
-    const version = await pushLarge();
+    const version = await pushLarge(signal);
     await release(plane, 'sum', version);
     for (const state of ['verifying', 'warming']) {
       await endWhen(state, version, signal);
@@ -92,9 +91,6 @@ test.each(['SIGTERM', 'SIGKILL'] as const)(
 );
 
 test('a proof that is killed from outside is tried again', { timeout: 240_000 }, async () => {
-  const good = await pushVersion(plane, 'sum');
-  await release(plane, 'sum', good);
-  await endures(good);
   const version = await pushVersion(plane, 'sum', { bias: 1 });
   await release(plane, 'sum', version);
   for (let killed = 0; killed < 3; killed++) {
@@ -116,9 +112,6 @@ async function childOf(parent: number, mark: string): Promise<number | undefined
 }
 
 test('a model file that changed on disk is not served, and fetched again', { timeout: 240_000 }, async () => {
-  const good = await pushVersion(plane, 'sum');
-  await release(plane, 'sum', good);
-  await endures(good);
   const version = await pushVersion(plane, 'sum', { weight: -1 });
   await release(plane, 'sum', version);
   await endures(version);

@@ -3,7 +3,7 @@
 import { ModelVersionDetail } from '@edgeloop/shared/api/models';
 import type { ManifestInput } from '@edgeloop/shared/manifest';
 import { Agent as HttpAgent, request } from 'undici';
-import { expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { device, pushVersion, release, serves } from '../support/fleet.ts';
 import { manifest, versionForm } from '../support/models.ts';
 import { oneAgentFleet } from '../support/one-agent.ts';
@@ -12,7 +12,8 @@ import { until } from '../support/until.ts';
 
 /** Quiet machines are far below; one that is busy with other tests is given longer. */
 const withinMs = Number(process.env.EDGELOOP_GAP_MS ?? 15_000);
-const fleet = oneAgentFleet({ EDGELOOP_PROBATION_SECONDS: '20', EDGELOOP_TUNE_SECONDS: '0' });
+const fleet = oneAgentFleet({ EDGELOOP_PROBATION_SECONDS: '20' });
+let good: number;
 const features = { name: 'features', type: 'float', dims: ['batch', 2] } as const;
 const scores = { name: 'scores', type: 'float', dims: ['batch', 2] } as const;
 const softmax = (input: string) => ({
@@ -138,6 +139,16 @@ async function ask(url: string, a: number, dispatcher?: HttpAgent): Promise<{ st
 
 const bounded: ManifestInput = { ...manifest, maxRunMs: 1000 };
 
+const state = async () => (await device(fleet().plane, 'edge-1')).models[0];
+
+beforeAll(async () => {
+  const { plane, agent } = fleet();
+  good = await pushVersion(plane, 'sum');
+  await release(plane, 'sum', good);
+  const isGood = async () => (await state())?.lastGood === good || undefined;
+  await until('a good version', isGood, { timeoutMs: 120_000, context: agent.program.output });
+}, 240_000);
+
 test.each([
   // Enough of them to be a share of all that is asked, however fast the machine is.
   ['fails too often', failing, 100],
@@ -148,11 +159,6 @@ test.each([
   { timeout: 300_000 },
   async (_, bad, atOnce) => {
     const { plane, agent } = fleet();
-    const good = await pushVersion(plane, 'sum');
-    await release(plane, 'sum', good);
-    const state = async () => (await device(plane, 'edge-1')).models[0];
-    const isGood = async () => (await state())?.lastGood === good || undefined;
-    await until('a good version', isGood, { timeoutMs: 120_000, context: agent.program.output });
     for (const count of [1, 8]) {
       const form = versionForm(bad(), { manifest: { ...bounded, description: `for ${count}` } });
       const { version } = await plane.api.send('POST', '/models/sum/versions', ModelVersionDetail, form);

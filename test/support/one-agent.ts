@@ -1,5 +1,5 @@
-// A control plane with one agent, fresh for each test of a file.
-import { afterEach, beforeEach } from 'vitest';
+// A control plane with one agent, shared by the tests of a file.
+import { afterAll, beforeAll } from 'vitest';
 import { joinToken } from './fleet.ts';
 import { type Agent, type ControlPlane, startAgent, startControlPlane, temporaryFolder } from './programs.ts';
 
@@ -8,18 +8,18 @@ export interface OneAgentFleet {
   agent: Agent;
 }
 
-/** Call it once in a file; the fleet is there while a test runs. */
+/** Call it once in a file; its tests find the fleet as the one before left it. */
 export function oneAgentFleet(agentEnv: Record<string, string> = {}): () => OneAgentFleet {
   let folder: Awaited<ReturnType<typeof temporaryFolder>>;
   let plane: ControlPlane | undefined;
   let agent: Agent | undefined;
-  beforeEach(async () => {
+  beforeAll(async () => {
     folder = await temporaryFolder();
     plane = await startControlPlane(`${folder.path}/server`);
     const token = await joinToken(plane);
     agent = await startAgent({ folder: `${folder.path}/agent`, id: 'edge-1', token, env: agentEnv });
   });
-  afterEach(async () => {
+  afterAll(async () => {
     await agent?.stop();
     await plane?.stop();
     await folder.remove();
