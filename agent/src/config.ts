@@ -47,7 +47,9 @@ const Environment = z.object({
   EDGELOOP_QUICK_RUNS: z.enum(['on', 'off']).default('on'),
   /** `off` saves some 50 MB; after a death of the serving process callers wait until another one has started. */
   EDGELOOP_SPARE_PROCESS: z.enum(['on', 'off']).default('on'),
-  /** Upper bound on inference threads. */
+  /** Whole serving processes among which callers are spread, each with the memory of one; for devices with four cores or more. */
+  EDGELOOP_SERVING_PROCESSES: number(1, z.number().int().min(1).max(64)),
+  /** Upper bound on inference threads of one model version, in all serving processes together. */
   EDGELOOP_THREADS: number(availableParallelism(), z.number().int().min(1).max(1024)),
   /** Execution providers to try, in their order: `cuda,cpu`. What is not there falls back, and the statistics say so. */
   EDGELOOP_PROVIDERS: z.string().optional().transform(toList),
@@ -114,6 +116,7 @@ export function readConfig(environment: NodeJS.ProcessEnv) {
     plainHttp: env.EDGELOOP_PLAIN_HTTP === 'on',
     quickRuns: env.EDGELOOP_QUICK_RUNS === 'on',
     spareProcess: env.EDGELOOP_SPARE_PROCESS === 'on',
+    servingProcesses: env.EDGELOOP_SERVING_PROCESSES,
     threads: env.EDGELOOP_THREADS,
     providers: env.EDGELOOP_PROVIDERS,
     maxRssBytes: env.EDGELOOP_MEMORY_MB * megabyte,

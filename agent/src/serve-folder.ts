@@ -15,10 +15,11 @@ import { proveModel } from './models/trying/prove.ts';
 import { createQuarantine } from './models/trying/quarantine.ts';
 import { createTuner } from './models/trying/tuning.ts';
 import { Problems } from './problems.ts';
-import { servingEnvironment } from './process/environment.ts';
+import { servingOptions } from './process/environment.ts';
 import { createDoors } from './process/listening-sockets.ts';
 import { openScratchFolder, type ScratchFolder } from './process/scratch-folder.ts';
-import { type ServingHandlers, ServingProcess } from './process/serving-process.ts';
+import type { ServingHandlers } from './process/serving-process.ts';
+import { ServingProcesses } from './process/serving-processes.ts';
 import { PendingWrites } from './storage/pending-writes.ts';
 import { createReserve } from './storage/reserve.ts';
 
@@ -85,17 +86,8 @@ function build({ folder, config, scratch, database, problems, writes, log }: Gro
   const tuner = createTuner({ ...config, bounds: prove, database, writes, cpuModel: deviceFacts().cpuModel, log });
   const proofs = createProofs(database, writes);
   const overridesDir = join(scratch.path, 'overrides');
-  const serving = new ServingProcess({
-    marker: scratch.path,
-    pidPath: scratch.pidPath,
-    writes,
-    ...servingEnvironment(config, { stateDir: scratch.path, journalled: false, overridesDir, writes }),
-    callTimeoutMs: Math.max(2 * prove.timeoutMs, 30_000),
-    silenceMs: config.silenceMs,
-    maxRssBytes: config.maxRssBytes,
-    spareProcess: config.spareProcess,
-    log,
-  });
+  const state = { stateDir: scratch.path, journalled: false, overridesDir, writes };
+  const serving = new ServingProcesses(servingOptions(config, { ...state, log }));
   const rounds = new Rounds(folder, log);
   const models = new FolderModels({
     folder,
@@ -115,17 +107,17 @@ function build({ folder, config, scratch, database, problems, writes, log }: Gro
   return { config, work, serving, rounds, models, problems, listener, log };
 }
 
-/** Connects the serving process with what decides for it. */
-function servingHandlers({ models, problems, serving }: Server): ServingHandlers {
+/** Connects a serving process with what decides for it. */
+function servingHandlers({ models, problems, serving }: Server, process: number): ServingHandlers {
   return {
     restore(letIn) {
       serving.tellProblems(problems.list());
-      return models.restore(letIn);
+      return models.restore(letIn, process);
     },
     settled: () => models.settled(),
-    onDied: async (death) => models.servingDied(death),
+    onDied: async (death) => models.servingDied(death, process),
     onModelDied: (suspect, end) => models.modelDied(suspect, end),
-    onCounts: (counts) => models.update(counts),
+    onCounts: (counts) => models.update(counts, process),
     onFeedback: async () => {
       throw new AppError('unsupported', 'feedback needs a control plane; this server was started with "serve"');
     },
@@ -137,7 +129,7 @@ async function run(server: Server, signal: AbortSignal): Promise<void> {
   const { config, listener, log, models, rounds, serving } = server;
   const ports = await listener.start();
   log.info({ host: config.host, ...ports, socketPath: config.socketPath }, 'listening');
-  serving.start(servingHandlers(server));
+  serving.start((process) => servingHandlers(server, process));
   await models.look();
   await rounds.run(() => models.look(), signal);
 }

@@ -2,7 +2,7 @@
 // in the other direction, starts it so that what is on disk is served before any network is needed, and stops it in the
 // reverse order.
 import { rmSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { AppError } from '@edgeloop/shared/errors';
 import type { Command, CommandResult, Desired } from '@edgeloop/shared/messages';
 import { writeDurablySync } from '@edgeloop/shared/node/durable-files';
@@ -22,12 +22,14 @@ import { proveModel } from './models/trying/prove.ts';
 import { createQuarantine } from './models/trying/quarantine.ts';
 import { createTuner } from './models/trying/tuning.ts';
 import { Problems } from './problems.ts';
-import { servingEnvironment } from './process/environment.ts';
+import { servingOptions } from './process/environment.ts';
 import { createDoors } from './process/listening-sockets.ts';
 import { endLeft } from './process/pid-file.ts';
+import { placesIn } from './process/places.ts';
 import { openScratchFolder } from './process/scratch-folder.ts';
 import { servingModulePath } from './process/serving-life.ts';
-import { type ServingHandlers, ServingProcess } from './process/serving-process.ts';
+import type { ServingHandlers } from './process/serving-process.ts';
+import { ServingProcesses } from './process/serving-processes.ts';
 import { lockUnlessRefused, tidyDataFolder } from './storage/data-folder.ts';
 import { PendingWrites } from './storage/pending-writes.ts';
 import { createReserve } from './storage/reserve.ts';
@@ -62,7 +64,8 @@ export async function runSupervisor(config: Config, log: Logger, signal: AbortSi
   const scratch = database.$client.name === path ? undefined : await openScratchFolder(log);
   try {
     const home = scratch?.path ?? dataDir;
-    await endLeft(pidPath(home), [servingModulePath, home], log);
+    const places = placesIn(home, config.servingProcesses);
+    for (const { pidPath } of places) await endLeft(pidPath, [servingModulePath, home], log);
     reserve.make();
     const cleanStop = readFact(database, 'clean_stop') === 'yes';
     writes.write('clean_stop', () => writeFact(database, 'clean_stop', 'no'));
@@ -76,10 +79,6 @@ export async function runSupervisor(config: Config, log: Logger, signal: AbortSi
     scratch?.remove();
     lock.release();
   }
-}
-
-function pidPath(home: string): string {
-  return join(home, 'serving.pid');
 }
 
 async function live(ground: Ground, cleanStop: boolean, signal: AbortSignal): Promise<void> {
@@ -97,8 +96,8 @@ async function live(ground: Ground, cleanStop: boolean, signal: AbortSignal): Pr
 /** Each part from what is there already; nothing runs yet. */
 function build({ config, home, database, writes, problems, log }: Ground) {
   const { dataDir, prove } = config;
-  const notePath = join(home, 'unjournalled');
-  writes.write('unjournalled', () => makeMissingNote(notePath));
+  const notePaths = placesIn(home, config.servingProcesses).map(({ missingNotePath }) => missingNotePath);
+  for (const path of notePaths) writes.write(basename(path), () => makeMissingNote(path));
   const facts = deviceFacts();
   const store = createModelStore(join(dataDir, 'models'));
   const membership = new Membership({
@@ -109,27 +108,17 @@ function build({ config, home, database, writes, problems, log }: Ground) {
     serves: () => models.report().length > 0,
     log,
   });
-  const serving = new ServingProcess({
-    marker: home,
-    pidPath: pidPath(home),
-    writes,
-    ...servingEnvironment(config, { stateDir: home, journalled: true, missingNotePath: notePath, writes }),
-    callTimeoutMs: Math.max(2 * prove.timeoutMs, 30_000),
-    silenceMs: config.silenceMs,
-    maxRssBytes: config.maxRssBytes,
-    spareProcess: config.spareProcess,
-    log,
-  });
+  const serving = new ServingProcesses(servingOptions(config, { stateDir: home, journalled: true, writes, log }));
   const telemetry = createTelemetry({
     ...config,
     dataDir: home,
-    notePath,
+    notePaths,
     database,
     writes,
     problems,
     log,
     folderOf: store.folderOf,
-    switchJournal: (path) => serving.journal(path),
+    switchJournal: (path, process) => serving.journal(path, process),
     publish: (batch) => membership.publishTelemetry(batch),
     port: () => membership.port,
   });
@@ -176,27 +165,27 @@ function build({ config, home, database, writes, problems, log }: Ground) {
   };
 }
 
-/** Connects the serving process with what decides and records for it. */
-function servingHandlers({ models, problems, serving, telemetry }: Agent): ServingHandlers {
+/** Connects a serving process with what decides and records for it. */
+function servingHandlers({ models, problems, serving, telemetry }: Agent, process: number): ServingHandlers {
   return {
     async restore(letIn) {
       serving.tellProblems(problems.list());
-      await telemetry.opened();
-      await models.restore(letIn);
+      await telemetry.opened(process);
+      await models.restore(letIn, process);
     },
     settled: async () => undefined,
     async onDied(death) {
       try {
         // Judged first: the next start must not wait for the telemetry of the last.
-        models.servingDied(death);
+        models.servingDied(death, process);
       } finally {
-        await telemetry.recover();
+        await telemetry.recover(process);
       }
     },
-    onModelDied: (suspect, end) => models.modelDied(suspect, end),
+    onModelDied: (suspect, end) => models.modelDied(suspect, end, process),
     onCounts(counts, missing) {
-      models.update(counts);
-      telemetry.missing(missing);
+      models.update(counts, process);
+      telemetry.missing(missing, process);
     },
     onFeedback: telemetry.feedback,
     async onRepository() {
@@ -258,7 +247,7 @@ async function start(
   await telemetry.recover();
   await models.start(work, cleanStop);
   const ports = await listener.start();
-  serving.start(servingHandlers(agent));
+  serving.start((process) => servingHandlers(agent, process));
   telemetry.start(work);
   const address = { pid: process.pid, host: config.host, ...ports, socketPath: config.socketPath };
   const tell = () =>

@@ -5,7 +5,8 @@ import { describe, expect, it } from 'vitest';
 import { ServingGone } from '../process/calls.ts';
 import type { ModelFiles } from '../process/ipc.ts';
 import { modelFiles } from '../process/serving-fixture.ts';
-import { HeldVersions, type Plan, type WantedVersion } from './held-versions.ts';
+import { HeldByAll } from './held-by-all.ts';
+import type { Plan, WantedVersion } from './held-versions.ts';
 
 const log = pino({ level: 'silent' });
 
@@ -56,7 +57,7 @@ function plan(hold: WantedVersion[], answers: number[]): () => Plan {
 
 function setUp(oneAtATime = true) {
   const serving = servingProcess();
-  return { serving, held: new HeldVersions({ serving, oneAtATime, log }) };
+  return { serving, held: new HeldByAll({ processes: [serving], oneAtATime, log }) };
 }
 
 /** Something that is waited for until `open` is called. */
@@ -182,6 +183,7 @@ describe('the versions that the serving process holds', () => {
     serving.refused.add(2);
     const outcome = new Map<string, number[]>();
     await held.alignAll(
+      0,
       ['a', 'b'],
       (name) => plan([wanted(name === 'a' ? 1 : 2, { name, files: files(name) })], [1, 2])(),
       (name, failed) =>
@@ -222,7 +224,7 @@ describe('a fresh serving process', () => {
     const old = held.align('m', plan([wanted(1, { files: late })], [1]));
     const queued = held.align('m', plan([wanted(2)], [2]));
     const ended = [old, queued].map((work) => expect(work).rejects.toBeInstanceOf(ServingGone));
-    held.reset();
+    held.reset(0);
     await held.align('m', plan([wanted(3)], [3]));
     former.open();
     await Promise.all(ended);
@@ -238,7 +240,7 @@ describe('a fresh serving process', () => {
       throw new AppError('integrity', 'the release is damaged');
     };
     const ended = expect(held.align('m', plan([wanted(1, { files: broken })], [1]))).rejects;
-    held.reset();
+    held.reset(0);
     former.open();
     await ended.toBeInstanceOf(ServingGone);
   });
@@ -247,8 +249,108 @@ describe('a fresh serving process', () => {
     const { held } = setUp();
     const files = async () => ({ ...filesOf('m')(), digest: 'd' });
     await held.align('m', plan([wanted(1, { files })], [1]));
-    held.reset();
-    expect(held.loadedAs('m', 1)).toEqual({ digest: 'd' });
+    held.reset(0);
+    expect(held.loadedAs('m', 1, 0)).toEqual({ digest: 'd' });
+  });
+});
+
+/** Two processes that are to hold the same; `asked` in the order of both. */
+function setUpTwo() {
+  const asked: string[] = [];
+  const processes = [servingProcess(), servingProcess()] as const;
+  for (const [place, serving] of processes.entries()) {
+    serving.asked.push = (...words) => asked.push(...words.map((each) => `${place}: ${each}`));
+  }
+  return { asked, processes, held: new HeldByAll({ processes, oneAtATime: true, log }) };
+}
+
+describe('several serving processes', () => {
+  it('let a version take the place of another only when all have loaded it', async () => {
+    const { asked, processes, held } = setUpTwo();
+    await held.align('m', plan([wanted(1)], [1]));
+    asked.length = 0;
+    const slow = gate();
+    const { load } = processes[1];
+    processes[1].load = async (files) => {
+      await slow.passed;
+      await load(files);
+    };
+    const aligned = held.align('m', plan([wanted(2)], [2]));
+    for (let turns = 0; turns < 20; turns++) await new Promise(setImmediate);
+    expect(asked).toEqual(['0: load m 2']);
+    slow.open();
+    expect(await aligned).toEqual([]);
+    expect(asked.slice(1, 4)).toEqual(['1: load m 2', '0: activate m 2', '1: activate m 2']);
+  });
+
+  it('go on with what answers where one of them cannot load what is to follow, which is told once', async () => {
+    const { processes, held } = setUpTwo();
+    await held.align('m', plan([wanted(1)], [1]));
+    processes[1].refused.add(2);
+    const failed = await held.align('m', plan([wanted(1), wanted(2)], [2, 1]));
+    expect(failed).toMatchObject([{ version: 2, error: { code: 'model_rejected' } }]);
+    expect(processes.map(({ active }) => active.get('m'))).toEqual([1, 1]);
+    const both = setUpTwo();
+    for (const { refused } of both.processes) refused.add(2);
+    expect(await both.held.align('m', plan([wanted(2)], [2]))).toHaveLength(1);
+  });
+
+  it('admit a candidate in all of them or in none', async () => {
+    const { processes, held } = setUpTwo();
+    const { signal } = new AbortController();
+    await held.align('m', plan([wanted(1)], [1]));
+    processes[0].refused.add(2);
+    await expect(held.admit('m', wanted(2), signal)).rejects.toThrow('cannot be loaded');
+    expect(processes.map(({ active }) => active.get('m'))).toEqual([1, 1]);
+    await held.admit('m', wanted(3), signal);
+    expect(processes.map(({ active }) => active.get('m'))).toEqual([3, 3]);
+    processes[1].load = async () => {
+      throw new ServingGone('it died');
+    };
+    await expect(held.admit('m', wanted(4), signal)).rejects.toBeInstanceOf(ServingGone);
+    expect(processes.map(({ active }) => active.get('m'))).toEqual([3, 3]);
+  });
+
+  it('are aligned without one that is not there, which is brought to the plan when it comes', async () => {
+    const { processes, held } = setUpTwo();
+    const { load } = processes[1];
+    processes[1].load = async () => {
+      throw new ServingGone('it is being started');
+    };
+    processes[0].refused.add(3);
+    const both = plan([wanted(2), wanted(3)], [3, 2]);
+    expect(await held.align('m', both)).toMatchObject([{ version: 3 }]);
+    processes[1].load = load;
+    held.reset(1);
+    await held.alignAll(
+      1,
+      ['m'],
+      () => plan([wanted(2)], [2])(),
+      () => undefined,
+    );
+    expect(processes.map(({ active }) => active.get('m'))).toEqual([2, 2]);
+    processes[0].load = processes[1].load = async () => {
+      throw new ServingGone('it is being started');
+    };
+    await expect(held.align('m', plan([wanted(5)], [5]))).rejects.toBeInstanceOf(ServingGone);
+  });
+
+  it('take their turns in one order, so that none waits for another for ever', async () => {
+    const { processes, held } = setUpTwo();
+    const { signal } = new AbortController();
+    await held.align('m', plan([wanted(1)], [1]));
+    const [slow, passed] = [gate(), gate()];
+    const files = async () => {
+      passed.open();
+      await slow.passed;
+      return filesOf('m', 2)();
+    };
+    const admitted = held.admit('m', wanted(2, { files }), signal);
+    const aligned = held.align('m', plan([wanted(3)], [3]));
+    await passed.passed;
+    slow.open();
+    await Promise.all([admitted, aligned]);
+    expect(processes.map(({ active }) => active.get('m'))).toEqual([3, 3]);
   });
 });
 
@@ -264,28 +366,27 @@ describe('any order of plans and deaths', () => {
   it('ends with the last plan, and never asks for what the process would refuse', async () => {
     await fc.assert(
       fc.asyncProperty(fc.array(event, { maxLength: 12 }), fc.boolean(), version, async (events, oneAtATime, bad) => {
-        let serving = servingProcess();
-        const held = new HeldVersions({
-          oneAtATime,
-          log,
-          serving: {
-            load: (files) => serving.load(files),
-            activate: (name, number) => serving.activate(name, number),
-            unload: (name, number) => serving.unload(name, number),
-          },
-        });
+        const lives = [servingProcess(), servingProcess()];
+        const lifeOf = (place: number) => lives[place] ?? expect.unreachable();
+        const processes = [0, 1].map((place) => ({
+          load: (files: ModelFiles) => lifeOf(place).load(files),
+          activate: (name: string, number: number) => lifeOf(place).activate(name, number),
+          unload: (name: string, number: number) => lifeOf(place).unload(name, number),
+        }));
+        const held = new HeldByAll({ oneAtATime, log, processes });
         const plans = new Map<string, Plan>();
         const planOf = (name: string) => plans.get(name) ?? { hold: [], answers: [] };
         const work: Promise<unknown>[] = [];
         const settle = (aligned: Promise<unknown>) =>
           work.push(aligned.catch((error: unknown) => expect(error).toBeInstanceOf(ServingGone)));
-        serving.refused.add(bad);
-        for (const each of events) {
+        for (const { refused } of lives) refused.add(bad);
+        for (const [number, each] of events.entries()) {
           if (each === 'died') {
-            serving = servingProcess();
-            serving.refused.add(bad);
-            held.reset();
-            settle(held.alignAll([...plans.keys()], planOf, () => undefined));
+            const place = number % 2;
+            lives[place] = servingProcess();
+            lifeOf(place).refused.add(bad);
+            held.reset(place);
+            settle(held.alignAll(place, [...plans.keys()], planOf, () => undefined));
           } else {
             const { name, versions, identity } = each;
             plans.set(name, { hold: versions.map((number) => wanted(number, { name, identity })), answers: versions });
@@ -296,15 +397,17 @@ describe('any order of plans and deaths', () => {
         await Promise.all(work);
         for (const [name, { hold, answers }] of plans) {
           const good = hold.map((each) => each.version).filter((number) => number !== bad);
-          const holds = [...held.versionsOf(name)].sort();
-          // What answered goes on while nothing that is planned can be loaded.
-          if (good.length === 0 && hold.length > 0 && holds.length > 0) {
-            expect(holds).toEqual([serving.active.get(name)]);
-            continue;
+          for (const { active, loaded } of lives) {
+            const holds = [1, 2, 3, 4].filter((number) => loaded.has(`${name} ${number}`));
+            // What answered goes on while nothing that is planned can be loaded.
+            if (good.length === 0 && hold.length > 0 && holds.length > 0) {
+              expect(holds).toEqual([active.get(name)]);
+              continue;
+            }
+            expect(holds).toEqual([...good].sort());
+            expect(active.get(name)).toBe(answers.find((number) => number !== bad));
           }
-          expect(holds).toEqual([...good].sort());
-          for (const number of good) expect(serving.loaded.has(`${name} ${number}`)).toBe(true);
-          expect(serving.active.get(name)).toBe(answers.find((number) => number !== bad));
+          if (good.length > 0) expect([...held.versionsOf(name)].sort()).toEqual([...good].sort());
         }
       }),
     );

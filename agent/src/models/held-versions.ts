@@ -1,5 +1,6 @@
-// Which versions the serving process holds and which of them answer; brings both to what a plan says, one step after the
-// other. The plan is asked anew before every step, so what changes meanwhile is followed.
+// Which versions one serving process holds and which of them answer; brings both to what a plan says, one step after the
+// other. The plan is asked anew before every step, so what changes meanwhile is followed. Several processes that are to hold the
+// same are brought there together, see `held-by-all.ts`.
 //
 // INVARIANTS
 // - What is known belongs to one life of the serving process. Work that was begun for a former life ends with
@@ -14,6 +15,7 @@ import { ServingGone } from '../process/calls.ts';
 import type { ModelFiles } from '../process/ipc.ts';
 import type { ServingProcess } from '../process/serving-process.ts';
 import { inLanes } from './lanes.ts';
+import { createRound, type Round, type VersionFailure } from './round.ts';
 
 /** A version that is to be held. */
 export interface WantedVersion {
@@ -38,13 +40,6 @@ export interface Plan {
   answers: readonly number[];
 }
 
-/** A version that cannot be loaded, or not answer. */
-export interface VersionFailure {
-  version: number;
-  release?: string | undefined;
-  error: unknown;
-}
-
 export interface HeldVersionsOptions {
   serving: Pick<ServingProcess, 'load' | 'activate' | 'unload'>;
   /** Loading two models at once takes the memory of both. False: models go beside each other, each in its own turns. */
@@ -60,6 +55,12 @@ interface HeldModel {
 
 /** Which bytes were handed over to be loaded. */
 export type Loaded = Pick<ModelFiles, 'digest' | 'release'>;
+
+interface Aligning {
+  plan(): Plan;
+  round: Round;
+  loading?: 'beside others';
+}
 
 type Step =
   | { kind: 'load'; wanted: WantedVersion }
@@ -89,9 +90,9 @@ export class HeldVersions {
     return this.#loaded.get(`${name}@${version}`);
   }
 
-  /** Loads, lets answer and unloads until all is as planned. Resolves to what failed. @throws ServingGone */
-  align(name: string, plan: () => Plan): Promise<VersionFailure[]> {
-    return this.#inTurn(name, (life) => this.#align(life, name, plan));
+  /** Loads, lets answer and unloads until all is as planned. What failed is in the round. @throws ServingGone */
+  align(name: string, plan: () => Plan, round: Round): Promise<void> {
+    return this.#inTurn(name, (life) => this.#align(life, name, { plan, round })).finally(() => round.left(this));
   }
 
   /**
@@ -101,22 +102,35 @@ export class HeldVersions {
   async alignAll(
     names: readonly string[],
     plan: (name: string) => Plan,
-    done: (name: string, failed: VersionFailure[]) => void,
+    done: (name: string, failed: readonly VersionFailure[]) => void,
   ): Promise<void> {
     await inLanes(names, async (name) => {
-      const aligned = this.#inTurn(name, (life) => this.#align(life, name, () => plan(name), 'beside others'));
-      done(name, await aligned);
+      const round = createRound([this]);
+      const how: Aligning = { plan: () => plan(name), round, loading: 'beside others' };
+      await this.#inTurn(name, (life) => this.#align(life, name, how));
+      done(name, round.failed);
     });
   }
 
-  /** Loads a candidate beside what answers, then lets it answer unless `signal` aborted. @throws what loading fails with */
-  admit(name: string, candidate: WantedVersion, signal: AbortSignal): Promise<void> {
+  /**
+   * Loads a candidate beside what answers, then lets it answer unless `signal` aborted or another of the round failed.
+   * @throws what loading fails with
+   */
+  admit(name: string, candidate: WantedVersion, signal: AbortSignal, round: Round): Promise<void> {
+    const { version, release } = candidate;
     return this.#inTurn(name, async (life) => {
+      try {
+        signal.throwIfAborted();
+        if (!isHeld(life.modelOf(name), candidate)) await this.#load(life, name, candidate, signal);
+      } catch (error) {
+        round.failed.push({ version, release, error });
+        throw error;
+      }
+      await life.during(() => round.together(this));
+      if (round.failed.length > 0) return;
       signal.throwIfAborted();
-      if (!isHeld(life.modelOf(name), candidate)) await this.#load(life, name, candidate, signal);
-      signal.throwIfAborted();
-      await this.#answer(life, name, candidate.version);
-    });
+      await this.#answer(life, name, version);
+    }).finally(() => round.left(this));
   }
 
   /** The serving process is gone or a fresh one: it holds nothing. */
@@ -130,11 +144,17 @@ export class HeldVersions {
     return life.turns.run(name, () => work(life));
   }
 
-  async #align(life: Life, name: string, plan: () => Plan, loading?: 'beside others'): Promise<VersionFailure[]> {
-    const failed: VersionFailure[] = [];
+  async #align(life: Life, name: string, { plan, round, loading }: Aligning): Promise<void> {
+    const { failed } = round;
+    let isTogether = false;
     for (;;) {
       const step = nextStep(plan(), life.modelOf(name), failed);
       if (step === undefined) break;
+      if (step.kind === 'answer' && life.modelOf(name).answers !== undefined && !isTogether) {
+        await life.during(() => round.together(this));
+        isTogether = true;
+        continue; // What failed elsewhere is not to answer here.
+      }
       try {
         await this.#make(life, name, step, loading);
       } catch (error) {
@@ -145,7 +165,6 @@ export class HeldVersions {
       }
     }
     if (life.modelOf(name).versions.size === 0) life.models.delete(name);
-    return failed;
   }
 
   #make(life: Life, name: string, step: Step, loading?: 'beside others'): Promise<void> {
@@ -237,7 +256,9 @@ function nextStep({ hold, answers }: Plan, model: HeldModel, failed: readonly Ve
   const hasFailed = (wanted: WantedVersion) =>
     failed.some(({ version, release }) => version === wanted.version && release === wanted.release);
   const wanted = hold.find((each) => !isHere(each) && !hasFailed(each));
-  const best = answers.find((version) => hold.some((each) => each.version === version && isHere(each)));
+  const best = answers.find((version) =>
+    hold.some((each) => each.version === version && isHere(each) && !hasFailed(each)),
+  );
   const mayAnswer = best === answers[0] || wanted === undefined || model.answers === undefined;
   if (best !== undefined && best !== model.answers && mayAnswer) return { kind: 'answer', version: best };
   if (wanted !== undefined) return { kind: 'load', wanted };

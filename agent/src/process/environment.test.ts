@@ -14,7 +14,8 @@ describe('what the serving process is started with', () => {
     stateDir = mkdtempSync(join(tmpdir(), 'agent-environment-'));
   });
   afterEach(() => rmSync(stateDir, { recursive: true }));
-  const start = () => servingEnvironment(readConfig({}), { stateDir, journalled: true, writes: pendingWrites() });
+  const start = () =>
+    servingEnvironment(readConfig({}), { stateDir, process: 0, journalled: true, writes: pendingWrites() });
 
   it('says where to note what runs, which is told once to whoever asks after a death', () => {
     const { env, takeRunningNote } = start();

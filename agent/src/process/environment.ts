@@ -1,48 +1,55 @@
 // How the serving process is started: the one place that turns the agent's configuration into that of its child.
 import { rmSync } from 'node:fs';
 import { hostname } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { childEnvironment } from '@edgeloop/shared/node/child-environment';
+import type { Logger } from 'pino';
 import type { Config } from '../config.ts';
 import type { PendingWrites } from '../storage/pending-writes.ts';
 import { version } from '../version.ts';
 import type { ServingConfigInput } from './ipc.ts';
 import { readLocalTokens } from './local-tokens.ts';
+import { placeOf } from './places.ts';
 import { clearRunningNote } from './running-note.ts';
 import { type Runner, readRunningNote } from './running-report.ts';
+import type { ServingProcessOptions } from './serving-process.ts';
 
 interface ServingState {
-  /** Where it is kept what runs at this moment; must exist. */
+  /** Where each process keeps its files; must exist. */
   stateDir: string;
+  /** Its place among the serving processes, from 0 on. */
+  process: number;
   /** Whether answers are journalled for telemetry. */
   journalled: boolean;
   /** Where models are put that come with a load request; unset where they come from the fleet alone. */
   overridesDir?: string;
-  /** Where it is counted what could not be journalled. */
-  missingNotePath?: string;
   writes: PendingWrites;
 }
 
 /** Of glibc. Each of its arenas keeps what was freed in it; two are enough for threads that seldom allocate. */
 const allocation = { MALLOC_ARENA_MAX: '2' };
 
+/** What each of the serving processes may take of what all may together. */
+export function shareOf({ threads, maxRssBytes, servingProcesses }: Config) {
+  return { threads: Math.ceil(threads / servingProcesses), maxRssBytes: maxRssBytes / servingProcesses };
+}
+
 /** Environment of the serving process, and what it noted as running. */
 export function servingEnvironment(
   config: Config,
-  { stateDir, journalled, overridesDir, missingNotePath, writes }: ServingState,
+  { stateDir, process, journalled, overridesDir, writes }: ServingState,
 ) {
-  const { serverName, threads, providers, maxRssBytes, allowOrigins, plainHttp, quickRuns, logLevel } = config;
-  const runningNotePath = join(stateDir, 'running-note');
-  const clearNote = () => writes.write('running-note', () => clearRunningNote(runningNotePath));
+  const { serverName, providers, allowOrigins, plainHttp, quickRuns, logLevel } = config;
+  const { runningNotePath, missingNotePath } = placeOf(stateDir, process);
+  const clearNote = () => writes.write(basename(runningNotePath), () => clearRunningNote(runningNotePath));
   clearNote();
   // As former versions called it; nobody would ever remove it.
   writes.write('inflight', () => rmSync(join(stateDir, 'inflight'), { recursive: true, force: true }));
   const serving: ServingConfigInput = {
     agentVersion: version,
     serverName,
-    threads,
+    ...shareOf(config),
     providers,
-    maxRssBytes,
     tokens: readLocalTokens(config),
     allowOrigins,
     hosts: [config.host, hostname(), ...config.allowHosts],
@@ -51,7 +58,7 @@ export function servingEnvironment(
     logLevel,
     runningNotePath,
     journalled,
-    missingNotePath,
+    missingNotePath: journalled ? missingNotePath : undefined,
     overridesDir,
     grpc: config.grpcPort !== undefined,
   };
@@ -68,4 +75,24 @@ export function servingEnvironment(
     return running;
   };
   return { env, takeRunningNote };
+}
+
+/** How each serving process is started and watched, in the order of their places. */
+export function servingOptions(
+  config: Config,
+  { log, ...state }: Omit<ServingState, 'process'> & { log: Logger },
+): Omit<ServingProcessOptions, 'callers'>[] {
+  const { servingProcesses, prove, silenceMs, spareProcess } = config;
+  return Array.from({ length: servingProcesses }, (_, process) => ({
+    marker: state.stateDir,
+    pidPath: placeOf(state.stateDir, process).pidPath,
+    writes: state.writes,
+    ...servingEnvironment(config, { ...state, process }),
+    callTimeoutMs: Math.max(2 * prove.timeoutMs, 30_000),
+    silenceMs,
+    maxRssBytes: shareOf(config).maxRssBytes,
+    // Of several the others go on while one is started.
+    spareProcess: spareProcess && servingProcesses === 1,
+    log,
+  }));
 }

@@ -8,18 +8,17 @@ import { type DataLock, lockDataFolder } from '@edgeloop/shared/node/lock';
 import type { Logger } from 'pino';
 import { isStorageRefusal } from '../storage/refusal.ts';
 import { endLeft } from './pid-file.ts';
+import { placesIn } from './places.ts';
 import { servingModulePath } from './serving-life.ts';
 
 export interface ScratchFolder {
+  /** Its serving processes have it for their marker and keep their pids in it: the next start ends what is left. */
   path: string;
-  /** Where the pid of the serving process is kept, whose marker is the folder's path: the next start ends what is left. */
-  pidPath: string;
   remove(): void;
 }
 
 const prefix = 'edgeloop-serve-';
 const lockFile = 'serve.lock';
-const pidFile = 'serving.pid';
 /** Where the temporary directory has no room; it is memory. */
 const spareHome = '/dev/shm';
 
@@ -36,7 +35,6 @@ export async function openScratchFolder(log: Logger): Promise<ScratchFolder> {
     }
     return {
       path,
-      pidPath: join(path, pidFile),
       remove() {
         rmSync(path, { recursive: true, force: true });
         lock.release();
@@ -86,7 +84,7 @@ async function removeIfLeft(path: string, log: Logger): Promise<void> {
   const lock = tryLock(path);
   if (lock === undefined) return;
   try {
-    await endLeft(join(path, pidFile), [servingModulePath, path], log);
+    for (const { pidPath } of placesIn(path, 1)) await endLeft(pidPath, [servingModulePath, path], log);
     rmSync(path, { recursive: true, force: true });
     log.info({ path }, 'the folder of a server that was killed is removed');
   } finally {

@@ -1,5 +1,6 @@
 // One life of the serving process, from its start to its end: what it says is told, its silence and its memory have bounds.
 import { type ChildProcess, fork } from 'node:child_process';
+import { basename } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { messageOf } from '@edgeloop/shared/errors';
 import { sourceExecArgv } from '@edgeloop/shared/node/bounded-process';
@@ -70,7 +71,7 @@ export function startServing(
 export function beginLife(child: ChildProcess, options: ServingLifeOptions): ServingLife {
   const { pidPath, writes, log } = options;
   const end = endOf(child);
-  const keepPid = (pid: number | undefined) => writes.write('pid', () => writePid(pidPath, pid));
+  const keepPid = (pid: number | undefined) => writes.write(basename(pidPath), () => writePid(pidPath, pid));
   try {
     keepPid(child.pid);
   } catch (error) {

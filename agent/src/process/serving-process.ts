@@ -1,6 +1,5 @@
 // Keeps a serving process alive: starts it, tells it what it is asked, and starts it again when it dies. What happens to
 // callers and calls meanwhile is decided in `waiting-callers.ts` and `calls.ts`; one life of it is in `serving-life.ts`.
-import type { Socket } from 'node:net';
 import { performance } from 'node:perf_hooks';
 import { messageOf } from '@edgeloop/shared/errors';
 import { backoffMs, pause } from '@edgeloop/shared/node/backoff';
@@ -18,12 +17,13 @@ import type {
 import type { Runner } from './running-report.ts';
 import { beginLife, type ServingLife, type ServingLifeOptions, startServing } from './serving-life.ts';
 import { createSpare, type Spare } from './spare.ts';
-import type { Protocol } from './waiting-caller.ts';
-import { createWaitingCallers } from './waiting-callers.ts';
+import { createWaitingCallers, type WaitingCallers } from './waiting-callers.ts';
 import { answerTo, type WishHandlers } from './wishes.ts';
 
 export interface ServingProcessOptions extends Omit<ServingLifeOptions, 'inFlight' | 'onSaid'> {
   callTimeoutMs: number;
+  /** Who waits for a serving process; several processes share them. */
+  callers?: WaitingCallers;
   /** Whether another process waits to be needed; it does when unset. */
   spareProcess?: boolean | undefined;
   /** What was running when it died; it is told once. */
@@ -55,7 +55,7 @@ const stableMs = 10_000;
 
 export class ServingProcess {
   readonly #options: ServingProcessOptions;
-  readonly #callers = createWaitingCallers();
+  readonly #callers: WaitingCallers;
   readonly #calls: ServingCalls;
   readonly #spare: Spare;
   readonly #ending = new AbortController();
@@ -69,6 +69,7 @@ export class ServingProcess {
 
   constructor(options: ServingProcessOptions) {
     this.#options = options;
+    this.#callers = options.callers ?? createWaitingCallers();
     const isWanted = options.spareProcess ?? true;
     this.#spare = createSpare({ log: options.log, isWanted, start: () => startServing(options, true) });
     this.#calls = createServingCalls({
@@ -128,10 +129,6 @@ export class ServingProcess {
   /** Tells what stands in the way at this moment. */
   tellProblems(problems: readonly { what: string; words: string }[]): void {
     this.#send({ kind: 'problems', problems: problems.map(({ what, words }) => ({ what, words })) });
-  }
-
-  hand(socket: Socket, protocol: Protocol = 'http'): void {
-    this.#callers.hand(socket, protocol);
   }
 
   /** Lets it finish what is in flight; kills it at the deadline. */
@@ -195,9 +192,9 @@ export class ServingProcess {
   }
 
   #isGone(detail: string): void {
+    if (this.#life !== undefined) this.#callers.gone(this.#life.child);
     this.#life = undefined;
     this.#phase = 'away';
-    this.#callers.gone();
     this.#calls.rejectAll(detail);
   }
 
@@ -242,7 +239,7 @@ export class ServingProcess {
     this.#phase = 'restoring';
     try {
       await handlers.restore(() => {
-        if (this.#life === life && !this.#ending.signal.aborted) this.#callers.open(life.child);
+        if (this.#life === life && !this.#ending.signal.aborted) this.#callers.open(life.child, 'coming');
       });
     } catch (error) {
       if (error instanceof ServingGone) return; // Its end is handled where it is seen.
@@ -252,6 +249,7 @@ export class ServingProcess {
     }
     if (this.#life !== life || this.#ending.signal.aborted) return;
     this.#phase = 'up';
+    this.#callers.open(life.child, 'up');
     for (const isUp of this.#waiting) isUp();
     this.#waiting.clear();
     await handlers.settled();

@@ -1,3 +1,4 @@
+import { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { text } from 'node:stream/consumers';
@@ -55,6 +56,43 @@ describe('a caller who gives up', () => {
   });
 });
 
+describe('callers of several processes', () => {
+  /** Takes who it is handed, unless it is `deaf`: then nothing ever leaves for it. */
+  function child(deaf = false) {
+    const handed: Socket[] = [];
+    const send = (_message: object, socket: Socket, _options: object, done: (error: Error | null) => void) => {
+      handed.push(socket);
+      if (!deaf) setImmediate(() => done(null));
+      return true;
+    };
+    return { handed, process: Object.assign(new ChildProcess(), { connected: true, send }) };
+  }
+
+  it('are spread over those that are up, and handed to one whose models are to come only while no other is there', async () => {
+    const [first, second, coming] = [child(), child(), child()];
+    callers.open(coming.process, 'coming');
+    await call('');
+    callers.open(first.process, 'up');
+    callers.open(second.process, 'up');
+    for (let i = 0; i < 6; i++) await call('');
+    expect([first, second, coming].map(({ handed }) => handed.length)).toEqual([3, 3, 1]);
+    callers.open(coming.process, 'up');
+    for (let i = 0; i < 3; i++) await call('');
+    expect([first, second, coming].map(({ handed }) => handed.length)).toEqual([4, 4, 2]);
+  });
+
+  it('go to another when the process died that did not take them', async () => {
+    const [dying, other] = [child(true), child()];
+    callers.open(dying.process, 'up');
+    await call('');
+    callers.open(other.process, 'up');
+    callers.gone(dying.process);
+    expect(other.handed).toEqual(dying.handed);
+    await call('');
+    expect([dying.handed.length, other.handed.length]).toEqual([1, 2]);
+  });
+});
+
 describe('callers who wait', () => {
   it('are answered, whatever was read from them meanwhile', async () => {
     const serving = await startServing();
@@ -62,7 +100,7 @@ describe('callers who wait', () => {
     const [small, large] = [await call(`${request}2\r\n\r\n{}`), await call(`${request}${body.length}\r\n\r\n`)];
     large.client.write(body.slice(0, 200_000));
     await vi.waitUntil(() => small.own?.bytesRead && large.own && large.own.bytesRead > 4096, { timeout: 15_000 });
-    callers.open(serving.child);
+    callers.open(serving.child, 'up');
     large.client.write(body.slice(200_000));
     const unheard = await call(`${request}2\r\n\r\n{}`);
     for (const { client } of [small, large, unheard]) {

@@ -1,5 +1,5 @@
-// Sockets on their way to the serving process. While it is away callers wait in a bounded queue instead of being
-// refused, and one that a dying process never took is handed to the next. Who gives up leaves the queue.
+// Sockets on their way to the serving processes, which get them in turn. While none is there callers wait in a bounded queue
+// instead of being refused, and one that a dying process never took is handed to another. Who gives up leaves the queue.
 import type { ChildProcess } from 'node:child_process';
 import type { Socket } from 'node:net';
 import type { ToServing } from './ipc.ts';
@@ -8,10 +8,13 @@ import { createWaitingCaller, type Protocol, type WaitingCaller } from './waitin
 export interface WaitingCallers {
   /** Takes a caller who was not read from yet. */
   hand(socket: Socket, protocol?: Protocol): void;
-  /** Hands everyone who waits, and who comes from now on, to this process. */
-  open(to: ChildProcess): void;
-  /** The process is gone: what it has not taken waits again. */
-  gone(): void;
+  /**
+   * The process takes callers from now on. `coming`: its models are still to come, so that it gets them only while no other is
+   * further; who waits is handed over.
+   */
+  open(to: ChildProcess, state: 'coming' | 'up'): void;
+  /** The process is gone: what it has not taken is for the others. */
+  gone(from: ChildProcess): void;
   /** Nobody is taken in any more. */
   close(): void;
 }
@@ -30,19 +33,32 @@ export function createWaitingCallers({
 }: WaitingCallersOptions = {}): WaitingCallers {
   const waiting = createQueue(waitingAtMost, patienceMs);
   /** Sent, and not yet known to have left this process. */
-  const inTransit = new Set<WaitingCaller>();
-  let target: ChildProcess | undefined;
+  const inTransit = new Map<WaitingCaller, ChildProcess>();
+  /** Who is up comes before who is coming; whoever was handed the last one goes to the end of its kind. */
+  const targets = { up: new Set<ChildProcess>(), coming: new Set<ChildProcess>() };
   let closed = false;
+
+  function nextTarget(): ChildProcess | undefined {
+    const kind = targets.up.size > 0 ? targets.up : targets.coming;
+    const [next] = kind;
+    if (next !== undefined && kind.size > 1 && kind.delete(next)) kind.add(next);
+    return next;
+  }
+
+  function leave(target: ChildProcess): void {
+    targets.up.delete(target);
+    targets.coming.delete(target);
+  }
 
   function hand(caller: WaitingCaller): void {
     const { socket } = caller;
     if (socket.destroyed) return;
-    const to = target;
-    if (to === undefined || closed) {
+    const to = closed ? undefined : nextTarget();
+    if (to === undefined) {
       wait(caller);
       return;
     }
-    inTransit.add(caller);
+    inTransit.set(caller, to);
     // Kept open here until it is on its way: what a dying process never took can be handed to the next one.
     to.send(connectionOf(caller), socket, { keepOpen: true }, (error) => {
       if (!inTransit.delete(caller)) return;
@@ -65,14 +81,16 @@ export function createWaitingCallers({
 
   return {
     hand: (socket, protocol) => hand(createWaitingCaller(socket, protocol)),
-    open(to) {
-      target = to;
+    open(to, state) {
+      leave(to);
+      targets[state].add(to);
       handWaiting();
     },
-    gone() {
-      target = undefined;
-      for (const caller of inTransit) wait(caller);
-      inTransit.clear();
+    gone(from) {
+      leave(from);
+      const lost = [...inTransit].filter(([, to]) => to === from).map(([caller]) => caller);
+      for (const caller of lost) inTransit.delete(caller);
+      for (const caller of lost) hand(caller);
     },
     close() {
       closed = true;

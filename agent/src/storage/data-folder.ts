@@ -10,6 +10,8 @@ import { isStorageRefusal } from './refusal.ts';
 /** What lies in the data folder, each a file or a folder. */
 const files = ['agent.lock', 'agent.json', 'serving.pid', 'running-note', 'reserve.bin', 'unjournalled'];
 const folders = ['identity', 'journal', 'models'];
+/** Of further serving processes. */
+const numbered = /^(?:serving\.pid|running-note|unjournalled)\.\d+$/;
 
 /** Where the disk takes no lock it takes nothing else from another agent, either. @throws AppError `conflict` */
 export function lockUnlessRefused(folder: string, problems: Problems): DataLock {
@@ -27,7 +29,9 @@ export function tidyDataFolder(dataDir: string, problems: Problems): void {
   try {
     mkdirSync(dataDir, { recursive: true, mode: 0o700 });
     const aside = [
-      ...files.map((name) => moveAsideUnless('file', join(dataDir, name))),
+      ...[...files, ...readdirSync(dataDir).filter((name) => numbered.test(name))].map((name) =>
+        moveAsideUnless('file', join(dataDir, name)),
+      ),
       ...folders.map((name) => moveAsideUnless('folder', join(dataDir, name))),
     ].filter((path) => path !== undefined);
     if (aside.length > 0)

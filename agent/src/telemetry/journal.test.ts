@@ -39,7 +39,7 @@ function boot(budgetBytes = 1e7, captureBytes = 1e6) {
   const predictions = createPredictions(database, budgetBytes);
   const samples = createSamples({ database, budgetBytes: captureBytes, waitMs: 0, manifestOf, log });
   const losses = createLosses({
-    path: join(folder, 'unjournalled'),
+    paths: [join(folder, 'unjournalled')],
     journalPath: (number) => journalPath(join(folder, 'journal'), number),
     database,
     outbox,
@@ -97,7 +97,7 @@ afterEach(() => {
 describe('the journal', () => {
   it('becomes one window per model version, with features in the bins of the reference', async () => {
     const room = boot();
-    await room.journal.open();
+    await room.journal.open(0);
     append(record('1'), record('2', { at: 1500, features: Float32Array.of(9, 7) }));
     await room.journal.tail();
     append(record('3', { outcome: 'invalid' }), record('4', { outcome: 'timeout' }), record('5', { version: 2 }));
@@ -125,7 +125,7 @@ describe('the journal', () => {
         rmSync(join(folder, 'agent.db'), { force: true });
         for (const suffix of ['-wal', '-shm']) rmSync(join(folder, `agent.db${suffix}`), { force: true });
         let room = boot();
-        await room.journal.open();
+        await room.journal.open(0);
         let appended = 0;
         for (const each of steps) {
           if (each === 'append') append(record(`r${appended++}`));
@@ -142,7 +142,7 @@ describe('the journal', () => {
             database.$client.close();
             room = boot();
             await room.journal.foldAll(true);
-            await room.journal.open();
+            await room.journal.open(0);
           }
         }
         await room.journal.rotate();
@@ -157,7 +157,7 @@ describe('the journal', () => {
 
   it('keeps two releases of one number apart, in windows, labels and samples', async () => {
     const room = boot();
-    await room.journal.open();
+    await room.journal.open(0);
     const [one, two] = ['1'.repeat(64), '2'.repeat(64)];
     append(record('a', { release: one }), record('b', { release: two }), record('c', { release: one }), record('d'));
     await room.feedback('b', 'dog');
@@ -182,14 +182,14 @@ describe('the journal', () => {
 
   it('stays in its files while the database is full, and is folded once there is room', async () => {
     const room = boot();
-    await room.journal.open();
+    await room.journal.open(0);
     append(record('1'));
     await room.journal.tail();
     database.$client.exec("CREATE TEMP TRIGGER refuse BEFORE INSERT ON outbox BEGIN SELECT RAISE(ABORT, 'full'); END");
     await expect(room.journal.rotate()).rejects.toThrow('full');
     append(record('2'));
     await expect(room.journal.foldAll(true)).rejects.toThrow('full');
-    await room.journal.open();
+    await room.journal.open(0);
     append(record('3'));
     expect(items(room)).toEqual([]);
     expect(readdirSync(join(folder, 'journal'))).toHaveLength(3);
@@ -201,7 +201,7 @@ describe('the journal', () => {
 
   it('says so when a window was rebuilt after a death', async () => {
     const room = boot();
-    await room.journal.open();
+    await room.journal.open(0);
     append(record('1'));
     await room.journal.foldAll(true);
     expect(items(room)).toMatchObject([{ succeeded: 1, recovered: true }]);
@@ -211,7 +211,7 @@ describe('the journal', () => {
 describe('the outbox', () => {
   it('gives its numbers once, over restarts, and forgets only what this epoch acknowledges', async () => {
     let room = boot();
-    await room.journal.open();
+    await room.journal.open(0);
     append(record('1'));
     await room.journal.rotate();
     const batch = room.outbox.take();
@@ -228,7 +228,7 @@ describe('the outbox', () => {
   it('over its budget says what it dropped', async () => {
     const room = boot(3000);
     for (let version = 1; version <= 20; version += 1) {
-      await room.journal.open();
+      await room.journal.open(0);
       append(record(`v${version}`, { version }));
       await room.journal.foldAll(false);
     }
@@ -243,7 +243,7 @@ describe('the outbox', () => {
 describe('feedback', () => {
   it('finds a prediction that was answered a moment ago and is idempotent', async () => {
     const room = boot();
-    await room.journal.open();
+    await room.journal.open(0);
     append(record('p1'), record('p2'));
     await Promise.all([room.feedback('p1', 'dog'), room.feedback('p2', 'cat')]);
     await room.feedback('p1', 'dog');
@@ -256,7 +256,7 @@ describe('feedback', () => {
 
   it('puts a corrected label behind the former one, and never into an item that was sent', async () => {
     const room = boot();
-    await room.journal.open();
+    await room.journal.open(0);
     append(record('p1'));
     await room.feedback('p1', 'dog');
     const sent = room.outbox.take();
@@ -267,7 +267,7 @@ describe('feedback', () => {
 
   it('settles together what came while a slow disk held the ones before', async () => {
     const { outbox, samples, journal } = boot();
-    await journal.open();
+    await journal.open(0);
     const ids = Array.from({ length: 50 }, (_, at) => `p${at}`);
     append(...ids.map((id) => record(id)));
     const predictions = createPredictions(database, 1e7);
@@ -294,7 +294,7 @@ describe('feedback', () => {
 
   it('is not taken when the disk does not take it', async () => {
     const room = boot();
-    await room.journal.open();
+    await room.journal.open(0);
     append(record('1'));
     await room.journal.tail();
     const pages = Number(database.$client.pragma('page_count', { simple: true }));
@@ -311,7 +311,7 @@ describe('feedback', () => {
 
   it('refuses an unknown id and an unknown label, naming those it knows', async () => {
     const room = boot();
-    await room.journal.open();
+    await room.journal.open(0);
     append(record('p1'));
     await expect(room.feedback('p9', 'dog')).rejects.toMatchObject({ code: 'not_found' });
     await expect(room.feedback('p1', 'cow')).rejects.toMatchObject({
@@ -325,7 +325,7 @@ describe('feedback', () => {
 describe('captured samples', () => {
   it('carry the label that came in time, and are deleted only as they were uploaded', async () => {
     const room = boot();
-    await room.journal.open();
+    await room.journal.open(0);
     append(record('s1'), record('s2', { features: Float32Array.of(Number.NaN, 2) }));
     await room.feedback('s1', 'dog');
     const ready = room.samples.ready(Date.now());
@@ -340,7 +340,7 @@ describe('captured samples', () => {
 
   it('stay within their budget, the newest of them', async () => {
     const room = boot(1e7, 1600);
-    await room.journal.open();
+    await room.journal.open(0);
     append(...Array.from({ length: 500 }, (_, at) => record(`s${at}`)));
     await room.journal.tail();
     const left = room.samples.ready(Date.now()).map(({ sample }) => sample.inferenceId);

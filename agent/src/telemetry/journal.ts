@@ -1,8 +1,10 @@
-// Folds the serving process's journal into windows. A file is read as it grows; when it is closed, its windows go to
-// the outbox and its number is marked as folded in one transaction, so every record is counted exactly once whatever
-// dies in between: what is not marked is folded again from its beginning.
+// Folds the journals of the serving processes into windows. Files are read as they grow, those of all processes into the same
+// windows; when they are closed, the windows go to the outbox and the files' numbers are marked as folded in one transaction, so
+// every record is counted exactly once whatever dies in between: what is not marked is folded again from its beginning.
+//
+// INVARIANT: between the numbers of a fold there is no file of another; the files of a later fold have higher ones.
 
-import { mkdirSync, readdirSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { messageOf } from '@edgeloop/shared/errors';
@@ -23,26 +25,31 @@ export interface JournalOptions {
   manifestOf: ManifestOf;
   /** Takes what is kept of single records, idempotently: they come again after a crash. */
   keep(transaction: Reader, records: readonly JournalRecord[]): void;
-  /** Lets the serving process append to another file; resolves when the former one is complete. */
-  switchTo(path: string): Promise<void>;
+  /** Lets a serving process append to another file; resolves when the former one is complete. */
+  switchTo(path: string, process: number): Promise<void>;
   log: Logger;
 }
 
+/** Processes are named by their places. */
 export interface Journal {
   /** Names a new file to a fresh serving process. */
-  open(): Promise<void>;
-  /** Reads what was appended, and names a file where `open` failed; bytes in the present file so far. */
+  open(process: number): Promise<void>;
+  /** Reads what was appended, and names a file where `open` failed; bytes in the present files so far. */
   tail(): Promise<number>;
-  /** Closes the window: a new file, and the former one's windows into the outbox. */
+  /** Closes the window: new files, and the former ones' windows into the outbox. */
   rotate(): Promise<void>;
-  /** Folds all files of a process that is gone; `recovered` when its end was no orderly one. */
+  /** A process is gone that came to no orderly end: what it left goes into the present windows, or all is folded if it was the last. */
+  gone(process: number): Promise<void>;
+  /** Folds all files; no process is there. `recovered` when the end was no orderly one. */
   foldAll(recovered: boolean): Promise<void>;
 }
 
 interface Fold {
-  number: number;
-  offset: number;
+  /** How far each file was read, by its number. Those of processes that are gone stay. */
+  offsets: Map<number, number>;
   windows: WindowSet;
+  /** A process that wrote one of them came to no orderly end. */
+  recovered: boolean;
 }
 
 /** The file of a number; the serving process tells the number from its name. */
@@ -55,20 +62,30 @@ const chunkBytes = 4 * 1024 * 1024;
 export function createJournal(options: JournalOptions): Journal {
   const { folder, database, outbox, losses, log } = options;
   let fold: Fold | undefined;
-  /** The serving process has no file yet: the disk did not take one. */
-  let unopened = false;
+  /** Serving processes that have a file. */
+  const present = new Set<number>();
+  /** Those that have none yet: the disk did not take one. */
+  const unopened = new Set<number>();
   const turn = createTurn();
 
   const pathOf = (number: number) => journalPath(folder, number);
-  const begin = (number: number): Fold => ({ number, offset: 0, windows: createWindowSet(options.manifestOf) });
+  const begin = (...numbers: number[]): Fold => ({
+    offsets: new Map(numbers.map((number) => [number, 0])),
+    windows: createWindowSet(options.manifestOf),
+    recovered: false,
+  });
 
   async function read(into: Fold): Promise<void> {
-    const file = await openOptional(pathOf(into.number), log);
+    for (const number of into.offsets.keys()) await readFile(into, number);
+  }
+
+  async function readFile(into: Fold, number: number): Promise<void> {
+    const file = await openOptional(pathOf(number), log);
     if (file === undefined) return;
     try {
-      for await (const { records, consumedBytes } of piecesFrom(file, into.offset)) {
+      for await (const { records, consumedBytes } of piecesFrom(file, into.offsets.get(number) ?? 0)) {
         if (records.length > 0) take(into, records);
-        into.offset += consumedBytes;
+        into.offsets.set(number, (into.offsets.get(number) ?? 0) + consumedBytes);
       }
     } finally {
       await file.close();
@@ -83,11 +100,14 @@ export function createJournal(options: JournalOptions): Journal {
   /** Folds every closed file up to `last`, in order: a number is only marked after all before it. */
   async function foldThrough(last: number, closed: Fold | undefined, recovered: boolean): Promise<void> {
     const folded = readCount(database, 'journal_folded');
+    let isClosedFolded = false;
     for (const number of numbersIn(folder)) {
       if (number > last) break;
-      // What a former try left is read from its beginning.
-      if (number > folded)
-        await (closed?.number === number ? foldFile(closed, recovered) : foldFile(begin(number), true));
+      const isOfClosed = closed?.offsets.has(number) === true;
+      if (number > folded && !isOfClosed)
+        await foldFiles(begin(number), true); // Left by a former try.
+      else if (number > folded && closed !== undefined && !isClosedFolded) await foldFiles(closed, recovered);
+      isClosedFolded ||= isOfClosed;
       rmSync(pathOf(number), { force: true });
     }
     if (losses.untold() > 0) write((transaction) => losses.tell(transaction));
@@ -95,15 +115,19 @@ export function createJournal(options: JournalOptions): Journal {
     outbox.trim();
   }
 
-  async function foldFile(closed: Fold, recovered: boolean): Promise<void> {
-    const { number } = closed;
+  async function foldFiles(closed: Fold, recovered: boolean): Promise<void> {
     await read(closed);
-    const left = (await sizeOf(pathOf(number), log)) - closed.offset;
-    if (left > 0) log.warn({ number, bytes: left }, 'the journal ends with a record that is not whole');
+    let isTorn = false;
+    for (const [number, offset] of closed.offsets) {
+      const left = (await sizeOf(pathOf(number), log)) - offset;
+      if (left <= 0) continue;
+      isTorn = true;
+      log.warn({ number, bytes: left }, 'the journal ends with a record that is not whole');
+    }
     write((transaction) => {
-      outbox.add(transaction, closed.windows.windows(recovered || left > 0));
+      outbox.add(transaction, closed.windows.windows(recovered || closed.recovered || isTorn));
       losses.tell(transaction);
-      writeFact(transaction, 'journal_folded', number);
+      writeFact(transaction, 'journal_folded', Math.max(...closed.offsets.keys()));
     });
   }
 
@@ -112,28 +136,58 @@ export function createJournal(options: JournalOptions): Journal {
   }
 
   function nextNumber(): number {
-    return Math.max(readCount(database, 'journal_folded'), fold?.number ?? 0, ...numbersIn(folder)) + 1;
+    return Math.max(readCount(database, 'journal_folded'), ...(fold?.offsets.keys() ?? []), ...numbersIn(folder)) + 1;
   }
 
-  /** The file that was read so far, if any, is closed from now on. */
-  async function next(): Promise<void> {
-    const number = nextNumber();
-    await options.switchTo(pathOf(number));
-    fold = begin(number);
-    unopened = false;
+  /** The process appends to a file of its own that belongs to the present fold. */
+  async function nameFile(process: number, number = nextNumber()): Promise<void> {
+    fold ??= begin();
+    fold.offsets.set(number, 0);
+    try {
+      await options.switchTo(pathOf(number), process);
+    } catch (error) {
+      // Whether the process took it may remain unknown: what is there counts.
+      if (!existsSync(pathOf(number))) fold.offsets.delete(number);
+      throw error;
+    }
+    present.add(process);
+    unopened.delete(process);
+  }
+
+  /** All processes append to other files from now on; the former ones are closed. */
+  async function nextFiles(closed: Fold): Promise<void> {
+    const first = nextNumber();
+    fold = begin();
+    try {
+      for (const [place, process] of [...present].entries()) await nameFile(process, first + place);
+    } catch (error) {
+      // Some still append to what was to be closed.
+      for (const number of fold.offsets.keys()) closed.offsets.set(number, 0);
+      fold = closed;
+      throw error;
+    }
+  }
+
+  async function foldRest(recovered: boolean): Promise<void> {
+    const closed = fold;
+    fold = undefined;
+    present.clear();
+    unopened.clear();
+    await losses.addAll();
+    await foldThrough(Number.MAX_SAFE_INTEGER, closed, recovered);
   }
 
   return {
-    open: () =>
+    open: (process) =>
       turn.run(() => {
-        unopened = true;
-        return next();
+        unopened.add(process);
+        return nameFile(process);
       }),
     tail: () =>
       turn.run(async () => {
-        if (unopened) await next();
-        else if (fold !== undefined) await read(fold);
-        return fold?.offset ?? 0;
+        for (const process of unopened) await nameFile(process);
+        if (fold !== undefined) await read(fold);
+        return sizeRead(fold);
       }),
     rotate: () =>
       turn.run(async () => {
@@ -141,18 +195,25 @@ export function createJournal(options: JournalOptions): Journal {
         if (closed === undefined) return;
         await read(closed);
         losses.addGivenUp();
-        if (closed.offset > 0) await next();
-        await foldThrough((fold ?? closed).number - 1, closed, false);
+        if (sizeRead(closed) > 0) await nextFiles(closed);
+        await foldThrough(Math.min(...(fold?.offsets.keys() ?? [])) - 1, closed, false);
       }),
-    foldAll: (recovered) =>
+    gone: (process) =>
       turn.run(async () => {
-        const closed = fold;
-        fold = undefined;
-        unopened = false;
-        await losses.addAll();
-        await foldThrough(Number.MAX_SAFE_INTEGER, closed, recovered);
+        present.delete(process);
+        unopened.delete(process);
+        if (present.size === 0 && unopened.size === 0) return foldRest(true);
+        if (fold === undefined) return;
+        fold.recovered = true;
+        await losses.addAll(process);
+        await read(fold);
       }),
+    foldAll: (recovered) => turn.run(() => foldRest(recovered)),
   };
+}
+
+function sizeRead(fold: Fold | undefined): number {
+  return [...(fold?.offsets.values() ?? [])].reduce((sum, offset) => sum + offset, 0);
 }
 
 function numbersIn(folder: string): number[] {

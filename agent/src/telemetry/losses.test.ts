@@ -44,7 +44,7 @@ class Device {
     const journalFolder = join(this.#folder, 'journal');
     const outbox = createOutbox({ database, writes: pendingWrites(), budgetBytes: 1e7, log });
     const losses = createLosses({
-      path: this.#notePath,
+      paths: [this.#notePath],
       journalPath: (number) => journalPath(journalFolder, number),
       database,
       outbox,
@@ -78,14 +78,14 @@ class Device {
       lost: this.#lost,
     };
     writeMissing(this.#notePath, missing);
-    this.#room?.losses.heard(missing);
+    this.#room?.losses.heard(missing, 0);
   }
 
   async begin(): Promise<void> {
     this.#life++;
     this.#pending = 0;
     this.#lost = 0;
-    await this.#room.journal.open();
+    await this.#room.journal.open(0);
   }
 
   /** Requests that the disk does not take. */

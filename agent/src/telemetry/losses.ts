@@ -1,5 +1,5 @@
 // The sum of answered requests that telemetry lacks, and its way into the outbox. What a process has lost is added once,
-// whoever dies meanwhile: the sum says up to where it was added, the database up to where it was told.
+// whoever dies meanwhile: the sum in its note says up to where it was added, the database up to where it was told of all.
 import { open } from 'node:fs/promises';
 import { isMissing } from '@edgeloop/shared/node/durable-files';
 import { type Reader, readCount, readFact, writeFact } from '../database/facts.ts';
@@ -10,8 +10,8 @@ import type { Outbox } from './outbox.ts';
 import { decodeRecords } from './record.ts';
 
 export interface LossesOptions {
-  /** Of the note. */
-  path: string;
+  /** Of the notes, one for each serving process. */
+  paths: readonly string[];
   /** The file of a journal's number. */
   journalPath(number: number): string;
   database: DeviceDatabase;
@@ -19,13 +19,14 @@ export interface LossesOptions {
   problems: Problems;
 }
 
+/** Processes are named by their places. */
 export interface Losses {
-  /** What the process that runs says every second; it counts where the note could not be made. */
-  heard(missing: Missing): void;
-  /** Adds what a process that runs has given up. */
+  /** What a process that runs says every second; it counts where the note could not be made. */
+  heard(missing: Missing, process: number): void;
+  /** Adds what processes that run have given up. */
   addGivenUp(): void;
-  /** Adds all that a process has lost that is gone. Before its journal is folded: what lies there is not lost. */
-  addAll(): Promise<void>;
+  /** Adds all that a process has lost that is gone; of all when none is named. Before its journal is folded: what lies there is not lost. */
+  addAll(process?: number): Promise<void>;
   /** Puts what was not told yet into the outbox, in the caller's transaction. */
   tell(transaction: Reader): void;
   /** The transaction of `tell` is committed. */
@@ -34,32 +35,53 @@ export interface Losses {
   untold(): number;
 }
 
-export function createLosses({ path, journalPath, database, outbox, problems }: LossesOptions): Losses {
-  let spoken: Missing | undefined;
-  let sum: LostSum = readLostSum(path) ?? { total: 0, told: 0, life: 0, ofLife: 0 };
-  // The note may have been made anew.
-  sum = { ...sum, total: Math.max(sum.total, toldIn(database)) };
+interface Note {
+  path: string;
+  /** What its process said last. */
+  spoken: Missing | undefined;
+  sum: LostSum;
+}
+
+export function createLosses({ paths, journalPath, database, outbox, problems }: LossesOptions): Losses {
+  const notes = paths.map((path): Note => {
+    const sum = readLostSum(path) ?? { total: 0, told: 0, life: 0, ofLife: 0 };
+    return { path, spoken: undefined, sum };
+  });
+  const [first] = notes;
+  const total = () => notes.reduce((all, { sum }) => all + sum.total, 0);
+  // A note may have been made anew.
+  if (first) first.sum = { ...first.sum, total: first.sum.total + Math.max(0, toldIn(database) - total()) };
 
   function toldIn(reader: Reader): number {
-    return readFact(reader, 'losses_told') === undefined ? sum.told : readCount(reader, 'losses_told');
+    if (readFact(reader, 'losses_told') !== undefined) return readCount(reader, 'losses_told');
+    return notes.reduce((all, { sum }) => all + sum.told, 0);
   }
 
   /** A process that says more than its note could not write it. */
-  function present(): Missing | undefined {
+  function present({ path, spoken }: Note): Missing | undefined {
     const noted = readMissing(path);
     return spoken === undefined || noted?.life === spoken.life ? noted : spoken;
   }
 
-  function add(life: number, lost: number): void {
+  function add(note: Note, life: number, lost: number): void {
+    const { sum } = note;
     const known = sum.life === life ? sum.ofLife : 0;
     if (lost <= known) return;
-    sum = { ...sum, total: sum.total + lost - known, life, ofLife: lost };
-    writeLostSum(path, sum);
+    note.sum = { ...sum, total: sum.total + lost - known, life, ofLife: lost };
+    writeLostSum(note.path, note.sum);
     say();
   }
 
+  async function addAllOf(note: Note): Promise<void> {
+    const missing = present(note);
+    note.spoken = undefined;
+    if (missing === undefined) return;
+    const written = missing.pending === 0 ? 0 : await recordsBehind(journalPath(missing.file), missing.sizeBytes);
+    add(note, missing.life, missing.lost + Math.max(0, missing.pending - written));
+  }
+
   function untold(): number {
-    return Math.max(0, sum.total - toldIn(database));
+    return Math.max(0, total() - toldIn(database));
   }
 
   function say(): void {
@@ -69,30 +91,33 @@ export function createLosses({ path, journalPath, database, outbox, problems }: 
   }
 
   return {
-    heard(missing) {
-      spoken = missing;
+    heard(missing, process) {
+      const note = notes[process];
+      if (note) note.spoken = missing;
     },
     addGivenUp() {
-      const missing = present();
-      if (missing !== undefined) add(missing.life, missing.lost);
+      for (const note of notes) {
+        const missing = present(note);
+        if (missing !== undefined) add(note, missing.life, missing.lost);
+      }
     },
-    async addAll() {
-      const missing = present();
-      spoken = undefined;
-      if (missing === undefined) return;
-      const written = missing.pending === 0 ? 0 : await recordsBehind(journalPath(missing.file), missing.sizeBytes);
-      add(missing.life, missing.lost + Math.max(0, missing.pending - written));
+    async addAll(process) {
+      for (const [place, note] of notes.entries()) if (process === undefined || place === process) await addAllOf(note);
     },
     tell(transaction) {
-      const requests = sum.total - toldIn(transaction);
+      const requests = total() - toldIn(transaction);
       if (requests <= 0) return;
       outbox.add(transaction, [{ kind: 'loss', windows: 0, requests, labels: 0 }]);
-      writeFact(transaction, 'losses_told', sum.total);
+      writeFact(transaction, 'losses_told', total());
     },
     told() {
-      if (sum.told === sum.total) return;
-      sum = { ...sum, told: toldIn(database) };
-      writeLostSum(path, sum);
+      const told = toldIn(database);
+      if (notes.every(({ sum }) => sum.told === sum.total) || told < total()) return;
+      // All is told: what each has lost is part of it.
+      for (const note of notes) {
+        note.sum = { ...note.sum, told: note.sum.total };
+        writeLostSum(note.path, note.sum);
+      }
       say();
     },
     untold,

@@ -23,8 +23,8 @@ import { keepUploading } from './upload.ts';
 
 export interface TelemetryOptions {
   dataDir: string;
-  /** Of the missing note. */
-  notePath: string;
+  /** Of the missing notes, one for each serving process. */
+  notePaths: readonly string[];
   database: DeviceDatabase;
   writes: PendingWrites;
   problems: Problems;
@@ -33,19 +33,19 @@ export interface TelemetryOptions {
   windowMs: number;
   log: Logger;
   folderOf: FolderOf;
-  switchJournal(path: string): Promise<void>;
+  switchJournal(path: string, process: number): Promise<void>;
   publish(batch: TelemetryBatch): boolean;
   port(): DevicePort | undefined;
 }
 
 export interface Telemetry {
   start(signal: AbortSignal): void;
-  /** A fresh serving process takes messages. Where the disk gives it no journal, it gets one later. */
-  opened(): Promise<void>;
-  /** What the serving process has answered and could not journal; undefined when that is nothing. */
-  missing(missing: Missing | undefined): void;
-  /** Folds what a dead serving process left; also at the start. What the disk does not take is folded later. */
-  recover(): Promise<void>;
+  /** A fresh serving process takes messages; it is named by its place. Where the disk gives it no journal, it gets one later. */
+  opened(process: number): Promise<void>;
+  /** What a serving process has answered and could not journal; undefined when that is nothing. */
+  missing(missing: Missing | undefined, process: number): void;
+  /** Folds what a dead serving process left; at the start, what all left. What the disk does not take is folded later. */
+  recover(process?: number): Promise<void>;
   feedback: Feedback;
   connected(): void;
   acknowledged(ack: TelemetryAck): void;
@@ -70,7 +70,7 @@ export function createTelemetry(options: TelemetryOptions): Telemetry {
   const delivery = createDelivery({ outbox, publish: options.publish, log });
   const folder = join(options.dataDir, 'journal');
   const losses = createLosses({
-    path: options.notePath,
+    paths: options.notePaths,
     journalPath: (number) => journalPath(folder, number),
     database,
     outbox,
@@ -95,11 +95,12 @@ export function createTelemetry(options: TelemetryOptions): Telemetry {
   let uploading: Promise<void> = Promise.resolve();
   let closesAt = 0;
 
-  /** Requests that the serving process holds in memory. */
-  let held = 0;
+  /** Requests that each serving process holds in memory. */
+  const holding = new Map<number, number>();
   let refusal: string | undefined;
 
   function say(): void {
+    const held = [...holding.values()].reduce((sum, count) => sum + count, 0);
     const reasons = [
       ...(refusal === undefined ? [] : [`it cannot be folded: ${refusal}`]),
       ...(held === 0 ? [] : [`${held} answered requests are not in the journal yet`]),
@@ -149,16 +150,17 @@ export function createTelemetry(options: TelemetryOptions): Telemetry {
       signal.addEventListener('abort', () => clearTimeout(timer), { once: true });
       uploading = keepUploading({ samples, port: options.port, log }, signal);
     },
-    opened: () => unlessRefused(() => journal.open()),
-    missing(missing) {
-      if (missing !== undefined) losses.heard(missing);
-      held = missing?.pending ?? 0;
+    opened: (process) => unlessRefused(() => journal.open(process)),
+    missing(missing, process) {
+      if (missing !== undefined) losses.heard(missing, process);
+      holding.set(process, missing?.pending ?? 0);
       say();
     },
-    async recover() {
-      held = 0;
+    async recover(process) {
+      if (process === undefined) holding.clear();
+      else holding.delete(process);
       try {
-        await unlessRefused(() => journal.foldAll(true));
+        await unlessRefused(() => (process === undefined ? journal.foldAll(true) : journal.gone(process)));
       } catch (error) {
         // It stays where it is; what serves does not wait for it.
         log.error({ err: error }, 'the journal is folded later');

@@ -22,9 +22,13 @@ describe('the models of a folder', () => {
     const models = new FolderModels({
       folder: write('own', 2),
       serving: {
-        load: async ({ version }) => void loaded.push(version),
-        activate: async () => undefined,
-        unload: async () => undefined,
+        processes: [
+          {
+            load: async ({ version }) => void loaded.push(version),
+            activate: async () => undefined,
+            unload: async () => undefined,
+          },
+        ],
         tell: () => undefined,
       },
       prove: async () => undefined,

@@ -7,10 +7,12 @@ import type { Logger } from 'pino';
 import { ServingGone } from '../../process/calls.ts';
 import type { Death, ModelDeath, Suspect } from '../../process/death.ts';
 import type { LoadOverride, Misplaced, ModelFiles, ServingCounts } from '../../process/ipc.ts';
-import type { ServingProcess } from '../../process/serving-process.ts';
+import type { ServingProcesses } from '../../process/serving-processes.ts';
 import { type Failure, failureOf, isModelsDoing } from '../failure.ts';
-import { HeldVersions, type Plan, type VersionFailure } from '../held-versions.ts';
+import { HeldByAll, type HeldByAllOptions } from '../held-by-all.ts';
+import type { Plan } from '../held-versions.ts';
 import { inLanes } from '../lanes.ts';
+import type { VersionFailure } from '../round.ts';
 import type { Accused, Quarantine } from '../trying/quarantine.ts';
 import { createOverriddenFolder, type OverriddenFolder } from './overrides.ts';
 import { type FoundModel, wantedVersions } from './scan.ts';
@@ -27,7 +29,7 @@ import {
 
 export interface FolderModelsOptions {
   folder: string;
-  serving: Pick<ServingProcess, 'load' | 'activate' | 'unload' | 'tell'>;
+  serving: Pick<ServingProcesses, 'tell'> & Pick<HeldByAllOptions, 'processes'>;
   /** Loads and runs a version in a process of its own. Undefined when it holds. @throws AppError for what may pass */
   prove(model: ModelFiles): Promise<Failure | undefined>;
   /** Adds how the model is known to run best; `replaces`: another version serves meanwhile, so it may be measured. */
@@ -41,24 +43,26 @@ export interface FolderModelsOptions {
 export class FolderModels {
   readonly #options: FolderModelsOptions;
   readonly #source: OverriddenFolder;
-  readonly #held: HeldVersions;
+  readonly #held: HeldByAll;
   readonly #models = new Map<string, FolderModel>();
   /** Somebody asked for these, so nobody is writing them. */
   readonly #asked = new Set<string>();
-  /** Requests that each version answered. */
-  readonly #answered = new Map<string, number>();
+  /** Requests that each version answered, by process. */
+  readonly #answered = new Map<number, Map<string, number>>();
   readonly #looks = createTurn();
   #misplaced: readonly Misplaced[] = [];
   /** Of what is misplaced: told in the log, or still to be told unless it moves on. */
   #told = new Map<string, boolean>();
-  #suspected = new Set<string>();
+  /** By process. */
+  readonly #suspected = new Map<number, readonly string[]>();
   #first: Promise<void> | undefined;
   #hasLooked = false;
 
   constructor(options: FolderModelsOptions) {
     this.#options = options;
     this.#source = createOverriddenFolder(options.folder);
-    this.#held = new HeldVersions({ serving: options.serving, oneAtATime: false, log: options.log });
+    const { processes } = options.serving;
+    this.#held = new HeldByAll({ processes, oneAtATime: false, log: options.log });
   }
 
   /** Looks at the folder and brings the serving process, if it is there, to what is wanted. @throws AppError `not_found` */
@@ -68,13 +72,14 @@ export class FolderModels {
     return result;
   }
 
-  /** Brings a fresh serving process to what is known to be wanted. @throws ServingGone */
-  async restore(letIn: () => void): Promise<void> {
+  /** Brings a fresh serving process to what is known to be wanted; processes are named by their place. @throws ServingGone */
+  async restore(letIn: () => void, process: number): Promise<void> {
     this.#tellKnown();
     letIn();
-    const late = [...this.#suspected];
-    this.#suspected = new Set();
+    const late = this.#suspected.get(process) ?? [];
+    this.#suspected.delete(process);
     await this.#held.alignAll(
+      process,
       [...this.#models.keys()].filter((name) => !late.includes(name)),
       (name) => this.#planOf(name),
       (name, failed) => {
@@ -90,9 +95,12 @@ export class FolderModels {
     await this.#first?.catch(() => undefined); // Whoever looked is told.
   }
 
-  servingDied({ suspects, detail }: Death): void {
-    this.#held.reset();
-    this.#suspected = new Set(suspects.map(({ name }) => name));
+  servingDied({ suspects, detail }: Death, process: number): void {
+    this.#held.reset(process);
+    this.#suspected.set(
+      process,
+      suspects.map(({ name }) => name),
+    );
     this.#judge(suspects, detail);
   }
 
@@ -101,8 +109,10 @@ export class FolderModels {
     if (crashed) this.#judge([suspect], detail);
   }
 
-  update(counts: readonly ServingCounts[]): void {
-    for (const { name, version, succeeded } of counts) this.#answered.set(`${name}@${version}`, succeeded);
+  update(counts: readonly ServingCounts[], process: number): void {
+    const answered = this.#answered.get(process) ?? new Map<string, number>();
+    this.#answered.set(process, answered);
+    for (const { name, version, succeeded } of counts) answered.set(`${name}@${version}`, succeeded);
   }
 
   /**
@@ -296,7 +306,8 @@ export class FolderModels {
   #accusedOf({ name, version }: Suspect): Accused[] {
     const digest = this.#models.get(name)?.versions.get(version)?.files?.digest;
     if (digest === undefined) return [];
-    return [{ name, version, digest, word: '', succeeded: this.#answered.get(`${name}@${version}`) ?? 0 }];
+    const answered = [...this.#answered.values()].map((counts) => counts.get(`${name}@${version}`) ?? 0);
+    return [{ name, version, digest, word: '', succeeded: answered.reduce((sum, count) => sum + count, 0) }];
   }
 
   #tellKnown(): void {

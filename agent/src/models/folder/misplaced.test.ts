@@ -93,9 +93,7 @@ describe('what is nearly right in a folder of models', () => {
     const models = new FolderModels({
       folder: root,
       serving: {
-        load: async () => undefined,
-        activate: async () => undefined,
-        unload: async () => undefined,
+        processes: [{ load: async () => undefined, activate: async () => undefined, unload: async () => undefined }],
         tell: (_, misplaced) => {
           told = misplaced ?? [];
         },

@@ -108,7 +108,7 @@ async function boot(cleanStop: boolean, probationMs = 150): Promise<ModelDriver>
     },
     fileCheck: createFileCheck(log),
     store,
-    serving,
+    serving: { ...serving, processes: [serving] },
     source: () => ({ port, trustedKeys: [fleet.publicKeyPem], bandwidth: createBandwidth(undefined) }),
     prove: async () => {
       const error = proofs.shift();
@@ -124,7 +124,7 @@ async function boot(cleanStop: boolean, probationMs = 150): Promise<ModelDriver>
     onChange: () => {},
   });
   await running.start(stop.signal, cleanStop);
-  await running.restore(letIn);
+  await running.restore(letIn, 0);
   return running;
 }
 
@@ -236,7 +236,7 @@ describe('bringing a model to what is desired', () => {
     const one = release(1);
     driver.setDesired({ generation: 1, models: [one] });
     await vi.waitFor(() => expect(modelOf(driver)?.candidate?.state).toBe('probation'), { timeout: 15_000 });
-    driver.update([{ name: 'm', version: 1, release: one.release, succeeded: 19, failed: 2 }]);
+    driver.update([{ name: 'm', version: 1, release: one.release, succeeded: 19, failed: 2 }], 0);
     await vi.waitFor(() => expect(modelOf(driver)?.candidate?.state).toBe('failed'), { timeout: 15_000 });
     expect(modelOf(driver)).toMatchObject({
       active: null,
@@ -253,10 +253,10 @@ describe('bringing a model to what is desired', () => {
     driver = await boot(true, 60_000);
     driver.setDesired({ generation: 2, models: [release(2)] });
     await vi.waitFor(() => expect(modelOf(driver)?.candidate?.state).toBe('probation'), { timeout: 15_000 });
-    driver.servingDied({ crashed: true, detail: 'it was ended by SIGFPE', suspects: [{ name: 'm', version: 2 }] });
+    driver.servingDied({ crashed: true, detail: 'it was ended by SIGFPE', suspects: [{ name: 'm', version: 2 }] }, 0);
     expect(modelOf(driver)).toMatchObject({ active: { version: 1 }, candidate: { state: 'failed' } });
     asked.length = 0;
-    await driver.restore(letIn);
+    await driver.restore(letIn, 0);
     await vi.waitFor(() => expect(asked).toEqual(['load 1', 'activate 1']), { timeout: 15_000 });
   });
 
@@ -264,9 +264,9 @@ describe('bringing a model to what is desired', () => {
     const driver = await boot(true);
     driver.setDesired({ generation: 1, models: [release(1)] });
     await settled(driver, 1);
-    driver.servingDied({ crashed: false, detail: 'it was ended by SIGKILL', suspects: [] });
+    driver.servingDied({ crashed: false, detail: 'it was ended by SIGKILL', suspects: [] }, 0);
     asked.length = 0;
-    await driver.restore(letIn);
+    await driver.restore(letIn, 0);
     expect(letInWith).toEqual({ told: ['m 1 LOADING'], asked: [] });
     await vi.waitFor(() => expect(asked).toEqual(['load 1', 'activate 1']), { timeout: 15_000 });
   });
@@ -279,13 +279,13 @@ describe('bringing a model to what is desired', () => {
     await settled(driver, 2);
     await vi.waitFor(() => expect(asked.at(-1)).toBe('unload 1'), { timeout: 15_000 });
     const death = (name: string) =>
-      driver.servingDied({ crashed: true, detail: 'SIGFPE', suspects: [{ name, version: 2 }] });
+      driver.servingDied({ crashed: true, detail: 'SIGFPE', suspects: [{ name, version: 2 }] }, 0);
     death('other');
-    await driver.restore(letIn);
+    await driver.restore(letIn, 0);
     death('m');
     expect(modelOf(driver)).toMatchObject({ active: { version: 2 }, candidate: null });
     asked.length = 0;
-    await driver.restore(letIn);
+    await driver.restore(letIn, 0);
     await vi.waitFor(() => expect(asked).toEqual(['load 2', 'activate 2']), { timeout: 15_000 });
     death('m');
     expect(modelOf(driver)).toMatchObject({
@@ -460,7 +460,7 @@ describe('bringing a model to what is desired', () => {
     await vi.waitFor(() => expect(modelOf(driver)?.candidate?.state).toBe('probation'), { timeout: 15_000 });
     expect(modelOf(driver)).toMatchObject({ active: { version: 1, release: other.release } });
     expect(loaded.get(1)).toBe('other 1');
-    driver.modelDied({ name: 'm', version: 1 }, { crashed: true, detail: 'SIGFPE' });
+    driver.modelDied({ name: 'm', version: 1 }, { crashed: true, detail: 'SIGFPE' }, 0);
     expect(modelOf(driver)).toMatchObject({
       active: { version: 1, release: one.release },
       candidate: { state: 'failed', release: other.release },

@@ -10,10 +10,10 @@ import type { Desired, ModelReport } from '@edgeloop/shared/messages';
 import { backoffMs, pause } from '@edgeloop/shared/node/backoff';
 import type { Death, Suspect } from '../../process/death.ts';
 import type { ServingCounts, Tuning } from '../../process/ipc.ts';
-import type { ServingProcess } from '../../process/serving-process.ts';
+import type { ServingProcesses } from '../../process/serving-processes.ts';
 import { type DamagedFile, failureOf } from '../failure.ts';
 import type { FileCheck } from '../file-check.ts';
-import { HeldVersions } from '../held-versions.ts';
+import { HeldByAll, type HeldByAllOptions } from '../held-by-all.ts';
 import type { Hold } from '../hold.ts';
 import type { ModelStore, ReleaseRef } from '../store.ts';
 import type { Accused, Quarantine } from '../trying/quarantine.ts';
@@ -31,7 +31,7 @@ import { unknownModels } from './unknown-models.ts';
 export interface ModelDriverOptions extends Omit<StepOptions, 'serving' | 'admit' | 'tally' | 'filesOf'> {
   states: StateStore;
   fileCheck: FileCheck;
-  serving: Pick<ServingProcess, 'load' | 'activate' | 'unload' | 'up' | 'tell'>;
+  serving: Pick<ServingProcesses, 'up' | 'tell'> & Pick<HeldByAllOptions, 'processes'>;
   /** How a model file is known to run best here. */
   tuningOf(digest: string): Tuning | undefined;
   quarantine: Quarantine;
@@ -47,7 +47,7 @@ const retry = { firstMs: 500, mostMs: 60_000 };
 
 export class ModelDriver {
   readonly #options: ModelDriverOptions;
-  readonly #held: HeldVersions;
+  readonly #held: HeldByAll;
   readonly #tally = createTally();
   readonly #steps: Steps;
   readonly #served: Served;
@@ -58,13 +58,14 @@ export class ModelDriver {
   readonly #loops = new Map<string, Promise<void>>();
   /** Models whose state could not be written to disk. */
   readonly #unsaved = new Set<string>();
-  /** Models that may have ended the last serving process: the next one gets them after all others. */
-  #suspected = new Set<string>();
+  /** By process: models that may have ended the last one in its place. The next one gets them after all others. */
+  readonly #suspected = new Map<number, Set<string>>();
   #stop = AbortSignal.abort();
 
   constructor(options: ModelDriverOptions) {
     this.#options = options;
-    this.#held = new HeldVersions({ serving: options.serving, oneAtATime: true, log: options.log });
+    const { processes } = options.serving;
+    this.#held = new HeldByAll({ processes, oneAtATime: true, log: options.log });
     this.#files = new FilesOnDisk({
       ...options,
       keep: (name) => releasesToKeep(this.#stateOf(name)).map(({ release }) => release),
@@ -114,15 +115,15 @@ export class ModelDriver {
       this.#apply(name, { kind: 'desired', model: wanted.get(name) ?? null });
   }
 
-  /** Brings a fresh serving process to what was active. @throws ServingGone */
-  async restore(letIn: () => void): Promise<void> {
-    this.#held.reset();
+  /** Brings a fresh serving process to what was active; processes are named by their place. @throws ServingGone */
+  async restore(letIn: () => void, process: number): Promise<void> {
+    this.#held.reset(process);
     this.#tellKnown();
     letIn();
-    const late = [...this.#suspected];
-    const first = [...this.#states.keys()].filter((name) => !this.#suspected.has(name));
-    this.#suspected = new Set();
-    await this.#served.alignAll(first);
+    const late = [...(this.#suspected.get(process) ?? [])];
+    const first = [...this.#states.keys()].filter((name) => !late.includes(name));
+    this.#suspected.delete(process);
+    await this.#served.alignAll(process, first);
     // Nobody waits for what may end this process, too.
     for (const name of late) void this.#served.align(name);
     const kept = [...this.#states.values()].flatMap((state) =>
@@ -134,14 +135,15 @@ export class ModelDriver {
     );
   }
 
-  servingDied({ crashed, detail, suspects }: Death): void {
-    const accused = suspects.flatMap((suspect) => this.#accusedOf(suspect));
-    const releases = suspects.length === 0 ? undefined : suspects.flatMap((suspect) => this.#releaseOf(suspect) ?? []);
-    this.#held.reset();
-    this.#tally.restarted();
-    this.#suspected = new Set(suspects.map(({ name }) => name));
+  servingDied({ crashed, detail, suspects }: Death, process: number): void {
+    const accused = suspects.flatMap((suspect) => this.#accusedOf(suspect, process));
+    const releases =
+      suspects.length === 0 ? undefined : suspects.flatMap((suspect) => this.#releaseOf(suspect, process) ?? []);
+    this.#held.reset(process);
+    this.#tally.restarted(process);
+    this.#suspected.set(process, new Set(suspects.map(({ name }) => name)));
     if (this.#stop.aborted) return; // What ends while we stop says nothing.
-    this.#judge(accused, detail);
+    this.#judge(accused, detail, process);
     for (const { name, active } of [...this.#states.values()]) {
       const served = active !== null && this.#tally.of({ name, ...active }).succeeded > 0;
       this.#apply(name, { kind: 'died', crashed, served, detail, suspects: releases });
@@ -149,17 +151,17 @@ export class ModelDriver {
   }
 
   /** The own process of a model died; the serving process goes on. Nobody else can have been the reason. */
-  modelDied(suspect: Suspect, { crashed, detail }: { crashed: boolean; detail: string }): void {
-    const release = this.#releaseOf(suspect);
+  modelDied(suspect: Suspect, { crashed, detail }: { crashed: boolean; detail: string }, process: number): void {
+    const release = this.#releaseOf(suspect, process);
     if (this.#stop.aborted || release === undefined) return;
     const { name } = suspect;
-    if (crashed) this.#judge(this.#accusedOf(suspect), detail);
+    if (crashed) this.#judge(this.#accusedOf(suspect, process), detail, process);
     this.#apply(name, { kind: 'died', crashed, served: false, detail, suspects: [release] });
     void this.#served.align(name);
   }
 
-  update(counts: readonly ServingCounts[]): void {
-    this.#tally.update(counts);
+  update(counts: readonly ServingCounts[], process: number): void {
+    this.#tally.update(counts, process);
   }
 
   report(): ModelReport[] {
@@ -254,19 +256,19 @@ export class ModelDriver {
   }
 
   /** Quarantines what died too often. */
-  #judge(accused: readonly Accused[], detail: string): void {
+  #judge(accused: readonly Accused[], detail: string, process: number): void {
     const guilty = this.#options.quarantine.blame(accused, detail);
     if (guilty === undefined) return;
     const { name, version, error } = guilty;
-    const release = this.#releaseOf(guilty);
+    const release = this.#releaseOf(guilty, process);
     if (release === undefined) return;
     this.#options.log.error({ model: name, version, reason: error.message }, 'a model version is quarantined');
-    this.#suspected.delete(name);
+    for (const names of this.#suspected.values()) names.delete(name);
     this.#apply(name, { kind: 'quarantined', release, error });
   }
 
-  #accusedOf({ name, version }: Suspect): Accused[] {
-    const { digest, release } = this.#held.loadedAs(name, version) ?? {};
+  #accusedOf({ name, version }: Suspect, process: number): Accused[] {
+    const { digest, release } = this.#held.loadedAs(name, version, process) ?? {};
     if (digest === undefined) return [];
     const { candidate, desired } = this.#stateOf(name);
     const target = [candidate?.target, desired].find((each) => each?.release === release);
@@ -274,8 +276,8 @@ export class ModelDriver {
     return [{ name, version, digest, word: target?.rolloutId ?? '', succeeded }];
   }
 
-  #releaseOf({ name, version }: Suspect): string | undefined {
-    return this.#held.loadedAs(name, version)?.release;
+  #releaseOf({ name, version }: Suspect, process: number): string | undefined {
+    return this.#held.loadedAs(name, version, process)?.release;
   }
 
   /** Removes from disk what the state needs no more. */
@@ -326,8 +328,9 @@ export class ModelDriver {
       // Only what a version does that answers already is watched without its state being on disk.
       const mayBegin = step === 'watch' || this.#isSaved(name);
       const event = mayBegin ? await this.#steps.perform(step, { state, failures, signal }) : undefined;
-      // A candidate that was superseded while it was loaded must not stay.
-      if (signal.aborted && step === 'load' && !this.#stop.aborted) await this.#served.align(name);
+      // A candidate that was superseded while it was loaded must not stay, nor one that some of the processes have loaded.
+      const isAdmitted = event?.kind === 'activated' && !signal.aborted;
+      if (step === 'load' && !isAdmitted && !this.#stop.aborted) await this.#served.align(name);
       failures = signal.aborted || isProgress(event) ? 0 : failures + 1;
       if (event?.kind === 'damaged' && state.candidate !== null) await this.#distrust(state.candidate.target);
       if (event !== undefined && !signal.aborted) this.#apply(name, event);

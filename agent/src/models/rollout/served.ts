@@ -3,19 +3,15 @@ import { messageOf } from '@edgeloop/shared/errors';
 import { backoffMs, pause } from '@edgeloop/shared/node/backoff';
 import type { Logger } from 'pino';
 import { DamagedFile, isModelsDoing } from '../failure.ts';
-import {
-  type HeldVersions,
-  isAboutModel,
-  type Plan,
-  type VersionFailure,
-  type WantedVersion,
-} from '../held-versions.ts';
+import type { HeldByAll } from '../held-by-all.ts';
+import { isAboutModel, type Plan, type WantedVersion } from '../held-versions.ts';
+import type { VersionFailure } from '../round.ts';
 import type { ReleaseRef } from '../store.ts';
 import type { FilesOnDisk } from './files-on-disk.ts';
 import { isOnTrial, type ModelState, releasesToHold } from './model-state.ts';
 
 export interface ServedOptions {
-  held: HeldVersions;
+  held: HeldByAll;
   files: Pick<FilesOnDisk, 'read' | 'confirm'>;
   stateOf(name: string): ModelState;
   onDamaged(of: ReleaseRef, error: DamagedFile): void;
@@ -45,9 +41,10 @@ export class Served {
     this.#stop = signal;
   }
 
-  /** Resolves when all that can be is loaded. @throws ServingGone */
-  async alignAll(names: readonly string[]): Promise<void> {
+  /** Resolves when all that can be is loaded in this process. @throws ServingGone */
+  async alignAll(process: number, names: readonly string[]): Promise<void> {
     await this.#options.held.alignAll(
+      process,
       names,
       (name) => this.#planOf(name),
       (name, failed) => this.#aligned(name, failed),

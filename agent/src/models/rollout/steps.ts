@@ -7,7 +7,7 @@ import { pause } from '@edgeloop/shared/node/backoff';
 import { createTurn } from '@edgeloop/shared/node/turn';
 import type { Logger } from 'pino';
 import type { ModelFiles } from '../../process/ipc.ts';
-import type { ServingProcess } from '../../process/serving-process.ts';
+import type { ServingProcesses } from '../../process/serving-processes.ts';
 import { DamagedFile, type Failure, failureOf, isModelsDoing } from '../failure.ts';
 import { isAboutModel } from '../held-versions.ts';
 import type { ModelStore } from '../store.ts';
@@ -17,7 +17,7 @@ import { isFailing, type Tally } from './tally.ts';
 
 export interface StepOptions {
   store: ModelStore;
-  serving: Pick<ServingProcess, 'up'>;
+  serving: Pick<ServingProcesses, 'up'>;
   /** Loads a version beside what answers, then lets it answer unless `signal` aborted meanwhile. */
   admit(target: DesiredModel, signal: AbortSignal): Promise<void>;
   tally: Tally;

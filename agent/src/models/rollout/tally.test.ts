@@ -11,26 +11,26 @@ const counts = (version: number, succeeded: number, failed = 0, release = 'a') =
 describe('the tally of a version in probation', () => {
   it('goes on over a death of the serving process, whose counts begin at 0', () => {
     const tally = createTally();
-    tally.update([counts(1, 10, 1)]);
-    tally.restarted();
-    tally.update([counts(1, 3)]);
+    tally.update([counts(1, 10, 1)], 0);
+    tally.restarted(0);
+    tally.update([counts(1, 3)], 0);
     expect(tally.of(of(1))).toEqual({ succeeded: 13, failed: 1 });
   });
 
   it('begins anew for a version that was unloaded and comes back', () => {
     const tally = createTally();
-    tally.update([counts(1, 100)]);
-    tally.update([counts(2, 1)]);
+    tally.update([counts(1, 100)], 0);
+    tally.update([counts(2, 1)], 0);
     tally.forget(of(1));
-    tally.update([counts(1, 5)]);
+    tally.update([counts(1, 5)], 0);
     expect(tally.of(of(1))).toEqual({ succeeded: 5, failed: 0 });
   });
 
   it('tells releases apart that have the same number', () => {
     const tally = createTally();
-    tally.update([counts(1, 100, 50)]);
+    tally.update([counts(1, 100, 50)], 0);
     tally.forget(of(1, 'b'));
-    tally.update([counts(1, 5, 0, 'b')]);
+    tally.update([counts(1, 5, 0, 'b')], 0);
     expect(tally.of(of(1, 'b'))).toEqual({ succeeded: 5, failed: 0 });
   });
 

@@ -1,4 +1,4 @@
-// Requests that a version answered and failed, across deaths of the serving process, for its probation.
+// Requests that a version answered and failed in all serving processes, across their deaths, for its probation.
 import type { ServingCounts } from '../../process/ipc.ts';
 
 export interface Counts {
@@ -10,9 +10,10 @@ export interface Counts {
 type Counted = Pick<ServingCounts, 'name' | 'version' | 'release'>;
 
 export interface Tally {
-  update(counts: readonly ServingCounts[]): void;
-  /** The serving process ended: its counts begin at 0 again. */
-  restarted(): void;
+  /** What a process counted; it is named by its place. */
+  update(counts: readonly ServingCounts[], process: number): void;
+  /** The process ended: its counts begin at 0 again. */
+  restarted(process: number): void;
   of(of: Counted): Counts;
   /** Counts since then only. */
   forget(of: Counted): void;
@@ -28,30 +29,33 @@ export function isFailing({ succeeded, failed }: Counts): boolean {
 
 export function createTally(): Tally {
   const before = new Map<string, Counts>();
-  const present = new Map<string, Counts>();
+  /** By process. */
+  const present = new Map<number, Map<string, Counts>>();
   const none: Counts = { succeeded: 0, failed: 0 };
   const keyOf = ({ name, version, release }: Counted) => `${name}@${version} ${release}`;
   const add = (a: Counts, b: Counts, sign = 1): Counts => ({
     succeeded: a.succeeded + sign * b.succeeded,
     failed: a.failed + sign * b.failed,
   });
+  const presentOf = (key: string): Counts =>
+    [...present.values()].reduce((sum, counts) => add(sum, counts.get(key) ?? none), none);
   return {
-    update(counts) {
+    update(counts, process) {
       // The list is whole: a version that is not in it was unloaded, and begins at 0 when it is loaded again.
-      present.clear();
-      for (const { succeeded, failed, ...of } of counts) present.set(keyOf(of), { succeeded, failed });
+      const own = counts.map(({ succeeded, failed, ...of }): [string, Counts] => [keyOf(of), { succeeded, failed }]);
+      present.set(process, new Map(own));
     },
-    restarted() {
-      for (const [key, counts] of present) before.set(key, add(before.get(key) ?? none, counts));
-      present.clear();
+    restarted(process) {
+      for (const [key, counts] of present.get(process) ?? []) before.set(key, add(before.get(key) ?? none, counts));
+      present.delete(process);
     },
     of: (of) => {
       const key = keyOf(of);
-      return add(before.get(key) ?? none, present.get(key) ?? none);
+      return add(before.get(key) ?? none, presentOf(key));
     },
     forget(of) {
       const key = keyOf(of);
-      before.set(key, add(none, present.get(key) ?? none, -1));
+      before.set(key, add(none, presentOf(key), -1));
     },
   };
 }
