@@ -32,7 +32,7 @@ const table = {
     'models/trying': '',
     'models/rollout': 'trying',
     'models/folder': 'rollout trying',
-    server: 'inference process:ipc telemetry',
+    server: 'inference process:ipc,figures,rate telemetry',
     'serving.ts': 'inference log.ts process server storage telemetry',
     'serve-folder.ts': 'config.ts problems.ts storage version.ts database identity models process',
     'supervisor.ts': 'config.ts problems.ts storage database identity link models process telemetry',

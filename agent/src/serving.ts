@@ -7,6 +7,8 @@ import type { Logger } from 'pino';
 import { createEngine, type Engine } from './inference/engine.ts';
 import { createLog } from './log.ts';
 import {
+  type ForwardedCall,
+  type ForwardedReply,
   logFdVariable,
   type ModelFiles,
   ServingConfig,
@@ -16,13 +18,15 @@ import {
 } from './process/ipc.ts';
 import { createTokenCheck } from './server/access.ts';
 import type { AppDeps } from './server/app.ts';
+import { createDeviceFigures, type DeviceFigures } from './server/device-figures.ts';
 import { createFeedbackChannel, type FeedbackChannel } from './server/feedback.ts';
+import { type AnswerGrpc, answerForwarded, failureOf } from './server/forwarded.ts';
 import { createFront } from './server/front.ts';
 import { createListener, type Listener } from './server/handed-sockets.ts';
-import type { InferenceFigures } from './server/inference-metrics.ts';
 import { createKnownModels, type KnownModels } from './server/known-models.ts';
 import { createLimits } from './server/limits.ts';
-import { createMetrics } from './server/metrics.ts';
+import { createMetrics, type ServingMetrics } from './server/metrics.ts';
+import { createNeighbours, type Neighbours } from './server/neighbours.ts';
 import { createObserver, type Observer } from './server/observation.ts';
 import { createRepositoryChannel, type RepositoryChannel } from './server/repository.ts';
 import { createRequestLog } from './server/request-log.ts';
@@ -38,11 +42,17 @@ interface Serving {
   journal: RecordWriter;
   feedback: FeedbackChannel;
   repository: RepositoryChannel;
+  /** Undefined where this is the only serving process. */
+  neighbours: Neighbours | undefined;
+  metrics: ServingMetrics;
+  figures: DeviceFigures;
   listener: Listener;
   /** Undefined where it is switched off. */
   grpc: Promise<Listener> | undefined;
   observer: Observer;
   log: Logger;
+  /** Answers what another process has forwarded. */
+  answer(call: ForwardedCall): Promise<ForwardedReply>;
   setReady(): void;
   setProblems(problems: readonly Problem[]): void;
 }
@@ -81,13 +91,13 @@ function compose(config: ServingConfig, engine: Engine, log: Logger): Serving {
     onFailure: (error) => log.error({ err: error }, 'the telemetry journal cannot be written; answers go on'),
   });
   let problems: readonly Problem[] = [];
-  const metrics = createMetrics({
-    figures: () => figuresOf(engine, observer),
-    journal: journal.status,
-    problems: () => problems,
-  });
+  const { place, of: count } = config.process;
+  const neighbours = count > 1 ? createNeighbours({ process: place, count }, send) : undefined;
   const append = config.journalled ? journal.append : undefined;
   const observer = createObserver({ append, now: Date.now });
+  const figures = createDeviceFigures({ engine, observer, journal: journal.status, neighbours });
+  const ownPlace = neighbours && place;
+  const metrics = createMetrics({ figures, place: ownPlace, problems: () => problems });
   const feedback = createFeedbackChannel(send);
   const repository = createRepositoryChannel(send);
   const known = createKnownModels(engine);
@@ -96,6 +106,8 @@ function compose(config: ServingConfig, engine: Engine, log: Logger): Serving {
   const deps: AppDeps = {
     engine: known.engine,
     sequences,
+    neighbours,
+    figures,
     arrivals: known.arrivals,
     notLoaded: known.list,
     misplaced: known.misplaced,
@@ -108,7 +120,7 @@ function compose(config: ServingConfig, engine: Engine, log: Logger): Serving {
     isReady: () => ready && allActive(engine),
     agentVersion: config.agentVersion,
     serverName: config.serverName,
-    checkToken: createTokenCheck(config.tokens, nowMs),
+    checkToken: createTokenCheck({ tokens: config.tokens, nowMs, takeElsewhere: neighbours?.takeToken }),
     checkVisitor: createVisitorCheck(config),
     logLevel: config.logLevel,
     log: createRequestLog(log),
@@ -126,6 +138,10 @@ function compose(config: ServingConfig, engine: Engine, log: Logger): Serving {
   const grpc = config.grpc
     ? import('./server/grpc/listener.ts').then((room) => room.createGrpcListener(deps, limits))
     : undefined;
+  const answerGrpc: AnswerGrpc = async (call) => {
+    const room = await import('./server/grpc/forwarded.ts');
+    return room.createForwardedAnswers(deps, limits)(call);
+  };
   // Who waits for a model is told when it comes.
   return {
     engine: known.engine,
@@ -134,23 +150,17 @@ function compose(config: ServingConfig, engine: Engine, log: Logger): Serving {
     journal,
     feedback,
     repository,
+    neighbours,
+    metrics,
+    figures,
     observer,
     log,
+    answer: (call) => answerForwarded(deps, limits, call, answerGrpc),
     setReady,
     setProblems,
     listener,
     grpc,
   };
-}
-
-function figuresOf(engine: Engine, observer: Observer): InferenceFigures[] {
-  return engine.list().map(({ name, version, model }) => ({
-    model: name,
-    version,
-    tally: observer.tally(model),
-    runs: model.batcher.runs(),
-    depth: model.batcher.depth(),
-  }));
 }
 
 /** A version may be warm beside the active one, but every model must have an active one. */
@@ -186,8 +196,31 @@ async function handle(serving: Serving, message: ToServing, socket: unknown): Pr
       return serving.feedback.settle(message);
     case 'repository_result':
       return serving.repository.settle(message);
+    case 'tell_figures':
+      return tellFigures(serving, message.requestId);
+    case 'forwarded_call':
+      return answerOf(serving, message);
+    case 'figures_result':
+    case 'tokens_result':
+    case 'forward_result':
+      return serving.neighbours?.settle(message);
     case 'stop':
       return stop(serving);
+  }
+}
+
+async function tellFigures({ figures, metrics }: Serving, requestId: number): Promise<void> {
+  send({ kind: 'figures', requestId, own: { ...figures.own(), process: await metrics.process() } });
+}
+
+async function answerOf(
+  { answer }: Serving,
+  { requestId, call }: Extract<ToServing, { kind: 'forwarded_call' }>,
+): Promise<void> {
+  try {
+    send({ kind: 'forwarded', requestId, reply: await answer(call) });
+  } catch (error) {
+    send({ kind: 'forwarded', requestId, error: failureOf(error) });
   }
 }
 
@@ -243,13 +276,14 @@ async function stop({ listener, grpc, engine, journal, known, sequences }: Servi
   process.exit(0);
 }
 
-function sendCounts({ engine, journal, observer }: Serving): void {
+function sendCounts({ engine, journal, observer, figures, neighbours }: Serving): void {
   journal.retry();
   const models = engine.list().map(({ name, version, model }) => {
     const { succeeded, failed } = observer.tally(model);
     return { name, version, release: model.files.release, succeeded, failed };
   });
-  send({ kind: 'counts', models, missing: journal.missing() });
+  const counted = neighbours && figures.own();
+  send({ kind: 'counts', models, missing: journal.missing(), figures: counted });
 }
 
 function main(): void {

@@ -15,7 +15,7 @@ describe('what the serving process is started with', () => {
   });
   afterEach(() => rmSync(stateDir, { recursive: true }));
   const start = () =>
-    servingEnvironment(readConfig({}), { stateDir, process: 0, journalled: true, writes: pendingWrites() });
+    servingEnvironment(readConfig({}), { stateDir, process: 0, tokens: [], journalled: true, writes: pendingWrites() });
 
   it('says where to note what runs, which is told once to whoever asks after a death', () => {
     const { env, takeRunningNote } = start();

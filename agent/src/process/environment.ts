@@ -7,18 +7,20 @@ import type { Logger } from 'pino';
 import type { Config } from '../config.ts';
 import type { PendingWrites } from '../storage/pending-writes.ts';
 import { version } from '../version.ts';
-import type { ServingConfigInput } from './ipc.ts';
+import type { LocalToken, ServingConfigInput } from './ipc.ts';
 import { readLocalTokens } from './local-tokens.ts';
 import { placeOf } from './places.ts';
 import { clearRunningNote } from './running-note.ts';
 import { type Runner, readRunningNote } from './running-report.ts';
-import type { ServingProcessOptions } from './serving-process.ts';
+import type { ServingProcessesOptions } from './serving-processes.ts';
 
 interface ServingState {
   /** Where each process keeps its files; must exist. */
   stateDir: string;
   /** Its place among the serving processes, from 0 on. */
   process: number;
+  /** Of local callers. */
+  tokens: readonly LocalToken[];
   /** Whether answers are journalled for telemetry. */
   journalled: boolean;
   /** Where models are put that come with a load request; unset where they come from the fleet alone. */
@@ -37,7 +39,7 @@ export function shareOf({ threads, maxRssBytes, servingProcesses }: Config) {
 /** Environment of the serving process, and what it noted as running. */
 export function servingEnvironment(
   config: Config,
-  { stateDir, process, journalled, overridesDir, writes }: ServingState,
+  { stateDir, process, tokens, journalled, overridesDir, writes }: ServingState,
 ) {
   const { serverName, providers, allowOrigins, plainHttp, quickRuns, logLevel } = config;
   const { runningNotePath, missingNotePath } = placeOf(stateDir, process);
@@ -48,9 +50,10 @@ export function servingEnvironment(
   const serving: ServingConfigInput = {
     agentVersion: version,
     serverName,
+    process: { place: process, of: config.servingProcesses },
     ...shareOf(config),
     providers,
-    tokens: readLocalTokens(config),
+    tokens: [...tokens],
     allowOrigins,
     hosts: [config.host, hostname(), ...config.allowHosts],
     plainHttp,
@@ -80,14 +83,15 @@ export function servingEnvironment(
 /** How each serving process is started and watched, in the order of their places. */
 export function servingOptions(
   config: Config,
-  { log, ...state }: Omit<ServingState, 'process'> & { log: Logger },
-): Omit<ServingProcessOptions, 'callers'>[] {
+  { log, ...state }: Omit<ServingState, 'process' | 'tokens'> & { log: Logger },
+): ServingProcessesOptions {
   const { servingProcesses, prove, silenceMs, spareProcess } = config;
-  return Array.from({ length: servingProcesses }, (_, process) => ({
+  const tokens = readLocalTokens(config);
+  const processes = Array.from({ length: servingProcesses }, (_, process) => ({
     marker: state.stateDir,
     pidPath: placeOf(state.stateDir, process).pidPath,
     writes: state.writes,
-    ...servingEnvironment(config, { ...state, process }),
+    ...servingEnvironment(config, { ...state, process, tokens }),
     callTimeoutMs: Math.max(2 * prove.timeoutMs, 30_000),
     silenceMs,
     maxRssBytes: shareOf(config).maxRssBytes,
@@ -95,4 +99,5 @@ export function servingOptions(
     spareProcess: spareProcess && servingProcesses === 1,
     log,
   }));
+  return { processes, tokens };
 }

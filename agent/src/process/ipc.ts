@@ -5,6 +5,7 @@ import { GoldenSamples } from '@edgeloop/shared/golden';
 import { ModelName, ModelVersion, Sha256 } from '@edgeloop/shared/identifiers';
 import { Manifest } from '@edgeloop/shared/manifest';
 import { z } from 'zod';
+import { Figures } from './figures.ts';
 
 const RequestId = z.number().int();
 
@@ -70,6 +71,40 @@ export const LoadOverride = z.object({
 });
 export type LoadOverride = z.infer<typeof LoadOverride>;
 
+/** A request that belongs to another serving process, as it was sent; bodies in base64. */
+export const ForwardedCall = z.discriminatedUnion('form', [
+  z.object({
+    form: z.literal('http'),
+    model: z.string(),
+    version: z.string().optional(),
+    url: z.string(),
+    headers: z.object({ acceptEncoding: z.string(), jsonBytes: z.string(), timeoutMs: z.string() }).partial(),
+    body: z.string(),
+  }),
+  /** `stream`: one message of a stream. */
+  z.object({
+    form: z.literal('grpc'),
+    path: z.string(),
+    stream: z.boolean(),
+    timeoutMs: z.number().optional(),
+    body: z.string(),
+  }),
+]);
+export type ForwardedCall = z.infer<typeof ForwardedCall>;
+
+export const ForwardedReply = z.discriminatedUnion('form', [
+  z.object({
+    form: z.literal('http'),
+    status: z.number().int(),
+    headers: z.record(z.string(), z.string()),
+    body: z.string(),
+  }),
+  z.object({ form: z.literal('grpc'), body: z.string() }),
+]);
+export type ForwardedReply = z.infer<typeof ForwardedReply>;
+
+const Refusal = z.object({ code: z.enum(errorCodes), message: z.string(), retryAfterSeconds: z.number().optional() });
+
 /** Names the descriptor that a serving process logs to; stderr when unset. */
 export const logFdVariable = 'EDGELOOP_LOG_FD';
 
@@ -110,6 +145,24 @@ export const ToServing = z.discriminatedUnion('kind', [
     kind: z.literal('repository_result'),
     requestId: RequestId,
     error: z.object({ code: z.enum(errorCodes), message: z.string() }).optional(),
+  }),
+  /** What all other processes count is asked for. */
+  z.object({ kind: z.literal('tell_figures'), requestId: RequestId }),
+  z.object({ kind: z.literal('figures_result'), requestId: RequestId, others: z.array(Figures) }),
+  /** So many of the requests may be sent; the next one after so many seconds. */
+  z.object({
+    kind: z.literal('tokens_result'),
+    requestId: RequestId,
+    granted: z.number().int(),
+    retryAfterSeconds: z.number(),
+  }),
+  /** Another process was asked what only this one can answer. */
+  z.object({ kind: z.literal('forwarded_call'), requestId: RequestId, call: ForwardedCall }),
+  z.object({
+    kind: z.literal('forward_result'),
+    requestId: RequestId,
+    reply: ForwardedReply.optional(),
+    error: Refusal.optional(),
   }),
   /** A new caller, of HTTP unless it says otherwise; comes with the socket. `head`: what was read from it while it waited, in base64. */
   z.object({ kind: z.literal('connection'), head: z.string().optional(), protocol: z.literal('grpc').optional() }),
@@ -162,8 +215,36 @@ export const ToSupervisor = z.discriminatedUnion('kind', [
     name: ModelName,
     override: LoadOverride.optional(),
   }),
-  /** Every second. `missing`: what is not in the journal, while something is not. */
-  z.object({ kind: z.literal('counts'), models: z.array(ServingCounts), missing: MissingCounts.optional() }),
+  /** What all other serving processes count, for who asks this one. `own`: what is counted here. */
+  z.object({ kind: z.literal('figures_wanted'), requestId: RequestId, own: Figures }),
+  /** The answer to `tell_figures`. */
+  z.object({ kind: z.literal('figures'), requestId: RequestId, own: Figures }),
+  /** May so many requests be sent with this token? Its rate is that of the whole device. */
+  z.object({
+    kind: z.literal('tokens_wanted'),
+    requestId: RequestId,
+    token: z.string(),
+    count: z.number().int().min(1),
+  }),
+  /** A request that belongs to another serving process, named by its place. */
+  z.object({ kind: z.literal('forward'), requestId: RequestId, to: z.number().int().min(0), call: ForwardedCall }),
+  /** The answer to `forwarded_call`. */
+  z.object({
+    kind: z.literal('forwarded'),
+    requestId: RequestId,
+    reply: ForwardedReply.optional(),
+    error: Refusal.optional(),
+  }),
+  /**
+   * Every second. `missing`: what is not in the journal, while something is not. `figures`: where there are several processes,
+   * so that a death takes nothing out of the sums.
+   */
+  z.object({
+    kind: z.literal('counts'),
+    models: z.array(ServingCounts),
+    missing: MissingCounts.optional(),
+    figures: Figures.optional(),
+  }),
 ]);
 export type ToSupervisor = z.infer<typeof ToSupervisor>;
 
@@ -191,6 +272,8 @@ export const ServingConfig = z.object({
   agentVersion: z.string().min(1),
   /** Name that `GET /v2` tells. */
   serverName: z.string().min(1).default('edgeloop-agent'),
+  /** Its place among how many serving processes. */
+  process: z.object({ place: z.number().int().min(0), of: z.number().int().min(1) }).default({ place: 0, of: 1 }),
   /** Upper bound on the inference threads of one model version; the cores when unset. */
   threads: z.number().int().min(1).max(1024).optional(),
   /** Execution providers to try, in this order; the processor is always the last. */

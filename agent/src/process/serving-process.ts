@@ -3,8 +3,10 @@
 import { performance } from 'node:perf_hooks';
 import { messageOf } from '@edgeloop/shared/errors';
 import { backoffMs, pause } from '@edgeloop/shared/node/backoff';
+import type { SaidBetween } from './between-processes.ts';
 import { createServingCalls, type ServingCalls, ServingGone } from './calls.ts';
 import type { Death, ModelDeath, Suspect } from './death.ts';
+import type { Figures } from './figures.ts';
 import type {
   KnownModel,
   Misplaced,
@@ -22,6 +24,8 @@ import { answerTo, type WishHandlers } from './wishes.ts';
 
 export interface ServingProcessOptions extends Omit<ServingLifeOptions, 'inFlight' | 'onSaid'> {
   callTimeoutMs: number;
+  /** What it says that is for other serving processes, or asks of them. */
+  onBetween?(said: SaidBetween, answer: (message: ToServing) => void): void;
   /** Who waits for a serving process; several processes share them. */
   callers?: WaitingCallers;
   /** Whether another process waits to be needed; it does when unset. */
@@ -43,7 +47,7 @@ export interface ServingHandlers extends WishHandlers {
   onModelDied(suspect: Suspect, end: ModelDeath): void;
   /** Nothing is asked of the next process before this ends. */
   onDied(death: Death): Promise<void>;
-  onCounts(counts: ServingCounts[], missing: MissingCounts | undefined): void;
+  onCounts(counts: ServingCounts[], missing: MissingCounts | undefined, figures?: Figures): void;
 }
 
 /** `starting`: it does not take messages yet. `restoring`: it does, and its models are not all there yet. */
@@ -131,6 +135,12 @@ export class ServingProcess {
     this.#send({ kind: 'problems', problems: problems.map(({ what, words }) => ({ what, words })) });
   }
 
+  /** Tells it something that another process asks. False when it takes no messages. */
+  tellFor(message: ToServing): boolean {
+    if (this.#takesMessages()) this.#send(message);
+    return this.#takesMessages();
+  }
+
   /** Lets it finish what is in flight; kills it at the deadline. */
   async stop(deadlineMs: number): Promise<void> {
     this.#ending.abort();
@@ -151,8 +161,11 @@ export class ServingProcess {
   }
 
   #call(body: Parameters<ServingCalls['call']>[0]): Promise<void> {
-    const takesMessages = this.#phase === 'restoring' || this.#phase === 'up';
-    return takesMessages ? this.#calls.call(body) : Promise.reject(new ServingGone('it is being started'));
+    return this.#takesMessages() ? this.#calls.call(body) : Promise.reject(new ServingGone('it is being started'));
+  }
+
+  #takesMessages(): boolean {
+    return this.#phase === 'restoring' || this.#phase === 'up';
   }
 
   /** Ends by `stop` alone: whatever fails is one more life that failed, and the next one is tried later. */
@@ -215,7 +228,7 @@ export class ServingProcess {
         this.#calls.settle(said);
         break;
       case 'counts':
-        handlers.onCounts(said.models, said.missing);
+        handlers.onCounts(said.models, said.missing, said.figures);
         break;
       case 'stuck': {
         const { name, version } = said;
@@ -230,6 +243,9 @@ export class ServingProcess {
       case 'repository':
         // To the process that asked: the next one counts its requests from 1 again.
         void answerTo(said, handlers, this.#options.log).then(life.send);
+        break;
+      default:
+        this.#options.onBetween?.(said, life.send);
     }
   }
 

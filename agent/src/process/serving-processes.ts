@@ -1,24 +1,61 @@
 // The serving processes of this device, one or several: each is whole, callers are handed to them in turn, and while one is away
 // the others go on.
 import type { Socket } from 'node:net';
+import { performance } from 'node:perf_hooks';
 import { AppError } from '@edgeloop/shared/errors';
-import type { KnownModel, Misplaced } from './ipc.ts';
+import { BetweenProcesses } from './between-processes.ts';
+import type { KnownModel, LocalToken, Misplaced } from './ipc.ts';
 import { type ServingHandlers, ServingProcess, type ServingProcessOptions } from './serving-process.ts';
 import type { Protocol } from './waiting-caller.ts';
 import { createWaitingCallers } from './waiting-callers.ts';
+
+export interface ServingProcessesOptions {
+  /** One process for each entry. */
+  processes: readonly Omit<ServingProcessOptions, 'callers' | 'onBetween'>[];
+  /** Whose rates hold for all of them together. */
+  tokens: readonly LocalToken[];
+}
 
 export class ServingProcesses {
   /** By their place, by which others name them. */
   readonly processes: readonly ServingProcess[];
   readonly #callers = createWaitingCallers();
+  readonly #between: BetweenProcesses;
 
-  /** One process for each entry. */
-  constructor(options: readonly Omit<ServingProcessOptions, 'callers'>[]) {
-    this.processes = options.map((each) => new ServingProcess({ ...each, callers: this.#callers }));
+  constructor({ processes, tokens }: ServingProcessesOptions) {
+    this.#between = new BetweenProcesses({
+      count: processes.length,
+      tokens,
+      send: (to, message) => this.processes[to]?.tellFor(message) ?? false,
+      nowMs: () => performance.now(),
+    });
+    this.processes = processes.map(
+      (each, process) =>
+        new ServingProcess({
+          ...each,
+          callers: this.#callers,
+          onBetween: (said, answer) => this.#between.said(process, said, answer),
+        }),
+    );
   }
 
   start(handlersOf: (process: number) => ServingHandlers): void {
-    for (const [process, serving] of this.processes.entries()) serving.start(handlersOf(process));
+    for (const [process, serving] of this.processes.entries())
+      serving.start(this.#withFigures(handlersOf(process), process));
+  }
+
+  #withFigures(handlers: ServingHandlers, process: number): ServingHandlers {
+    return {
+      ...handlers,
+      onDied: (death) => {
+        this.#between.died(process);
+        return handlers.onDied(death);
+      },
+      onCounts: (counts, missing, figures) => {
+        this.#between.counted(process, figures);
+        handlers.onCounts(counts, missing);
+      },
+    };
   }
 
   /** Resolves when all are up and restored. Rejects when `signal` aborts. */

@@ -27,7 +27,7 @@ describe('tokens of local callers', () => {
       if (message.kind !== 'repository') return;
       setImmediate(() => repository.settle({ kind: 'repository_result', requestId: message.requestId }));
     });
-    const checkToken = createTokenCheck([fullToken('the-old-one'), ...limited], () => now);
+    const checkToken = createTokenCheck({ tokens: [fullToken('the-old-one'), ...limited], nowMs: () => now });
     const front = await serveFront({ checkToken, repository });
     try {
       await front.load('m', softmaxClassifier([[1, -1]], [0, 0]));
@@ -62,7 +62,7 @@ describe('tokens of local callers', () => {
     }));
 
   it('are the token and nothing else of the header', () => {
-    const check = createTokenCheck([fullToken('secret-token')], () => 0);
+    const check = createTokenCheck({ tokens: [fullToken('secret-token')], nowMs: () => 0 });
     const unauthorized = expect.objectContaining({ code: 'unauthorized' });
     for (const header of [undefined, '', 'secret-token', 'Basic secret-token', 'Bearer secret-token ', 'Bearer ']) {
       expect(() => check(header, '/v2', undefined), String(header)).toThrow(unauthorized);

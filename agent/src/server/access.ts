@@ -4,6 +4,7 @@ import { createHash, timingSafeEqual } from 'node:crypto';
 import { AppError } from '@edgeloop/shared/errors';
 import type { MiddlewareHandler } from 'hono';
 import type { LocalToken, Right } from '../process/ipc.ts';
+import { createRate, type Rate } from '../process/rate.ts';
 import { pagePaths } from './page/page.ts';
 
 /** Probes don't carry tokens, and the test page is where people enter theirs. */
@@ -11,36 +12,58 @@ const open = new Set(['/healthz', '/readyz', ...pagePaths]);
 
 /**
  * Throws `unauthorized` for requests without a token, `forbidden` for those whose token lacks the right, and
- * `too_many_requests` for those that come too fast. `right`: undefined for what only reads, which every token may.
+ * `too_many_requests` for those that come too fast. `right`: undefined for what only reads, which every token may. A promise where
+ * the rate is counted elsewhere: it is to be waited for, and rejects with the last of these.
  */
-export type TokenCheck = (authorization: string | undefined, path: string, right: Right | undefined) => void;
+export type TokenCheck = (
+  authorization: string | undefined,
+  path: string,
+  right: Right | undefined,
+) => Promise<void> | undefined;
+
+export interface TokenCheckOptions {
+  tokens: readonly LocalToken[];
+  /** Monotonic clock in milliseconds. */
+  nowMs(): number;
+  /** Where the rate of a token is counted with that of other processes; here when unset. 0, or the seconds to wait. */
+  takeElsewhere?: ((name: string) => Promise<number>) | undefined;
+}
 
 interface Caller {
   name: string;
   digest: Buffer;
   rights: ReadonlySet<Right>;
-  rate: Rate | undefined;
+  rate: { perSecond: number; own: Rate } | undefined;
 }
 
-/** A check against these tokens; without any, everybody is let in. `nowMs` is a monotonic clock. */
-export function createTokenCheck(tokens: readonly LocalToken[], nowMs: () => number): TokenCheck {
+/** A check against these tokens; without any, everybody is let in. */
+export function createTokenCheck({ tokens, nowMs, takeElsewhere }: TokenCheckOptions): TokenCheck {
   if (tokens.length === 0) return () => undefined;
   const callers = tokens.map(
     ({ name, sha256, rights, perSecond, burst }): Caller => ({
       name,
       digest: Buffer.from(sha256, 'hex'),
       rights: new Set(rights),
-      rate:
-        perSecond === undefined ? undefined : createRate(perSecond, burst ?? Math.max(1, Math.ceil(perSecond)), nowMs),
+      rate: perSecond === undefined ? undefined : { perSecond, own: createRate({ perSecond, burst }, nowMs) },
     }),
   );
   return (authorization, path, right) => {
-    if (open.has(path)) return;
+    if (open.has(path)) return undefined;
     const caller = callerOf(callers, authorization);
     if (caller === undefined) throw new AppError('unauthorized', 'send the agent token: Authorization: Bearer TOKEN');
     if (right !== undefined && !caller.rights.has(right)) throw lacks(caller, right);
-    caller.rate?.take(caller.name);
+    const { name, rate } = caller;
+    if (rate === undefined) return undefined;
+    if (takeElsewhere) return takeElsewhere(name).then((waitSeconds) => refuseUnlessTaken(waitSeconds, name, rate));
+    refuseUnlessTaken(rate.own.take(), name, rate);
+    return undefined;
   };
+}
+
+function refuseUnlessTaken(retryAfterSeconds: number, name: string, { perSecond }: { perSecond: number }): void {
+  if (retryAfterSeconds === 0) return;
+  const message = `the token "${name}" may send ${perSecond} requests a second; try again in ${retryAfterSeconds} s`;
+  throw new AppError('too_many_requests', message, { retryAfterSeconds });
 }
 
 /** All are compared, whichever it is, and hashes have one length: how long it takes says nothing about any token. */
@@ -67,35 +90,10 @@ function lacks({ name, rights }: Caller, right: Right): AppError {
   );
 }
 
-interface Rate {
-  /** Throws `too_many_requests`. */
-  take(name: string): void;
-}
-
-/** A bucket of `burst` requests that fills again with so many a second. */
-function createRate(perSecond: number, burst: number, nowMs: () => number): Rate {
-  let left = burst;
-  let filledMs = nowMs();
-  return {
-    take(name) {
-      const now = nowMs();
-      left = Math.min(burst, left + ((now - filledMs) / 1000) * perSecond);
-      filledMs = now;
-      if (left >= 1) {
-        left--;
-        return;
-      }
-      const retryAfterSeconds = Math.max(1, Math.ceil((1 - left) / perSecond));
-      const message = `the token "${name}" may send ${perSecond} requests a second; try again in ${retryAfterSeconds} s`;
-      throw new AppError('too_many_requests', message, { retryAfterSeconds });
-    },
-  };
-}
-
 /** The check as hono takes it. */
 export function requireToken(check: TokenCheck): MiddlewareHandler {
   return async (c, next) => {
-    check(c.req.header('authorization'), c.req.path, rightFor(c.req.method, c.req.path));
+    await check(c.req.header('authorization'), c.req.path, rightFor(c.req.method, c.req.path));
     await next();
   };
 }

@@ -255,7 +255,9 @@ describe.each(ways)('the local HTTP, read %s', (_way, plain) => {
   });
 
   it('asks for the token everywhere but at the probes', async () => {
-    const guarded = await serveFront({ checkToken: createTokenCheck([fullToken('secret')], () => 0) });
+    const guarded = await serveFront({
+      checkToken: createTokenCheck({ tokens: [fullToken('secret')], nowMs: () => 0 }),
+    });
     const status = async (path: string, authorization?: string) =>
       (await guarded.get(path, authorization ? { authorization } : {})).status;
     expect(await status('/healthz')).toBe(200);

@@ -2,11 +2,13 @@
 import { AppError } from '@edgeloop/shared/errors';
 import { type Context, Hono, type MiddlewareHandler } from 'hono';
 import { requireToken, type TokenCheck } from './access.ts';
+import type { DeviceFigures } from './device-figures.ts';
 import { errorReply, responseOf } from './errors.ts';
 import { type FeedbackChannel, handleFeedback } from './feedback.ts';
 import type { Arrivals } from './known-models.ts';
 import type { ServingMetrics } from './metrics.ts';
 import { handleConfig, handleModel, handleModelReady } from './models.ts';
+import type { Neighbours } from './neighbours.ts';
 import { notOffered } from './not-offered.ts';
 import type { Observer } from './observation.ts';
 import { handlePage, pagePaths } from './page/page.ts';
@@ -24,6 +26,9 @@ export interface AppDeps extends RepositoryIndex {
   /** For callers of models that come in a moment. */
   arrivals: Arrivals;
   sequences: Sequences;
+  /** Undefined where this is the only serving process. */
+  neighbours: Neighbours | undefined;
+  figures: DeviceFigures;
   /** Monotonic clock in milliseconds. */
   nowMs(): number;
   metrics: ServingMetrics;

@@ -13,6 +13,7 @@ import type { CallHeaders } from './call-headers.ts';
 import { createInferenceIds } from './inference-id.ts';
 import type { Arrivals } from './known-models.ts';
 import { leaseNamed } from './lease.ts';
+import type { Neighbours } from './neighbours.ts';
 import type { MissingPlace, Observer } from './observation.ts';
 import { cacheOf, type ResponseCache } from './response-cache.ts';
 import type { SequenceAsk, SequenceStep, Sequences } from './sequences.ts';
@@ -23,6 +24,8 @@ export interface CallDeps {
   /** For callers of models that come in a moment. */
   arrivals: Arrivals;
   sequences: Sequences;
+  /** Undefined where this is the only serving process. */
+  neighbours: Neighbours | undefined;
   /** Monotonic clock in milliseconds. */
   nowMs(): number;
 }
@@ -74,15 +77,27 @@ class Elsewhere extends Error {
   }
 }
 
+/** The request belongs to a sequence that lives in another serving process. */
+export class BelongsElsewhere extends Error {
+  readonly home: number;
+
+  constructor(home: number) {
+    super(`its sequence lives in process ${home}`);
+    this.home = home;
+  }
+}
+
 /**
  * The call as a part of its sequence: with the states that were left for it, and leaving those of its own. A model that keeps
  * none has no sequences, whatever the request says.
  */
 export async function inSequence<Answer>(
-  { sequences }: Pick<CallDeps, 'sequences'>,
+  { sequences, neighbours }: Pick<CallDeps, 'sequences' | 'neighbours'>,
   asked: Asked,
   { lease, ask, call }: { lease: ModelLease; ask: SequenceAsk; call: Call<Answer> },
 ): Promise<Call<Answer>> {
+  const home = neighbours?.homeOf(lease.name);
+  if (home !== undefined) throw new BelongsElsewhere(home);
   asked.step ??= await sequences.enter(lease, ask);
   const { step } = asked;
   if (step.lease.model !== lease.model) {
@@ -158,6 +173,8 @@ export async function runCall<Answer>(
         lease = error.lease;
         continue;
       }
+      // It is counted where it is answered.
+      if (error instanceof BelongsElsewhere) throw error;
       // Asked once more, whoever's request it was that ended the process. One that was killed from outside failed nobody.
       const diedUnder = !isSecond && !caller.gone && isAbandoned(error) ? error : undefined;
       if (diedUnder?.code === 'unavailable') {

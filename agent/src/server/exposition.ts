@@ -25,3 +25,18 @@ export function histogramText(
   });
   return [`# HELP ${name} ${help}`, `# TYPE ${name} histogram`, ...lines, ''].join('\n');
 }
+
+/** Metrics of several processes as one text: what has one name stands together, as Prometheus asks for. */
+export function mergedTexts(texts: readonly string[]): string {
+  /** The lines of each metric by its head, `# HELP` and `# TYPE`. */
+  const merged = new Map<string, string[]>();
+  for (const text of texts) {
+    for (const block of text.split(/^(?=# HELP )/m)) {
+      const lines = block.split('\n').filter((line) => line !== '');
+      const head = lines.filter((line) => line.startsWith('#')).join('\n');
+      const known = merged.get(head) ?? [];
+      merged.set(head, [...known, ...lines.filter((line) => !line.startsWith('#'))]);
+    }
+  }
+  return [...merged].map(([head, lines]) => `${[head, ...lines].join('\n')}\n`).join('\n');
+}

@@ -12,6 +12,7 @@ import { ModelFiles } from '../process/ipc.ts';
 import type { JournalRecord } from '../telemetry/record.ts';
 import { createTokenCheck } from './access.ts';
 import type { AppDeps } from './app.ts';
+import { createDeviceFigures } from './device-figures.ts';
 import { createFeedbackChannel } from './feedback.ts';
 import { createFront } from './front.ts';
 import { createGrpcListener } from './grpc/listener.ts';
@@ -105,24 +106,17 @@ async function listenFor({ accept }: Pick<Listener, 'accept'>): Promise<{ server
 }
 
 function usual(engine: Engine, observer: Observer): AppDeps {
+  const journal = () => ({ failedWrites: 0, lostRecords: 0, pendingRecords: 0 });
+  const figures = createDeviceFigures({ engine, observer, journal, neighbours: undefined });
   return {
     engine,
     observer,
     arrivals: createKnownModels(engine).arrivals,
     sequences: createSequences({ engine, nowMs: () => performance.now() }),
     nowMs: () => performance.now(),
-    metrics: createMetrics({
-      problems: () => [],
-      figures: () =>
-        engine.list().map(({ name, version, model }) => ({
-          model: name,
-          version,
-          tally: observer.tally(model),
-          runs: model.batcher.runs(),
-          depth: model.batcher.depth(),
-        })),
-      journal: () => ({ failedWrites: 0, lostRecords: 0, pendingRecords: 0 }),
-    }),
+    neighbours: undefined,
+    figures,
+    metrics: createMetrics({ problems: () => [], figures, place: undefined }),
     feedback: createFeedbackChannel(() => undefined, 10),
     repository: createRepositoryChannel(() => undefined, 10),
     overridesDir: undefined,
@@ -131,7 +125,7 @@ function usual(engine: Engine, observer: Observer): AppDeps {
     isReady: () => true,
     agentVersion: '1.2.3',
     serverName: 'edgeloop-agent',
-    checkToken: createTokenCheck([], () => 0),
+    checkToken: createTokenCheck({ tokens: [], nowMs: () => 0 }),
     checkVisitor: createVisitorCheck({ allowOrigins: [], hosts: [] }),
     logLevel: 'info',
     log: undefined,

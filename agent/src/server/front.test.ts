@@ -297,7 +297,10 @@ describe.each(ways)('inference and prediction, read %s', (_way, plain) => {
   });
 
   it('asks for the token where there is one', async () => {
-    const guarded = await serveFront({ checkToken: createTokenCheck([fullToken('secret')], () => 0) }, plain);
+    const guarded = await serveFront(
+      { checkToken: createTokenCheck({ tokens: [fullToken('secret')], nowMs: () => 0 }) },
+      plain,
+    );
     await guarded.load('double', identity('double', ['n', 1]), { inputs: { x: { features: ['x'] } } });
     const ask = async (headers: Record<string, string>) => {
       const { status, headers: given } = await guarded.post('/predict/double', { features: [1] }, headers);

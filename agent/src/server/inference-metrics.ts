@@ -1,27 +1,16 @@
 // Prometheus metrics of inference in Triton's spirit, per model and version. They are the sums that are kept anyway, read
 // when someone asks, so that a request pays nothing for them.
 import { Counter, Gauge, type Registry } from 'prom-client';
+import type { VersionFigures } from '../process/figures.ts';
 import { histogramText } from './exposition.ts';
-import type { Tally } from './observation.ts';
-
-/** One loaded version as it is at this moment. */
-export interface InferenceFigures {
-  model: string;
-  version: number;
-  tally: Readonly<Tally>;
-  /** Runs of the model by the rows in them. */
-  runs: ReadonlyMap<number, number>;
-  /** Requests waiting for a worker. */
-  depth: number;
-}
 
 const labelNames = ['model', 'version'];
 const prefix = 'edgeloop_inference_';
 
-const counters: [name: string, help: string, read: (figures: InferenceFigures) => number][] = [
+const counters: [name: string, help: string, read: (figures: VersionFigures) => number][] = [
   ['request_success_total', 'Requests answered with a result.', ({ tally }) => tally.succeeded],
   ['count_total', 'Rows inferred.', ({ tally }) => tally.rows],
-  ['exec_count_total', 'Runs of the model; a batch is one.', ({ runs }) => sum(runs.values())],
+  ['exec_count_total', 'Runs of the model; a batch is one.', ({ runs }) => runs.executionCount],
   [
     'request_duration_seconds_total',
     'From the whole request read to the answer ready, of successful requests.',
@@ -36,7 +25,7 @@ const counters: [name: string, help: string, read: (figures: InferenceFigures) =
 ];
 
 /** Registers the metrics; `figures` is asked at every scrape. */
-export function registerInferenceMetrics(registry: Registry, figures: () => readonly InferenceFigures[]): void {
+export function registerInferenceMetrics(registry: Registry, figures: () => readonly VersionFigures[]): void {
   const registers = [registry];
   for (const [name, help, read] of counters) {
     new Counter({
@@ -57,8 +46,9 @@ export function registerInferenceMetrics(registry: Registry, figures: () => read
     registers,
     collect() {
       this.reset();
-      for (const { model, version, tally } of figures()) {
-        for (const [reason, count] of failuresOf(tally)) this.inc({ model, version, reason }, count);
+      for (const each of figures()) {
+        const { model, version } = each;
+        for (const [reason, count] of failuresOf(each)) this.inc({ model, version, reason }, count);
       }
     },
   });
@@ -74,7 +64,7 @@ export function registerInferenceMetrics(registry: Registry, figures: () => read
   });
 }
 
-function failuresOf(tally: Readonly<Tally>): [reason: string, count: number][] {
+function failuresOf({ tally }: VersionFigures): [reason: string, count: number][] {
   return [
     ['REJECTED', tally.rejected],
     ['CANCELED', tally.cancelled],
@@ -87,22 +77,18 @@ function failuresOf(tally: Readonly<Tally>): [reason: string, count: number][] {
 const batchSizes = [1, 2, 4, 8, 16, 32, 64, 128, 256];
 
 /** The histogram of batch sizes, as text. */
-export function batchSizesText(figures: readonly InferenceFigures[]): string {
+export function batchSizesText(figures: readonly VersionFigures[]): string {
   const histogram = { name: `${prefix}batch_size`, help: 'Rows in a run of the model.', bounds: batchSizes };
   const series = figures.map(({ model, version, runs }) => {
     const counts = new Array<number>(batchSizes.length + 1).fill(0);
-    for (const [size, count] of runs) {
-      const place = batchSizes.findIndex((bound) => size <= bound);
+    let rows = 0;
+    for (const [size, { infer }] of Object.entries(runs.batches)) {
+      const place = batchSizes.findIndex((bound) => Number(size) <= bound);
       const bucket = place < 0 ? batchSizes.length : place;
-      counts[bucket] = (counts[bucket] ?? 0) + count;
+      counts[bucket] = (counts[bucket] ?? 0) + infer.count;
+      rows += Number(size) * infer.count;
     }
-    return { model, version, counts, sum: sum([...runs].map(([size, count]) => size * count)) };
+    return { model, version, counts, sum: rows };
   });
   return histogramText(histogram, series);
-}
-
-function sum(values: Iterable<number>): number {
-  let total = 0;
-  for (const value of values) total += value;
-  return total;
 }

@@ -1,34 +1,40 @@
 // What Prometheus reads from one agent.
 import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
-import { histogramText } from './exposition.ts';
-import { batchSizesText, type InferenceFigures, registerInferenceMetrics } from './inference-metrics.ts';
+import type { Figures, VersionFigures } from '../process/figures.ts';
+import type { DeviceFigures } from './device-figures.ts';
+import { histogramText, mergedTexts } from './exposition.ts';
+import { batchSizesText, registerInferenceMetrics } from './inference-metrics.ts';
 import { latencyBoundsMs } from './observation.ts';
 
 export interface ServingMetrics {
   /** The text exposition and its content type. */
   expose(): Promise<{ text: string; contentType: string }>;
+  /** Those of this process itself, as text. */
+  process(): Promise<string>;
   close(): void;
-}
-
-interface JournalFigures {
-  failedWrites: number;
-  lostRecords: number;
-  pendingRecords: number;
 }
 
 /** Figures that are read when someone asks. */
 export interface MetricSources {
-  figures(): InferenceFigures[];
-  journal(): JournalFigures;
+  figures: Pick<DeviceFigures, 'withProcesses'>;
+  /** Of this process, by which its own metrics are told from those of others; undefined where it is the only one. */
+  place: number | undefined;
   /** What stands in the way at this moment, in words. */
   problems(): readonly { what: string; words: string }[];
 }
 
-/** A registry of its own, with the process metrics in it. */
+/** A registry of its own, and one with the metrics of this process. */
 export function createMetrics(sources: MetricSources): ServingMetrics {
   const registry = new Registry();
   const registers = [registry];
-  collectDefaultMetrics({ register: registry });
+  const ofProcess = new Registry();
+  const { place } = sources;
+  collectDefaultMetrics(
+    place === undefined ? { register: ofProcess } : { register: ofProcess, labels: { process: place } },
+  );
+  /** As they were gathered for who asks. */
+  let present: Figures = { versions: [], journal: { failedWrites: 0, lostRecords: 0, pendingRecords: 0 } };
+  const versions = () => present.versions;
   new Counter({
     name: 'edgeloop_agent_requests_total',
     help: 'Inference requests answered, by outcome: ok, invalid (the caller), or an error code.',
@@ -36,8 +42,8 @@ export function createMetrics(sources: MetricSources): ServingMetrics {
     registers,
     collect() {
       this.reset();
-      for (const { model, version, tally } of sources.figures()) {
-        for (const [outcome, count] of tally.outcomes) this.inc({ model, version, outcome }, count);
+      for (const { model, version, tally } of versions()) {
+        for (const [outcome, count] of Object.entries(tally.outcomes)) this.inc({ model, version, outcome }, count);
       }
     },
   });
@@ -48,7 +54,7 @@ export function createMetrics(sources: MetricSources): ServingMetrics {
     registers,
     collect() {
       this.reset();
-      for (const { model, version, depth } of sources.figures()) this.set({ model, version }, depth);
+      for (const { model, version, depth } of versions()) this.set({ model, version }, depth);
     },
   });
   journalGauge('edgeloop_agent_journal_failed_writes', 'Writes to the telemetry journal that failed.', 'failedWrites');
@@ -65,30 +71,37 @@ export function createMetrics(sources: MetricSources): ServingMetrics {
     },
   });
 
-  registerInferenceMetrics(registry, sources.figures);
+  registerInferenceMetrics(registry, versions);
 
-  function journalGauge(name: string, help: string, field: keyof JournalFigures): void {
+  function journalGauge(name: string, help: string, field: keyof Figures['journal']): void {
     new Gauge({
       name,
       help,
       registers,
       collect() {
-        this.set(sources.journal()[field]);
+        this.set(present.journal[field]);
       },
     });
   }
 
   return {
     async expose() {
-      const figures = sources.figures();
-      const text = `${await registry.metrics()}${durationsText(figures)}${batchSizesText(figures)}`;
-      return { text, contentType: registry.contentType };
+      const { figures, processes } = await sources.figures.withProcesses();
+      const own = await ofProcess.metrics();
+      present = figures;
+      const ofAll = processes.length === 0 ? own : mergedTexts([own, ...processes]);
+      const sums = `${await registry.metrics()}${durationsText(figures.versions)}${batchSizesText(figures.versions)}`;
+      return { text: `${ofAll}${sums}`, contentType: registry.contentType };
     },
-    close: () => registry.clear(),
+    process: () => ofProcess.metrics(),
+    close() {
+      registry.clear();
+      ofProcess.clear();
+    },
   };
 }
 
-function durationsText(figures: readonly InferenceFigures[]): string {
+function durationsText(figures: readonly VersionFigures[]): string {
   const histogram = {
     name: 'edgeloop_agent_request_duration_seconds',
     help: 'From the whole request read to the answer ready, of requests answered with a result.',

@@ -1,8 +1,9 @@
 // Inference and prediction: which paths are theirs, and the rules for each request, whichever way it comes.
 import type { AppDeps } from './app.ts';
-import type { Asked, CallDeps } from './call.ts';
+import { type Asked, BelongsElsewhere, type CallDeps } from './call.ts';
 import { errorReply, type Reply } from './errors.ts';
 import type { Exchange } from './exchange.ts';
+import { forwardedCall, replyIn } from './forwarded.ts';
 import { infer } from './infer/infer.ts';
 import type { Limits } from './limits.ts';
 import { predict } from './predict/predict.ts';
@@ -66,7 +67,8 @@ export function createModelCalls(deps: AppDeps, { memory, turns }: Limits): Answ
     let reply: Reply;
     let asked: Asked | undefined;
     try {
-      deps.checkToken(headers.authorization, url, 'infer');
+      const checked = deps.checkToken(headers.authorization, url, 'infer');
+      if (checked) await checked;
       const turn = turns.take(Number(headers.contentLength ?? unknownBytes));
       // It lasts until the answer is on its way, which takes memory too.
       if (turn) exchange.whenSent(await turn);
@@ -78,7 +80,7 @@ export function createModelCalls(deps: AppDeps, { memory, turns }: Limits): Answ
     } catch (error) {
       // Nobody is there to be told, and whatever ended it ended because of that.
       if (caller.gone) return;
-      reply = errorReply(error, deps.onUnexpected);
+      reply = await replyTo(error, deps, asked);
     } finally {
       asked?.step?.leave();
       hold.giveBack();
@@ -86,4 +88,19 @@ export function createModelCalls(deps: AppDeps, { memory, turns }: Limits): Answ
     deps.log?.({ method: 'POST', path: url, status: reply.status, ms: deps.nowMs() - arrivedMs, traceparent });
     exchange.send(reply, traceparent);
   };
+}
+
+/** What is told of a failure, or answered by the process to which the request belongs. */
+async function replyTo(
+  error: unknown,
+  { neighbours, onUnexpected }: AppDeps,
+  asked: Asked | undefined,
+): Promise<Reply> {
+  if (!(error instanceof BelongsElsewhere) || neighbours === undefined || asked === undefined)
+    return errorReply(error, onUnexpected);
+  try {
+    return replyIn(await neighbours.forward(error.home, forwardedCall(asked)));
+  } catch (failure) {
+    return errorReply(failure, onUnexpected);
+  }
 }

@@ -1,67 +1,79 @@
-// Statistics of models in Triton's shape: counts, and how long requests spent where.
+// Statistics of models in Triton's shape: counts, and how long requests spent where, in all serving processes of this device.
 import type { Context } from 'hono';
 import type { Engine } from '../inference/engine.ts';
+import type { VersionFigures } from '../process/figures.ts';
+import type { DeviceFigures } from './device-figures.ts';
 import { leaseNamed } from './lease.ts';
-import type { Observer, Tally } from './observation.ts';
 
 /** Of one model (all its loaded versions, or the one named), or of all models. */
-export function handleStats(c: Context, deps: StatisticsDeps): Response {
-  return c.json(statisticsOf(deps, c.req.param('model'), c.req.param('version')));
+export async function handleStats(c: Context, deps: StatisticsDeps): Promise<Response> {
+  return c.json(await statisticsOf(deps, c.req.param('model'), c.req.param('version')));
 }
 
 interface StatisticsDeps {
   engine: Engine;
-  observer: Observer;
+  figures: DeviceFigures;
 }
 
 /** Throws `not_found` or `unavailable`. */
-export function statisticsOf(
-  { engine, observer }: StatisticsDeps,
+export async function statisticsOf(
+  { engine, figures }: StatisticsDeps,
   name: string | undefined,
   version: string | undefined,
-): { model_stats: object[] } {
+): Promise<{ model_stats: object[] }> {
   if (name !== undefined) leaseNamed(engine, name, version).release();
+  const { versions } = await figures.whole();
   const wanted = engine
     .list()
     .filter((loaded) => name === undefined || loaded.name === name)
     .filter((loaded) => version === undefined || loaded.version === Number(version));
-  return { model_stats: wanted.map((loaded) => statsOf(loaded, observer.tally(loaded.model))) };
+  return {
+    model_stats: wanted.flatMap((loaded) => {
+      const counted = versions.find((each) => each.model === loaded.name && each.version === loaded.version);
+      return counted === undefined ? [] : [statsOf(loaded, counted, figures.processes)];
+    }),
+  };
 }
 
-function statsOf({ name, version, model }: ReturnType<Engine['list']>[number], tally: Readonly<Tally>): object {
-  const { batches, ...engine } = model.batcher.statistics();
+function statsOf(
+  { name, version, model }: ReturnType<Engine['list']>[number],
+  { tally, runs, lastAtMs }: VersionFigures,
+  processes: number,
+): object {
   const failed = tally.failed + tally.cancelled + tally.expired;
   const { files, runtime } = model;
   return {
     name,
     version: String(version),
-    last_inference: tally.lastAtMs,
+    last_inference: lastAtMs,
     inference_count: tally.rows,
-    execution_count: engine.executionCount,
+    execution_count: runs.executionCount,
     inference_stats: {
       success: duration(tally.succeeded, tally.succeededMs),
       fail: duration(failed, tally.failedMs),
-      queue: engine.queue,
+      queue: runs.queue,
       // Reading the tensors out of the request, then copying them to the run; and the way back.
-      compute_input: plus(engine.computeInput, tally.inputMs),
-      compute_infer: engine.computeInfer,
-      compute_output: plus(engine.computeOutput, tally.outputMs),
+      compute_input: plus(runs.computeInput, tally.inputMs),
+      compute_infer: runs.computeInfer,
+      compute_output: plus(runs.computeOutput, tally.outputMs),
       cache_hit: duration(tally.cacheHits, tally.cacheHitMs),
       cache_miss: duration(tally.cacheMisses, tally.cacheMissMs),
     },
-    batch_stats: batches.map(({ size, input, infer, output }) => ({
-      batch_size: size,
+    // Keys that are whole numbers come in their order.
+    batch_stats: Object.entries(runs.batches).map(([size, { input, infer, output }]) => ({
+      batch_size: Number(size),
       compute_input: input,
       compute_infer: infer,
       compute_output: output,
     })),
     memory_usage: [],
     response_stats: {},
-    // Ours: how the version runs here.
+    // Ours: how the version runs here; in each of the processes where there are several.
     runtime: {
       ...runtime,
+      ...(processes > 1 ? { processes } : {}),
       max_batch: model.batcher.maxBatch(),
-      runs_in_http_thread: model.batcher.runsHere(),
+      runs_in_http_thread: runs.runsHere,
       ...(files.tuning ? { tuning: files.tuning } : {}),
     },
   };

@@ -585,7 +585,7 @@ describe('the inference protocol over gRPC', () => {
   it('asks for the token, its right and its rate, but not from probes', async () => {
     const camera = { ...fullToken('camera-token'), rights: ['infer' as const], perSecond: 0.001, burst: 2 };
     const labels = { ...fullToken('label-token'), name: 'labels', rights: ['feedback' as const] };
-    const checkToken = createTokenCheck([camera, labels], () => 0);
+    const checkToken = createTokenCheck({ tokens: [camera, labels], nowMs: () => 0 });
     const guarded = await serveFront({ checkToken });
     const own = grpcClient(await guarded.grpc());
     const as = (token: string) => ({ headers: { authorization: `Bearer ${token}` } });

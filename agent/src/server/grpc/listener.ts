@@ -22,8 +22,8 @@ import type { Limits } from '../limits.ts';
 import { traceparentOf } from '../trace-context.ts';
 import { inference, open, unaryCalls } from './calls.ts';
 import { type GrpcStatus, statusOf } from './failures.ts';
-import { inferMessage } from './infer.ts';
-import { decodeMessage, encodeExact, encodeMessage } from './schema.ts';
+import { answerMessage, encodeAnswer } from './forwarded.ts';
+import { decodeMessage, encodeMessage } from './schema.ts';
 import { type InferStream, type StreamCall, serveStream, stoppingStatus } from './stream.ts';
 
 /** Of one connection; clients queue what is more. */
@@ -89,7 +89,7 @@ export function createGrpcListener(deps: AppDeps, limits: Limits): Listener {
     const timeoutMs = leftMs(call.getDeadline());
     answered(
       call,
-      inferMessage(deps, limits, call.request, { path: paths.infer, caller, timeoutMs, onTurn }),
+      answerMessage(deps, limits, call.request, { path: paths.infer, caller, timeoutMs, onTurn, stream: false }),
       callback,
     );
   };
@@ -99,20 +99,14 @@ export function createGrpcListener(deps: AppDeps, limits: Limits): Listener {
     const answer = async (bytes: Buffer, caller: ReturnType<typeof createCaller>): Promise<object> => {
       let endTurn: (() => void) | undefined;
       try {
-        deps.checkToken(textOf(authorization), paths.stream, 'infer');
+        const checked = deps.checkToken(textOf(authorization), paths.stream, 'infer');
+        if (checked) await checked;
         const onTurn = (end: () => void): void => {
           endTurn = end;
         };
         const timeoutMs = leftMs(call.getDeadline());
-        const infer_response = await inferMessage(deps, limits, bytes, {
-          path: paths.stream,
-          caller,
-          timeoutMs,
-          onTurn,
-        });
-        // Triton's clients count on it when they ask for empty final answers.
-        infer_response.parameters.triton_final_response = { bool_param: true };
-        return { infer_response };
+        const message = { path: paths.stream, caller, timeoutMs, onTurn, stream: true };
+        return await answerMessage(deps, limits, bytes, message);
       } catch (error) {
         return { error_message: toStatus(error).details, infer_response: { id: idOf(bytes) } };
       } finally {
@@ -166,8 +160,8 @@ function definitionsOf() {
     responseDeserialize: same,
   });
   return Object.fromEntries([
-    [paths.infer, method(paths.infer, false, (value) => encodeExact('ModelInferResponse', value))],
-    [paths.stream, method(paths.stream, true, (value) => encodeExact('ModelStreamInferResponse', value))],
+    [paths.infer, method(paths.infer, false, (value) => encodeAnswer(value, false))],
+    [paths.stream, method(paths.stream, true, (value) => encodeAnswer(value, true))],
     ...unaryCalls.map(({ path, response }) => [path, method(path, false, (value) => encodeMessage(response, value))]),
   ]);
 }
@@ -178,18 +172,24 @@ function guard({ checkToken, onUnexpected }: AppDeps): ServerInterceptor {
     let timer: NodeJS.Timeout | undefined;
     const listener = new ServerListenerBuilder()
       .withOnReceiveMetadata((metadata, next) => {
+        const letIn = (): void => {
+          if (!method.requestStream) {
+            const late = new AppError('timeout', `the message did not come within ${messageWithinMs / 1000} s`);
+            timer = setTimeout(() => call.sendStatus(statusOf(late, onUnexpected)), messageWithinMs);
+          }
+          next(metadata);
+        };
+        const refuse = (error: unknown): void => call.sendStatus(statusOf(error, onUnexpected));
         try {
           // On a stream every message is checked instead; whoever may not send any is told at once.
           const [authorization] = metadata.get('authorization');
-          if (!open.has(method.path)) checkToken(textOf(authorization), method.path, rightsByPath.get(method.path));
+          const right = rightsByPath.get(method.path);
+          const checked = open.has(method.path) ? undefined : checkToken(textOf(authorization), method.path, right);
+          if (checked === undefined) letIn();
+          else checked.then(letIn, refuse);
         } catch (error) {
-          return call.sendStatus(statusOf(error, onUnexpected));
+          refuse(error);
         }
-        if (!method.requestStream) {
-          const late = new AppError('timeout', `the message did not come within ${messageWithinMs / 1000} s`);
-          timer = setTimeout(() => call.sendStatus(statusOf(late, onUnexpected)), messageWithinMs);
-        }
-        next(metadata);
       })
       .withOnReceiveHalfClose((next) => {
         clearTimeout(timer);
