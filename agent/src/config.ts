@@ -45,6 +45,8 @@ const Environment = z.object({
   EDGELOOP_PLAIN_HTTP: z.enum(['on', 'off']).default('on'),
   /** `off` leaves all runs of models to threads of their own; a lone caller of a small model waits longer then. */
   EDGELOOP_QUICK_RUNS: z.enum(['on', 'off']).default('on'),
+  /** `off`, for `serve`: models run in the agent's own process, which saves one; a model that ends it or never returns ends serving. */
+  EDGELOOP_ISOLATION: z.enum(['on', 'off']).default('on'),
   /** `off` saves some 50 MB; after a death of the serving process callers wait until another one has started. */
   EDGELOOP_SPARE_PROCESS: z.enum(['on', 'off']).default('on'),
   /** Whole serving processes among which callers are spread, each with the memory of one; for devices with four cores or more. */
@@ -100,6 +102,11 @@ export function readConfig(environment: NodeJS.ProcessEnv) {
     throw new AppError('invalid_request', `the environment is invalid: ${detail}`, { errors, cause: result.error });
   }
   const env = result.data;
+  if (env.EDGELOOP_ISOLATION === 'off' && env.EDGELOOP_SERVING_PROCESSES > 1)
+    throw new AppError(
+      'invalid_request',
+      'the environment is invalid: EDGELOOP_ISOLATION=off leaves one process, EDGELOOP_SERVING_PROCESSES asks for more; unset one',
+    );
   return Object.freeze({
     dataDir: resolve(env.EDGELOOP_AGENT_DATA_DIR),
     joinToken: env.EDGELOOP_JOIN,
@@ -115,6 +122,7 @@ export function readConfig(environment: NodeJS.ProcessEnv) {
     allowHosts: env.EDGELOOP_ALLOW_HOSTS,
     plainHttp: env.EDGELOOP_PLAIN_HTTP === 'on',
     quickRuns: env.EDGELOOP_QUICK_RUNS === 'on',
+    isolation: env.EDGELOOP_ISOLATION === 'on',
     spareProcess: env.EDGELOOP_SPARE_PROCESS === 'on',
     servingProcesses: env.EDGELOOP_SERVING_PROCESSES,
     threads: env.EDGELOOP_THREADS,

@@ -11,8 +11,8 @@ import { createLog } from './log.ts';
 import { isStorageRefusal } from './storage/refusal.ts';
 import { version } from './version.ts';
 
-// This process waits most of the time; what answers requests is a child with a heap of its own.
-setFlagsFromString('--optimize-for-size');
+// This process waits most of the time; what answers requests is a child with a heap of its own, unless that is switched off.
+if (process.env.EDGELOOP_ISOLATION !== 'off') setFlagsFromString('--optimize-for-size');
 // Inputs, predictions and keys are for this user alone, also what children write of them.
 process.umask(0o077);
 // Each command brings in only what it needs: a stand-alone server has no use for MQTT and certificates, which cost

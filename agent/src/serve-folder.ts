@@ -15,9 +15,12 @@ import { proveModel } from './models/trying/prove.ts';
 import { createQuarantine } from './models/trying/quarantine.ts';
 import { createTuner } from './models/trying/tuning.ts';
 import { Problems } from './problems.ts';
-import { servingOptions } from './process/environment.ts';
+import { servingConfig, servingOptions } from './process/environment.ts';
+import { ServingConfig, type ToSupervisor } from './process/ipc.ts';
 import { createDoors } from './process/listening-sockets.ts';
+import { readLocalTokens } from './process/local-tokens.ts';
 import { openScratchFolder, type ScratchFolder } from './process/scratch-folder.ts';
+import { ServingHere } from './process/serving-here.ts';
 import type { ServingHandlers } from './process/serving-process.ts';
 import { ServingProcesses } from './process/serving-processes.ts';
 import { PendingWrites } from './storage/pending-writes.ts';
@@ -39,7 +42,8 @@ export async function serveFolder(folder: string, config: Config, log: Logger, s
   const writes = new PendingWrites({ folder: config.dataDir, reserve, problems, log });
   const database = openLearnt(config, scratch, { problems, log });
   try {
-    const server = build({ folder: resolve(folder), config, scratch, database, problems, writes, log });
+    const here = config.isolation ? undefined : await prepareHere();
+    const server = build({ folder: resolve(folder), config, scratch, database, problems, writes, here, log });
     try {
       await run(server, signal);
     } finally {
@@ -74,20 +78,40 @@ interface Ground {
   database: ReturnType<typeof openDatabase>;
   problems: Problems;
   writes: PendingWrites;
+  /** Set where models run in this very process. */
+  here: Here | undefined;
   log: Logger;
 }
 
 type Server = ReturnType<typeof build>;
 
+type Here = Awaited<ReturnType<typeof prepareHere>>;
+
+/** Loads what serves into this process. */
+async function prepareHere() {
+  // As for a serving process: ONNX Runtime asks for it when it is loaded.
+  process.env.ORT_DISABLE_TELEMETRY = '1';
+  const { createServingCore } = await import('./serving-core.ts');
+  return (config: Config, state: { stateDir: string; journalled: boolean; overridesDir: string; log: Logger }) => {
+    const tokens = readLocalTokens(config);
+    // Nobody is left to read what ran when this process ended.
+    const given = { ...servingConfig(config, { ...state, tokens, process: 0 }), runningNotePath: undefined };
+    const parsed = ServingConfig.parse(given);
+    return (send: (message: ToSupervisor) => void) => createServingCore(parsed, state.log, send);
+  };
+}
+
 /** Each part from what is there already; nothing runs yet. */
-function build({ folder, config, scratch, database, problems, writes, log }: Ground) {
+function build({ folder, config, scratch, database, problems, writes, here, log }: Ground) {
   const work = new AbortController();
   const { prove } = config;
   const tuner = createTuner({ ...config, bounds: prove, database, writes, cpuModel: deviceFacts().cpuModel, log });
   const proofs = createProofs(database, writes);
   const overridesDir = join(scratch.path, 'overrides');
-  const state = { stateDir: scratch.path, journalled: false, overridesDir, writes };
-  const serving = new ServingProcesses(servingOptions(config, { ...state, log }));
+  const state = { stateDir: scratch.path, journalled: false, overridesDir, writes, log };
+  const serving = here
+    ? new ServingHere({ create: here(config, state), log })
+    : new ServingProcesses(servingOptions(config, state));
   const rounds = new Rounds(folder, log);
   const models = new FolderModels({
     folder,

@@ -1,290 +1,10 @@
-// The serving process: local HTTP and the models' worker threads. The supervisor starts it, hands it sockets and
-// models, and is told of what it needs to know; a model that kills the process takes nothing else with it.
-import { Socket } from 'node:net';
-import { AppError, type ErrorCode, messageOf, parse, parseJson } from '@edgeloop/shared/errors';
+// The serving process. The supervisor starts it, hands it sockets and models, and is told of what it needs to know; a model that
+// kills the process takes nothing else with it.
+import { AppError, parse, parseJson } from '@edgeloop/shared/errors';
 import { endWithParent } from '@edgeloop/shared/node/end-with-parent';
-import type { Logger } from 'pino';
-import { createEngine, type Engine } from './inference/engine.ts';
 import { createLog } from './log.ts';
-import {
-  type ForwardedCall,
-  type ForwardedReply,
-  logFdVariable,
-  type ModelFiles,
-  ServingConfig,
-  spareArgument,
-  ToServing,
-  type ToSupervisor,
-} from './process/ipc.ts';
-import { createTokenCheck } from './server/access.ts';
-import type { AppDeps } from './server/app.ts';
-import { createDeviceFigures, type DeviceFigures } from './server/device-figures.ts';
-import { createFeedbackChannel, type FeedbackChannel } from './server/feedback.ts';
-import { type AnswerGrpc, answerForwarded, failureOf } from './server/forwarded.ts';
-import { createFront } from './server/front.ts';
-import { createListener, type Listener } from './server/handed-sockets.ts';
-import { createKnownModels, type KnownModels } from './server/known-models.ts';
-import { createLimits } from './server/limits.ts';
-import { createMetrics, type ServingMetrics } from './server/metrics.ts';
-import { createNeighbours, type Neighbours } from './server/neighbours.ts';
-import { createObserver, type Observer } from './server/observation.ts';
-import { createRepositoryChannel, type RepositoryChannel } from './server/repository.ts';
-import { createRequestLog } from './server/request-log.ts';
-import { createSequences, type Sequences } from './server/sequences.ts';
-import { createVisitorCheck } from './server/visitors.ts';
-import { isStorageRefusal } from './storage/refusal.ts';
-import { createRecordWriter, type RecordWriter } from './telemetry/record-writer.ts';
-
-interface Serving {
-  engine: Engine;
-  known: KnownModels;
-  sequences: Sequences;
-  journal: RecordWriter;
-  feedback: FeedbackChannel;
-  repository: RepositoryChannel;
-  /** Undefined where this is the only serving process. */
-  neighbours: Neighbours | undefined;
-  metrics: ServingMetrics;
-  figures: DeviceFigures;
-  listener: Listener;
-  /** Undefined where it is switched off. */
-  grpc: Promise<Listener> | undefined;
-  observer: Observer;
-  log: Logger;
-  /** Answers what another process has forwarded. */
-  answer(call: ForwardedCall): Promise<ForwardedReply>;
-  setReady(): void;
-  setProblems(problems: readonly Problem[]): void;
-}
-
-type Problem = Extract<ToServing, { kind: 'problems' }>['problems'][number];
-
-/** Bound, not wrapped: every request asks it several times. */
-const nowMs = performance.now.bind(performance);
-
-function send(message: ToSupervisor): void {
-  // A supervisor that is gone takes this process with it, see `endWithParent`.
-  if (process.connected) process.send?.(message);
-}
-
-function engineOf(config: ServingConfig, log: Logger): Engine {
-  return createEngine({
-    threads: config.threads,
-    providers: config.providers,
-    quickRuns: config.quickRuns,
-    runningNotePath: config.runningNotePath,
-    maxRssBytes: config.maxRssBytes,
-    onStuck: (model) => send({ kind: 'stuck', ...model }),
-    onModelDied: (model, error) => {
-      const crashed = !(error instanceof AppError && error.code === 'unavailable');
-      send({ kind: 'model_died', ...model, detail: error.message, crashed });
-    },
-    onNotHere: (model, error) => log.warn({ ...model, err: error }, 'a quick model runs in worker threads only'),
-    onCrash: (model, error) => log.error({ ...model, err: error }, 'a worker thread died'),
-  });
-}
-
-function compose(config: ServingConfig, engine: Engine, log: Logger): Serving {
-  const journal = createRecordWriter({
-    nowMs,
-    notePath: config.missingNotePath,
-    onFailure: (error) => log.error({ err: error }, 'the telemetry journal cannot be written; answers go on'),
-  });
-  let problems: readonly Problem[] = [];
-  const { place, of: count } = config.process;
-  const neighbours = count > 1 ? createNeighbours({ process: place, count }, send) : undefined;
-  const append = config.journalled ? journal.append : undefined;
-  const observer = createObserver({ append, now: Date.now });
-  const figures = createDeviceFigures({ engine, observer, journal: journal.status, neighbours });
-  const ownPlace = neighbours && place;
-  const metrics = createMetrics({ figures, place: ownPlace, problems: () => problems });
-  const feedback = createFeedbackChannel(send);
-  const repository = createRepositoryChannel(send);
-  const known = createKnownModels(engine);
-  let ready = false;
-  const sequences = createSequences({ engine: known.engine, nowMs });
-  const deps: AppDeps = {
-    engine: known.engine,
-    sequences,
-    neighbours,
-    figures,
-    arrivals: known.arrivals,
-    notLoaded: known.list,
-    misplaced: known.misplaced,
-    observer,
-    metrics,
-    feedback,
-    repository,
-    overridesDir: config.overridesDir,
-    nowMs,
-    isReady: () => ready && allActive(engine),
-    agentVersion: config.agentVersion,
-    serverName: config.serverName,
-    checkToken: createTokenCheck({ tokens: config.tokens, nowMs, takeElsewhere: neighbours?.takeToken }),
-    checkVisitor: createVisitorCheck(config),
-    logLevel: config.logLevel,
-    log: createRequestLog(log),
-    onUnexpected: (error) => log.error({ err: error }, 'a request failed'),
-  };
-  const limits = createLimits();
-  const setReady = (): void => {
-    ready = true;
-  };
-  const setProblems = (present: readonly Problem[]): void => {
-    problems = present;
-  };
-  const listener = createListener(createFront(deps, limits), { plain: config.plainHttp });
-  // Whoever does not switch it on loads nothing of it.
-  const grpc = config.grpc
-    ? import('./server/grpc/listener.ts').then((room) => room.createGrpcListener(deps, limits))
-    : undefined;
-  const answerGrpc: AnswerGrpc = async (call) => {
-    const room = await import('./server/grpc/forwarded.ts');
-    return room.createForwardedAnswers(deps, limits)(call);
-  };
-  // Who waits for a model is told when it comes.
-  return {
-    engine: known.engine,
-    known,
-    sequences,
-    journal,
-    feedback,
-    repository,
-    neighbours,
-    metrics,
-    figures,
-    observer,
-    log,
-    answer: (call) => answerForwarded(deps, limits, call, answerGrpc),
-    setReady,
-    setProblems,
-    listener,
-    grpc,
-  };
-}
-
-/** A version may be warm beside the active one, but every model must have an active one. */
-function allActive(engine: Engine): boolean {
-  const loaded = engine.list();
-  return loaded.every(({ name }) => loaded.some((other) => other.name === name && other.active));
-}
-
-async function handle(serving: Serving, message: ToServing, socket: unknown): Promise<void> {
-  const { engine, journal } = serving;
-  switch (message.kind) {
-    case 'begin':
-      return; // Read by whoever began this.
-    case 'connection':
-      // The caller may have gone meanwhile.
-      if (socket instanceof Socket) await accept(serving, message, socket);
-      return;
-    case 'load':
-      return replyTo(message.requestId, serving.log, () => load(serving, message.model));
-    case 'activate':
-      return replyTo(message.requestId, serving.log, async () => engine.activate(message.name, message.version));
-    case 'unload':
-      return replyTo(message.requestId, serving.log, () => unload(serving, message.name, message.version));
-    case 'journal':
-      return replyTo(message.requestId, serving.log, () => journal.switchTo(message.path));
-    case 'ready':
-      return serving.setReady();
-    case 'problems':
-      return serving.setProblems(message.problems);
-    case 'known':
-      return serving.known.set(message.models, message.misplaced);
-    case 'feedback_result':
-      return serving.feedback.settle(message);
-    case 'repository_result':
-      return serving.repository.settle(message);
-    case 'tell_figures':
-      return tellFigures(serving, message.requestId);
-    case 'forwarded_call':
-      return answerOf(serving, message);
-    case 'figures_result':
-    case 'tokens_result':
-    case 'forward_result':
-      return serving.neighbours?.settle(message);
-    case 'stop':
-      return stop(serving);
-  }
-}
-
-async function tellFigures({ figures, metrics }: Serving, requestId: number): Promise<void> {
-  send({ kind: 'figures', requestId, own: { ...figures.own(), process: await metrics.process() } });
-}
-
-async function answerOf(
-  { answer }: Serving,
-  { requestId, call }: Extract<ToServing, { kind: 'forwarded_call' }>,
-): Promise<void> {
-  try {
-    send({ kind: 'forwarded', requestId, reply: await answer(call) });
-  } catch (error) {
-    send({ kind: 'forwarded', requestId, error: failureOf(error) });
-  }
-}
-
-async function load({ engine, log }: Serving, files: ModelFiles): Promise<void> {
-  await engine.load(files);
-  const { name, version } = files;
-  const loaded = engine.list().find((each) => each.name === name && each.version === version);
-  const { batchable, joining } = loaded?.model.runtime ?? {};
-  if (joining !== undefined)
-    log.info(
-      { model: name, version, joining },
-      batchable ? 'loaded; requests may share runs' : 'loaded; requests run one by one',
-    );
-}
-
-/** No new request gets it; sequences on it may come to their end. */
-async function unload({ engine, sequences }: Serving, name: string, version: number): Promise<void> {
-  await Promise.all([engine.unload(name, version), sequences.leaving(name, version)]);
-}
-
-async function accept(
-  { listener, grpc }: Serving,
-  { protocol, head }: Extract<ToServing, { kind: 'connection' }>,
-  socket: Socket,
-): Promise<void> {
-  if (protocol === undefined) return listener.accept(socket, head);
-  if (grpc === undefined) return void socket.destroy();
-  (await grpc).accept(socket, head);
-}
-
-async function replyTo(requestId: number, log: Logger, work: () => Promise<void>): Promise<void> {
-  try {
-    await work();
-    send({ kind: 'reply', requestId });
-  } catch (error) {
-    const code = codeOf(error);
-    if (code === 'internal') log.error({ err: error }, 'a request of the supervisor failed');
-    send({ kind: 'reply', requestId, error: { code, message: messageOf(error) } });
-  }
-}
-
-function codeOf(error: unknown): ErrorCode {
-  if (error instanceof AppError) return error.code;
-  return isStorageRefusal(error) ? 'insufficient_storage' : 'internal';
-}
-
-async function stop({ listener, grpc, engine, journal, known, sequences }: Serving): Promise<void> {
-  known.close();
-  await Promise.all([listener.drain(), grpc?.then((each) => each.drain())]);
-  sequences.close();
-  await engine.close();
-  await journal.close();
-  process.exit(0);
-}
-
-function sendCounts({ engine, journal, observer, figures, neighbours }: Serving): void {
-  journal.retry();
-  const models = engine.list().map(({ name, version, model }) => {
-    const { succeeded, failed } = observer.tally(model);
-    return { name, version, release: model.files.release, succeeded, failed };
-  });
-  const counted = neighbours && figures.own();
-  send({ kind: 'counts', models, missing: journal.missing(), figures: counted });
-}
+import { logFdVariable, ServingConfig, spareArgument, ToServing, type ToSupervisor } from './process/ipc.ts';
+import { createServingCore } from './serving-core.ts';
 
 function main(): void {
   const text = process.env.EDGELOOP_SERVING_CONFIG ?? process.argv[2];
@@ -294,26 +14,30 @@ function main(): void {
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => undefined);
   const config = parseJson(ServingConfig, text, 'EDGELOOP_SERVING_CONFIG');
   const log = createLog('serving', config.logLevel, Number(process.env[logFdVariable] ?? 2));
-  const engine = engineOf(config, log);
-  const begin = () => serve(compose(config, engine, log));
+  const core = createServingCore(config, log, send);
+  const failed = (error: unknown): void => log.fatal({ err: error }, 'a message could not be handled');
+  const begin = (): void => {
+    process.on('message', (raw: unknown, socket: unknown) => {
+      try {
+        const message = parse(ToServing, raw, 'message');
+        const handled = core.handle(message, socket);
+        (message.kind === 'stop' ? handled.then(() => process.exit(0)) : handled).catch(failed);
+      } catch (error) {
+        failed(error);
+      }
+    });
+    core.begin();
+  };
   if (process.argv.includes(spareArgument)) {
-    engine.prepare();
+    core.prepare();
     // The first message is `begin`. Until then whatever is on disk is another process's.
     process.once('message', begin);
   } else begin();
 }
 
-function serve(serving: Serving): void {
-  process.on('message', (raw: unknown, socket: unknown) => {
-    const failed = (error: unknown): void => serving.log.fatal({ err: error }, 'a message could not be handled');
-    try {
-      handle(serving, parse(ToServing, raw, 'message'), socket).catch(failed);
-    } catch (error) {
-      failed(error);
-    }
-  });
-  setInterval(() => sendCounts(serving), 1000).unref();
-  send({ kind: 'started' });
+function send(message: ToSupervisor): void {
+  // A supervisor that is gone takes this process with it, see `endWithParent`.
+  if (process.connected) process.send?.(message);
 }
 
 main();

@@ -50,10 +50,15 @@ type Agent = ReturnType<typeof build>;
 
 /**
  * Runs the agent until `signal` aborts, then drains.
- * @throws AppError `conflict` for a data folder or port in use, `forbidden` when enrolment is refused
+ * @throws AppError `conflict` for a data folder or port in use, `forbidden` when enrolment is refused, `invalid_request` without isolation
  */
 export async function runSupervisor(config: Config, log: Logger, signal: AbortSignal): Promise<void> {
   const { dataDir } = config;
+  if (!config.isolation)
+    throw new AppError(
+      'invalid_request',
+      'EDGELOOP_ISOLATION=off is for "serve": a fleet\'s models run in a process of their own',
+    );
   const problems = new Problems(log);
   tidyDataFolder(dataDir, problems);
   const lock = lockUnlessRefused(dataDir, problems);

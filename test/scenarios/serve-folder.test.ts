@@ -270,3 +270,19 @@ test('a model of texts is served with the tokenizer that lies beside its manifes
   });
   expect(answer).toMatchObject({ outputs: [{ datatype: 'INT64', shape: [1, 6], data: [2, 57, 50, 62, 51, 3] }] });
 });
+
+test('without isolation one process serves, follows its folder, and drains when it is stopped', async () => {
+  await write(1);
+  await serve({ EDGELOOP_ISOLATION: 'off' });
+  await answers('1');
+  await write(2);
+  await answers('2');
+  expect((await control('unload', 'sum')).status).toBe(200);
+  expect((await infer()).status).toBe(404);
+  expect((await control('load', 'sum')).status).toBe(200);
+  await answers('2');
+  // A proof of a new version has a process of its own, which has ended.
+  await until('one process', async () => (await processTree(server.program.pid)).size === 1 || undefined);
+  server.program.signal('SIGTERM');
+  expect(await server.program.waitForEnd()).toBe(0);
+});

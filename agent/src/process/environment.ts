@@ -36,18 +36,14 @@ export function shareOf({ threads, maxRssBytes, servingProcesses }: Config) {
   return { threads: Math.ceil(threads / servingProcesses), maxRssBytes: maxRssBytes / servingProcesses };
 }
 
-/** Environment of the serving process, and what it noted as running. */
-export function servingEnvironment(
+/** What a serving process is told at its start. */
+export function servingConfig(
   config: Config,
-  { stateDir, process, tokens, journalled, overridesDir, writes }: ServingState,
-) {
+  { stateDir, process, tokens, journalled, overridesDir }: Omit<ServingState, 'writes'>,
+): ServingConfigInput {
   const { serverName, providers, allowOrigins, plainHttp, quickRuns, logLevel } = config;
   const { runningNotePath, missingNotePath } = placeOf(stateDir, process);
-  const clearNote = () => writes.write(basename(runningNotePath), () => clearRunningNote(runningNotePath));
-  clearNote();
-  // As former versions called it; nobody would ever remove it.
-  writes.write('inflight', () => rmSync(join(stateDir, 'inflight'), { recursive: true, force: true }));
-  const serving: ServingConfigInput = {
+  return {
     agentVersion: version,
     serverName,
     process: { place: process, of: config.servingProcesses },
@@ -65,11 +61,21 @@ export function servingEnvironment(
     overridesDir,
     grpc: config.grpcPort !== undefined,
   };
+}
+
+/** Environment of the serving process, and what it noted as running. */
+export function servingEnvironment(config: Config, state: ServingState) {
+  const { stateDir, process, writes } = state;
+  const { runningNotePath } = placeOf(stateDir, process);
+  const clearNote = () => writes.write(basename(runningNotePath), () => clearRunningNote(runningNotePath));
+  clearNote();
+  // As former versions called it; nobody would ever remove it.
+  writes.write('inflight', () => rmSync(join(stateDir, 'inflight'), { recursive: true, force: true }));
   const env: NodeJS.ProcessEnv = {
     ...allocation,
     ...childEnvironment(),
     ORT_DISABLE_TELEMETRY: '1',
-    EDGELOOP_SERVING_CONFIG: JSON.stringify(serving),
+    EDGELOOP_SERVING_CONFIG: JSON.stringify(servingConfig(config, state)),
   };
   /** Read once: what one process noted says nothing about the death of the next. */
   const takeRunningNote = (of: Runner) => {
