@@ -131,6 +131,25 @@ export const CapturePolicy = z.strictObject({
 });
 export type CapturePolicy = z.infer<typeof CapturePolicy>;
 
+/** An input that says so: its name, or the values that it takes where they are not 0 and 1. */
+const FlagControl = z.union([
+  z.string().min(1).max(200),
+  z.strictObject({ input: z.string().min(1).max(200), falseTrue: z.tuple([z.number(), z.number()]) }),
+]);
+
+/** Inputs that tell a model where in a sequence a request stands; Triton's control inputs. */
+export const SequenceControls = z.strictObject({
+  /** The request is the first one. */
+  start: FlagControl.optional(),
+  /** It is the last one. */
+  end: FlagControl.optional(),
+  /** There is a request; always so here. */
+  ready: FlagControl.optional(),
+  /** The id of the sequence. */
+  id: z.string().min(1).max(200).optional(),
+});
+export type SequenceControls = z.infer<typeof SequenceControls>;
+
 export const Manifest = z.strictObject({
   task: z.enum(tasks).default('generic'),
   description: z.string().max(2000).optional(),
@@ -150,11 +169,15 @@ export const Manifest = z.strictObject({
       z.array(ModelVersion).min(1).max(1000),
     ])
     .optional(),
-  /** Of a model with inputs that have a "state": how long a sequence may be silent, and how many there may be at a time. */
+  /**
+   * Of a model with inputs that have a "state", or that tell it of its sequences: how long one may be silent, how many there may be
+   * at a time, and which inputs are filled in.
+   */
   sequences: z
     .strictObject({
       idleSeconds: z.number().min(1).max(86_400).default(60),
       most: z.number().int().min(1).max(100_000).default(256),
+      controls: SequenceControls.optional(),
     })
     .optional(),
   /** Parallel copies of the model; as many as fit the device when unset. */

@@ -107,7 +107,7 @@ export async function inSequence<Answer>(
   }
   return {
     ...call,
-    inputs: step.withStates(call.inputs),
+    inputs: step.withOwn(call.inputs),
     async run(inputs, submit) {
       const result = await submit(inputs);
       step.keep(result.outputs);

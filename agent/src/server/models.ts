@@ -1,4 +1,5 @@
 // What the Open Inference Protocol tells of the models: metadata, readiness, configuration.
+import type { SequenceControl } from '@edgeloop/shared/meaning/sequence-controls';
 import type { Datatype, ModelSignature, TensorSpec } from '@edgeloop/shared/tensors';
 import type { Context } from 'hono';
 import type { Engine, ModelLease } from '../inference/engine.ts';
@@ -84,10 +85,38 @@ function tritonType(datatype: Datatype): string {
   return datatype === 'BYTES' ? 'STRING' : datatype;
 }
 
+const controlKinds = { start: 'START', end: 'END', ready: 'READY', id: 'CORRID' } as const;
+
+/** As Triton tells of it: the values of flags by the kind of the input, the type of ids. */
+function controlOf(control: SequenceControl): object {
+  const { kind, spec } = control;
+  const values = (of: string): readonly unknown[] => {
+    if (control.kind === 'id' || valuesOf(spec.datatype) !== of) return [];
+    return of === 'bool' ? control.falseTrue.map((value) => value !== 0) : control.falseTrue;
+  };
+  return {
+    name: spec.name,
+    control: [
+      {
+        kind: `CONTROL_SEQUENCE_${controlKinds[kind]}`,
+        int32_false_true: values('int32'),
+        fp32_false_true: values('fp32'),
+        bool_false_true: values('bool'),
+        data_type: kind === 'id' ? `TYPE_${tritonType(spec.datatype)}` : 'TYPE_INVALID',
+      },
+    ],
+  };
+}
+
+function valuesOf(datatype: Datatype): string {
+  if (datatype === 'BOOL') return 'bool';
+  return datatype.startsWith('FP') ? 'fp32' : 'int32';
+}
+
 /** Where the model keeps states from request to request. */
 function sequencesOf({ interpretation, signature, files }: ModelLease['model']): object {
-  const { states } = interpretation;
-  if (states.size === 0) return {};
+  const { states, controls } = interpretation;
+  if (states.size === 0 && controls.length === 0) return {};
   const { idleSeconds = 60 } = files.manifest.sequences ?? {};
   const state = signature.inputs.flatMap(({ name, datatype, shape }) => {
     const output = states.get(name);
@@ -95,5 +124,11 @@ function sequencesOf({ interpretation, signature, files }: ModelLease['model']):
       ? []
       : [{ input_name: name, output_name: output, data_type: `TYPE_${tritonType(datatype)}`, dims: shape }];
   });
-  return { sequence_batching: { max_sequence_idle_microseconds: idleSeconds * 1_000_000, control_input: [], state } };
+  return {
+    sequence_batching: {
+      max_sequence_idle_microseconds: idleSeconds * 1_000_000,
+      control_input: controls.map(controlOf),
+      state,
+    },
+  };
 }

@@ -118,6 +118,105 @@ describe('sequences', () => {
     expect(config).toMatchObject({ sequence_batching: { max_sequence_idle_microseconds: 60_000_000, state } });
   });
 
+  describe('of a model that is told where in them a request stands', () => {
+    /** `told` = start, end, ready and id, and `count` the requests of the sequence: `before` * (1 - start) + 1. */
+    function teller(idType: 'int64' | 'string' = 'int64'): Uint8Array {
+      const one = (name: string, type: 'float' | 'int32' | 'bool' | 'int64' | 'string') =>
+        ({ name, type, dims: [1] }) as const;
+      const same = ['END', 'READY', 'ID'].map((name) => ({
+        opType: 'Identity',
+        inputs: [name],
+        outputs: [`${name}_told`],
+      }));
+      return encodeGraph({
+        inputs: [
+          one('START', 'float'),
+          one('END', 'bool'),
+          one('READY', 'int32'),
+          one('ID', idType),
+          one('before', 'float'),
+        ],
+        outputs: [one('count', 'float'), one('END_told', 'bool'), one('READY_told', 'int32'), one('ID_told', idType)],
+        initializers: [{ name: 'one', dims: [1], data: Float32Array.of(1) }],
+        nodes: [
+          { opType: 'Sub', inputs: ['one', 'START'], outputs: ['goes_on'] },
+          { opType: 'Mul', inputs: ['before', 'goes_on'], outputs: ['kept'] },
+          { opType: 'Add', inputs: ['kept', 'one'], outputs: ['count'] },
+          ...same,
+        ],
+      });
+    }
+    const controls = {
+      start: 'START',
+      end: 'END',
+      ready: { input: 'READY', falseTrue: [-1, 7] as [number, number] },
+      id: 'ID',
+    };
+    const told = { inputs: { before: { state: 'count', value: 50 } }, sequences: { controls } };
+    const All = z.object({ outputs: z.array(z.object({ data: z.array(z.unknown()) })) });
+    const say = async (model: string, parameters: object, inputs: object[] = []) => {
+      const answer = await front.post(`/v2/models/${model}/infer`, { inputs, parameters });
+      expect(answer.body.toString()).not.toContain('error');
+      return All.parse(answer.json()).outputs.map(({ data }) => data[0]);
+    };
+
+    it('say it in the inputs that the manifest names, which the caller need not send', async () => {
+      await front.load('teller', teller(), told);
+      expect(await say('teller', { sequence_id: 42, sequence_start: true })).toEqual([1, false, 7, 42]);
+      expect(await say('teller', { sequence_id: 42 })).toEqual([2, false, 7, 42]);
+      // What the caller sends counts.
+      const end = { name: 'END', datatype: 'BOOL', shape: [1], data: [true] };
+      expect(await say('teller', { sequence_id: 42 }, [end])).toEqual([3, true, 7, 42]);
+      expect(await say('teller', { sequence_id: 42, sequence_end: true })).toEqual([4, true, 7, 42]);
+      const wrong = await front.post('/v2/models/teller/infer', {
+        inputs: [],
+        parameters: { sequence_id: 'camera-7', sequence_start: true },
+      });
+      expect([wrong.status, wrong.json()]).toEqual([
+        400,
+        { error: expect.stringContaining('the id "camera-7" is no whole number, which input "ID" (INT64) asks for') },
+      ]);
+      await front.load('texts', teller('string'), told);
+      expect(await say('texts', { sequence_id: 'camera-7', sequence_start: true })).toEqual([1, false, 7, 'camera-7']);
+    });
+
+    it('take what is asked alone for a sequence of one, and tell of it as Triton does', async () => {
+      await front.load('alone', teller(), { inputs: { before: { value: 9 } }, sequences: { controls } });
+      const predicted = await front.post('/predict/alone', {});
+      expect(predicted.json()).toMatchObject({
+        outputs: [1, true, 7, 0].map((value) => ({ data: [value] })),
+      });
+      const config = (await front.get('/v2/models/alone/config')).json();
+      const control = (name: string, given: object) => ({ name, control: [given] });
+      const none = { int32_false_true: [], fp32_false_true: [], bool_false_true: [], data_type: 'TYPE_INVALID' };
+      expect(config).toMatchObject({
+        sequence_batching: {
+          control_input: [
+            control('START', { ...none, kind: 'CONTROL_SEQUENCE_START', fp32_false_true: [0, 1] }),
+            control('END', { ...none, kind: 'CONTROL_SEQUENCE_END', bool_false_true: [false, true] }),
+            control('READY', { ...none, kind: 'CONTROL_SEQUENCE_READY', int32_false_true: [-1, 7] }),
+            control('ID', { ...none, kind: 'CONTROL_SEQUENCE_CORRID', data_type: 'TYPE_INT64' }),
+          ],
+        },
+      });
+    });
+
+    it.each([
+      [{ start: 'BEGIN' }, 'sequences.controls.start: the model has no input "BEGIN"'],
+      [{ start: 'START', end: 'START' }, 'sequences.controls.end: "START" is filled in by sequences.controls.start'],
+      [{ start: 'before' }, 'sequences.controls.start: "before" is filled in by inputs.before'],
+      [{ id: 'START' }, 'sequences.controls.id: "START" is FP32, which can hold no id'],
+      [{ end: { input: 'END', falseTrue: [0, 2] as [number, number] } }, 'sequences.controls.end: 2 for "END"'],
+      [
+        { ready: { input: 'READY', falseTrue: [0, 0.5] as [number, number] } },
+        'sequences.controls.ready: 0.5 for "READY"',
+      ],
+    ])('refuse a manifest with %j', async (wrong, words) => {
+      const manifest = { ...told, sequences: { controls: wrong } };
+      await expect(front.load('refused', teller(), manifest)).rejects.toThrow(words);
+    });
+  });
+
   it('are for models that say what goes from one run to the next', async () => {
     await expect(front.load('stateless', adder(1), { sequences: {} })).rejects.toThrow('sequences: is for a model');
     await expect(front.load('other', adder(1), { inputs: { before: { state: 'x' } } })).rejects.toThrow(

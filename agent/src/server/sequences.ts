@@ -1,11 +1,12 @@
-// Sequences: requests that belong together, for models that say what they take on from one run to the next. What a run left
-// is kept here, and goes into the next one of the same sequence. Its requests run one after the other, in the order in
-// which they came.
+// Sequences: requests that belong together, for models that say what they take on from one run to the next, or that are to be
+// told where in a sequence a request stands. What a run left is kept here, and goes into the next one of the same sequence. Its
+// requests run one after the other, in the order in which they came.
 //
 // INVARIANTS
 // - A sequence has a lease: it ends on the version on which it began, whatever answers meanwhile.
 // - Whoever enters leaves, once; a sequence that has ended gives back its lease with the last who leaves.
 import { AppError } from '@edgeloop/shared/errors';
+import { controlTensors } from '@edgeloop/shared/meaning/sequence-controls';
 import { type NamedTensor, sizeBytes } from '@edgeloop/shared/tensor-data';
 import type { Engine, ModelLease } from '../inference/engine.ts';
 
@@ -21,8 +22,11 @@ export interface SequenceAsk {
 /** One request of a sequence, whose turn it is. */
 export interface SequenceStep {
   readonly lease: ModelLease;
-  /** With what was left for it in the place of states that it does not send itself. */
-  withStates(inputs: readonly NamedTensor[]): NamedTensor[];
+  /**
+   * With what was left for it in the place of states, and where it stands, as far as it does not send these itself.
+   * @throws AppError `invalid_request` for an id that the model cannot be told
+   */
+  withOwn(inputs: readonly NamedTensor[]): NamedTensor[];
   /** What the run leaves for the next one. */
   keep(outputs: readonly NamedTensor[]): void;
   /** To be called once, whatever came of it. */
@@ -159,7 +163,7 @@ export function createSequences({ engine, nowMs, lingerMs = usualLingerMs }: Seq
       }
       return {
         lease: { ...lease, release: () => undefined },
-        withStates: (inputs) => withStates(inputs, sequence),
+        withOwn: (inputs) => withOwn(inputs, sequence, ask),
         keep(outputs) {
           setStates(sequence, statesIn(outputs, lease));
         },
@@ -211,11 +215,18 @@ function tooMany(name: string, others: number): AppError {
 }
 
 /** What the caller sends himself counts; before the first run a state is what the manifest says. */
-function withStates(inputs: readonly NamedTensor[], { lease, states }: Sequence): NamedTensor[] {
+function withOwn(inputs: readonly NamedTensor[], { lease, states }: Sequence, ask: SequenceAsk): NamedTensor[] {
   const { interpretation } = lease.model;
   const given = new Set(inputs.map(({ name }) => name));
   const missing = [...interpretation.states.keys()].filter((name) => !given.has(name));
-  return [...inputs, ...missing.flatMap((name) => states.get(name) ?? interpretation.constants.get(name) ?? [])];
+  const left = missing.flatMap((name) => states.get(name) ?? interpretation.constants.get(name) ?? []);
+  const controls = controlTensors(
+    interpretation.controls.filter(({ spec }) => !given.has(spec.name)),
+    ask,
+  );
+  if (typeof controls === 'string')
+    throw new AppError('invalid_request', `request.parameters.sequence_id: ${controls}`);
+  return [...inputs, ...left, ...controls];
 }
 
 /** Copied: an output may be a part of an answer that others share. */

@@ -32,6 +32,10 @@ export function carriedStates(
     }
     states.set(name, state);
   }
-  if (sequences && states.size === 0) throw reject('sequences', 'is for a model with an input that has a "state"');
+  const isTold = Object.keys(sequences?.controls ?? {}).length > 0;
+  if (sequences && states.size === 0 && !isTold)
+    throw reject('sequences', 'is for a model with an input that has a "state", or with "controls"');
+  if (isTold && windowed.length > 0)
+    throw reject('sequences.controls', 'a recording that is taken window by window (audio.hop) is told of no sequence');
   return states;
 }

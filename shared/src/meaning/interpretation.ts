@@ -12,6 +12,7 @@ import { checkOneMeaning, type PictureInput, pictureInput, type SoundInput, soun
 import { type MissingValues, missingValues } from './missing-values.ts';
 import { checkOutputs, checkReference } from './output-checks.ts';
 import { Faults, listed, reject, repetitionIn } from './rejection.ts';
+import { controlTensors, type SequenceControl, sequenceControls } from './sequence-controls.ts';
 import { embeddingOutputs, type TextPlan, textPlan } from './text-input.ts';
 
 export interface FeatureInput {
@@ -36,6 +37,8 @@ export interface Interpretation {
   labels: readonly string[] | undefined;
   /** What goes from window to window of a recording: the output by the name of its input. */
   states: ReadonlyMap<string, string>;
+  /** Inputs that tell the model where in its sequence a request stands. */
+  controls: readonly SequenceControl[];
   /** Set for classifiers. Without labels, a class is named by its place. */
   scores: ClassScores | undefined;
   /** Set for detectors. */
@@ -71,7 +74,7 @@ export function labelsOf({ task, outputs }: Manifest, signature: ModelSignature)
   return task === 'classification' ? fileNames(outputs, signature) : undefined;
 }
 
-type Inputs = Pick<Interpretation, 'pictures' | 'sounds' | 'texts' | 'constants' | 'states'> & {
+type Inputs = Pick<Interpretation, 'pictures' | 'sounds' | 'texts' | 'constants' | 'states' | 'controls'> & {
   featureInputs: FeatureInput[];
 };
 
@@ -96,7 +99,11 @@ function readInputs(manifest: Manifest, signature: ModelSignature, faults: Fault
   faults.attempt(() => checkSharedNames(manifest));
   const states = faults.attempt(() => carriedStates(manifest, signature, sounds)) ?? new Map<string, string>();
   const texts = faults.attempt(() => textPlan(manifest, signature));
-  return { featureInputs, pictures, sounds, texts, constants, states };
+  const controls = faults.attempt(() => sequenceControls(manifest, signature)) ?? [];
+  // What is asked alone is a sequence of one.
+  const alone = controlTensors(controls, { id: '0', start: true, end: true });
+  if (typeof alone !== 'string') for (const tensor of alone) constants.set(tensor.name, tensor);
+  return { featureInputs, pictures, sounds, texts, constants, states, controls };
 }
 
 function featureInput(spec: TensorSpec, features: readonly string[]): Omit<FeatureInput, 'missing'> {

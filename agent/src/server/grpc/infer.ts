@@ -5,7 +5,7 @@ import { type Asked, type Call, type CallDeps, inSequence, runCall } from '../ca
 import type { CallHeaders } from '../call-headers.ts';
 import { checkOutputs } from '../infer/answer.ts';
 import { runOptions } from '../infer/options.ts';
-import { sequenceOf } from '../infer/sequence.ts';
+import { keepsSequences, sequenceOf } from '../infer/sequence.ts';
 import type { Limits } from '../limits.ts';
 import { type InferAnswer, inferAnswer } from './infer-answer.ts';
 import { type InferMessage, readInferMessage, requestOf } from './infer-request.ts';
@@ -50,7 +50,7 @@ export async function inferMessage(
     return await runCall(deps, own, (_, lease) => {
       const { name, version: served, model: loaded } = lease;
       const call = understand(message, own, { name, version: served, ...loaded });
-      const ask = loaded.interpretation.states.size > 0 ? sequenceOf(requestOf(message).parameters) : undefined;
+      const ask = keepsSequences(loaded.interpretation) ? sequenceOf(requestOf(message).parameters) : undefined;
       return ask ? inSequence(deps, own, { lease, ask, call }) : call;
     });
   } finally {

@@ -7,7 +7,7 @@ import type { Reply } from '../errors.ts';
 import { type AnswerBody, checkOutputs, writeAnswer } from './answer.ts';
 import { runOptions } from './options.ts';
 import { readRawRequest, readRequest } from './request.ts';
-import { sequenceOf } from './sequence.ts';
+import { keepsSequences, sequenceOf } from './sequence.ts';
 
 /** Throws what `runCall` throws. */
 export function infer(deps: CallDeps, asked: Asked): Promise<Reply> {
@@ -30,7 +30,7 @@ function understand(deps: CallDeps, asked: Asked, body: Buffer, lease: ModelLeas
       return reply(writeAnswer({ name, version, id, request, outputs, scores }), headers.acceptEncoding);
     },
   };
-  const ask = interpretation.states.size > 0 ? sequenceOf(request.parameters) : undefined;
+  const ask = keepsSequences(interpretation) ? sequenceOf(request.parameters) : undefined;
   return ask ? inSequence(deps, asked, { lease, ask, call }) : call;
 }
 

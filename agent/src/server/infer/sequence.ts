@@ -1,9 +1,15 @@
 // What a request says of the sequence that it belongs to, in the parameters that Triton's clients send.
 import { AppError } from '@edgeloop/shared/errors';
+import type { Interpretation } from '@edgeloop/shared/meaning/interpretation';
 import type { SequenceAsk } from '../sequences.ts';
 import type { Parameters } from './fields.ts';
 
 const longestId = 256;
+
+/** Whether a model has sequences at all; of others, what a request says of them means nothing. */
+export function keepsSequences({ states, controls }: Pick<Interpretation, 'states' | 'controls'>): boolean {
+  return states.size > 0 || controls.length > 0;
+}
 
 /** Undefined for a request of none: 0 and an empty text are no ids. Throws `invalid_request`. */
 export function sequenceOf(parameters: Parameters): SequenceAsk | undefined {
