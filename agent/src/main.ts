@@ -35,6 +35,11 @@ interface TrimFlags {
 /** Beyond the drain, for folding telemetry and the goodbye. */
 const extraStopMs = 5000;
 
+const moreCores = `
+With four cores or more, EDGELOOP_SERVING_PROCESSES=2 spreads callers over two whole serving processes, with the memory of two.`;
+const lessMemory = `Where memory is short, EDGELOOP_SPARE_PROCESS=off saves a process that waits, and EDGELOOP_ISOLATION=off runs all in one: a
+model that ends it, or never returns, then takes the agent with it.`;
+
 const program = new Command('edgeloop-agent')
   .description('Runs models on this device, alone or as part of a fleet. Settings come from EDGELOOP_… variables.')
   .version(version)
@@ -44,6 +49,7 @@ const program = new Command('edgeloop-agent')
 program
   .command('run')
   .description('join a fleet (EDGELOOP_JOIN, needed once) and serve the models that it wants here')
+  .addHelpText('after', moreCores)
   .option('--host <host>', 'instead of EDGELOOP_AGENT_HOST')
   .option('--port <port>', 'instead of EDGELOOP_AGENT_PORT')
   .option('--grpc-port <port>', 'instead of EDGELOOP_GRPC_PORT')
@@ -61,6 +67,8 @@ program
   .command('serve')
   .description('serve a folder of models, DIR/NAME/VERSION/model.onnx, without a control plane')
   .argument('<dir>')
+  .addHelpText('after', moreCores)
+  .addHelpText('after', lessMemory)
   .option('--host <host>', 'instead of EDGELOOP_AGENT_HOST')
   .option('--port <port>', 'instead of EDGELOOP_AGENT_PORT')
   .option('--grpc-port <port>', 'instead of EDGELOOP_GRPC_PORT')
