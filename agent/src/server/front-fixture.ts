@@ -8,13 +8,15 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { ManifestInput } from '@edgeloop/shared/manifest';
 import { createEngine, type Engine } from '../inference/engine.ts';
-import { ModelFiles } from '../process/ipc.ts';
+import { type ForwardedCall, type ForwardedReply, ModelFiles } from '../process/ipc.ts';
 import type { JournalRecord } from '../telemetry/record.ts';
 import { createTokenCheck } from './access.ts';
 import type { AppDeps } from './app.ts';
 import { createDeviceFigures } from './device-figures.ts';
 import { createFeedbackChannel } from './feedback.ts';
+import { answerForwarded } from './forwarded.ts';
 import { createFront } from './front.ts';
+import { createForwardedAnswers } from './grpc/forwarded.ts';
 import { createGrpcListener } from './grpc/listener.ts';
 import { createListener, type Listener } from './handed-sockets.ts';
 import { createKnownModels } from './known-models.ts';
@@ -46,6 +48,8 @@ export interface ServedFront {
   /** Serves gRPC too, from now on; on which port. `through` hands callers over in its own way. */
   grpc(through?: (accept: Listener['accept'], socket: Socket) => void): Promise<number>;
   drainGrpc(): Promise<void>;
+  /** Answers what another process forwards. */
+  forwarded(call: ForwardedCall): Promise<ForwardedReply>;
   close(): Promise<void>;
 }
 
@@ -87,6 +91,7 @@ export async function serveFront(changes: Partial<AppDeps> = {}, plain = true): 
       return listening.port;
     },
     drainGrpc: async () => grpc?.listener.drain(),
+    forwarded: (call) => answerForwarded(deps, limits, call, createForwardedAnswers(deps, limits)),
     async close() {
       server.close();
       grpc?.server.close();
