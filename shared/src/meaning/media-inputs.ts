@@ -1,5 +1,6 @@
 // Inputs that hold a picture or a recording: whether the tensor can, and in which shape.
-import type { AudioInput, ImageInput, InputManifest } from '../manifest.ts';
+import type { ImageInput } from '../image-manifest.ts';
+import type { AudioInput, InputManifest } from '../manifest.ts';
 import type { TensorSpec } from '../tensors.ts';
 import { reject } from './rejection.ts';
 

@@ -3,9 +3,16 @@ import type { DetectionOutputs } from '@edgeloop/shared/detection-manifest';
 import { AppError } from '@edgeloop/shared/errors';
 import { detect, numbersOfPoint, type Seen } from '@edgeloop/shared/meaning/detection';
 import { type Mask, type Prototypes, prototypeMask, prototypesOf } from '@edgeloop/shared/meaning/mask';
+import {
+  type Area,
+  areaInModel,
+  boxInPicture,
+  type Placement,
+  pointInPicture,
+  type Size,
+} from '@edgeloop/shared/meaning/picture-placement';
 import type { NamedTensor } from '@edgeloop/shared/tensor-data';
 import type { LoadedModel } from '../../inference/engine.ts';
-import { type Area, areaInModel, boxInPicture, type Placement, pointInPicture, type Size } from './geometry.ts';
 import type { Inputs } from './inputs.ts';
 
 /** Cells of all masks of an answer; they are made in the thread that answers others too. */

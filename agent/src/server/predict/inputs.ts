@@ -1,10 +1,10 @@
 // A request for people -> the tensors of the model.
 import { AppError } from '@edgeloop/shared/errors';
 import { tensorOf } from '@edgeloop/shared/meaning/constant-inputs';
+import type { Placement, Size } from '@edgeloop/shared/meaning/picture-placement';
 import type { NamedTensor } from '@edgeloop/shared/tensor-data';
 import type { LoadedModel } from '../../inference/engine.ts';
 import { featureTensors, type MissingFeature } from './features.ts';
-import type { Placement, Size } from './geometry.ts';
 import { suggestion } from './names.ts';
 import type { Payload } from './payload.ts';
 import { pixelTensor } from './pixels.ts';

@@ -1,9 +1,9 @@
 // JPEG, PNG and WebP bodies -> pixels of the model's size. The decoder works in threads of its own.
 import { availableParallelism } from 'node:os';
 import { AppError, messageOf } from '@edgeloop/shared/errors';
-import type { ImageInput } from '@edgeloop/shared/manifest';
+import type { ImageInput } from '@edgeloop/shared/image-manifest';
+import { type Placement, placementOf, type Size } from '@edgeloop/shared/meaning/picture-placement';
 import type { Sharp, default as SharpLibrary } from 'sharp';
-import { type Placement, placementOf, type Size } from './geometry.ts';
 import { pictureFormat } from './media-type.ts';
 
 /** Decoded, this is 192 MB; a small file may claim to be far more. */

@@ -1,6 +1,6 @@
 // Pixels -> the numbers that the model was trained on. One table look-up a value, since a byte has 256 of them.
 import { encodeHalf } from '@edgeloop/shared/float16';
-import type { ImageInput } from '@edgeloop/shared/manifest';
+import type { ImageInput } from '@edgeloop/shared/image-manifest';
 import { channelsOf, type PictureInput } from '@edgeloop/shared/meaning/media-inputs';
 import { elementCount, type NamedTensor } from '@edgeloop/shared/tensor-data';
 

@@ -1,11 +1,11 @@
 // Which pixels of the picture are what, for models that say so of every pixel.
 import type { SegmentationOutputs } from '@edgeloop/shared/detection-manifest';
 import { maskOf } from '@edgeloop/shared/meaning/mask';
+import { boxInPicture } from '@edgeloop/shared/meaning/picture-placement';
 import { type ClassMap, classMap } from '@edgeloop/shared/meaning/segmentation';
 import type { NamedTensor } from '@edgeloop/shared/tensor-data';
 import type { LoadedModel } from '../../inference/engine.ts';
 import { rounded, type Seeing, seeingOf, unlike } from './detections.ts';
-import { boxInPicture } from './geometry.ts';
 import type { Inputs } from './inputs.ts';
 
 /** `image`, the `area` of it that the masks are of, and `segments`: a mask for each class that is there, largest first. */

@@ -1,7 +1,7 @@
-import { ImageInput } from '@edgeloop/shared/manifest';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { boxInPicture, placementOf } from './geometry.ts';
+import { ImageInput } from '../image-manifest.ts';
+import { boxInPicture, placementOf } from './picture-placement.ts';
 
 const side = fc.integer({ min: 1, max: 5000 });
 const size = fc.record({ width: side, height: side });

@@ -1,6 +1,6 @@
 // How a picture of any size becomes one of the model's size, and where a point of that lies in the picture. Pure.
-import type { ImageInput } from '@edgeloop/shared/manifest';
-import type { Box } from '@edgeloop/shared/meaning/detection-layout';
+import type { ImageInput } from '../image-manifest.ts';
+import type { Box } from './detection-layout.ts';
 
 export interface Size {
   width: number;
