@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { DetectionOutputs, SegmentationOutputs } from './detection-manifest.ts';
 import { ModelVersion } from './identifiers.ts';
 import { ImageInput } from './image-manifest.ts';
+import { Pipeline } from './pipeline-manifest.ts';
 import { ReferenceProfile } from './profile.ts';
 
 export const tasks = [
@@ -128,6 +129,8 @@ export type SequenceControls = z.infer<typeof SequenceControls>;
 export const Manifest = z.strictObject({
   task: z.enum(tasks).default('generic'),
   description: z.string().max(2000).optional(),
+  /** Several models and what is to be done between them, which answer as one. All else is said of what it takes and gives. */
+  pipeline: Pipeline.optional(),
   inputs: z.record(z.string(), InputManifest).default({}),
   outputs: OutputsManifest.default({}),
   batching: z

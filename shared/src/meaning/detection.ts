@@ -20,6 +20,8 @@ export interface Seen extends Candidate {
 export interface Detected {
   /** Highest score first, in pixels of the model's input. */
   seen: Seen[];
+  /** There were more than `maxDetections`. */
+  isCut: boolean;
   /** What of it is not as it should be, for people. */
   warnings: string[];
 }
@@ -58,7 +60,7 @@ export function detect(
     ...rest,
     behind: layout.behind.map((column) => numberOf(column, at)),
   }));
-  return { seen, warnings };
+  return { seen, isCut, warnings };
 }
 
 function layoutOf(

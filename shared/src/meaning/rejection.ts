@@ -1,5 +1,5 @@
 // Why a manifest and the model it speaks of do not fit together.
-import { AppError, type FieldError } from '../errors.ts';
+import { AppError, type FieldError } from '../app-error.ts';
 import type { TensorSpec } from '../tensors.ts';
 
 /** `model_rejected` naming the field of the manifest. */

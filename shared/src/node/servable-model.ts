@@ -5,15 +5,24 @@ import { dirname } from 'node:path';
 import { AppError, messageOf } from '../app-error.ts';
 import { type FileFacts, type LeftOut, type SessionMetadata, signatureOf, unservable } from '../meaning/signature.ts';
 import { classesOf } from '../onnx/class-names.ts';
-import type { ByteSource } from '../onnx/fields.ts';
+import { type ByteSource, sourceOf } from '../onnx/fields.ts';
 import { type GraphModel, readGraph } from '../onnx/graph.ts';
 import { cutOutputs } from '../onnx/servable-bytes.ts';
 import { declaredNoTensors, zipMapsOf } from '../onnx/unservable-outputs.ts';
 import type { ModelSignature } from '../tensors.ts';
 import { readFile as readBytes } from './file-bytes.ts';
 
-/** What a session is made of: the file, or its bytes after a cut. Tensors kept beside the file lie in `folder`. */
-export type ModelSource = { path: string } | { bytes: Uint8Array; folder: string };
+/** Tensors kept beside a file lie in `folder`. */
+interface ModelBytes {
+  bytes: Uint8Array;
+  folder: string;
+}
+
+/** What a session is made of: the file, or its bytes, after a cut or because they lie in another file. */
+export type ModelSource = { path: string } | ModelBytes;
+
+/** A model by the path of its file, or its bytes. */
+export type ModelFile = string | ModelBytes;
 
 export interface ServableModel<Session> {
   session: Session;
@@ -32,21 +41,21 @@ const defaultCutBytes = 1024 ** 3;
 
 /** `create` makes a session. Throws what it throws, and `model_rejected` for what cannot be served. */
 export async function openServable<Session extends Opened>(
-  path: string,
+  file: ModelFile,
   create: (source: ModelSource) => Promise<Session>,
   { cutAtMostBytes = defaultCutBytes } = {},
 ): Promise<ServableModel<Session>> {
-  const { model, sizeBytes } = readFileGraph(path);
+  const { model, sizeBytes } = readFileGraph(file);
   const zipMaps = model ? zipMapsOf(model) : new Map<string, string>();
   const cut = async (names: Iterable<string>): Promise<ModelSource> => ({
-    bytes: await cutOutputs(await readFile(path), { zipMaps, leftOut: new Set(names) }),
-    folder: dirname(path),
+    bytes: await cutOutputs(await bytesOf(file), { zipMaps, leftOut: new Set(names) }),
+    folder: typeof file === 'string' ? dirname(file) : file.folder,
   });
   const mayCut = model !== undefined && sizeBytes <= cutAtMostBytes;
   const declared = model ? declaredNoTensors(model, zipMaps) : [];
   const isWhole =
     !mayCut || (zipMaps.size === 0 && declared.length === 0) || declared.length === model.graph.outputs.length;
-  let session = await create(isWhole ? { path } : await cut(declared));
+  let session = await create(isWhole ? wholeOf(file) : await cut(declared));
   // Types that the file leaves unsaid are known to ONNX Runtime only.
   const inferred = reasonsOf(session);
   if (mayCut && inferred.length > 0 && inferred.length < session.outputMetadata.length) {
@@ -59,6 +68,14 @@ export async function openServable<Session extends Opened>(
   const signature = await signed(session, () => signatureOf(session, factsOf(model), gone));
   const hasOthers = session.outputMetadata.length > signature.outputs.length;
   return { session, signature, fetches: hasOthers ? signature.outputs.map(({ name }) => name) : undefined };
+}
+
+function wholeOf(file: ModelFile): ModelSource {
+  return typeof file === 'string' ? { path: file } : file;
+}
+
+async function bytesOf(file: ModelFile): Promise<Uint8Array> {
+  return typeof file === 'string' ? readFile(file) : file.bytes;
 }
 
 /** A session that nobody gets is released. */
@@ -84,9 +101,10 @@ function factsOf(model: GraphModel | undefined): FileFacts {
 }
 
 /** No model when the graph can't be read: whether the file is one is ONNX Runtime's to say, and it says why not. */
-function readFileGraph(path: string): { model: GraphModel | undefined; sizeBytes: number } {
+function readFileGraph(file: ModelFile): { model: GraphModel | undefined; sizeBytes: number } {
+  const read = (source: ByteSource) => ({ model: graphOf(source), sizeBytes: source.size });
   try {
-    return readBytes(path, (source) => ({ model: graphOf(source), sizeBytes: source.size }));
+    return typeof file === 'string' ? readBytes(file, read) : read(sourceOf(file.bytes));
   } catch (cause) {
     throw new AppError('model_rejected', `the model file cannot be read: ${messageOf(cause)}`, { cause });
   }
