@@ -4,6 +4,7 @@ import { availableParallelism } from 'node:os';
 import { isDeepStrictEqual } from 'node:util';
 import { type Interpretation, interpret } from '@edgeloop/shared/meaning/interpretation';
 import { createKeyedTurn } from '@edgeloop/shared/node/turn';
+import type { StepRun } from '@edgeloop/shared/pipeline/run';
 import type { ModelSignature } from '@edgeloop/shared/tensors';
 import type { ModelFiles } from '../process/ipc.ts';
 import { createActiveModels, type Lease } from './active.ts';
@@ -14,11 +15,13 @@ import { createDispatcher } from './queueing/dispatcher.ts';
 import { createRunHistory, type RunHistory } from './queueing/run-history.ts';
 import { createStatistics, type StatisticsRecorder } from './queueing/statistics.ts';
 import { createQuickModels } from './quick-models.ts';
-import type { ProvidersUsed } from './worker/session.ts';
+import type { ProvidersUsed, StepOfPipeline } from './worker/session.ts';
 
 export interface LoadedModel {
   files: ModelFiles;
   signature: ModelSignature;
+  /** Of a pipeline, in the order of their runs; else none. */
+  steps: readonly StepOfPipeline[];
   interpretation: Interpretation;
   batcher: Pick<ModelBatcher, 'submit' | 'depth' | 'runs' | 'statistics' | 'maxBatch' | 'runsHere'>;
   runtime: ModelRuntime;
@@ -121,7 +124,8 @@ export function createEngine(options: EngineOptions): Engine {
     onEnded: dispatcher.pumpSoon,
     onUnbatchable: (id: number) => stopJoining(byId.get(id)),
   };
-  const placement = placementOf(options, threads, events);
+  const onSteps = (id: number, runs: readonly StepRun[]) => byId.get(id)?.counted.stepped(runs);
+  const placement = placementOf(options, threads, { ...events, onSteps });
   const quickModels = createQuickModels({
     ...events,
     runningNotePath: options.runningNotePath,
@@ -154,8 +158,8 @@ export function createEngine(options: EngineOptions): Engine {
     const { wanted, intraOpThreads, maxBatch } = arrangementOf(files, threads);
     const providers = manifest.providers ?? options.providers ?? [];
     let batcher: ModelBatcher | undefined;
-    const { isolation } = manifest;
-    const model = { id, name, version, path, golden, intraOpThreads, providers, isolation };
+    const { isolation, pipeline } = manifest;
+    const model = { id, name, version, path, golden, intraOpThreads, providers, isolation, pipeline };
     const { opened, instances } = await placement.place(model, wanted, (lanes) => batcher?.setLanes(lanes));
     const { signature, joining } = opened;
     try {
@@ -176,7 +180,8 @@ export function createEngine(options: EngineOptions): Engine {
       batcher.setLanes(placement.lanesOf(id));
       const { allowed: batchable, reason } = joining;
       const runtime = { instances, intraOpThreads, batchable, joining: reason, providers: opened.providers };
-      const served = { id, files, signature, interpretation, batcher, runtime, counted, history };
+      const { steps = [] } = opened;
+      const served = { id, files, signature, steps, interpretation, batcher, runtime, counted, history };
       byId.set(id, served);
       dispatcher.add(batcher);
       const former = active.put(name, version, served);
@@ -241,7 +246,7 @@ function arrangementOf({ manifest, tuning }: ModelFiles, threads: number) {
 function placementOf(
   { runningNotePath, maxRssBytes = Number.POSITIVE_INFINITY, onCrash, onModelDied }: EngineOptions,
   threads: number,
-  events: Pick<PlacementOptions, 'onEnded' | 'onUnbatchable'>,
+  events: Pick<PlacementOptions, 'onEnded' | 'onUnbatchable' | 'onSteps'>,
 ): Placement {
   return new Placement({
     ...events,

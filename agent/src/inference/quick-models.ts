@@ -119,11 +119,12 @@ export function createQuickModels(options: QuickModelsOptions): QuickModels {
 
 /** Whether it may run here once it has proved itself. */
 function mayEver(
-  { onTrial = false, suspected = false }: ModelFiles,
+  { onTrial = false, suspected = false, manifest }: ModelFiles,
   { isolation, intraOpThreads }: ModelToOpen,
   opened: OpenedModel,
 ): boolean {
-  if (onTrial || suspected || isolation === 'process') return false;
+  // How long a pipeline runs is not said by shapes alone.
+  if (onTrial || suspected || isolation === 'process' || manifest.pipeline !== undefined) return false;
   // Everybody waits while it is loaded here.
   return intraOpThreads === 1 && isQuickToLoad(opened) && opened.providers.used.every((name) => name === 'cpu');
 }

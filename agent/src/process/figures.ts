@@ -39,6 +39,8 @@ const RunFigures = z.object({
   computeOutput: Duration,
   /** By the rows in them. */
   batches: z.record(z.string(), Run),
+  /** Of a pipeline, in the order of its steps; those that have run. */
+  steps: z.array(z.object({ success: Duration, fail: Duration, cut: Count })),
   /** Runs in the thread that answers HTTP. */
   runsHere: Count,
 });
@@ -102,7 +104,10 @@ export function addedJournal(a: Figures['journal'], b: Figures['journal']): Figu
 /** Numbers at the same places of two structures of one form; what only one has stays. */
 function added(a: unknown, b: unknown): unknown {
   if (typeof a === 'number' && typeof b === 'number') return a + b;
-  if (Array.isArray(a) && Array.isArray(b)) return a.map((value, place) => added(value, b[place]));
+  if (Array.isArray(a) && Array.isArray(b)) {
+    const length = Math.max(a.length, b.length);
+    return Array.from({ length }, (_, place) => added(a[place], b[place]));
+  }
   if (!isRecord(a) || !isRecord(b)) return a ?? b;
   const keys = new Set([...Object.keys(a), ...Object.keys(b)]);
   return Object.fromEntries([...keys].map((key) => [key, added(a[key], b[key])]));

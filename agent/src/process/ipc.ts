@@ -18,7 +18,7 @@ export const Tuning = z.object({
 });
 export type Tuning = z.infer<typeof Tuning>;
 
-/** A model version on this device's disk. `path` is the ONNX file. */
+/** A model version on this device's disk. `path` is the ONNX file; of a pipeline, the folder or the file that holds its files. */
 export const ModelFiles = z.object({
   name: ModelName,
   version: ModelVersion,

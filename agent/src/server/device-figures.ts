@@ -48,7 +48,7 @@ export function createDeviceFigures({ engine, observer, journal, neighbours }: D
 
 function versionFigures(name: string, version: number, model: LoadedModel, observer: Observer): VersionFigures {
   const { lastAtMs, outcomes, latencies, ...sums } = observer.tally(model);
-  const { executionCount, queue, computeInput, computeInfer, computeOutput, batches } = model.batcher.statistics();
+  const { executionCount, queue, computeInput, computeInfer, computeOutput, batches, steps } = model.batcher.statistics();
   const bySize = batches.map(({ size, ...durations }): [string, typeof durations] => [String(size), durations]);
   return {
     model: name,
@@ -62,6 +62,7 @@ function versionFigures(name: string, version: number, model: LoadedModel, obser
       computeInfer,
       computeOutput,
       batches: Object.fromEntries(bySize),
+      steps,
       runsHere: model.batcher.runsHere(),
     },
     lastAtMs,

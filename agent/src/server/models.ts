@@ -1,5 +1,7 @@
 // What the Open Inference Protocol tells of the models: metadata, readiness, configuration.
 import type { SequenceControl } from '@edgeloop/shared/meaning/sequence-controls';
+import { madeBy, readBy } from '@edgeloop/shared/pipeline/wiring';
+import type { PipelineStep } from '@edgeloop/shared/pipeline-manifest';
 import type { Datatype, ModelSignature, TensorSpec } from '@edgeloop/shared/tensors';
 import type { Context } from 'hono';
 import type { Engine, ModelLease } from '../inference/engine.ts';
@@ -18,9 +20,26 @@ export function metadataOf({ name, model }: ModelLease, engine: Engine): object 
   return {
     name,
     versions: versions.map(({ version }) => String(version)),
-    platform: 'onnxruntime_onnx',
+    platform: platformOf(model),
     inputs: model.signature.inputs,
     outputs: model.signature.outputs,
+  };
+}
+
+/** As Triton has it. */
+function platformOf({ files }: ModelLease['model']): string {
+  return files.manifest.pipeline === undefined ? 'onnxruntime_onnx' : 'ensemble';
+}
+
+/** A step in the form of Triton's ensembles; what is done between models goes by the name of its operation. */
+function ensembleStep(step: PipelineStep): object {
+  const named = (all: readonly { field: string; tensor: string }[]) =>
+    Object.fromEntries(all.map(({ field, tensor }) => [field.replace(/^(?:inputs|outputs|keep)\./, ''), tensor]));
+  return {
+    model_name: 'model' in step ? step.model : step.operation,
+    model_version: -1,
+    input_map: named(readBy(step)),
+    output_map: named(madeBy(step)),
   };
 }
 
@@ -42,11 +61,12 @@ export function handleConfig(c: Context, engine: Engine): Response {
 export function configOf({ name, version, model }: ModelLease): object {
   const { signature, files, runtime } = model;
   const batched = runtime.batchable;
-  const { maxDelayMs } = files.manifest.batching;
+  const { pipeline, batching } = files.manifest;
+  const { maxDelayMs } = batching;
   return {
     name,
-    platform: 'onnxruntime_onnx',
-    backend: 'onnxruntime',
+    platform: platformOf(model),
+    backend: pipeline === undefined ? 'onnxruntime' : '',
     version_policy: { specific: { versions: [version] } },
     // Triton's clients read from this whether the first dimension is a batch.
     max_batch_size: batched ? files.manifest.batching.maxBatch : 0,
@@ -56,7 +76,8 @@ export function configOf({ name, version, model }: ModelLease): object {
       label_filename: '',
     })),
     instance_group: [{ name, kind: 'KIND_CPU', count: runtime.instances, gpus: [], profile: [] }],
-    default_model_filename: 'model.onnx',
+    default_model_filename: pipeline === undefined ? 'model.onnx' : '',
+    ...(pipeline === undefined ? {} : { ensemble_scheduling: { step: pipeline.steps.map(ensembleStep) } }),
     ...(batched
       ? { dynamic_batching: { preferred_batch_size: [], max_queue_delay_microseconds: Math.round(maxDelayMs * 1000) } }
       : {}),

@@ -1,6 +1,6 @@
 // Statistics of models in Triton's shape: counts, and how long requests spent where, in all serving processes of this device.
 import type { Context } from 'hono';
-import type { Engine } from '../inference/engine.ts';
+import type { Engine, LoadedModel } from '../inference/engine.ts';
 import type { VersionFigures } from '../process/figures.ts';
 import type { DeviceFigures } from './device-figures.ts';
 import { leaseNamed } from './lease.ts';
@@ -66,6 +66,7 @@ function statsOf(
       compute_infer: infer,
       compute_output: output,
     })),
+    ...(model.steps.length === 0 ? {} : { steps: stepsOf(model, runs.steps) }),
     memory_usage: [],
     response_stats: {},
     // Ours: how the version runs here; in each of the processes where there are several.
@@ -77,6 +78,18 @@ function statsOf(
       ...(files.tuning ? { tuning: files.tuning } : {}),
     },
   };
+}
+
+/** Ours: of each step of a pipeline. */
+function stepsOf({ steps }: LoadedModel, counted: VersionFigures['runs']['steps']): object[] {
+  const none = { count: 0, ns: 0 };
+  return steps.map(({ name, does }, at) => ({
+    name,
+    does,
+    success: counted[at]?.success ?? none,
+    fail: counted[at]?.fail ?? none,
+    cut: counted[at]?.cut ?? 0,
+  }));
 }
 
 interface Duration {

@@ -37,6 +37,7 @@ export interface HostOptions {
   /** A worker has room again. */
   onEnded(): void;
   onUnbatchable(model: number): void;
+  onSteps: WorkerEvents['onSteps'];
 }
 
 /** Without models, serving nothing. `onDied` is told when it is gone though nobody ended it. */
@@ -51,6 +52,7 @@ export function startHost(
       options.onEnded();
     },
     onUnbatchable: options.onUnbatchable,
+    onSteps: options.onSteps,
     onDied: (error) => options.onDied(host, error),
   };
   const { runningNotePath: path, maxRssBytes } = options;

@@ -33,6 +33,7 @@ describe('a model in a process of its own', () => {
       maxRssBytes: 2 ** 31,
       onEnded: () => undefined,
       onUnbatchable: () => undefined,
+      onSteps: () => undefined,
       onDied: ({ message }) => died.push(message),
     });
     thread = fresh;

@@ -164,6 +164,9 @@ class ModelProcess implements Worker {
       case 'unbatchable':
         this.#events.onUnbatchable(message.id);
         break;
+      case 'steps':
+        this.#events.onSteps(message.id, message.runs);
+        break;
       case 'dying':
         this.#reason = message.reason;
     }

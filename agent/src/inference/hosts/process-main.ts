@@ -14,6 +14,7 @@ const thread = startWorkerThread({
   runningNote: undefined,
   onEnded: () => hand(),
   onUnbatchable: (id) => send({ kind: 'unbatchable', id }),
+  onSteps: (id, runs) => send({ kind: 'steps', id, runs }),
   onDied: (error) => die(error.message),
 });
 void thread.started.then((taskId) => send({ kind: 'started', taskId }));

@@ -1,6 +1,7 @@
 // What the serving process and a model's own process say to each other. Both are of one release and one start, so the
 // messages are typed and not checked; typed arrays travel as they are.
 
+import type { StepRun } from '@edgeloop/shared/pipeline/run';
 import type { NamedTensor } from '@edgeloop/shared/tensor-data';
 import type { SlotOutcome } from '../ring/ring.ts';
 import type { Job } from '../worker/job.ts';
@@ -34,5 +35,6 @@ export type FromModelProcess =
   | { kind: 'started'; taskId: number | undefined }
   | { kind: 'ended'; sequence: number; ending: SentEnding }
   | { kind: 'unbatchable'; id: number }
+  | { kind: 'steps'; id: number; runs: readonly StepRun[] }
   /** Why it ends itself now. */
   | { kind: 'dying'; reason: string };

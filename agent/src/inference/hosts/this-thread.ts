@@ -54,8 +54,8 @@ export class ThisThread implements Worker {
     const begunMs = performance.now();
     this.#options.note?.begin(name, version);
     const session = await openSession(path, options);
-    const { signature, providers, run } = session;
-    const joining = known ?? (await judgeJoining(path, { signature, golden, run, nowMs: () => performance.now() }));
+    const { signature, providers } = session;
+    const joining = known ?? (await judgeJoining({ ...session, golden, nowMs: () => performance.now() }));
     this.#models.set(id, { name, version, session, runner: createBatchRunner(session, this.#arena, joining.allowed) });
     return { signature, joining, providers, loadMs: performance.now() - begunMs };
   }

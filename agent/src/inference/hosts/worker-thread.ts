@@ -152,6 +152,9 @@ class WorkerThread implements Worker {
         break;
       case 'unbatchable':
         this.#events.onUnbatchable(message.id);
+        break;
+      case 'steps':
+        this.#events.onSteps(message.id, message.runs);
     }
   }
 

@@ -1,5 +1,6 @@
 // What runs models for the scheduler: a thread of this process, or a process of its own.
 import { AppError } from '@edgeloop/shared/errors';
+import type { StepRun } from '@edgeloop/shared/pipeline/run';
 import type { Job } from '../worker/job.ts';
 import type { ModelToOpen, OpenedModel } from '../worker/messages.ts';
 
@@ -16,6 +17,8 @@ export interface WorkerEvents {
   onEnded(): void;
   /** Requests of this model can't share a run after all. */
   onUnbatchable(model: number): void;
+  /** The steps of one run of a pipeline. */
+  onSteps(model: number, runs: readonly StepRun[]): void;
   /** It is gone; all its jobs have been settled. */
   onDied(error: Error): void;
 }

@@ -2,6 +2,8 @@
 // gave what they gave alone. Both are found out once, by the thread that loads the model first.
 import { messageOf } from '@edgeloop/shared/app-error';
 import { readFile } from '@edgeloop/shared/node/file-bytes';
+import type { ModelFile } from '@edgeloop/shared/node/servable-model';
+import { sourceOf } from '@edgeloop/shared/onnx/fields';
 import { readGraph } from '@edgeloop/shared/onnx/graph';
 import type { ModelSignature } from '@edgeloop/shared/tensors';
 import { type ProbeOptions, probe } from './probe.ts';
@@ -13,9 +15,12 @@ export interface Joining {
   reason: string;
 }
 
-/** `path` is the ONNX file that `run` runs. */
-export async function judgeJoining(path: string, options: ProbeOptions): Promise<Joining> {
-  const walked = reasonInFile(path, options.signature);
+/** `againstJoining`: what stands against it in the graph of what `run` runs. */
+export async function judgeJoining({
+  againstJoining,
+  ...options
+}: ProbeOptions & { againstJoining(): string | undefined }): Promise<Joining> {
+  const walked = againstJoining();
   if (walked !== undefined) return { allowed: false, reason: walked };
   const { against, tried } = await probe(options);
   if (against !== undefined) return { allowed: false, reason: against };
@@ -25,10 +30,12 @@ export async function judgeJoining(path: string, options: ProbeOptions): Promise
   };
 }
 
-function reasonInFile(path: string, { outputs }: ModelSignature): string | undefined {
+/** What stands against it in the graph of an ONNX file; undefined when nothing does. */
+export function reasonInFile(file: ModelFile, { outputs }: Pick<ModelSignature, 'outputs'>): string | undefined {
   try {
     const names = outputs.map(({ name }) => name);
-    return reasonAgainstJoining(readFile(path, readGraph), names);
+    const graph = typeof file === 'string' ? readFile(file, readGraph) : readGraph(sourceOf(file.bytes));
+    return reasonAgainstJoining(graph, names);
   } catch (error) {
     return `its graph cannot be followed: ${messageOf(error)}`;
   }

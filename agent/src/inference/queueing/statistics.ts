@@ -1,4 +1,5 @@
 // What is counted of one model version, in the terms of the protocol's statistics extension.
+import type { StepRun } from '@edgeloop/shared/pipeline/run';
 
 /** How often, and how long altogether. */
 interface Duration {
@@ -12,6 +13,14 @@ interface BatchStatistics {
   input: Duration;
   infer: Duration;
   output: Duration;
+}
+
+/** Of one step of a pipeline. */
+interface StepStatistics {
+  success: Duration;
+  fail: Duration;
+  /** Runs in which it gave less than there was. */
+  cut: number;
 }
 
 export interface ModelStatistics {
@@ -29,6 +38,8 @@ export interface ModelStatistics {
   /** Runs of ONNX Runtime. */
   executionCount: number;
   batches: BatchStatistics[];
+  /** In the order of their runs; those that have run. */
+  steps: StepStatistics[];
   /** Milliseconds since 1970; 0 before the first. */
   lastInferenceMs: number;
   /** Told to come back because the queue was full. */
@@ -51,6 +62,8 @@ interface RunTimes {
 export interface StatisticsRecorder {
   succeeded(rows: number, totalMs: number, times: RunTimes): void;
   failed(totalMs: number): void;
+  /** The steps of one run of a pipeline. */
+  stepped(runs: readonly StepRun[]): void;
   dropped(kind: 'rejected' | 'expired' | 'cancelled'): void;
   snapshot(): ModelStatistics;
   /** Runs so far, by their rows. */
@@ -70,6 +83,7 @@ export function createStatistics(now: () => number): StatisticsRecorder {
   const compute = { computeInput: none(), computeInfer: none(), computeOutput: none() };
   const counts = { inferenceCount: 0, executionCount: 0, lastInferenceMs: 0, rejected: 0, expired: 0, cancelled: 0 };
   const batches = new Map<number, BatchStatistics>();
+  const steps: StepStatistics[] = [];
 
   const batch = (size: number): BatchStatistics => {
     const known = batches.get(size);
@@ -96,11 +110,20 @@ export function createStatistics(now: () => number): StatisticsRecorder {
       add(sized.output, times.outputMs);
     },
     failed: (totalMs) => add(total.fail, totalMs),
+    stepped(runs) {
+      for (const { at, ms, failed, cut } of runs) {
+        while (steps.length <= at) steps.push({ success: none(), fail: none(), cut: 0 });
+        const step = steps[at];
+        if (!step) continue;
+        add(failed ? step.fail : step.success, ms);
+        if (cut) step.cut++;
+      }
+    },
     dropped(kind) {
       counts[kind]++;
     },
     snapshot: () => ({
-      ...structuredClone({ ...total, ...compute, ...counts }),
+      ...structuredClone({ ...total, ...compute, ...counts, steps }),
       batches: structuredClone([...batches.values()].sort((a, b) => a.size - b.size)),
     }),
     runs: () => new Map([...batches].map(([size, { infer }]) => [size, infer.count])),

@@ -22,7 +22,7 @@ export interface BatchRunner {
 export function createBatchRunner(session: Session, arena: ArenaViews, rowed: boolean): BatchRunner {
   const { signature } = session;
   const tensors = createKeptTensors(session, rowed);
-  let mayPreallocate = true;
+  let mayPreallocate = session.takesRoom;
 
   const runPrepared = async (prepared: PreparedTensors): Promise<OrtTensors> => {
     const { feeds, fetches } = prepared;

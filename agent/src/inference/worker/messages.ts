@@ -3,12 +3,14 @@
 import type { MessagePort } from 'node:worker_threads';
 import { AppError, type ErrorCode, messageOf } from '@edgeloop/shared/app-error';
 import type { GoldenSamples } from '@edgeloop/shared/golden';
+import type { StepRun } from '@edgeloop/shared/pipeline/run';
+import type { Pipeline } from '@edgeloop/shared/pipeline-manifest';
 import type { NamedTensor } from '@edgeloop/shared/tensor-data';
 import type { ModelSignature } from '@edgeloop/shared/tensors';
 import type { Joining } from '../joining/joining.ts';
 import type { ShapedData } from '../ring/records.ts';
 import type { SharedRing } from '../ring/ring.ts';
-import type { ProvidersUsed } from './session.ts';
+import type { ProvidersUsed, StepOfPipeline } from './session.ts';
 
 /** A model as a worker thread needs to know it. */
 export interface ModelToOpen {
@@ -18,6 +20,8 @@ export interface ModelToOpen {
   version: number;
   /** The ONNX file. */
   path: string;
+  /** Its models, when there are several; `path` is then what holds their files. */
+  pipeline?: Pipeline | undefined;
   intraOpThreads: number;
   providers: readonly string[];
   golden: GoldenSamples | undefined;
@@ -29,6 +33,8 @@ export interface ModelToOpen {
 
 export interface OpenedModel {
   signature: ModelSignature;
+  /** Of a pipeline. */
+  steps?: readonly StepOfPipeline[] | undefined;
   joining: Joining;
   providers: ProvidersUsed;
   /** What it takes its thread to load it again: to make the session and to run the golden samples. */
@@ -78,4 +84,6 @@ export type FromWorker =
   /** The reason of a slot whose state is `failed`; precedes that state. */
   | { kind: 'failed'; sequence: number; failure: Failure }
   /** Requests of this model can't share a run after all. */
-  | { kind: 'unbatchable'; id: number };
+  | { kind: 'unbatchable'; id: number }
+  /** The steps of one run of a pipeline; precedes its answer. */
+  | { kind: 'steps'; id: number; runs: readonly StepRun[] };

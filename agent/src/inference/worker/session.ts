@@ -1,10 +1,11 @@
 // One ONNX Runtime session. `run` is synchronous native code that blocks its thread, so this is for worker threads and
 // for processes of their own, never for the thread that answers HTTP.
 import { AppError, messageOf } from '@edgeloop/shared/app-error';
-import { type ModelSource, openServable } from '@edgeloop/shared/node/servable-model';
+import { type ModelFile, type ModelSource, openServable } from '@edgeloop/shared/node/servable-model';
 import type { NamedTensor, Tensor, TensorData } from '@edgeloop/shared/tensor-data';
 import type { ModelSignature, TensorSpec } from '@edgeloop/shared/tensors';
 import { type InferenceSession, listSupportedBackends, Tensor as OrtTensor } from 'onnxruntime-node';
+import { reasonInFile } from '../joining/joining.ts';
 import { halfTensor } from './halves.ts';
 import { createOrtSession, type OrtSession, type OrtTensors } from './ort-session.ts';
 
@@ -29,15 +30,27 @@ export interface Session {
   run(inputs: readonly NamedTensor[]): Promise<NamedTensor[]>;
   /** The same on tensors of ONNX Runtime; `fetches` are outputs with room already allocated. */
   runTensors(feeds: OrtTensors, fetches?: OrtTensors): Promise<OrtTensors>;
+  /** Whether `fetches` may be given. */
+  takesRoom: boolean;
+  /** What in its graph stands against requests sharing a run; undefined when nothing does. */
+  againstJoining(): string | undefined;
+  /** Of a pipeline: its steps in the order of their runs. */
+  steps?: readonly StepOfPipeline[];
   release(): Promise<void>;
+}
+
+/** `does`: the file of a model, or the operation. */
+export interface StepOfPipeline {
+  name: string;
+  does: string;
 }
 
 export type { OrtTensors } from './ort-session.ts';
 
 /** Loads an ONNX file. Throws `model_rejected` with ONNX Runtime's reason. */
-export async function openSession(path: string, options: SessionOptions = {}): Promise<Session> {
+export async function openSession(file: ModelFile, options: SessionOptions = {}): Promise<Session> {
   let providers: ProvidersUsed = { used: ['cpu'], fallback: undefined };
-  const servable = await openServable(path, async (source) => {
+  const servable = await openServable(file, async (source) => {
     const made = await createWithProviders(source, options);
     providers = made.providers;
     return made.session;
@@ -50,7 +63,8 @@ export async function openSession(path: string, options: SessionOptions = {}): P
     return signature.outputs.map((spec) => fromOrt(spec, results[spec.name]));
   };
   const release = async (): Promise<void> => session.release();
-  return { signature, providers, run, runTensors, release };
+  const againstJoining = () => reasonInFile(file, signature);
+  return { signature, providers, run, runTensors, release, takesRoom: true, againstJoining };
 }
 
 async function createWithProviders(

@@ -13,9 +13,10 @@ import { type BatchRunner, createBatchRunner } from './batch-run.ts';
 import { collectGarbage } from './garbage.ts';
 import { proveGolden } from './golden-run.ts';
 import { failureOf, type ModelToOpen, type OpeningAnswer, type ToWorker, type WorkerStart } from './messages.ts';
+import { openModel } from './open-model.ts';
 import { presentTaskId, threadTimeMs } from './processor-time.ts';
 import { runFromRing } from './ring-runs.ts';
-import { openSession, type Session } from './session.ts';
+import type { Session } from './session.ts';
 import { answer, fail, giveBack, send, type WayBack } from './way-back.ts';
 
 interface OpenModel {
@@ -130,13 +131,18 @@ async function open(
   ring.begin(id);
   const begunMs = spentMs(thread);
   try {
-    const session = await openSession(path, options);
+    // What it is tried with is none of its callers'.
+    const session = await openModel(
+      path,
+      options,
+      (runs) => models.has(id) && send(thread, { kind: 'steps', id, runs }),
+    );
     if (golden) await proveGolden(session, golden);
     const loadMs = spentMs(thread) - begunMs;
-    const { signature, providers, run } = session;
-    const joining = known ?? (await judgeJoining(path, { signature, golden, run, nowMs: () => spentMs(thread) }));
+    const { signature, providers, steps } = session;
+    const joining = known ?? (await judgeJoining({ ...session, golden, nowMs: () => spentMs(thread) }));
     models.set(id, { name, version, session, runner: createBatchRunner(session, arena, joining.allowed) });
-    return { kind: 'opened', id, model: { signature, joining, providers, loadMs } };
+    return { kind: 'opened', id, model: { signature, steps, joining, providers, loadMs } };
   } catch (error) {
     return { kind: 'refused', id, failure: failureOf(error) };
   } finally {

@@ -5,7 +5,7 @@ import { interpret } from '@edgeloop/shared/meaning/interpretation';
 import { answerBounded } from '@edgeloop/shared/node/bounded-process';
 import { elementCount } from '@edgeloop/shared/tensor-data';
 import { proveGolden } from '../../inference/worker/golden-run.ts';
-import { openSession } from '../../inference/worker/session.ts';
+import { openModel } from '../../inference/worker/open-model.ts';
 import { ModelFiles } from '../../process/ipc.ts';
 import { madeUpInput, smallestShape } from './made-up-input.ts';
 import type { ProofAnswer } from './prove.ts';
@@ -16,7 +16,7 @@ const zerosAtMost = 16_777_216;
 answerBounded(async (input): Promise<ProofAnswer> => {
   const model = parse(ModelFiles, input, 'model to prove', 'internal');
   try {
-    const session = await openSession(model.path);
+    const session = await openModel(model.path, { pipeline: model.manifest.pipeline });
     interpret(model.manifest, session.signature);
     if (model.golden !== undefined && model.golden.samples.length > 0) {
       await proveGolden(session, model.golden);

@@ -5,7 +5,8 @@ import type { Tensor } from '@edgeloop/shared/tensor-data';
 import type { TensorSpec } from '@edgeloop/shared/tensors';
 import { z } from 'zod';
 import { judgeJoining } from '../../inference/joining/joining.ts';
-import { openSession, type Session, toOrt } from '../../inference/worker/session.ts';
+import { openModel } from '../../inference/worker/open-model.ts';
+import { type Session, toOrt } from '../../inference/worker/session.ts';
 import { ModelFiles } from '../../process/ipc.ts';
 import { madeUpInput, smallestShape } from './made-up-input.ts';
 
@@ -39,10 +40,10 @@ let loaded: Promise<Session> | undefined;
 
 /** Runs one slice; piscina calls it. */
 export default async function runSlice({ batch, judge, sliceMs, barrier, parties }: TuneTask): Promise<TuneReport> {
-  loaded ??= openSession(model.path, { intraOpThreads });
+  loaded ??= openModel(model.path, { intraOpThreads, pipeline: model.manifest.pipeline });
   const session = await loaded;
-  const { signature, run } = session;
-  const batchable = judge && (await judgeJoining(model.path, { signature, golden: model.golden, run, nowMs })).allowed;
+  const { signature } = session;
+  const batchable = judge && (await judgeJoining({ ...session, golden: model.golden, nowMs })).allowed;
   const feeds = Object.fromEntries(signature.inputs.map((spec) => [spec.name, toOrt(inputOf(spec, batch))]));
   await session.runTensors(feeds); // The first one reserves memory.
   meet(barrier, parties);
