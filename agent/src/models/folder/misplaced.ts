@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { messageOf } from '@edgeloop/shared/errors';
 import { ModelName } from '@edgeloop/shared/identifiers';
 import type { Misplaced } from '../../process/ipc.ts';
+import { saysPipeline } from './pipeline-folder.ts';
 
 export const versionPattern = /^[1-9]\d{0,8}$/;
 const modelFile = /\.onnx$/i;
@@ -48,10 +49,11 @@ async function misplacedVersions(path: string, name: string, entries: readonly D
 
 /** Why a folder with the right name is no version; undefined when it is one, or holds something else altogether. */
 async function wrongInVersion(path: string, inside: readonly Dirent[]): Promise<string | undefined> {
-  if (inside.some(({ name }) => name === 'model.onnx')) return undefined;
+  if (inside.some(({ name }) => name === 'model.onnx') || saysPipeline(path)) return undefined;
   const files = inside.filter((entry) => isModelFile(path, entry)).map(({ name }) => `"${shown(name)}"`);
   if (files.length === 1) return `its file is called ${files[0]}; call it model.onnx`;
-  if (files.length > 1) return `it holds ${files.slice(0, 5).join(', ')}; call the one to serve model.onnx`;
+  if (files.length > 1)
+    return `it holds ${files.slice(0, 5).join(', ')}; call the one to serve model.onnx, or say in model.json how they follow each other ("pipeline")`;
   const deeper = await folderWithModel(path, inside);
   if (deeper !== undefined) return `its model is one folder too deep, in "${shown(deeper)}"; move it up`;
   const other = inside.find(({ name }) => otherFormat.test(name));

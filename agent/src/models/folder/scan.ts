@@ -1,4 +1,5 @@
-// What lies in a folder of models, `DIR/NAME/VERSION/model.onnx`, as it is at this moment; nothing here decides.
+// What lies in a folder of models, `DIR/NAME/VERSION/model.onnx`, as it is at this moment; nothing here decides. The models of
+// a pipeline lie beside each other under names of their own.
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
@@ -11,6 +12,7 @@ import { readIfPresentSync } from '@edgeloop/shared/node/durable-files';
 import { withTokenizers } from '@edgeloop/shared/node/tokenizer-files';
 import type { Misplaced, ModelFiles } from '../../process/ipc.ts';
 import { misplacedIn, versionPattern } from './misplaced.ts';
+import { saysPipeline } from './pipeline-folder.ts';
 
 export interface FoundModel {
   name: string;
@@ -74,7 +76,7 @@ export async function findModel(folder: string, name: string): Promise<FoundMode
 /** Changes with any file of the version; undefined when it holds no model. */
 async function versionStamp(folder: string, path: string): Promise<string | undefined> {
   const files = (await readdir(join(folder, path)).catch(() => [])).sort();
-  if (!files.includes('model.onnx')) return undefined;
+  if (!files.includes('model.onnx') && !saysPipeline(join(folder, path))) return undefined;
   const stamps = await Promise.all(files.map((file) => stampOf(folder, join(path, file))));
   return stamps.join(';');
 }
@@ -85,7 +87,8 @@ async function stampOf(folder: string, path: string): Promise<string> {
 }
 
 /**
- * Reads a version of the folder. Its digest covers what it computes: the model, golden samples and files beside it.
+ * Reads a version of the folder. Its digest covers what it computes: the models, how they follow each other, golden samples and
+ * files beside them.
  * @throws AppError naming what is wrong with `model.json`, a tokenizer that it names, or `golden.json`
  */
 export async function readVersion(folder: string, name: string, version: number): Promise<ModelFiles> {
@@ -93,7 +96,10 @@ export async function readVersion(folder: string, name: string, version: number)
   const text =
     readIfPresentSync(join(own, 'model.json')) ?? readIfPresentSync(join(folder, name, 'model.json')) ?? '{}';
   const golden = readIfPresentSync(join(own, 'golden.json'));
+  const manifest = parseJson(Manifest, text, `${name}/model.json`);
+  const { pipeline } = manifest;
   const hash = createHash('sha256').update(golden ?? '');
+  if (pipeline !== undefined) hash.update(JSON.stringify(pipeline));
   for (const file of (await readdir(own)).sort()) {
     if (file === 'model.json' || file === 'golden.json' || !(await stat(join(own, file))).isFile()) continue;
     for await (const piece of createReadStream(join(own, file))) hash.update(piece);
@@ -101,9 +107,9 @@ export async function readVersion(folder: string, name: string, version: number)
   return {
     name,
     version,
-    path: join(own, 'model.onnx'),
+    path: pipeline === undefined ? join(own, 'model.onnx') : own,
     digest: hash.digest('hex'),
-    manifest: await withTokenizers(parseJson(Manifest, text, `${name}/model.json`), [own, join(folder, name)]),
+    manifest: await withTokenizers(manifest, [own, join(folder, name)]),
     ...(golden === undefined ? {} : { golden: parseJson(GoldenSamples, golden, `${name}/${version}/golden.json`) }),
   };
 }
