@@ -10,6 +10,12 @@ export async function withTokenizerFiles(file: Blob, folder: string): Promise<Bl
   return new Blob([JSON.stringify(await withTokenizers(manifest.data, [folder]))]);
 }
 
+/** Whether the files are those of a pipeline. What is wrong with the manifest, the server says. */
+export function saysPipeline(text: string): boolean {
+  const manifest = parsedJson(text);
+  return typeof manifest === 'object' && manifest !== null && 'pipeline' in manifest;
+}
+
 function parsedJson(text: string): unknown {
   try {
     return JSON.parse(text);

@@ -6,7 +6,7 @@ import { pageOf } from '@edgeloop/shared/api/paging';
 import { AppError, messageOf } from '@edgeloop/shared/errors';
 import type { Command } from 'commander';
 import { action, group } from './command.ts';
-import { withTokenizerFiles } from './manifest-file.ts';
+import { saysPipeline, withTokenizerFiles } from './manifest-file.ts';
 import { printFields, printJson, printLine, printTable, shortDigest, timeText } from './output.ts';
 
 export function registerModelCommands(program: Command): void {
@@ -47,22 +47,22 @@ export function registerModelCommands(program: Command): void {
       }),
     );
   models
-    .command('push <name> <file>')
-    .description('upload an ONNX file as a new version')
+    .command('push <name> <files...>')
+    .description('upload an ONNX file as a new version, or the files of a pipeline that the manifest describes')
     .option('--manifest <file>', 'model.json')
     .option('--golden <file>', 'golden samples, JSON')
     .action(
-      action(async ({ api, json }, name: string, file: string, options: { manifest?: string; golden?: string }) => {
+      action(async ({ api, json }, name: string, files: string[], options: { manifest?: string; golden?: string }) => {
         const form = new FormData();
-        form.set('model', await fileOf(file), basename(file));
-        if (options.manifest !== undefined)
-          form.set(
-            'manifest',
-            await withTokenizerFiles(await fileOf(options.manifest), dirname(options.manifest)),
-            'manifest.json',
-          );
+        const manifest =
+          options.manifest === undefined
+            ? undefined
+            : await withTokenizerFiles(await fileOf(options.manifest), dirname(options.manifest));
+        const isPipeline = files.length > 1 || (manifest !== undefined && saysPipeline(await manifest.text()));
+        for (const file of files) form.append(isPipeline ? 'files' : 'model', await fileOf(file), basename(file));
+        if (manifest !== undefined) form.set('manifest', manifest, 'manifest.json');
         if (options.golden !== undefined) form.set('golden', await fileOf(options.golden), 'golden.json');
-        if (!json && process.stderr.isTTY) process.stderr.write(`uploading and validating ${file} …\n`);
+        if (!json && process.stderr.isTTY) process.stderr.write(`uploading and validating ${files.join(', ')} …\n`);
         const detail = await api.send('POST', `/models/${encodeURIComponent(name)}/versions`, ModelVersionDetail, form);
         if (json) return printJson(detail);
         printLine(

@@ -3,7 +3,7 @@
 import { createHash } from 'node:crypto';
 import { createWriteStream } from 'node:fs';
 import { mkdir, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { type Readable, Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { AppError, messageOf } from '@edgeloop/shared/errors';
@@ -12,24 +12,29 @@ import { Busboy } from '@fastify/busboy';
 import { v7 as uuid } from 'uuid';
 import { storageFailure } from '../database/storage-failure.ts';
 
-export interface FormLimits<F extends string, T extends string> {
+export interface FormLimits<F extends string, T extends string, M extends string = never> {
   /** Where the files lie until `discard`. */
   scratchDir: string;
   /** Largest size of each file part, bytes. */
   files: Record<F, number>;
+  /** The same of parts that may come several times, each with a file name of its own. */
+  several?: Record<M, number>;
   /** Largest size of each text part, bytes; a text may also come as a file. */
   texts: Record<T, number>;
 }
 
 interface ReceivedFile {
+  /** As the form calls it, without folders. */
+  name: string;
   path: string;
   sizeBytes: number;
   /** SHA-256, hex. */
   digest: string;
 }
 
-export interface ReceivedForm<F extends string, T extends string> {
+export interface ReceivedForm<F extends string, T extends string, M extends string = never> {
   files: Partial<Record<F, ReceivedFile>>;
+  several: Partial<Record<M, ReceivedFile[]>>;
   texts: Partial<Record<T, string>>;
   /** Removes what was received; files that were moved away are no longer there to remove. */
   discard(): Promise<void>;
@@ -40,16 +45,15 @@ export interface ReceivedForm<F extends string, T extends string> {
  * @throws AppError `payload_too_large` naming the part; `invalid_request` for an unknown part or a broken form;
  * `insufficient_storage`
  */
-export async function receiveForm<const F extends string, const T extends string>(
+export async function receiveForm<const F extends string, const T extends string, const M extends string = never>(
   request: Request,
-  limits: FormLimits<F, T>,
-): Promise<ReceivedForm<F, T>> {
+  limits: FormLimits<F, T, M>,
+): Promise<ReceivedForm<F, T, M>> {
   const folder = join(limits.scratchDir, uuid());
   await mkdir(folder, { recursive: true, mode: 0o700 });
   const discard = () => rm(folder, { recursive: true, force: true });
   try {
-    const { files, texts } = await readParts(request, limits, folder);
-    return { files, texts, discard };
+    return { ...(await readParts(request, limits, folder)), discard };
   } catch (error) {
     await discard();
     if (error instanceof AppError) throw error;
@@ -60,9 +64,9 @@ export async function receiveForm<const F extends string, const T extends string
   }
 }
 
-async function readParts<F extends string, T extends string>(
+async function readParts<F extends string, T extends string, M extends string>(
   request: Request,
-  limits: FormLimits<F, T>,
+  limits: FormLimits<F, T, M>,
   folder: string,
 ) {
   const contentType = request.headers.get('content-type') ?? '';
@@ -73,21 +77,31 @@ async function readParts<F extends string, T extends string>(
     headers: { 'content-type': contentType },
     // Every part as a stream: a plain field would be read to its end before its size is known.
     isPartAFile: () => true,
-    limits: { parts: 32 },
+    limits: { parts: 64 },
   });
   const files: Partial<Record<F, ReceivedFile>> = {};
+  const several: Partial<Record<M, ReceivedFile[]>> = {};
   const texts: Partial<Record<T, string>> = {};
   const arriving: Promise<void>[] = [];
   const abort = new AbortController();
   const track = (work: Promise<void>) => arriving.push(work.catch((error: unknown) => abort.abort(error)));
 
-  parser.on('file', (field, stream) => {
+  let parts = 0;
+  parser.on('file', (field, stream, fileName) => {
+    const name = basename(fileName ?? '');
     // A part does not end by itself when the form breaks off.
     abort.signal.addEventListener('abort', () => stream.destroy());
     if (isKey(limits.files, field)) {
       track(
         saveFile(stream, { field, limit: limits.files[field], path: join(folder, field) }).then((file) => {
-          files[field] = file;
+          files[field] = { name, ...file };
+        }),
+      );
+    } else if (limits.several && isKey(limits.several, field)) {
+      const path = join(folder, `part-${parts++}`);
+      track(
+        saveFile(stream, { field, limit: limits.several[field], path }).then((file) => {
+          several[field] = [...(several[field] ?? []), { name, ...file }];
         }),
       );
     } else if (isKey(limits.texts, field)) {
@@ -104,13 +118,13 @@ async function readParts<F extends string, T extends string>(
   await pipeline(piecesOf(request.body), parser, { signal: abort.signal }).catch((error) => abort.abort(error));
   await Promise.all(arriving);
   abort.signal.throwIfAborted();
-  return { files, texts };
+  return { files, several, texts };
 }
 
 async function saveFile(
   stream: Readable,
   { field, limit, path }: { field: string; limit: number; path: string },
-): Promise<ReceivedFile> {
+): Promise<Omit<ReceivedFile, 'name'>> {
   const hash = createHash('sha256');
   let sizeBytes = 0;
   const measure = new Transform({
@@ -147,8 +161,8 @@ function tooLarge(field: string, limit: number): AppError {
   });
 }
 
-function unknownPart(field: string, limits: FormLimits<string, string>): AppError {
-  const known = [...Object.keys(limits.files), ...Object.keys(limits.texts)];
+function unknownPart(field: string, limits: FormLimits<string, string, string>): AppError {
+  const known = [...Object.keys(limits.files), ...Object.keys(limits.several ?? {}), ...Object.keys(limits.texts)];
   return new AppError('invalid_request', `${field}: is not a part of this form; it has ${known.join(', ')}`, {
     errors: [{ field, message: 'unknown part' }],
   });

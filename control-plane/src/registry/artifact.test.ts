@@ -2,6 +2,7 @@ import { createHash, randomFillSync } from 'node:crypto';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { writeBundle } from '@edgeloop/shared/node/model-bundle';
 import { encodeModel, type OnnxModel } from '@edgeloop/shared/onnx/encode';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -117,5 +118,27 @@ describe('the segments of a file', () => {
     ]) {
       expect(fetchedBytes(before, await described(after))).toBeLessThanOrEqual(2 * 256 * 1024);
     }
+  });
+});
+
+describe('a file of several models', () => {
+  it('costs a device only the model that has changed, whatever its size', async () => {
+    const bundle = async (first: Uint8Array, second: Uint8Array) => {
+      const path = join(folder, 'bundle');
+      await writeBundle(path, [
+        { name: 'a.onnx', bytes: first },
+        { name: 'b.onnx', bytes: second },
+      ]);
+      return describeArtifact(path);
+    };
+    const [large, other] = [modelOf([{ name: 'w', data: layer() }]), modelOf([{ name: 'w', data: layer() }])];
+    const before = await bundle(modelOf([], 'one'), large);
+    const after = await bundle(modelOf([], 'one that is longer'), large);
+    expect(fetchedBytes(before, after)).toBeLessThan(2048);
+    const head = await bundle(large, other);
+    expect(fetchedBytes(head, await bundle(large, modelOf([{ name: 'v', data: layer() }])))).toBeLessThan(
+      other.length + 4096,
+    );
+    expect(after.segments.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0)).toBe(after.sizeBytes);
   });
 });

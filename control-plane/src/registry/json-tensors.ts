@@ -113,7 +113,7 @@ function bigInteger(low: bigint, high: bigint): (value: Value) => bigint {
  * From Node 24 on, the JavaScript part of ONNX Runtime 1.30 makes a Float16Array of the bits of halves, of which its native
  * part reads nothing. It is given bits, and only their name tells them from integers.
  */
-function halfTensor(bits: Uint16Array, shape: readonly number[]): Tensor {
+export function halfTensor(bits: Uint16Array, shape: readonly number[]): Tensor {
   if (!('Float16Array' in globalThis)) return new Tensor('float16', bits, shape);
   return Object.defineProperty(new Tensor('uint16', bits, shape), 'type', { value: 'float16' });
 }

@@ -10,12 +10,12 @@ import type { Database, Transaction } from '../database/open.ts';
 import type { Artifact } from './artifact.ts';
 import { type RegistryStore, toDetail, type VersionRow } from './registry-store.ts';
 import { contentDigest, encodeRelease, readRelease } from './release-document.ts';
+import type { UploadedFiles } from './uploaded-files.ts';
 import type { VersionNumbers } from './version-numbers.ts';
 
 export interface Registration {
   model: string;
-  /** `path` is a temporary file of the caller, who removes what is left of it. */
-  artifact: { path: string };
+  files: UploadedFiles;
   manifest: ManifestInput;
   golden?: GoldenSamples | undefined;
   lineage: Lineage;

@@ -24,6 +24,7 @@ import {
 } from './registration.ts';
 import { createRegistryStore, type ModelRow } from './registry-store.ts';
 import { readRelease } from './release-document.ts';
+import { artifactOf } from './uploaded-files.ts';
 import { createValidator, type ValidationLimits } from './validation.ts';
 import { createVersionNumbers, versionKey } from './version-numbers.ts';
 
@@ -151,10 +152,10 @@ export function createRegistry(deps: RegistryDeps) {
       return count;
     },
 
-    /** The model file, a blob. @throws AppError `not_found` */
-    async artifact(name: string, number: number): Promise<{ digest: string; sizeBytes: number }> {
-      const { digest, sizeBytes } = await version(name, number);
-      return { digest, sizeBytes };
+    /** The model file, a blob; of a pipeline, a tar with its files. @throws AppError `not_found` */
+    async artifact(name: string, number: number): Promise<{ digest: string; sizeBytes: number; isPipeline: boolean }> {
+      const { digest, sizeBytes, manifest } = await version(name, number);
+      return { digest, sizeBytes, isPipeline: manifest.pipeline !== undefined };
     },
 
     /** Digests of the blobs that a device needs to run this version: release document and model file. */
@@ -169,16 +170,16 @@ export function createRegistry(deps: RegistryDeps) {
      * the version that is the same; `not_found`
      */
     async register(actor: string, registration: Registration): Promise<ModelVersionDetail> {
-      const {
-        model: name,
-        artifact: { path },
-      } = registration;
+      const { model: name, files } = registration;
       const manifest = parse(Manifest, registration.manifest, 'manifest');
       const golden = parse(GoldenSamples, registration.golden ?? { samples: [] }, 'golden');
       if (registration.createModel !== true && (await store.model(database.read, name)) === undefined) {
         throw unknownModel(name);
       }
+      const path = await artifactOf(files, manifest);
       const artifact = await describeArtifact(path);
+      if (artifact.sizeBytes > limits.model)
+        throw new AppError('payload_too_large', `files: together they are larger than ${limits.model} bytes`);
       await refuseRepetition(registering, name, { artifact, manifest, golden });
       const io = await validator.validate({ path, manifest, golden });
       await blobs.putFile(path);

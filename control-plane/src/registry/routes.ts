@@ -8,10 +8,11 @@ import { Manifest } from '@edgeloop/shared/manifest';
 import { createRoute } from '@hono/zod-openapi';
 import { z } from 'zod';
 import type { Blobs } from '../blobs/folder.ts';
-import { receiveForm } from '../http/multipart.ts';
+import { type ReceivedForm, receiveForm } from '../http/multipart.ts';
 import { createRouter, describeRoute, jsonBody, type Router } from '../http/router.ts';
 import { blobResponse } from './blob-response.ts';
 import type { Registry } from './registry.ts';
+import type { UploadedFiles } from './uploaded-files.ts';
 
 const NameParam = z.object({ name: ModelName });
 const VersionParam = z.object({ name: ModelName, version: z.coerce.number().pipe(ModelVersion) });
@@ -25,9 +26,13 @@ const uploadBody = {
     'multipart/form-data': {
       schema: {
         type: 'object' as const,
-        required: ['model'],
         properties: {
           model: { type: 'string' as const, format: 'binary', description: 'The ONNX file' },
+          files: {
+            type: 'array' as const,
+            items: { type: 'string' as const, format: 'binary' },
+            description: 'In its place: the ONNX files of a pipeline, by the names that the manifest has for them',
+          },
           manifest: { type: 'string' as const, description: 'The manifest, JSON' },
           golden: { type: 'string' as const, description: 'Golden samples, JSON' },
         },
@@ -65,10 +70,19 @@ const routes = {
   ),
   artifact: createRoute({
     ...describeRoute(
-      { ...viewer, path: artifactPath, summary: 'The ONNX file; takes Range', response: z.unknown() },
+      {
+        ...viewer,
+        path: artifactPath,
+        summary: 'The ONNX file, or a tar with the files of a pipeline; takes Range',
+        response: z.unknown(),
+      },
       { params: VersionParam },
     ),
-    responses: { 200: { description: 'The ONNX file, `application/octet-stream`; its SHA-256 is the ETag' } },
+    responses: {
+      200: {
+        description: 'The ONNX file, or the tar of a pipeline, `application/octet-stream`; its SHA-256 is the ETag',
+      },
+    },
   }),
 };
 
@@ -93,11 +107,29 @@ export function registryRoutes({ registry, blobs }: { registry: Registry; blobs:
   });
   router.openapi(routes.artifact, async (c) => {
     const { name, version } = c.req.valid('param');
-    const { digest } = await registry.artifact(name, version);
-    c.header('Content-Disposition', `attachment; filename="${name}-${version}.onnx"`);
+    const { digest, isPipeline } = await registry.artifact(name, version);
+    const extension = isPipeline ? 'tar' : 'onnx';
+    c.header('Content-Disposition', `attachment; filename="${name}-${version}.${extension}"`);
     return blobResponse(c, blobs, digest);
   });
   return router;
+}
+
+/** One file, or those of a pipeline. */
+function filesOf({ files, several }: Pick<ReceivedForm<'model', never, 'files'>, 'files' | 'several'>): UploadedFiles {
+  const { model } = files;
+  const { files: parts = [] } = several;
+  if (model !== undefined && parts.length > 0) {
+    const errors = [{ field: 'files', message: 'comes beside "model"' }];
+    throw new AppError('invalid_request', 'files: send either "model" or "files", not both', { errors });
+  }
+  if (parts.length > 0) return { parts };
+  if (model !== undefined) return { path: model.path };
+  throw new AppError(
+    'invalid_request',
+    'model: is missing; send the ONNX file as this part, or those of a pipeline as parts "files"',
+    { errors: [{ field: 'model', message: 'is missing' }] },
+  );
 }
 
 async function push(registry: Registry, upload: { actor: string; name: string; request: Request }) {
@@ -105,17 +137,13 @@ async function push(registry: Registry, upload: { actor: string; name: string; r
   const form = await receiveForm(upload.request, {
     scratchDir: registry.scratchDir,
     files: { model: largest },
+    several: { files: largest },
     texts: { manifest, golden },
   });
   try {
-    const { model } = form.files;
-    if (model === undefined) {
-      const errors = [{ field: 'model', message: 'is missing' }];
-      throw new AppError('invalid_request', 'model: is missing; send the ONNX file as this part', { errors });
-    }
     return await registry.register(upload.actor, {
       model: upload.name,
-      artifact: { path: model.path },
+      files: filesOf(form),
       manifest: parseJson(Manifest, form.texts.manifest ?? '{}', 'manifest'),
       golden: form.texts.golden === undefined ? undefined : parseJson(GoldenSamples, form.texts.golden, 'golden'),
       lineage: { source: 'upload' },

@@ -1,6 +1,8 @@
 // Where a file is cut into segments, so that a device which holds another version fetches little more than what has changed.
 // The numbers of each large tensor begin and end a segment. Within them, and in files that are no ONNX models, the content
-// says where to cut: whatever is put in before it moves the cuts along, instead of making all that follows something new.
+// says where to cut: whatever is put in before it moves the cuts along, instead of making all that follows something new. Where
+// the file holds several, each of them begins a segment.
+import { bundledIn } from '@edgeloop/shared/node/model-bundle';
 import type { ByteSource, Place } from '@edgeloop/shared/onnx/fields';
 import { tensorPlaces } from '@edgeloop/shared/onnx/tensor-places';
 
@@ -32,8 +34,19 @@ function createGear(): Uint32Array {
 
 /** Ascending places in the file where a segment has to end, whatever the content says; the end of the file is the last. */
 export function boundariesOf(source: ByteSource): number[] {
-  const ends = placesIn(source).flatMap(({ start, end }) => [start, end]);
+  const files = bundledIn(source) ?? [{ headerAt: 0, at: 0, sizeBytes: source.size }];
+  const ends = files.flatMap(({ headerAt, at, sizeBytes }) => {
+    const places = placesIn(partOf(source, { at, sizeBytes }));
+    return [headerAt, ...places.flatMap(({ start, end }) => [at + start, at + end])];
+  });
   return [...new Set([...ends, source.size])].filter((end) => end > 0).sort((a, b) => a - b);
+}
+
+function partOf(source: ByteSource, { at, sizeBytes }: { at: number; sizeBytes: number }): ByteSource {
+  return {
+    size: sizeBytes,
+    read: (start, length) => source.read(at + start, Math.max(0, Math.min(length, sizeBytes - start))),
+  };
 }
 
 /** None of a file that cannot be read as a model, which somebody else has to judge. */

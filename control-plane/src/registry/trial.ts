@@ -5,11 +5,16 @@ import type { GoldenSamples } from '@edgeloop/shared/golden';
 import { mismatch } from '@edgeloop/shared/golden-match';
 import type { Manifest } from '@edgeloop/shared/manifest';
 import { interpret } from '@edgeloop/shared/meaning/interpretation';
-import { type ModelSource, openServable, type ServableModel } from '@edgeloop/shared/node/servable-model';
+import { type ModelFile, type ModelSource, openServable } from '@edgeloop/shared/node/servable-model';
+import { openPipeline } from '@edgeloop/shared/node/servable-pipeline';
 import { readModelHeader } from '@edgeloop/shared/onnx/header';
+import { runPipeline } from '@edgeloop/shared/pipeline/run';
+import type { Pipeline } from '@edgeloop/shared/pipeline-manifest';
+import type { NamedTensor } from '@edgeloop/shared/tensor-data';
 import type { ModelSignature, TensorSpec } from '@edgeloop/shared/tensors';
 import { InferenceSession, type Tensor } from 'onnxruntime-node';
 import { elementCount, toJson, toOrt, zeros } from './json-tensors.ts';
+import * as tensors from './ort-tensors.ts';
 
 /** Values in a tensor of zeros: larger ones are not tried. */
 const maxZeros = 64 * 1024 * 1024;
@@ -20,7 +25,12 @@ export interface Tried {
   golden: GoldenSamples;
 }
 
-type Servable = ServableModel<InferenceSession>;
+/** A model, or the models of a pipeline as one. */
+interface Servable {
+  signature: ModelSignature;
+  run(feeds: Record<string, Tensor>): Promise<Record<string, Tensor>>;
+  release(): Promise<void>;
+}
 
 /**
  * The signature of the model at `path`, once its manifest fits it as every agent will have it, and it has run: on its golden
@@ -28,8 +38,7 @@ type Servable = ServableModel<InferenceSession>;
  * @throws AppError `model_rejected` with the reason, and the fields of the manifest that do not fit
  */
 export async function tryModel({ path, manifest, golden }: Tried): Promise<ModelSignature> {
-  await refuseOtherFiles(path);
-  const model = await openServable(path, load);
+  const model = await (manifest.pipeline ? openSteps(path, manifest.pipeline) : openFile(path));
   interpret(manifest, model.signature);
   if (golden.samples.length === 0) await runOnZeros(model);
   else await reproduce(model, golden);
@@ -37,8 +46,9 @@ export async function tryModel({ path, manifest, golden }: Tried): Promise<Model
 }
 
 /** Files that name other files are refused before ONNX Runtime would open those. */
-async function refuseOtherFiles(path: string): Promise<void> {
-  const [place] = readModelHeader(await readFile(path)).externalDataLocations;
+async function refuseOtherFiles(file: ModelFile): Promise<void> {
+  const bytes = typeof file === 'string' ? await readFile(file) : file.bytes;
+  const [place] = readModelHeader(bytes).externalDataLocations;
   if (place === undefined) return;
   throw new AppError(
     'model_rejected',
@@ -61,6 +71,34 @@ async function load(source: ModelSource): Promise<InferenceSession> {
   }
 }
 
+async function openFile(file: ModelFile): Promise<Servable> {
+  await refuseOtherFiles(file);
+  const { session, signature, fetches } = await openServable(file, load);
+  return {
+    signature,
+    run: (feeds) => (fetches === undefined ? session.run(feeds) : session.run(feeds, fetches)),
+    release: () => session.release(),
+  };
+}
+
+async function openSteps(path: string, pipeline: Pipeline): Promise<Servable> {
+  const { plan, models, release } = await openPipeline(path, pipeline, openFile);
+  const runModel = async (file: string, inputs: readonly NamedTensor[]): Promise<NamedTensor[]> => {
+    const model = models.get(file);
+    const results = await model?.run(Object.fromEntries(inputs.map((input) => [input.name, tensors.toOrt(input)])));
+    return model?.signature.outputs.map((spec) => tensors.fromOrt(spec, results?.[spec.name])) ?? [];
+  };
+  return {
+    signature: plan.signature,
+    async run(feeds) {
+      const inputs = plan.signature.inputs.map((spec) => tensors.fromOrt(spec, feeds[spec.name]));
+      const outputs = await runPipeline(plan, inputs, { runModel, nowMs: () => performance.now() });
+      return Object.fromEntries(outputs.map((output) => [output.name, tensors.toOrt(output)]));
+    },
+    release,
+  };
+}
+
 async function reproduce(model: Servable, golden: GoldenSamples): Promise<void> {
   for (const [at, sample] of golden.samples.entries()) {
     const reason = await failureOf(model, { sample, tolerance: golden.tolerance });
@@ -78,7 +116,7 @@ async function failureOf(model: Servable, { sample, tolerance }: Expected): Prom
   const expected = Object.entries(sample.outputs);
   if (expected.length === 0) return 'it names no outputs, so it proves nothing';
   try {
-    const results = await run(model, feedsOf(sample.inputs, signature.inputs));
+    const results = await model.run(feedsOf(sample.inputs, signature.inputs));
     for (const [name, tensor] of expected) {
       const spec = signature.outputs.find((output) => output.name === name);
       if (spec === undefined) return `the model has no output "${name}"; it has ${namesOf(signature.outputs)}`;
@@ -122,14 +160,10 @@ async function runOnZeros(model: Servable): Promise<void> {
   if (shapes.reduce((sum, shape) => sum + elementCount(shape), 0) > maxZeros) return;
   const feeds = Object.fromEntries(inputs.map(({ name, datatype }, i) => [name, zeros(datatype, shapes[i] ?? [])]));
   try {
-    await run(model, feeds);
+    await model.run(feeds);
   } catch {
     // Zeros may be no input for it.
   }
-}
-
-function run({ session, fetches }: Servable, feeds: Record<string, Tensor>) {
-  return fetches === undefined ? session.run(feeds) : session.run(feeds, fetches);
 }
 
 function namesOf(specs: readonly TensorSpec[]): string {

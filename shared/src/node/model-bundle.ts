@@ -5,6 +5,7 @@ import { stat } from 'node:fs/promises';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { AppError } from '../app-error.ts';
+import type { ByteSource } from '../onnx/fields.ts';
 import { readFile } from './file-bytes.ts';
 
 export type FileToBundle = { name: string; path: string } | { name: string; bytes: Uint8Array };
@@ -68,22 +69,25 @@ function checksum(bytes: Uint8Array): number {
 
 /** What the file at `path` holds; undefined when it is no bundle. Throws `model_rejected` for one that is damaged. */
 export function bundledFiles(path: string): BundledFile[] | undefined {
-  return readFile(path, (source) => {
-    const isBundle = source.size >= block && textIn(source.read(0, block), magicAt, magic.length) === magic;
-    if (!isBundle) return undefined;
-    const files: BundledFile[] = [];
-    for (let headerAt = 0; headerAt + block <= source.size; ) {
-      const bytes = source.read(headerAt, block);
-      if (bytes.every((byte) => byte === 0)) return files;
-      const sum = Number.parseInt(textIn(bytes, 148, 8), 8);
-      const sizeBytes = Number.parseInt(textIn(bytes, 124, 12), 8);
-      const at = headerAt + block;
-      if (sum !== checksum(bytes) || !(at + sizeBytes <= source.size)) break;
-      files.push({ name: textIn(bytes, 0, longestName), headerAt, at, sizeBytes });
-      headerAt = at + sizeBytes + padding(sizeBytes);
-    }
-    throw new AppError('model_rejected', 'the file of several models is damaged');
-  });
+  return readFile(path, bundledIn);
+}
+
+/** The same of a file that is open. */
+export function bundledIn(source: ByteSource): BundledFile[] | undefined {
+  const isBundle = source.size >= block && textIn(source.read(0, block), magicAt, magic.length) === magic;
+  if (!isBundle) return undefined;
+  const files: BundledFile[] = [];
+  for (let headerAt = 0; headerAt + block <= source.size; ) {
+    const bytes = source.read(headerAt, block);
+    if (bytes.every((byte) => byte === 0)) return files;
+    const sum = Number.parseInt(textIn(bytes, 148, 8), 8);
+    const sizeBytes = Number.parseInt(textIn(bytes, 124, 12), 8);
+    const at = headerAt + block;
+    if (sum !== checksum(bytes) || !(at + sizeBytes <= source.size)) break;
+    files.push({ name: textIn(bytes, 0, longestName), headerAt, at, sizeBytes });
+    headerAt = at + sizeBytes + padding(sizeBytes);
+  }
+  throw new AppError('model_rejected', 'the file of several models is damaged');
 }
 
 function textIn(bytes: Uint8Array, at: number, length: number): string {

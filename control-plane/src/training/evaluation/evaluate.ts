@@ -91,9 +91,10 @@ function classifierOf(
   return { path, input: first[0], features, outputs };
 }
 
-/** A champion without class names cannot be compared, which is no fault of the challenger. */
+/** A champion without class names, or of several models, cannot be compared, which is no fault of the challenger. */
 function rivalClassifierOf({ detail, path }: Champion, known: readonly string[]): Classifier | { reason: string } {
   const { manifest, io } = detail;
+  if (manifest.pipeline !== undefined) return { reason: 'it is a pipeline of several models' };
   if (labelsOf({ ...manifest, task: 'classification' }, io) === undefined) {
     return { reason: 'neither its manifest nor its file names the classes' };
   }

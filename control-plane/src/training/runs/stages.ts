@@ -233,7 +233,7 @@ async function register({ registry, jobs }: StageDeps, run: StoredRun, evaluated
   const dataset = run.dataset === null ? {} : { dataset: run.dataset };
   const { version } = await registry.register('system', {
     model: run.model,
-    artifact: { path },
+    files: { path },
     manifest: { task: 'classification', ...run.spec.manifest, ...manifest, monitoring: { reference } },
     golden,
     lineage: { source: 'training', runId: run.id, pipeline: run.pipeline, ...dataset, ...parent },
