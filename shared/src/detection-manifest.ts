@@ -50,6 +50,8 @@ export const DetectionOutputs = z
     classes: z.string().optional(),
     /** Output with everything, a row or a column for each box: its four numbers, then what `columns` says. */
     table: z.string().optional(),
+    /** Output of a pipeline that says how many boxes there were before a step of it cut them. */
+    found: z.string().optional(),
     /** For a `head`: an output for each of its strides, in their order. */
     maps: z.array(z.string()).min(1).max(8).optional(),
     /** What is to be done to the table or the maps, in the place of `columns`, `format` and `normalised`. */

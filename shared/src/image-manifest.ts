@@ -7,7 +7,8 @@ const Byte = z.number().int().min(0).max(255);
 export const ImageInput = z.strictObject({
   width: z.number().int().min(1).max(16384),
   height: z.number().int().min(1).max(16384),
-  crop: z.enum(['center', 'stretch', 'pad']).default('stretch'),
+  /** `inside`: as it is, made smaller only where it is larger than `width` and `height`, for tensors of any such size. */
+  crop: z.enum(['center', 'stretch', 'pad', 'inside']).default('stretch'),
   /** Of the margins that `pad` leaves: one value, or red, green and blue. Black when unset. */
   padColor: z.union([Byte, z.tuple([Byte, Byte, Byte])]).optional(),
   /** Where `pad` puts the picture; in the middle when unset. */

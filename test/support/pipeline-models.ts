@@ -97,10 +97,17 @@ export function colourManifest(): ManifestInput {
         },
       ],
     },
-    inputs: { picture: { image: { width: 40, height: 40, layout: 'nhwc' } } },
+    inputs: { picture: { image: { width: 160, height: 120, crop: 'inside', layout: 'nhwc' } } },
     outputs: {
       labels: ['red', 'green', 'blue'],
-      detection: { boxes: 'boxes', scores: 'colours', normalised: false, multiLabel: false, iouThreshold: 1 },
+      detection: {
+        boxes: 'boxes',
+        scores: 'colours',
+        found: 'found',
+        normalised: false,
+        multiLabel: false,
+        iouThreshold: 1,
+      },
     },
   };
 }

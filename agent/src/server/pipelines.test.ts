@@ -36,6 +36,11 @@ const Stats = z.object({
 const Outputs = z.object({
   outputs: z.array(z.object({ name: z.string(), shape: z.array(z.number()), data: z.array(z.number()) })),
 });
+const Predicted = z.object({
+  image: z.object({ width: z.number(), height: z.number() }),
+  detections: z.array(z.object({ box: z.object({ x: z.number(), width: z.number() }) })),
+  warnings: z.array(z.string()).optional(),
+});
 const root = mkdtempSync(join(tmpdir(), 'pipelines-'));
 const colourful = cellPicture({ 6: [0, 250, 0], 8: [80, 80, 250], 15: [240, 0, 0] });
 let front: ServedFront;
@@ -109,6 +114,24 @@ describe.each(['in a folder', 'in one file', 'in a process of its own'])('a pipe
         { label: 'blue', score: expect.any(Number), box: { x: 0, y: 40, width: 20, height: 20 } },
       ]),
     });
+  });
+
+  it('sees a picture as it is, one that is too large made smaller, and says when there was more than it may tell', async () => {
+    const many = cellPicture({ 0: [250, 0, 0], 3: [250, 0, 0], 12: [250, 0, 0], 15: [250, 0, 0] });
+    for (const width of [40, 100, 400]) {
+      const png = await sharp(many, { raw: { width: 40, height: 40, channels: 3 } })
+        .resize(width, width, { kernel: 'nearest' })
+        .png()
+        .toBuffer();
+      const answer = Predicted.parse((await front.post(`/predict/${name}`, png, { 'content-type': 'image/png' })).json());
+      expect(answer.image).toEqual({ width, height: width });
+      expect(answer.detections).toHaveLength(3);
+      for (const { box } of answer.detections) {
+        expect(box.width).toBeCloseTo(width / 4, 1);
+        expect([0, (width * 3) / 4]).toContain(Math.round(box.x));
+      }
+      expect(answer.warnings).toEqual(['the pipeline cut 4 boxes to 3; its steps may allow more']);
+    }
   });
 
   it('is told as an ensemble, and each of its steps is counted', async () => {

@@ -18,11 +18,12 @@ export function detectionOutputs(
 ): DetectionOutputs | undefined {
   if (!detection) return undefined;
   const { outputs } = signature;
-  const { boxes, scores, classes, table, maps, head, masks } = detection;
-  const named = { boxes, scores, classes, table, 'masks.prototypes': masks?.prototypes };
+  const { boxes, scores, classes, table, maps, head, masks, found } = detection;
+  const named = { boxes, scores, classes, table, 'masks.prototypes': masks?.prototypes, found };
   for (const [field, name] of Object.entries(named)) checkName(`outputs.detection.${field}`, name, outputs);
   for (const name of maps ?? []) checkName('outputs.detection.maps', name, outputs);
   if (!picture) throw reject('outputs.detection', 'needs an input with "image"');
+  if (head && picture.image.crop === 'inside') throw reject('outputs.detection.head', 'needs a picture of one size');
   if (head) {
     const read = [...(maps ?? []), ...(table === undefined ? [] : [table])];
     const tensors = read.flatMap((name) => outputs.find((output) => output.name === name) ?? []);

@@ -1,6 +1,6 @@
 // Boxes out of the tensors of a detector: thresholds, and non-maximum suppression per class. Pure.
 import type { DetectionOutputs } from '../detection-manifest.ts';
-import type { NamedTensor } from '../tensor-data.ts';
+import { type NamedTensor, numbersOf } from '../tensor-data.ts';
 import { headLayout } from './detection-head.ts';
 import { type Box, type DetectionLayout, numberOf, separateLayout, tableLayout } from './detection-layout.ts';
 
@@ -20,8 +20,6 @@ export interface Seen extends Candidate {
 export interface Detected {
   /** Highest score first, in pixels of the model's input. */
   seen: Seen[];
-  /** There were more than `maxDetections`. */
-  isCut: boolean;
   /** What of it is not as it should be, for people. */
   warnings: string[];
 }
@@ -52,6 +50,7 @@ export function detect(
     ...boxWarnings(candidates, sound.length),
     ...(scored.highest > 1.001 ? [logitsWarning(scored.highest)] : []),
     ...(isCut ? [`cut at ${detection.maxDetections} detections; outputs.detection.maxDetections allows more`] : []),
+    ...stepWarnings(detection, outputs, layout.boxes),
     ...(scored.cut > 0
       ? [`${scored.cut} boxes beyond the ${maxCandidates} with the best scores were not looked at`]
       : []),
@@ -60,7 +59,7 @@ export function detect(
     ...rest,
     behind: layout.behind.map((column) => numberOf(column, at)),
   }));
-  return { seen, isCut, warnings };
+  return { seen, warnings };
 }
 
 function layoutOf(
@@ -140,6 +139,13 @@ function scoredIn(
   }
   const found = [...all, ...best.values()].sort((a, b) => b.score - a.score);
   return { kept: found.slice(0, maxCandidates), cut: Math.max(0, found.length - maxCandidates), highest };
+}
+
+/** A pipeline may have left boxes out before. */
+function stepWarnings({ found }: DetectionOutputs, outputs: readonly NamedTensor[], boxes: number): string[] {
+  const told = outputs.find(({ name }) => name === found);
+  const count = Number((told && numbersOf(told)?.[0]) ?? 0);
+  return count > boxes ? [`the pipeline cut ${count} boxes to ${boxes}; its steps may allow more`] : [];
 }
 
 function boxWarnings(candidates: readonly Candidate[], sound: number): string[] {

@@ -7,7 +7,7 @@ import { reject } from './rejection.ts';
 export interface PictureInput {
   spec: TensorSpec;
   image: ImageInput;
-  /** The tensor of one picture. */
+  /** The tensor of one picture; of the largest one where it may be smaller. */
   shape: readonly number[];
 }
 
@@ -58,6 +58,8 @@ export function pictureInput(spec: TensorSpec, image: ImageInput): PictureInput 
   const fits = (shape: readonly number[]): boolean =>
     shape.length === spec.shape.length && shape.every((dim, i) => spec.shape[i] === -1 || spec.shape[i] === dim);
   const shape = spec.shape.length === 0 ? shapes[0] : shapes.find(fits);
+  if (image.crop === 'inside' && spec.shape.filter((dim) => dim === -1).length < 2)
+    throw reject(`${field}.crop`, `"inside" is for inputs of any height and width, this one is [${spec.shape}]`);
   if (!shape) throw reject(field, `[${shapes[0]}] does not fit the input [${spec.shape}]`);
   if (!['FP32', 'FP16', 'UINT8'].includes(spec.datatype)) {
     throw reject(field, `pictures are given to FP32, FP16 and UINT8 inputs, this one is ${spec.datatype}`);

@@ -19,11 +19,16 @@ export interface Placement {
   target: Area;
 }
 
-/** `center` cuts the sides off, `pad` leaves margins, `stretch` keeps all and distorts. */
+/** `center` cuts the sides off, `pad` leaves margins, `stretch` keeps all and distorts, `inside` makes no larger. */
 export function placementOf(picture: Size, { width, height, crop, padAt }: ImageInput): Placement {
   const whole = { left: 0, top: 0, ...picture };
   const full = { left: 0, top: 0, width, height };
   if (crop === 'center') return { picture, source: centred(fitted({ width, height }, picture), picture), target: full };
+  if (crop === 'inside') {
+    const isLarger = picture.width > width || picture.height > height;
+    const size = isLarger ? fitted(picture, { width, height }) : picture;
+    return { picture, source: whole, target: { left: 0, top: 0, ...size } };
+  }
   if (crop === 'pad') {
     const size = fitted(picture, { width, height });
     return {
@@ -33,6 +38,11 @@ export function placementOf(picture: Size, { width, height, crop, padAt }: Image
     };
   }
   return { picture, source: whole, target: full };
+}
+
+/** Of the picture as the model sees it. */
+export function seenSize({ target }: Placement, { width, height, crop }: ImageInput): Size {
+  return crop === 'inside' ? { width: target.width, height: target.height } : { width, height };
 }
 
 /** The largest size of the shape of `shape` that fits into `into`. */

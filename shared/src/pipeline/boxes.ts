@@ -23,8 +23,8 @@ export function detect(step: DetectStep, fitting: Fitting): Operation {
   const { detection, placement, size, outputs } = step;
   if ((placement === undefined) === (size === undefined))
     throw fitting.wrong('size', 'give either "placement", which a picture step makes, or "size"');
-  for (const name of ['masks', 'keypoints'] as const)
-    if (detection[name] !== undefined) throw fitting.wrong(`detection.${name}`, 'is not for steps; they give boxes');
+  for (const name of ['masks', 'keypoints', 'found'] as const)
+    if (detection[name] !== undefined) throw fitting.wrong(`detection.${name}`, 'is not for steps, which give boxes; see "outputs"');
   const read = namedIn(detection);
   for (const name of read) numeric(fitting, 'detection', name);
   checkLayout(step, fitting);
@@ -33,7 +33,8 @@ export function detect(step: DetectStep, fitting: Fitting): Operation {
   if (outputs.scores !== undefined) facts.set(outputs.scores, { datatype: 'FP32', shape: [-1], most });
   if (outputs.classes !== undefined) facts.set(outputs.classes, { datatype: 'INT64', shape: [-1], most });
   if (outputs.found !== undefined) facts.set(outputs.found, { datatype: 'INT64', shape: [1] });
-  const counted = outputs.found === undefined ? most : countedAtMost;
+  // One more than are given shows that there were more.
+  const counted = Math.max(most + 1, outputs.found === undefined ? 0 : countedAtMost);
   const detector = {
     detection: { ...detection, maxDetections: counted },
     labels: step.classes,
@@ -56,7 +57,7 @@ export function detect(step: DetectStep, fitting: Fitting): Operation {
       });
       const made = boxTensors(inside.slice(0, most), outputs);
       if (outputs.found !== undefined) made.set(outputs.found, wholeNumbers([inside.length]));
-      return { tensors: made, isCut: seen.isCut || inside.length > most };
+      return { tensors: made, isCut: inside.length > most };
     },
   };
 }

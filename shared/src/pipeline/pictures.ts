@@ -119,6 +119,7 @@ function checkMaking({ image, datatype }: Making, fitting: Fitting): void {
     throw fitting.wrong('datatype', 'UINT8 keeps the pixels as they are: leave out scale, mean and std');
   if ((padColor !== undefined || padAt !== undefined) && how !== 'pad')
     throw fitting.wrong('image', 'padColor and padAt are for "crop": "pad"');
+  if (how === 'inside') throw fitting.wrong('image.crop', '"inside" is for pictures of any size, and models take one');
   for (const name of ['colorProfile', 'orientation'] as const)
     if (image[name] !== undefined) throw fitting.wrong(`image.${name}`, 'is for files of pictures, not for tensors');
 }

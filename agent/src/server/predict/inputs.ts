@@ -41,12 +41,14 @@ export async function inputsOf(payload: Payload, model: LoadedModel): Promise<In
   if (featureInputs.length === 0 && payload.rows) throw noFeatures(files.name);
   const { tensors, missing: missingFeatures } = featureTensors(payload.rows ?? [], model, payload.single);
   let placement: Placement | undefined;
+  let size: Size | undefined;
   for (const picture of pictures) {
     // The decoder is 20 MB and a tenth of a second of every start, so it comes with the first picture.
     const { fitPicture } = await import('./picture.ts');
     const fitted = await fitPicture(payload.file?.bytes ?? Buffer.alloc(0), picture.image);
-    tensors.push(pixelTensor(fitted.rgb, picture));
+    tensors.push(pixelTensor(fitted.rgb, picture, fitted.size));
     placement ??= fitted.placement;
+    size ??= fitted.size;
   }
   const tokens = texts && payload.texts && (await tokensOf(payload.texts, texts));
   tensors.push(...(tokens?.tensors ?? []));
@@ -68,7 +70,7 @@ export async function inputsOf(payload: Payload, model: LoadedModel): Promise<In
     rows: windows?.count ?? payload.rows?.length ?? payload.texts?.length ?? 1,
     missing: missingFeatures,
     placement,
-    size: pictures[0]?.image,
+    size,
     tokens,
     sound,
     windows,

@@ -2,7 +2,7 @@
 import { availableParallelism } from 'node:os';
 import { AppError, messageOf } from '@edgeloop/shared/errors';
 import type { ImageInput } from '@edgeloop/shared/image-manifest';
-import { type Placement, placementOf, type Size } from '@edgeloop/shared/meaning/picture-placement';
+import { type Placement, placementOf, type Size, seenSize } from '@edgeloop/shared/meaning/picture-placement';
 import type { Sharp, default as SharpLibrary } from 'sharp';
 import { pictureFormat } from './media-type.ts';
 
@@ -49,10 +49,12 @@ async function inTurn<R>(work: () => Promise<R>): Promise<R> {
 }
 
 export interface FittedPicture {
-  /** Three bytes a pixel, row by row, of the size that the model takes. */
+  /** Three bytes a pixel, row by row, of a size that the model takes. */
   rgb: Uint8Array;
   /** Where they come from. */
   placement: Placement;
+  /** Of these pixels. */
+  size: Size;
 }
 
 /** Throws `invalid_request` for what is no picture, `payload_too_large`, or `unavailable` when too many are decoded. */
@@ -98,7 +100,8 @@ async function fitFile({ bytes, image, failOn }: PictureFile): Promise<FittedPic
   const ignoreIcc = image.colorProfile === 'ignore';
   const open = (): Sharp => sharp(bytes, { failOn, limitInputPixels: maxPixels, autoOrient, ignoreIcc });
   const placement = placementOf(await sizeOf(open(), autoOrient), image);
-  return { rgb: await fit(open(), placement, image), placement };
+  const size = seenSize(placement, image);
+  return { rgb: await fit(open(), placement, { ...image, ...size }), placement, size };
 }
 
 async function sizeOf(picture: Sharp, isUpright: boolean): Promise<Size> {

@@ -2,15 +2,18 @@
 import { encodeHalf } from '@edgeloop/shared/float16';
 import type { ImageInput } from '@edgeloop/shared/image-manifest';
 import { channelsOf, type PictureInput } from '@edgeloop/shared/meaning/media-inputs';
+import type { Size } from '@edgeloop/shared/meaning/picture-placement';
 import { elementCount, type NamedTensor } from '@edgeloop/shared/tensor-data';
 
 type PixelData = Float32Array | Uint16Array | Uint8Array;
 
-/** `rgb`: three bytes a pixel, row by row, of the size that the model takes. */
-export function pixelTensor(rgb: Uint8Array, { spec, image, shape }: PictureInput): NamedTensor {
+/** `rgb`: three bytes a pixel, row by row, of this size, which the model takes. */
+export function pixelTensor(rgb: Uint8Array, picture: PictureInput, size: Size): NamedTensor {
+  const { spec, image } = picture;
+  const shape = shapeOf(picture, size);
   const channels = channelsOf(image);
   const data = emptyFor(spec.datatype, elementCount(shape));
-  const pixels = image.width * image.height;
+  const pixels = size.width * size.height;
   const planar = image.layout === 'nchw';
   for (let channel = 0; channel < channels; channel++) {
     const table = tableOf(image, channel, spec.datatype);
@@ -22,6 +25,12 @@ export function pixelTensor(rgb: Uint8Array, { spec, image, shape }: PictureInpu
     }
   }
   return { name: spec.name, datatype: spec.datatype, shape, data };
+}
+
+function shapeOf({ image, shape }: PictureInput, { width, height }: Size): readonly number[] {
+  if (image.crop !== 'inside') return shape;
+  const planar = image.layout === 'nchw' || shape.at(-1) !== channelsOf(image);
+  return shape.with(planar ? -1 : -2, width).with(planar ? -2 : -3, height);
 }
 
 function emptyFor(datatype: string, length: number): PixelData {
