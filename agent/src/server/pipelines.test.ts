@@ -123,7 +123,9 @@ describe.each(['in a folder', 'in one file', 'in a process of its own'])('a pipe
         .resize(width, width, { kernel: 'nearest' })
         .png()
         .toBuffer();
-      const answer = Predicted.parse((await front.post(`/predict/${name}`, png, { 'content-type': 'image/png' })).json());
+      const answer = Predicted.parse(
+        (await front.post(`/predict/${name}`, png, { 'content-type': 'image/png' })).json(),
+      );
       expect(answer.image).toEqual({ width, height: width });
       expect(answer.detections).toHaveLength(3);
       for (const { box } of answer.detections) {

@@ -24,7 +24,8 @@ export function detect(step: DetectStep, fitting: Fitting): Operation {
   if ((placement === undefined) === (size === undefined))
     throw fitting.wrong('size', 'give either "placement", which a picture step makes, or "size"');
   for (const name of ['masks', 'keypoints', 'found'] as const)
-    if (detection[name] !== undefined) throw fitting.wrong(`detection.${name}`, 'is not for steps, which give boxes; see "outputs"');
+    if (detection[name] !== undefined)
+      throw fitting.wrong(`detection.${name}`, 'is not for steps, which give boxes; see "outputs"');
   const read = namedIn(detection);
   for (const name of read) numeric(fitting, 'detection', name);
   checkLayout(step, fitting);
