@@ -39,6 +39,8 @@ function version(succeeded: number, of = 'a'): VersionFigures {
       computeInfer: none,
       computeOutput: none,
       batches: { [1 + (succeeded % 2)]: { input: none, infer: { count: 1, ns: 5 }, output: none } },
+      // A step that did not run yet in one of them is left out there.
+      steps: succeeded % 2 === 0 ? [] : [{ success: { count: succeeded, ns: 5 }, fail: none, cut: 0 }],
       runsHere: 0,
     },
     lastAtMs: succeeded,
@@ -97,7 +99,11 @@ describe('what several serving processes count', () => {
     expect(told.versions).toMatchObject([
       {
         tally: { succeeded: 7, succeededMs: 14, outcomes: { ok: 7 }, latencies: [7, 0] },
-        runs: { executionCount: 7, batches: { 1: { infer: { count: 1 } }, 2: { infer: { count: 1 } } } },
+        runs: {
+          executionCount: 7,
+          batches: { 1: { infer: { count: 1 } }, 2: { infer: { count: 1 } } },
+          steps: [{ success: { count: 3 } }],
+        },
         lastAtMs: 4,
         depth: 2,
       },

@@ -48,7 +48,8 @@ export function createDeviceFigures({ engine, observer, journal, neighbours }: D
 
 function versionFigures(name: string, version: number, model: LoadedModel, observer: Observer): VersionFigures {
   const { lastAtMs, outcomes, latencies, ...sums } = observer.tally(model);
-  const { executionCount, queue, computeInput, computeInfer, computeOutput, batches, steps } = model.batcher.statistics();
+  const { executionCount, queue, computeInput, computeInfer, computeOutput, batches, steps } =
+    model.batcher.statistics();
   const bySize = batches.map(({ size, ...durations }): [string, typeof durations] => [String(size), durations]);
   return {
     model: name,

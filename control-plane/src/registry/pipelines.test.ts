@@ -1,6 +1,5 @@
 // Versions of several models, in the registry.
 import { execFileSync } from 'node:child_process';
-import { generateKeyPairSync } from 'node:crypto';
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -27,7 +26,7 @@ const blobs = createFolderBlobs(join(root, 'blobs'));
 const registry = createRegistry({
   database,
   blobs,
-  fleetKey: generateKeyPairSync('ed25519').privateKey,
+  signRelease: () => 'signed',
   now: () => 1_000,
   notify: () => undefined,
   log,
