@@ -87,6 +87,10 @@ export function defineSchema({
       session: text(),
       lastSeenAt: instant(),
       desiredGeneration: integer().notNull(),
+      /** The highest generation that the device was ever told; null in rows of before: all that there were. */
+      publishedGeneration: integer(),
+      /** Since when it is ahead of this server, as after a restored backup; an operator decides what becomes of it. */
+      conflictSince: instant(),
       reported: json(),
       reportedAt: instant(),
       facts: json(),
@@ -102,6 +106,8 @@ export function defineSchema({
       release: text().notNull(),
       signature: text().notNull(),
       rolloutId: text().notNull(),
+      /** Which try of this rollout on this device; null: the first. */
+      attempt: integer(),
       since: instant().notNull(),
     },
     (t) => [primaryKey({ columns: [t.deviceId, t.model] }), index('desired_models_rollout').on(t.rolloutId)],
@@ -171,6 +177,18 @@ export function defineSchema({
     },
     (t) => [primaryKey({ columns: [t.model, t.version] })],
   );
+  /** Names for versions that move, as `stable`. */
+  const modelAliases = table(
+    'model_aliases',
+    {
+      model: text().notNull(),
+      alias: text().notNull(),
+      version: integer().notNull(),
+      updatedAt: instant().notNull(),
+      updatedBy: text().notNull(),
+    },
+    (t) => [primaryKey({ columns: [t.model, t.alias] })],
+  );
   /** The highest number that anybody gave to a version of the model, registered here or not: pushes go on above it. */
   const versionMarks = table('version_marks', { model: text().primaryKey(), highest: integer().notNull() });
 
@@ -187,6 +205,8 @@ export function defineSchema({
       createdAt: instant().notNull(),
       createdBy: text().notNull(),
       updatedAt: instant().notNull(),
+      /** When it was decided which device is in which wave; null: not yet. */
+      plannedAt: instant(),
     },
     (t) => [index('rollouts_phase').on(t.phase), index('rollouts_model').on(t.model)],
   );
@@ -196,6 +216,8 @@ export function defineSchema({
       rolloutId: text().notNull(),
       deviceId: text().notNull(),
       wave: integer().notNull(),
+      /** Its place in the order of waves. */
+      rank: integer(),
       /** Of earlier programs: a device goes back to what has completed, which is looked up when it goes back. */
       previous: json(),
       /** When the new version was made desired; null while its wave has not begun. */
@@ -205,12 +227,40 @@ export function defineSchema({
       connectionSince: instant().notNull(),
       /** When it was first seen to serve the new version, by this server's clock. */
       servingSince: instant(),
+      /** Which try it is; null: the first. */
+      attempt: integer(),
+      /** How it ended, for good, with the words for it; null while it has not. */
+      outcome: text(),
+      detail: text(),
     },
     (t) => [primaryKey({ columns: [t.rolloutId, t.deviceId] }), index('rollout_devices_device').on(t.deviceId)],
   );
+  /** What became of each wave that has begun. */
+  const rolloutWaves = table(
+    'rollout_waves',
+    {
+      rolloutId: text().notNull(),
+      wave: integer().notNull(),
+      startedAt: instant().notNull(),
+      endedAt: instant(),
+      outcome: text().notNull(),
+      /** Verdicts and numbers as they were last judged. */
+      gates: json().notNull(),
+      /** Devices by where they stood. */
+      counts: json().notNull(),
+    },
+    (t) => [primaryKey({ columns: [t.rolloutId, t.wave] })],
+  );
   const rolloutHistory = table(
     'rollout_history',
-    { id: text().primaryKey(), rolloutId: text().notNull(), at: instant().notNull(), text: text().notNull() },
+    {
+      id: text().primaryKey(),
+      rolloutId: text().notNull(),
+      at: instant().notNull(),
+      text: text().notNull(),
+      /** The verdicts and counts that a transition was decided on. */
+      evidence: json(),
+    },
     (t) => [index('rollout_history_rollout').on(t.rolloutId)],
   );
 
@@ -444,9 +494,11 @@ export function defineSchema({
     disregarded,
     models,
     modelVersions,
+    modelAliases,
     versionMarks,
     rollouts,
     rolloutDevices,
+    rolloutWaves,
     rolloutHistory,
     telemetryItems,
     windows,

@@ -54,7 +54,7 @@ export async function writeDesired(
   if (desired === null ? before === undefined : before !== undefined && isSame(before, desired)) return;
   if (desired === null) await store.deleteDesired(tx, deviceId, model);
   else {
-    await store.upsertDesired(tx, { deviceId, model, ...pick(desired), since: now() });
+    await store.upsertDesired(tx, { deviceId, model, ...pick(desired), attempt: null, since: now() });
     await claimStore.remember(tx, { deviceId, model, version: desired.version });
   }
   await store.update(tx, deviceId, { desiredGeneration: desiredGeneration + 1 });

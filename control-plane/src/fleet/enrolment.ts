@@ -214,6 +214,8 @@ function toRow({ request, issued, labels, before, again, at }: Admission) {
     lastSeenAt: present?.lastSeenAt ?? null,
     // Generations only grow, also when an id is used again.
     desiredGeneration: before?.desiredGeneration ?? 0,
+    publishedGeneration: before?.publishedGeneration ?? 0,
+    conflictSince: present?.conflictSince ?? null,
     reported: present?.reported ?? null,
     reportedAt: present?.reportedAt ?? null,
     facts: request.facts,

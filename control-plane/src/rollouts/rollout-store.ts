@@ -50,7 +50,7 @@ export function createRolloutStore(tables: Schema) {
     },
 
     async insert(tx: Transaction, rollout: Rollout): Promise<void> {
-      await tx.insert(rollouts).values({ ...rollout, phase: rollout.state.phase });
+      await tx.insert(rollouts).values({ ...rollout, phase: rollout.state.phase, plannedAt: null });
     },
 
     async setState(tx: Transaction, id: string, { state, at }: { state: RolloutState; at: number }): Promise<void> {

@@ -80,7 +80,15 @@ export async function openRollouts(versions = 3) {
     async enrol(id: string, labels: Labels = {}) {
       const store = createFleetStore(database.tables);
       const device = { id, labels, enrolledAt: 0, revokedAt: null, certificateSerial: '1', session: 's' };
-      const unknown = { lastSeenAt: clock, desiredGeneration: 0, reported: null, reportedAt: null, facts: null };
+      const unknown = {
+        lastSeenAt: clock,
+        desiredGeneration: 0,
+        publishedGeneration: 0,
+        conflictSince: null,
+        reported: null,
+        reportedAt: null,
+        facts: null,
+      };
       const rest = { status: 'online', keyDigest: null, readmittedAt: null, previousSerial: null };
       await database.transact((tx) => store.insert(tx, { ...device, ...unknown, ...rest }));
     },
