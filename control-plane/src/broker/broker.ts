@@ -14,6 +14,7 @@ import {
 import { Aedes, type AedesPublishPacket, type Client } from 'aedes';
 import type { Logger } from 'pino';
 import { createFrameLimit } from './frame-limit.ts';
+import { ExactRetained } from './retained.ts';
 
 export interface BrokerDeps {
   host: string;
@@ -167,6 +168,7 @@ function createFencedBroker(authenticate: (client: Client) => Promise<boolean>, 
     // Unbounded here: a handler that publishes an answer would wait for a slot that it holds itself. What is in
     // flight is bounded by each connection's own reading.
     concurrency: 0,
+    persistence: new ExactRetained(),
     drainTimeout: slowClientMs,
     maxTopicLevels: 10,
     keepaliveLimit: 600,

@@ -44,6 +44,7 @@ export async function buildDeviceAccess(
     connections.cut(deviceId);
     await broker.disconnect(deviceId);
     // What was being published when the device was removed comes before what is emptied here.
+    fleet.cameOrWent(deviceId);
     await fleet.publishDesired([deviceId]);
     for (const channel of ['desired', 'reported', 'presence'] as const)
       await broker.publish(topicOf(deviceId, channel), '', { qos: 1, retain: true });
@@ -65,7 +66,10 @@ export async function buildDeviceAccess(
     authority,
     joinTokens,
     mqtt: () => ({ hosts, port: ports.mqtt }),
-    joined: (deviceId) => fleet.publishDesired([deviceId]),
+    joined: (deviceId) => {
+      fleet.cameOrWent(deviceId);
+      return fleet.publishDesired([deviceId]);
+    },
     removed: forget,
     now,
     notify,

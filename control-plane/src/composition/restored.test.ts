@@ -8,7 +8,7 @@ import { MetricResult } from '@edgeloop/shared/api/metrics';
 import { Model, ModelVersionDetail } from '@edgeloop/shared/api/models';
 import { Rollout, RolloutDetail } from '@edgeloop/shared/api/rollouts';
 import { decodeJoinToken } from '@edgeloop/shared/join-token';
-import type { EnrolResponse } from '@edgeloop/shared/messages';
+import { Desired, type EnrolResponse } from '@edgeloop/shared/messages';
 import { topicOf } from '@edgeloop/shared/topics';
 import type { MqttClient } from 'mqtt';
 import { pino } from 'pino';
@@ -28,6 +28,8 @@ let key: string;
 let device: { enrolled: EnrolResponse; key: DeviceKey };
 let session: MqttClient | undefined;
 let sequence: number;
+/** What the device was told to run, since the last start. */
+let told: Desired[];
 
 beforeEach(async () => {
   root = mkdtempSync(join(tmpdir(), 'edgeloop-restored-'));
@@ -52,6 +54,7 @@ const authority = () =>
   )?.[0] ?? '';
 
 async function start(): Promise<void> {
+  told = [];
   const config = readConfig({
     ...{ EDGELOOP_DATA_DIR: dataDir, EDGELOOP_HTTP_PORT: '0', EDGELOOP_DEVICE_HOST: '127.0.0.1' },
     ...{ EDGELOOP_DEVICE_PORT: '0', EDGELOOP_MQTT_PORT: '0' },
@@ -98,6 +101,10 @@ async function connect(): Promise<MqttClient> {
   const mqtt = { ...device.enrolled.mqtt, port: server.ports.mqtt };
   session = await connectDevice({ ...device.enrolled, mqtt }, device.key);
   session.on('error', () => undefined);
+  session.on('message', (topic, payload) => {
+    if (topic.endsWith('/desired')) told.push(Desired.parse(JSON.parse(payload.toString())));
+  });
+  await session.subscribeAsync(topicOf('cam', 'desired'), { qos: 1 });
   await session.publishAsync(topicOf('cam', 'presence'), JSON.stringify({ status: 'online', session: 's' }), {
     qos: 1,
   });
@@ -200,12 +207,17 @@ it('tells what runs under a number that was given again, and counts none of it',
   expect(again.version).toBe(2);
   expect(again.release).not.toBe(lost);
   const rollout = await release(2);
-  await connect();
   await until('the new version being desired', async () => {
     const [desired] = (await shown()).desired;
     return desired?.release === again.release || undefined;
   });
+  await connect();
   await report(2, 2, lost);
+  // Its generation is the one that this server has given meanwhile, and yet it is another: it is told nothing.
+  expect(await shown()).toMatchObject({ conflicting: true, desiredGeneration: 2, reportedGeneration: 2 });
+  expect(told.filter(({ generation }) => generation > 1)).toEqual([]);
+  await report(2, 2, lost);
+  expect(await shown()).toMatchObject({ conflicting: true });
   expect((await shown()).unknownReleases).toEqual([{ name: 'net', version: 2, release: lost }]);
   expect(await strangers()).toBe('1');
   await answered(2, lost);
@@ -221,8 +233,16 @@ it('tells what runs under a number that was given again, and counts none of it',
 
   // The number alone is no success.
   const { state, devices } = await api('GET', `/rollouts/${rollout.id}`, RolloutDetail);
-  expect([state.phase, devices.map((each) => each.state)]).toEqual(['running', ['deploying']]);
-  await report(2, 2, again.release);
+  expect([state.phase, devices.map((each) => each.state)]).toEqual(['running', ['conflicting']]);
+  expect((await api('GET', `/rollouts/${rollout.id}`, RolloutDetail)).status).toContain(
+    '1 device ahead of this server: edgeloop devices resolve ID --follow or --keep',
+  );
+  expect(await api('POST', '/devices/cam/resolve', Device, { decision: 'follow' })).toMatchObject({
+    conflicting: false,
+    desiredGeneration: 3,
+  });
+  await until('the device being told', async () => told.some(({ generation }) => generation === 3) || undefined);
+  await report(3, 2, again.release);
   expect(await shown()).toMatchObject({ unknownReleases: [], conflicting: false });
   expect(await strangers()).toBe('0');
   await answered(2, again.release);

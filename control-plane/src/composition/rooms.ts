@@ -22,10 +22,7 @@ export async function buildRooms(base: Foundation, ports: Ports) {
 
   const access = await buildDeviceAccess(base, {
     ports,
-    notify: (event) => {
-      notify(event);
-      rollouts.wake();
-    },
+    notify,
   });
   const { fleet } = access;
   const registry = createRegistry({ ...common('registry'), signRelease: authority.ring.signRelease, dataDir });
@@ -41,6 +38,7 @@ export async function buildRooms(base: Foundation, ports: Ports) {
     fleet,
     registry,
     evidence: telemetry.evidence,
+    evidenceVersion: telemetry.storedOf,
   });
   const monitoring: Monitoring = createMonitoring({
     ...common('monitoring'),

@@ -42,6 +42,21 @@ export interface Database {
   close(): Promise<void>;
 }
 
+const hooks = new WeakMap<Transaction, (() => void)[]>();
+
+/** Runs `then`, which must not throw, right after the transaction was committed; never when it is rolled back. */
+export function afterCommit(tx: Transaction, then: () => void): void {
+  const waiting = hooks.get(tx);
+  if (waiting === undefined) hooks.set(tx, [then]);
+  else waiting.push(then);
+}
+
+function committed(tx: Transaction): void {
+  const waiting = hooks.get(tx) ?? [];
+  hooks.delete(tx);
+  for (const then of waiting) then();
+}
+
 /** Any number that nothing else in the database locks. */
 const writerLock = 7_400_001;
 const migrationsFolder = fileURLToPath(new URL('../../src/database/migrations/', import.meta.url));
@@ -67,8 +82,10 @@ export function openSqlite(path: string): Database {
           writing.exec('BEGIN IMMEDIATE');
           const result = await work(writer);
           writing.exec('COMMIT');
+          committed(writer);
           return result;
         } catch (error) {
+          hooks.delete(writer);
           if (writing.inTransaction) writing.exec('ROLLBACK');
           throw storageFailure(error) ?? error;
         }
@@ -133,11 +150,15 @@ export async function openPostgres(url: string): Promise<Database> {
         // Taken here and not by drizzle, which never gives a connection back whose `begin` failed.
         const connection = await pool.connect();
         try {
-          return await drizzlePostgres({ client: connection, casing: 'snake_case' }).transaction(async (tx) => {
+          let written: Transaction | undefined;
+          const result = await drizzlePostgres({ client: connection, casing: 'snake_case' }).transaction(async (tx) => {
             // One writer at a time, as with SQLite: what a transaction read still holds when it writes.
             await tx.execute(sql`select pg_advisory_xact_lock(${writerLock})`);
-            return work(tx as unknown as Transaction);
+            written = tx as unknown as Transaction;
+            return work(written);
           });
+          if (written !== undefined) committed(written);
+          return result;
         } catch (error) {
           throw storageFailure(error) ?? error;
         } finally {

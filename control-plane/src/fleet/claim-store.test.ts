@@ -52,7 +52,7 @@ for (const { name, missing, open } of engines) {
       const store = createClaimStore(database.tables);
       const told = { deviceId: 'a', model: 'm', version: 1 };
       await database.transact(async (tx) => {
-        for (let i = 0; i < 2; i++) await store.remember(tx, told);
+        for (let i = 0; i < 2; i++) await store.remember(tx, ['a'], { model: 'm', version: 1 });
       });
       const asked = [told, { ...told, version: 2 }, { ...told, deviceId: 'b' }];
       expect([...(await store.assignedAmong(database.read, asked))]).toEqual(['a m 1']);
@@ -62,12 +62,12 @@ for (const { name, missing, open } of engines) {
       const store = createClaimStore(database.tables);
       const unknown = [{ model: 'm', version: 2, release: 'x' }];
       const replace = (id: string, rows: typeof unknown) =>
-        database.transact((tx) => store.replaceUnknown(tx, id, rows));
-      expect(await replace('a', unknown)).toBe(true);
-      expect(await replace('a', unknown)).toBe(false);
+        database.transact((tx) => store.replaceUnknown(tx, new Map([[id, rows]])));
+      expect(await replace('a', unknown)).toEqual(['a']);
+      expect(await replace('a', unknown)).toEqual([]);
       for (const id of ['b', 'gone']) await replace(id, unknown);
       expect(await store.countUnknownDevices(database.read)).toBe(2);
-      expect(await replace('b', [])).toBe(true);
+      expect(await replace('b', [])).toEqual(['b']);
       expect(await store.unknownOf(database.read, ['a', 'b'])).toEqual([{ deviceId: 'a', ...unknown[0] }]);
     });
 

@@ -19,6 +19,20 @@ const chunk = 500;
 const maxRows = 50;
 
 export function createClaimStore({ assignedModels, unknownReleases, disregarded, devices }: Schema) {
+  async function unknownOf(reader: Reader, deviceIds: readonly string[]): Promise<UnknownRow[]> {
+    const rows: UnknownRow[] = [];
+    const { deviceId, model, version, release } = unknownReleases;
+    for (let i = 0; i < deviceIds.length; i += chunk)
+      rows.push(
+        ...(await reader
+          .select()
+          .from(unknownReleases)
+          .where(inArray(deviceId, deviceIds.slice(i, i + chunk)))
+          .orderBy(asc(deviceId), asc(model), asc(version), asc(release))),
+      );
+    return rows;
+  }
+
   async function writeSums(tx: Transaction, sums: readonly Disregarded[], at: number): Promise<void> {
     const { deviceId, what, reason, model, version, release } = disregarded;
     await tx
@@ -31,9 +45,13 @@ export function createClaimStore({ assignedModels, unknownReleases, disregarded,
   }
 
   return {
-    /** Remembers for good that a device was told to run a version. */
-    async remember(tx: Transaction, row: NamedVersion & { deviceId: string }): Promise<void> {
-      await tx.insert(assignedModels).values(row).onConflictDoNothing();
+    /** Remembers for good that devices were told to run a version. */
+    async remember(tx: Transaction, deviceIds: readonly string[], named: NamedVersion): Promise<void> {
+      for (let i = 0; i < deviceIds.length; i += chunk)
+        await tx
+          .insert(assignedModels)
+          .values(deviceIds.slice(i, i + chunk).map((deviceId) => ({ deviceId, ...named })))
+          .onConflictDoNothing();
     },
 
     /** Those that were ever told, by `claimKey`. */
@@ -54,30 +72,25 @@ export function createClaimStore({ assignedModels, unknownReleases, disregarded,
       return assigned;
     },
 
-    /** Replaces what a device is known to run unknown to the registry; false when it is the same as before. */
-    async replaceUnknown(tx: Transaction, deviceId: string, unknown: readonly NamedRelease[]): Promise<boolean> {
-      const before = await tx.select().from(unknownReleases).where(eq(unknownReleases.deviceId, deviceId));
-      const keys = new Set(before.map(releaseKey));
-      if (unknown.length === before.length && unknown.every((each) => keys.has(releaseKey(each)))) return false;
-      await tx.delete(unknownReleases).where(eq(unknownReleases.deviceId, deviceId));
-      if (unknown.length > 0) await tx.insert(unknownReleases).values(unknown.map((each) => ({ deviceId, ...each })));
-      return true;
+    /** Replaces what devices are known to run unknown to the registry; gives those of which it is other than before. */
+    async replaceUnknown(tx: Transaction, unknown: ReadonlyMap<string, readonly NamedRelease[]>): Promise<string[]> {
+      const before = new Map<string, Set<string>>();
+      for (const row of await unknownOf(tx, [...unknown.keys()]))
+        before.set(row.deviceId, (before.get(row.deviceId) ?? new Set()).add(releaseKey(row)));
+      const changed: string[] = [];
+      for (const [deviceId, releases] of unknown) {
+        const keys = before.get(deviceId) ?? new Set();
+        if (releases.length === keys.size && releases.every((each) => keys.has(releaseKey(each)))) continue;
+        changed.push(deviceId);
+        await tx.delete(unknownReleases).where(eq(unknownReleases.deviceId, deviceId));
+        if (releases.length > 0)
+          await tx.insert(unknownReleases).values(releases.map((each) => ({ deviceId, ...each })));
+      }
+      return changed;
     },
 
     /** Sorted by device, model and version. */
-    async unknownOf(reader: Reader, deviceIds: readonly string[]): Promise<UnknownRow[]> {
-      const rows: UnknownRow[] = [];
-      const { deviceId, model, version, release } = unknownReleases;
-      for (let i = 0; i < deviceIds.length; i += chunk)
-        rows.push(
-          ...(await reader
-            .select()
-            .from(unknownReleases)
-            .where(inArray(deviceId, deviceIds.slice(i, i + chunk)))
-            .orderBy(asc(deviceId), asc(model), asc(version), asc(release))),
-        );
-      return rows;
-    },
+    unknownOf,
 
     /** How many devices that may connect run something unknown. */
     async countUnknownDevices(reader: Reader): Promise<number> {

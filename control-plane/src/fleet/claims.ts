@@ -35,6 +35,11 @@ export interface Disregarded extends NamedVersion {
 export interface VersionNumbers {
   /** Releases of those that are registered, by `model version`. */
   releases: (reader: Reader, named: readonly NamedVersion[]) => Promise<ReadonlyMap<string, string>>;
+  /** Signatures of those that are registered with these bytes, by `model version release`. */
+  signatures: (
+    reader: Reader,
+    named: readonly (NamedVersion & { release: string })[],
+  ) => Promise<ReadonlyMap<string, string>>;
   /** Sees to it that the numbers are not given to something else. */
   reserve: (tx: Transaction, named: readonly NamedVersion[]) => Promise<void>;
 }

@@ -1,17 +1,15 @@
 // What is written of one device while it is in the fleet: its labels, what it should run, what it says of itself.
-import type { DeviceStatus } from '@edgeloop/shared/api/devices';
 import { AppError } from '@edgeloop/shared/errors';
-import type { DesiredModel, Presence, Reported } from '@edgeloop/shared/messages';
+import type { DesiredModel } from '@edgeloop/shared/messages';
 import type { Labels } from '@edgeloop/shared/selector';
 import { recordAudit } from '../access/audit.ts';
 import type { Database, Reader, Transaction } from '../database/open.ts';
 import type { ClaimStore } from './claim-store.ts';
-import { type VersionNumbers, versionKey } from './claims.ts';
+import type { VersionNumbers } from './claims.ts';
 import type { DesiredRow, DeviceRow, FleetStore } from './fleet-store.ts';
-import { type NamedRelease, namedReleases, unknownAmong } from './unknown-releases.ts';
 
-/** What a device should run of one model, and on whose word. */
-export type Assignment = Omit<DesiredModel, 'name'>;
+/** What a device should run of one model, and on whose word. `attempt`: which try of the rollout it is, from 1. */
+export type Assignment = Omit<DesiredModel, 'name'> & { attempt?: number };
 
 export interface Writing {
   database: Database;
@@ -27,11 +25,17 @@ export interface VersionWriting extends Writing {
 
 export async function writeLabels(
   { database, store, now }: Writing,
-  { actor, id, labels }: { actor: string; id: string; labels: Labels },
+  {
+    actor,
+    id,
+    labels,
+    changed,
+  }: { actor: string; id: string; labels: Labels; changed: (tx: Transaction, id: string) => void },
 ): Promise<void> {
   await database.transact(async (tx) => {
     const before = await current(store, tx, id);
     await store.update(tx, id, { labels });
+    changed(tx, id);
     await recordAudit(database.tables, tx, {
       at: now(),
       actor,
@@ -43,67 +47,36 @@ export async function writeLabels(
   });
 }
 
-/** Each change makes a new generation, so that a device and we agree on which one it has. */
+/** Each change makes a new generation, so that a device and we agree on which one it has. Gives the devices it is news for. */
 export async function writeDesired(
   { store, claimStore, now }: VersionWriting,
   tx: Transaction,
-  { deviceId, model, desired }: { deviceId: string; model: string; desired: Assignment | null },
-): Promise<void> {
-  const { desiredGeneration } = await known(store, tx, deviceId);
-  const before = await store.desiredRow(tx, deviceId, model);
-  if (desired === null ? before === undefined : before !== undefined && isSame(before, desired)) return;
-  if (desired === null) await store.deleteDesired(tx, deviceId, model);
+  { devices, model, desired }: { devices: readonly Told[]; model: string; desired: Assignment | null },
+): Promise<string[]> {
+  const ids = devices.map(({ id }) => id);
+  const before = new Map((await store.desiredRows(tx, ids, model)).map((row) => [row.deviceId, row]));
+  const changed = devices.filter(({ id }) => {
+    const row = before.get(id);
+    return desired === null ? row !== undefined : row === undefined || !isSame(row, desired);
+  });
+  const changedIds = changed.map(({ id }) => id);
+  if (desired === null) await store.deleteDesired(tx, changedIds, model);
   else {
-    await store.upsertDesired(tx, { deviceId, model, ...pick(desired), attempt: null, since: now() });
-    await claimStore.remember(tx, { deviceId, model, version: desired.version });
+    const row = { model, ...pick(desired), attempt: desired.attempt ?? null, since: now() };
+    await store.upsertDesired(tx, changedIds, row);
+    await claimStore.remember(tx, changedIds, { model, version: desired.version });
   }
-  await store.update(tx, deviceId, { desiredGeneration: desiredGeneration + 1 });
+  for (const told of [true, false]) {
+    const alike = changed.filter((device) => device.told === told).map(({ id }) => id);
+    await store.nextGeneration(tx, alike, told);
+  }
+  return changedIds;
 }
 
-export interface Written {
-  status: DeviceStatus;
-  /** What the device runs unknown to the registry, when that is other than before. */
-  unknown: NamedRelease[] | undefined;
-}
-
-/** Undefined for a device that may not report. */
-export async function writeReported(
-  writing: VersionWriting,
-  deviceId: string,
-  reported: Reported,
-): Promise<Written | undefined> {
-  const { database, store, now } = writing;
-  return database.transact(async (tx) => {
-    const row = await connectable(store, tx, deviceId);
-    if (row === undefined) return undefined;
-    const at = now();
-    await store.update(tx, deviceId, { reported, facts: reported.facts, reportedAt: at, lastSeenAt: at });
-    return { status: row.status, unknown: await writeUnknown(writing, tx, { deviceId, reported }) };
-  });
-}
-
-async function writeUnknown(
-  { claimStore, numbers }: VersionWriting,
-  tx: Transaction,
-  { deviceId, reported }: { deviceId: string; reported: Reported },
-): Promise<NamedRelease[] | undefined> {
-  const named = namedReleases(reported);
-  const registered = await numbers.releases(tx, named);
-  const unknown = unknownAmong(named, (each) => registered.get(versionKey(each)));
-  const strange = named.filter((each) => !registered.has(versionKey(each)));
-  if (strange.length > 0) await numbers.reserve(tx, strange);
-  return (await claimStore.replaceUnknown(tx, deviceId, unknown)) ? unknown : undefined;
-}
-
-/** Whether it counts. */
-export async function writePresence({ database, store, now }: Writing, deviceId: string, presence: Presence) {
-  return database.transact(async (tx) => {
-    const row = await connectable(store, tx, deviceId);
-    if (row === undefined) return false;
-    if (presence.status === 'offline' && row.session !== presence.session) return false;
-    await store.update(tx, deviceId, { status: presence.status, session: presence.session, lastSeenAt: now() });
-    return true;
-  });
+/** `told`: it is told at once, and not only when it has spoken. */
+export interface Told {
+  id: string;
+  told: boolean;
 }
 
 /** @throws AppError `not_found` */
@@ -128,18 +101,17 @@ export function removal({ id, revokedAt, readmittedAt }: Pick<DeviceRow, 'id' | 
     : `${when} and readmitted; it is back when it has joined with a token: edgeloop join-tokens create`;
 }
 
-async function connectable(store: FleetStore, reader: Reader, id: string): Promise<DeviceRow | undefined> {
-  const row = await store.device(reader, id);
-  return row === undefined || row.revokedAt !== null ? undefined : row;
-}
-
 function isSame(row: DesiredRow, desired: Assignment): boolean {
-  const { version, release, signature, rolloutId } = desired;
-  return (
-    row.version === version && row.release === release && row.signature === signature && row.rolloutId === rolloutId
-  );
+  const { version, release, signature, rolloutId, attempt = 1 } = desired;
+  const same = row.version === version && row.release === release && row.signature === signature;
+  return same && row.rolloutId === rolloutId && (row.attempt ?? 1) === attempt;
 }
 
 export function pick({ version, release, signature, rolloutId }: Assignment): Assignment {
   return { version, release, signature, rolloutId };
+}
+
+/** A version together with its bytes. */
+export function versionKeyOf({ model, version, release }: { model: string; version: number; release: string }): string {
+  return `${model} ${version} ${release}`;
 }

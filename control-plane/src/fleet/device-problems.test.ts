@@ -2,7 +2,16 @@ import { expect, it } from 'vitest';
 import { problemsOf, type Troubles } from './device-problems.ts';
 
 const problems = (troubles: Partial<Troubles>) =>
-  problemsOf({ reported: null, desiredGeneration: 0, unknown: [], disregarded: [], now: 0, ...troubles });
+  problemsOf({
+    id: 'cam',
+    conflicting: false,
+    reported: null,
+    desiredGeneration: 0,
+    unknown: [],
+    disregarded: [],
+    now: 0,
+    ...troubles,
+  });
 const failing = (message: string) => ({
   name: 'sum',
   active: null,
@@ -21,10 +30,12 @@ it('says nothing of a device without troubles, and of one that never reported', 
 it('puts the device’s own words first, then why a model does not come, then what the server sees', () => {
   const reported = { generation: 7, models: [failing('no space is left')], problems: ['the disk is full'] };
   const unknown = [{ model: 'sum', version: 2, release: 'ab'.repeat(32) }];
-  expect(problems({ reported, desiredGeneration: 3, unknown })).toEqual([
+  expect(problems({ reported, desiredGeneration: 3, conflicting: true, unknown })).toEqual([
     'the disk is full',
     'model sum 3: fetching: insufficient_storage: no space is left',
-    'conflicting: the device followed generation 7, this server has given 3; it knew a newer state of the server, as before a backup was restored',
+    expect.stringMatching(
+      /^conflicting: the device followed generation 7, this server has given 3; .*devices resolve cam --follow/,
+    ),
     'model sum 2: the device has release abababababab, not registered here; roll out the version that it should run',
   ]);
 });

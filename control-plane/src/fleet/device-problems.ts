@@ -6,8 +6,11 @@ import type { Disregarded } from './claims.ts';
 import type { NamedRelease } from './unknown-releases.ts';
 
 export interface Troubles {
+  id: string;
   reported: Pick<Reported, 'generation' | 'models' | 'problems'> | null;
   desiredGeneration: number;
+  /** Ahead of this server, and nobody has decided yet what becomes of it. */
+  conflicting: boolean;
   unknown: readonly NamedRelease[];
   disregarded: readonly (Disregarded & { lastAt: number })[];
   now: number;
@@ -18,12 +21,12 @@ const most = 50;
 const toldForMs = 86_400_000;
 
 /** Each on one line and of bounded length; a device's words are not believed to be text. */
-export function problemsOf({ reported, desiredGeneration, unknown, disregarded, now }: Troubles): string[] {
+export function problemsOf({ unknown, disregarded, now, ...device }: Troubles): string[] {
   const lately = disregarded.filter(({ lastAt }) => now - lastAt < toldForMs);
   const all = [
-    ...(reported?.problems ?? []),
-    ...(reported?.models ?? []).flatMap(obstacle),
-    ...conflict(reported, desiredGeneration),
+    ...(device.reported?.problems ?? []),
+    ...(device.reported?.models ?? []).flatMap(obstacle),
+    ...conflict(device),
     ...unknown.map(strangeRelease),
     ...lately.map(inVain),
   ];
@@ -36,16 +39,26 @@ function obstacle({ name, candidate }: ModelReport): string[] {
   return [`model ${name} ${candidate?.version}: ${candidate?.state}: ${error.code}: ${error.message}`];
 }
 
-function conflict(reported: Troubles['reported'], desiredGeneration: number): string[] {
-  if (!isAhead(reported, desiredGeneration)) return [];
+function conflict({ id, reported, desiredGeneration, conflicting }: Omit<Troubles, 'unknown' | 'disregarded' | 'now'>) {
+  if (!conflicting) return [];
   return [
-    `conflicting: the device followed generation ${reported?.generation}, this server has given ${desiredGeneration}; it knew a newer state of the server, as before a backup was restored`,
+    `conflicting: the device followed generation ${reported?.generation}, this server has given ${desiredGeneration}; it knew a newer state of the server, as before a backup was restored. It is told nothing until an operator decides: edgeloop devices resolve ${id} --follow (it does what this server says) or --keep (it stays with what it runs)`,
   ];
 }
 
 /** Whether the device reports a generation that this server never gave. */
-export function isAhead(reported: Pick<Reported, 'generation'> | null, desiredGeneration: number): boolean {
-  return reported !== null && reported.generation > desiredGeneration;
+export function isAhead(reported: Pick<Reported, 'generation'> | null, publishedGeneration: number): boolean {
+  return reported !== null && reported.generation > publishedGeneration;
+}
+
+/** Marked as ahead, or by its last word to a program that did not mark it. */
+export function isConflicting(row: {
+  reported: Pick<Reported, 'generation'> | null;
+  desiredGeneration: number;
+  publishedGeneration: number | null;
+  conflictSince: number | null;
+}): boolean {
+  return row.conflictSince !== null || isAhead(row.reported, row.publishedGeneration ?? row.desiredGeneration);
 }
 
 function strangeRelease({ model, version, release }: NamedRelease): string {

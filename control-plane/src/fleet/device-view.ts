@@ -1,7 +1,7 @@
 // A device as the API shows it, from its row and from what is known beside it. Pure.
 import type { Device } from '@edgeloop/shared/api/devices';
 import type { DisregardedRow } from './claim-store.ts';
-import { isAhead, problemsOf } from './device-problems.ts';
+import { isConflicting, problemsOf } from './device-problems.ts';
 import type { DesiredRow, DeviceRow } from './fleet-store.ts';
 import type { NamedRelease } from './unknown-releases.ts';
 
@@ -15,6 +15,7 @@ export interface Beside {
 
 export function toDevice(row: DeviceRow, { desired, unknown, disregarded, now }: Beside): Device {
   const { reported, desiredGeneration } = row;
+  const conflicting = isConflicting(row);
   return {
     id: row.id,
     labels: row.labels,
@@ -26,7 +27,7 @@ export function toDevice(row: DeviceRow, { desired, unknown, disregarded, now }:
     facts: row.facts,
     desiredGeneration,
     reportedGeneration: reported?.generation ?? null,
-    conflicting: isAhead(reported, desiredGeneration),
+    conflicting,
     desired: desired.map(({ model, version, release, rolloutId }) => ({ name: model, version, release, rolloutId })),
     models: reported?.models ?? [],
     unknownReleases: unknown.map(({ model, version, release }) => ({
@@ -34,7 +35,7 @@ export function toDevice(row: DeviceRow, { desired, unknown, disregarded, now }:
       version,
       release: release === '' ? null : release,
     })),
-    problems: problemsOf({ reported, desiredGeneration, unknown, disregarded, now }),
+    problems: problemsOf({ id: row.id, reported, desiredGeneration, conflicting, unknown, disregarded, now }),
     outbox: reported?.outbox ?? null,
   };
 }

@@ -128,7 +128,7 @@ it('bars a removed device by its id and by its key, until an operator readmits i
   await enrol(secret, 'cam', key);
   const peer = { deviceId: 'cam', serial: await serialNow('cam') };
   const wanted = { version: 1, release: 'a'.repeat(64), signature: 's', rolloutId: 'r' };
-  await database.transact((tx) => fleet.assign(tx, 'cam', 'm', wanted));
+  await database.transact((tx) => fleet.assign(tx, ['cam'], 'm', wanted));
   await enrolment.remove('key:admin', 'cam');
   expect(removed).toContain('cam');
   expect(await enrolment.admits(peer)).toBe(false);

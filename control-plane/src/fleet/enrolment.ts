@@ -155,7 +155,7 @@ async function writeRemoval({ database, store, now }: Writing, actor: string, de
       certificateSerial: serial,
       desiredGeneration,
     } = row.readmittedAt === null ? await current(store, tx, deviceId) : row;
-    await store.deleteDesired(tx, deviceId);
+    await store.deleteDesired(tx, [deviceId]);
     await store.update(tx, deviceId, {
       revokedAt: now(),
       readmittedAt: null,
@@ -214,7 +214,7 @@ function toRow({ request, issued, labels, before, again, at }: Admission) {
     lastSeenAt: present?.lastSeenAt ?? null,
     // Generations only grow, also when an id is used again.
     desiredGeneration: before?.desiredGeneration ?? 0,
-    publishedGeneration: before?.publishedGeneration ?? 0,
+    publishedGeneration: before?.publishedGeneration ?? before?.desiredGeneration ?? 0,
     conflictSince: present?.conflictSince ?? null,
     reported: present?.reported ?? null,
     reportedAt: present?.reportedAt ?? null,

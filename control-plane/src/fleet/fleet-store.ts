@@ -4,9 +4,10 @@ import { DeviceStatus } from '@edgeloop/shared/api/devices';
 import { parse } from '@edgeloop/shared/errors';
 import { DeviceFacts, Reported } from '@edgeloop/shared/messages';
 import { Labels } from '@edgeloop/shared/selector';
-import { and, asc, count, eq, gt, inArray, isNotNull, isNull, type SQL } from 'drizzle-orm';
+import { and, asc, count, eq, gt, inArray, isNotNull, isNull, type SQL, sql } from 'drizzle-orm';
 import type { Reader, Transaction } from '../database/open.ts';
 import type { Schema } from '../database/schema.ts';
+import type { Assignment } from './device-changes.ts';
 
 type Row = Schema['devices']['$inferSelect'];
 
@@ -16,11 +17,36 @@ export type DesiredRow = Schema['desiredModels']['$inferSelect'];
 export type DeviceChange = Partial<Omit<Row, 'id'>>;
 export type FleetStore = ReturnType<typeof createFleetStore>;
 
+export interface DeviceQuery {
+  afterId?: string | undefined;
+  status?: string | undefined;
+  removed?: boolean | undefined;
+  limit?: number | undefined;
+}
+
 /** Ids in one `in (…)`; both engines bound the number of parameters. */
 const chunk = 500;
 
 export function createFleetStore(tables: Schema) {
   const { devices, desiredModels } = tables;
+
+  async function devicesOf(
+    reader: Reader,
+    { ids, afterId, status, removed, limit }: DeviceQuery & { ids?: readonly string[] },
+  ): Promise<DeviceRow[]> {
+    const conditions: SQL[] = [removed === true ? isNotNull(devices.revokedAt) : isNull(devices.revokedAt)];
+    if (ids !== undefined) conditions.push(inArray(devices.id, [...ids]));
+    if (afterId !== undefined) conditions.push(gt(devices.id, afterId));
+    if (status !== undefined) conditions.push(eq(devices.status, status));
+    const found = reader
+      .select()
+      .from(devices)
+      .where(and(...conditions))
+      .orderBy(asc(devices.id));
+    const rows = await (limit === undefined ? found : found.limit(limit));
+    return rows.map(toDevice);
+  }
+
   return {
     async device(reader: Reader, id: string): Promise<DeviceRow | undefined> {
       const [row] = await reader.select().from(devices).where(eq(devices.id, id));
@@ -39,23 +65,17 @@ export function createFleetStore(tables: Schema) {
       return row === undefined ? undefined : toDevice(row);
     },
 
-    /** Sorted by id, beginning after `afterId`: those that may connect, or with `removed` those that were removed. */
-    async devices(
-      reader: Reader,
-      query: { afterId?: string | undefined; status?: string | undefined; removed?: boolean; limit?: number },
-    ): Promise<DeviceRow[]> {
-      const conditions: SQL[] = [query.removed === true ? isNotNull(devices.revokedAt) : isNull(devices.revokedAt)];
-      if (query.afterId !== undefined) conditions.push(gt(devices.id, query.afterId));
-      if (query.status !== undefined) conditions.push(eq(devices.status, query.status));
-      const found = reader
-        .select()
-        .from(devices)
-        .where(and(...conditions))
-        .orderBy(asc(devices.id));
-      const rows = await (query.limit === undefined ? found : found.limit(query.limit));
-      return rows.map(toDevice);
+    /**
+     * Sorted by id, beginning after `afterId`: those that may connect, or with `removed` those that were removed. `ids`: only
+     * these.
+     */
+    async devices(reader: Reader, { ids, ...query }: DeviceQuery & { ids?: readonly string[] }): Promise<DeviceRow[]> {
+      if (ids === undefined) return devicesOf(reader, query);
+      const rows: DeviceRow[] = [];
+      for (let i = 0; i < ids.length; i += chunk)
+        rows.push(...(await devicesOf(reader, { ...query, ids: ids.slice(i, i + chunk) })));
+      return rows;
     },
-
     async insert(tx: Transaction, row: Row): Promise<void> {
       await tx.insert(devices).values(row);
     },
@@ -71,11 +91,6 @@ export function createFleetStore(tables: Schema) {
 
     async countByStatus(reader: Reader, status: DeviceStatus): Promise<number> {
       return reader.$count(devices, and(eq(devices.status, status), isNull(devices.revokedAt)));
-    },
-
-    async desiredRow(reader: Reader, deviceId: string, model: string): Promise<DesiredRow | undefined> {
-      const [row] = await reader.select().from(desiredModels).where(isOf(deviceId, model));
-      return row;
     },
 
     /** Sorted by device and model. */
@@ -103,46 +118,44 @@ export function createFleetStore(tables: Schema) {
       return new Map(rows.map(({ version, devices: each }) => [version, each]));
     },
 
-    /** Generation and models of each device in one statement, so that they belong together. */
-    async desiredStates(
-      reader: Reader,
+    /** Sets what devices should run of a model. */
+    async upsertDesired(
+      tx: Transaction,
       deviceIds: readonly string[],
-    ): Promise<Map<string, { generation: number; models: DesiredRow[] }>> {
-      const states = new Map<string, { generation: number; models: DesiredRow[] }>();
+      row: Omit<DesiredRow, 'deviceId'>,
+    ): Promise<void> {
+      const { model: _model, ...set } = row;
+      for (let i = 0; i < deviceIds.length; i += chunk)
+        await tx
+          .insert(desiredModels)
+          .values(deviceIds.slice(i, i + chunk).map((deviceId) => ({ deviceId, ...row })))
+          .onConflictDoUpdate({ target: [desiredModels.deviceId, desiredModels.model], set });
+    },
+
+    /** Each change makes a new generation. `told`: the devices will be told at once. */
+    async nextGeneration(tx: Transaction, deviceIds: readonly string[], told: boolean): Promise<void> {
+      const next = sql`${devices.desiredGeneration} + 1`;
+      // Of rows of before, all generations were told.
+      const former = sql`coalesce(${devices.publishedGeneration}, ${devices.desiredGeneration})`;
+      for (let i = 0; i < deviceIds.length; i += chunk)
+        await tx
+          .update(devices)
+          .set({ desiredGeneration: next, publishedGeneration: told ? next : former })
+          .where(inArray(devices.id, deviceIds.slice(i, i + chunk)));
+    },
+
+    /** Of all models, or of one. */
+    async deleteDesired(tx: Transaction, deviceIds: readonly string[], model?: string): Promise<void> {
       for (let i = 0; i < deviceIds.length; i += chunk) {
-        const rows = await reader
-          .select({ id: devices.id, generation: devices.desiredGeneration, desired: desiredModels })
-          .from(devices)
-          .leftJoin(desiredModels, eq(desiredModels.deviceId, devices.id))
-          .where(and(inArray(devices.id, deviceIds.slice(i, i + chunk)), isNull(devices.revokedAt)))
-          .orderBy(asc(devices.id), asc(desiredModels.model));
-        for (const { id, generation, desired } of rows) {
-          const state = states.get(id) ?? { generation, models: [] };
-          if (desired !== null) state.models.push(desired);
-          states.set(id, state);
-        }
+        const among = inArray(desiredModels.deviceId, deviceIds.slice(i, i + chunk));
+        await tx.delete(desiredModels).where(model === undefined ? among : and(among, eq(desiredModels.model, model)));
       }
-      return states;
-    },
-
-    async upsertDesired(tx: Transaction, row: DesiredRow): Promise<void> {
-      const { deviceId: _device, model: _model, ...set } = row;
-      await tx
-        .insert(desiredModels)
-        .values(row)
-        .onConflictDoUpdate({ target: [desiredModels.deviceId, desiredModels.model], set });
-    },
-
-    async deleteDesired(tx: Transaction, deviceId: string, model?: string): Promise<void> {
-      await tx
-        .delete(desiredModels)
-        .where(model === undefined ? eq(desiredModels.deviceId, deviceId) : isOf(deviceId, model));
     },
   };
+}
 
-  function isOf(deviceId: string, model: string) {
-    return and(eq(desiredModels.deviceId, deviceId), eq(desiredModels.model, model));
-  }
+export function toAssignment({ version, release, signature, rolloutId, attempt }: DesiredRow): Assignment {
+  return { version, release, signature, rolloutId, ...(attempt === null ? {} : { attempt }) };
 }
 
 function toDevice(row: Row) {

@@ -1,10 +1,10 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { Reported } from '@edgeloop/shared/messages';
+import { Desired, type Reported } from '@edgeloop/shared/messages';
 import { parseSelector } from '@edgeloop/shared/selector';
 import { pino } from 'pino';
-import { afterEach, beforeEach, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { type Database, openSqlite } from '../database/open.ts';
 import { createVersionNumbers } from '../registry/version-numbers.ts';
 import { facts } from './device-fixture.ts';
@@ -23,7 +23,12 @@ beforeEach(() => {
   published = [];
   events = [];
   clock = 1000;
-  fleet = createFleet({
+  fleet = build();
+});
+
+/** As after a start. */
+function build(): Fleet {
+  return createFleet({
     seal: (_, order) => order,
     database,
     now: () => clock,
@@ -33,7 +38,7 @@ beforeEach(() => {
     numbers: createVersionNumbers(database.tables),
     log: pino({ level: 'silent' }),
   });
-});
+}
 afterEach(async () => {
   await database.close();
   rmSync(dir, { recursive: true, force: true });
@@ -89,7 +94,7 @@ it('pages through every device once, also when the selector skips most', async (
 
 it('raises the generation with each change of what is desired, and only then', async () => {
   await add('cam');
-  const assign = (desired: Assignment | null) => database.transact((tx) => fleet.assign(tx, 'cam', 'm', desired));
+  const assign = (desired: Assignment | null) => database.transact((tx) => fleet.assign(tx, ['cam'], 'm', desired));
   await assign(release(1));
   await assign(release(1));
   expect((await fleet.device('cam')).desiredGeneration).toBe(1);
@@ -107,7 +112,7 @@ it('raises the generation with each change of what is desired, and only then', a
 it('leaves what is desired as it was when the transaction fails', async () => {
   await add('cam');
   const failing = database.transact(async (tx) => {
-    await fleet.assign(tx, 'cam', 'm', release(1));
+    await fleet.assign(tx, ['cam'], 'm', release(1));
     throw new Error('no');
   });
   await expect(failing).rejects.toThrow('no');
@@ -118,7 +123,7 @@ it('publishes what is desired as a retained message, generation and models toget
   await add('cam');
   await add('idle');
   await add('gone', {}, 5);
-  await database.transact((tx) => fleet.assign(tx, 'cam', 'm', release(3)));
+  await database.transact((tx) => fleet.assign(tx, ['cam'], 'm', release(3)));
   await fleet.publishAllDesired();
   expect(published).toEqual([
     {
@@ -235,7 +240,7 @@ it('reserves the numbers that devices report and nobody has registered', async (
 it('believes what devices say of versions that they were told to run, also long ago', async () => {
   await add('cam');
   for (const version of [1, 2, 3]) await register('m', version, digest(String(version)));
-  for (const version of [1, 2]) await database.transact((tx) => fleet.assign(tx, 'cam', 'm', release(version)));
+  for (const version of [1, 2]) await database.transact((tx) => fleet.assign(tx, ['cam'], 'm', release(version)));
   const claims = [
     { version: 1, release: digest('1') },
     { version: 2 },
@@ -288,4 +293,120 @@ it('replaces labels and writes down who did it, from what to what', async () => 
     after: { labels: { site: 'oslo' } },
   });
   await expect(fleet.relabel('key:ann', 'nobody', {})).rejects.toMatchObject({ code: 'not_found' });
+});
+
+describe('a device that is ahead of this server, as after a restored backup', () => {
+  const told = () => published.map(({ deviceId, payload }) => [deviceId, Desired.parse(payload).generation]);
+  const assign = (id: string, version: number) =>
+    database.transact((tx) => fleet.assign(tx, [id], 'm', release(version)));
+  /** Told generation 1 before the backup; says since that it followed 3. */
+  async function restored(...ids: string[]) {
+    for (const id of ids) {
+      await add(id, { site: id });
+      await fleet.onReported(id, report(0));
+      await assign(id, 1);
+    }
+    fleet = build();
+    await register('m', 9, digest('9'));
+    for (const id of ids) await fleet.onReported(id, { ...running(active('m', 9, digest('9'))), generation: 3 });
+    published = [];
+  }
+
+  it('stays conflicting and is told nothing, however far the counter grows', async () => {
+    await restored('cam');
+    for (let version = 2; version < 8; version++) {
+      await assign('cam', version);
+      await fleet.publishDesired(['cam']);
+      await fleet.onReported('cam', report(3));
+      expect(await fleet.device('cam')).toMatchObject({ conflicting: true, desiredGeneration: version });
+    }
+    await fleet.publishAllDesired();
+    fleet = build();
+    await fleet.onReported('cam', report(3));
+    await fleet.publishAllDesired();
+    expect(told()).toEqual([]);
+  });
+
+  it('is not told what it was not told before the restart until it has spoken: the same number may be another', async () => {
+    await add('cam');
+    await fleet.onReported('cam', report(0));
+    await assign('cam', 1);
+    fleet = build();
+    await assign('cam', 2);
+    await assign('cam', 3);
+    await fleet.publishDesired(['cam']);
+    expect(told()).toEqual([]);
+    await fleet.onReported('cam', report(3));
+    expect(await fleet.device('cam')).toMatchObject({ conflicting: true, desiredGeneration: 3 });
+    expect(told()).toEqual([]);
+  });
+
+  it('that is not ahead is told as soon as it has spoken', async () => {
+    await add('cam');
+    await fleet.onReported('cam', report(0));
+    await assign('cam', 1);
+    fleet = build();
+    await assign('cam', 2);
+    await fleet.onReported('cam', report(1));
+    expect(told()).toEqual([['cam', 2]]);
+    expect(await fleet.device('cam')).toMatchObject({ conflicting: false });
+  });
+
+  it('follows when an operator says so', async () => {
+    await restored('cam', 'other');
+    await expect(fleet.resolve('key:ann', { id: 'nobody' }, 'follow')).rejects.toMatchObject({ code: 'not_found' });
+    expect(await fleet.resolve('key:ann', { id: 'cam' }, 'follow')).toEqual(['cam']);
+    expect(told()).toEqual([['cam', 4]]);
+    expect(published[0]?.payload).toMatchObject({ models: [{ name: 'm', version: 1 }] });
+    await expect(fleet.resolve('key:ann', { id: 'cam' }, 'follow')).rejects.toMatchObject({ code: 'conflict' });
+    await fleet.onReported('cam', report(4));
+    expect(await fleet.device('cam')).toMatchObject({ conflicting: false });
+    expect(await fleet.device('other')).toMatchObject({ conflicting: true });
+    const audit = await database.read.select().from(database.tables.audit);
+    expect(audit).toMatchObject([{ actor: 'key:ann', action: 'device.resolve', after: { decision: 'follow' } }]);
+  });
+
+  it('keeps what it runs when an operator says so, until a newer word', async () => {
+    await restored('cam', 'other');
+    expect(await fleet.resolve('key:ann', { selector: parseSelector('site=cam') }, 'keep')).toEqual(['cam']);
+    const [kept] = (await fleet.device('cam')).desired;
+    expect(kept).toMatchObject({ version: 9, release: digest('9'), rolloutId: expect.stringMatching(/-kept$/) });
+    expect(published).toMatchObject([
+      { deviceId: 'cam', payload: { generation: 4, models: [{ version: 9, release: digest('9'), signature: 'sig' }] } },
+    ]);
+    await assign('cam', 5);
+    await fleet.publishDesired(['cam']);
+    expect(told().at(-1)).toEqual(['cam', 5]);
+  });
+});
+
+it('stores what devices say in one turn in one commit, and one that cannot be stored keeps no other from it', async () => {
+  for (let i = 0; i < 20; i++) await add(`d${i}`);
+  let commits = 0;
+  const transact = database.transact.bind(database);
+  const counting = vi.spyOn(database, 'transact').mockImplementation((work) => {
+    commits += 1;
+    return transact(work);
+  });
+  await Promise.all(Array.from({ length: 20 }, (_, i) => fleet.onReported(`d${i}`, report(0))));
+  expect(commits).toBe(1);
+  const broken = { ...report(0), startedAt: 1n as unknown as number };
+  const said = await Promise.allSettled([fleet.onReported('d1', broken), fleet.onReported('d2', report(2))]);
+  expect(said.map(({ status }) => status)).toEqual(['rejected', 'fulfilled']);
+  expect(await fleet.device('d2')).toMatchObject({ reportedGeneration: 2 });
+  counting.mockRestore();
+});
+
+it('believes the last of several words that one device says in one turn', async () => {
+  await add('cam');
+  await Promise.all([
+    fleet.onPresence('cam', { status: 'online', session: 's1' }),
+    fleet.onReported('cam', report(0)),
+    fleet.onPresence('cam', { status: 'offline', session: 's0' }),
+    fleet.onPresence('cam', { status: 'offline', session: 's1' }),
+    fleet.onPresence('cam', { status: 'online', session: 's2' }),
+    fleet.onPresence('cam', { status: 'offline', session: 's1' }),
+  ]);
+  expect(await fleet.device('cam')).toMatchObject({ status: 'online', reportedGeneration: 0 });
+  expect(events.filter((event) => event === 'cam online')).toHaveLength(3);
 });

@@ -2,12 +2,13 @@
 import type { Device, DeviceStatus } from '@edgeloop/shared/api/devices';
 import type { ChangeEvent } from '@edgeloop/shared/api/events';
 import type { Page } from '@edgeloop/shared/api/paging';
+import { AppError } from '@edgeloop/shared/errors';
 import type { Desired, Presence, Reported } from '@edgeloop/shared/messages';
 import { type Labels, matches, type Selector } from '@edgeloop/shared/selector';
 import type { Channel } from '@edgeloop/shared/topics';
 import type { Logger } from 'pino';
 import { z } from 'zod';
-import type { Database, Reader, Transaction } from '../database/open.ts';
+import { afterCommit, type Database, type Reader, type Transaction } from '../database/open.ts';
 import { isStorageFailure } from '../database/storage-failure.ts';
 import { decodeCursor, encodeCursor } from '../http/paging.ts';
 import { type ClaimStore, createClaimStore } from './claim-store.ts';
@@ -19,31 +20,20 @@ import {
   type Verdict,
   type VersionNumbers,
 } from './claims.ts';
-import {
-  type Assignment,
-  known,
-  pick,
-  type VersionWriting,
-  writeDesired,
-  writeLabels,
-  writePresence,
-  writeReported,
-} from './device-changes.ts';
+import { type Resolution, writeResolution } from './conflicts.ts';
+import { type Assignment, known, type VersionWriting, writeDesired, writeLabels } from './device-changes.ts';
 import { type Beside, toDevice } from './device-view.ts';
-import { createFleetStore, type DesiredRow, type DeviceRow, type FleetStore } from './fleet-store.ts';
+import { createDeviceWords } from './device-words.ts';
+import { createFleetStore, type DesiredRow, type DeviceRow, type FleetStore, toAssignment } from './fleet-store.ts';
+import { createFleetView, type FleetChange, type ViewedDevice } from './fleet-view.ts';
 import { createPublisher } from './publisher.ts';
 import type { NamedRelease } from './unknown-releases.ts';
 
 export type { Assignment, Claim, Claims, Disregarded, Verdict };
 
-/** A device that rollouts may choose. */
-export interface Candidate {
-  id: string;
-  labels: Labels;
-  status: DeviceStatus;
-  reported: Reported | null;
-  lastSeenAt: number | null;
-}
+/** A device that may connect. */
+export type Candidate = ViewedDevice;
+export type { FleetChange };
 
 export interface FleetDeps {
   database: Database;
@@ -65,9 +55,18 @@ export function createFleet({ database, now, notify, publish, seal, numbers, log
   const claimStore = createClaimStore(database.tables);
   const writing: VersionWriting = { database, store, claimStore, numbers, now };
   const listing: Listing = { store, claimStore, reader: database.read, now };
+  const view = createFleetView({ store, reader: database.read });
+  const words = createDeviceWords({ ...writing, view });
+  /** Devices that have spoken since this process began: what they were told before is known. */
+  const heard = new Set<string>();
   const publisher = createPublisher(async (deviceIds) => {
-    const states = await store.desiredStates(database.read, deviceIds);
-    for (const [id, state] of states) await publish(id, 'desired', seal(id, toDesired(state)), { retain: true });
+    const devices = await view.all();
+    for (const id of deviceIds) {
+      const device = devices.get(id);
+      if (device !== undefined && mayBeTold(device)) {
+        await publish(id, 'desired', seal(id, toDesired(device)), { retain: true });
+      }
+    }
   });
   /** Whether devices of the former process may still count as connected. */
   let former = false;
@@ -77,6 +76,19 @@ export function createFleet({ database, now, notify, publish, seal, numbers, log
     const row = await known(store, database.read, id);
     const besideOf = await besides(listing, [id], await store.desiredRows(database.read, [id]));
     return toDevice(row, besideOf(id));
+  }
+
+  /**
+   * A server that was restored from a backup does not know what it told a device after that. So it tells nothing new to a
+   * device that has not spoken since, and nothing at all to one that is ahead.
+   */
+  function mayBeTold(device: ViewedDevice): boolean {
+    if (device.conflictSince !== null) return false;
+    return mayHearNews(device) || device.publishedGeneration === device.desiredGeneration;
+  }
+
+  function mayHearNews({ id, reported, conflictSince }: ViewedDevice): boolean {
+    return conflictSince === null && (heard.has(id) || reported === null);
   }
 
   /** Told once, when it begins or changes. */
@@ -89,9 +101,15 @@ export function createFleet({ database, now, notify, publish, seal, numbers, log
   return {
     /** Devices that the selector matches and that may connect, sorted by id. */
     async matching(selector: Selector): Promise<Candidate[]> {
-      const rows = await store.devices(database.read, {});
-      return rows.filter((row) => matches(selector, row.labels)).map(toCandidate);
+      const found = [...(await view.all()).values()].filter(({ labels }) => matches(selector, labels));
+      return found.sort((a, b) => (a.id < b.id ? -1 : 1));
     },
+
+    /** All devices that may connect, by id, in no order. */
+    devices: (): Promise<ReadonlyMap<string, Candidate>> => view.all(),
+
+    /** Calls `listener` after each commit with the devices that it was about. */
+    listen: view.listen,
 
     /** @throws AppError `not_found` */
     device,
@@ -106,26 +124,65 @@ export function createFleet({ database, now, notify, publish, seal, numbers, log
 
     /** Replaces the labels of a device. */
     async relabel(actor: string, id: string, labels: Labels): Promise<Device> {
-      await writeLabels(writing, { actor, id, labels });
+      await writeLabels(writing, { actor, id, labels, changed: (tx) => afterCommit(tx, () => view.outdate([id])) });
       const relabelled = await device(id);
       changed(id, relabelled.status);
       return relabelled;
     },
 
-    /** Sets or, with null, ends what the device should run of `model`. `publishDesired` tells it, after the commit. */
-    assign: (tx: Transaction, deviceId: string, model: string, desired: Assignment | null): Promise<void> =>
-      writeDesired(writing, tx, { deviceId, model, desired }),
+    /**
+     * Sets or, with null, ends what devices should run of `model`. `publishDesired` tells them, after the commit. Devices
+     * that are ahead of this server should not be among them.
+     */
+    async assign(
+      tx: Transaction,
+      deviceIds: readonly string[],
+      model: string,
+      desired: Assignment | null,
+    ): Promise<void> {
+      const known = await view.all();
+      const devices = deviceIds.map((id) => {
+        const device = known.get(id);
+        return { id, told: device === undefined || mayHearNews(device) };
+      });
+      const changedIds = new Set(await writeDesired(writing, tx, { devices, model, desired }));
+      afterCommit(tx, () => {
+        const told = devices.filter(({ id }) => changedIds.has(id));
+        view.put(
+          told.flatMap((each) => assigned(known.get(each.id), { ...each, model, desired })),
+          'changed',
+        );
+      });
+    },
+
+    /**
+     * Decides what becomes of a device that is ahead of this server, or of all those that the selector matches.
+     * @throws AppError `not_found`; `conflict` when the device is not conflicting
+     */
+    async resolve(
+      actor: string,
+      asked: { id: string } | { selector: Selector },
+      decision: Resolution,
+    ): Promise<string[]> {
+      const devices = await conflicting(asked);
+      await writeResolution({ ...writing, view }, { actor, devices, decision });
+      const ids = devices.map(({ id }) => id);
+      for (const id of ids) heard.add(id);
+      await publisher.publish(ids);
+      for (const id of ids) changed(id, `resolved_${decision}`);
+      return ids;
+    },
 
     /** What each of the devices should run of `model`; those that should not run it are absent. */
     async desiredOf(reader: Reader, deviceIds: readonly string[], model: string): Promise<Map<string, Assignment>> {
       const rows = await store.desiredRows(reader, deviceIds, model);
-      return new Map(rows.map((row) => [row.deviceId, pick(row)]));
+      return new Map(rows.map((row) => [row.deviceId, toAssignment(row)]));
     },
 
     /** Everything a device should run, by model. */
     async desiredModels(deviceId: string): Promise<Map<string, Assignment>> {
       const rows = await store.desiredRows(database.read, [deviceId]);
-      return new Map(rows.map((row) => [row.model, pick(row)]));
+      return new Map(rows.map((row) => [row.model, toAssignment(row)]));
     },
 
     /** How many devices should run each version of `model`. */
@@ -136,25 +193,30 @@ export function createFleet({ database, now, notify, publish, seal, numbers, log
 
     /** The same for every device: retained messages do not outlive the broker. */
     async publishAllDesired(): Promise<void> {
-      const rows = await store.devices(database.read, {});
-      await publisher.publish(rows.map((row) => row.id));
+      await publisher.publish([...(await view.all()).keys()]);
     },
+
+    /** A device has joined, or was removed: call it after the commit. */
+    cameOrWent: (deviceId: string): void => view.outdate([deviceId]),
 
     /** Stores what a device says it runs. */
     async onReported(deviceId: string, reported: Reported): Promise<void> {
-      const written = await writeReported(writing, deviceId, reported);
-      if (written === undefined) {
+      const { counts, device: spoke, unknown, tell } = await words.say({ deviceId, kind: 'reported', reported });
+      if (!counts || spoke === undefined) {
         log.warn({ deviceId }, 'a report of an unknown or removed device was ignored');
         return;
       }
-      changed(deviceId, written.status);
-      if (written.unknown !== undefined) tellUnknown(deviceId, written.unknown);
+      heard.add(deviceId);
+      changed(deviceId, spoke.status);
+      if (unknown !== undefined) tellUnknown(deviceId, unknown);
+      if (tell) await publisher.publish([deviceId]);
     },
 
     /** Stores whether a device is there. A last will counts only for the session that left it. */
     async onPresence(deviceId: string, presence: Presence): Promise<void> {
-      await forgetFormer();
-      if (await writePresence(writing, deviceId, presence)) changed(deviceId, presence.status);
+      if (former) await forgetFormer();
+      const { counts } = await words.say({ deviceId, kind: 'presence', presence });
+      if (counts) changed(deviceId, presence.status);
     },
 
     online: (): Promise<number> => store.countByStatus(database.read, 'online'),
@@ -176,10 +238,24 @@ export function createFleet({ database, now, notify, publish, seal, numbers, log
     },
   };
 
+  async function conflicting(asked: { id: string } | { selector: Selector }): Promise<ViewedDevice[]> {
+    const devices = await view.all();
+    if ('selector' in asked)
+      return [...devices.values()].filter(
+        ({ labels, conflictSince }) => conflictSince !== null && matches(asked.selector, labels),
+      );
+    const found = devices.get(asked.id);
+    if (found === undefined) throw new AppError('not_found', `there is no device "${asked.id}"`);
+    return [found];
+  }
+
   /** Before the first word about who is connected now. */
   async function forgetFormer(): Promise<void> {
     if (!former) return;
-    await database.transact((tx) => store.allOffline(tx));
+    await database.transact(async (tx) => {
+      await store.allOffline(tx);
+      afterCommit(tx, () => view.outdateAll());
+    });
     former = false;
   }
 }
@@ -240,10 +316,30 @@ async function besides(
   return (id) => ({ desired: desiredOf(id), unknown: unknownOf(id), disregarded: disregardedOf(id), now: now() });
 }
 
-function toDesired({ generation, models }: { generation: number; models: DesiredRow[] }): Desired {
-  return { generation, models: models.map((row) => ({ name: row.model, ...pick(row) })) };
+/** As a device is told it: another try of a rollout is another word, since no device tries one twice. */
+function toDesired({ desiredGeneration, desired }: ViewedDevice): Desired {
+  const models = [...desired].sort(([a], [b]) => (a < b ? -1 : 1));
+  return {
+    generation: desiredGeneration,
+    models: models.map(([name, { attempt = 1, rolloutId, ...rest }]) => ({
+      ...{ name, ...rest },
+      rolloutId: attempt > 1 ? `${rolloutId}.${attempt}` : rolloutId,
+    })),
+  };
 }
 
-function toCandidate({ id, labels, status, reported, lastSeenAt }: DeviceRow): Candidate {
-  return { id, labels, status, reported, lastSeenAt };
+interface Assigned {
+  told: boolean;
+  model: string;
+  desired: Assignment | null;
+}
+
+function assigned(device: ViewedDevice | undefined, { told, model, desired: to }: Assigned): ViewedDevice[] {
+  if (device === undefined) return [];
+  const desired = new Map(device.desired);
+  if (to === null) desired.delete(model);
+  else desired.set(model, to);
+  const desiredGeneration = device.desiredGeneration + 1;
+  const publishedGeneration = told ? desiredGeneration : device.publishedGeneration;
+  return [{ ...device, desired, desiredGeneration, publishedGeneration }];
 }

@@ -1,5 +1,12 @@
 // Routes of devices, for operators and for the devices themselves.
-import { Device, DevicePatch, DeviceQuery } from '@edgeloop/shared/api/devices';
+import {
+  Device,
+  DevicePatch,
+  DeviceQuery,
+  DeviceResolution,
+  DevicesResolution,
+  ResolvedDevices,
+} from '@edgeloop/shared/api/devices';
 import { PageQuery, pageOf } from '@edgeloop/shared/api/paging';
 import { DeviceId } from '@edgeloop/shared/identifiers';
 import { EnrolRequest, RenewRequest } from '@edgeloop/shared/messages';
@@ -55,6 +62,20 @@ const routes = {
     },
     { params: Id },
   ),
+  resolveMany: describeRoute(
+    {
+      ...{ method: 'post', path: '/devices/resolve', tag, role: 'operator', status: 200, response: ResolvedDevices },
+      summary: 'Decide what becomes of the devices of a selector that are ahead of this server',
+    },
+    { body: jsonBody(DevicesResolution) },
+  ),
+  resolve: describeRoute(
+    {
+      ...{ method: 'post', path: '/devices/{id}/resolve', tag, role: 'operator', status: 200, response: Device },
+      summary: 'Decide what becomes of a device that is ahead of this server: it follows, or keeps what it runs',
+    },
+    { params: Id, body: jsonBody(DeviceResolution) },
+  ),
   readmit: describeRoute(
     {
       method: 'post',
@@ -84,6 +105,16 @@ export function fleetRoutes(fleet: Fleet, enrolment: Enrolment): Router {
   router.openapi(routes.remove, async (c) => {
     const { id } = c.req.valid('param');
     await enrolment.remove(c.var.actor.name, id);
+    return c.json(await fleet.device(id), 200);
+  });
+  router.openapi(routes.resolveMany, async (c) => {
+    const { selector, decision } = c.req.valid('json');
+    const asked = { selector: parseSelector(selector) };
+    return c.json({ resolved: await fleet.resolve(c.var.actor.name, asked, decision) }, 200);
+  });
+  router.openapi(routes.resolve, async (c) => {
+    const { id } = c.req.valid('param');
+    await fleet.resolve(c.var.actor.name, { id }, c.req.valid('json').decision);
     return c.json(await fleet.device(id), 200);
   });
   router.openapi(routes.readmit, async (c) => {

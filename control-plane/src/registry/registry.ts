@@ -13,6 +13,7 @@ import type { Logger } from 'pino';
 import type { Blobs } from '../blobs/folder.ts';
 import type { Database } from '../database/open.ts';
 import { decodeCursor, toPage } from '../http/paging.ts';
+import { createAliases } from './aliases.ts';
 import { describeArtifact } from './artifact.ts';
 import {
   commitVersion,
@@ -79,14 +80,18 @@ export function createRegistry(deps: RegistryDeps) {
     throw new AppError('not_found', `model "${name}" has no version ${number}`);
   }
 
+  const aliases = createAliases({ ...deps, version });
+
   async function withVersions(rows: readonly ModelRow[]): Promise<Model[]> {
     const names = rows.map((row) => row.name);
     const versions = await store.summaries(database.read, names);
     const unknown = await store.unknownReleases(database.read, names);
+    const named = await aliases.of(database.read, names);
     return rows.map((row) => ({
       ...row,
       versions: versions.filter(({ model }) => model === row.name),
       unknownReleases: unknown.flatMap(({ model, ...each }) => (model === row.name ? [each] : [])),
+      aliases: named.flatMap(({ model, ...each }) => (model === row.name ? [each] : [])),
     }));
   }
 
@@ -127,6 +132,18 @@ export function createRegistry(deps: RegistryDeps) {
 
     /** @throws AppError `not_found` */
     version,
+
+    /** The version that an alias of the model names now. @throws AppError `not_found` */
+    aliased: (name: string, alias: string): Promise<number> => aliases.aliased(name, alias),
+
+    /** Within the transaction of what moves it. */
+    moveAlias: aliases.move,
+
+    /** @throws AppError `not_found` */
+    async setAlias(actor: string, moved: { model: string; alias: string; version: number }): Promise<Model> {
+      await aliases.set(actor, moved);
+      return this.model(moved.model);
+    },
 
     /**
      * The names of a model's features in the order of captured samples, by its newest version; none without versions.

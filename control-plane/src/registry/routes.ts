@@ -1,6 +1,7 @@
 // Routes of models and their versions.
-import { Model, ModelCreate, ModelVersionDetail } from '@edgeloop/shared/api/models';
+import { AliasSet, Model, ModelAlias, ModelCreate, ModelVersionDetail } from '@edgeloop/shared/api/models';
 import { PageQuery, pageOf } from '@edgeloop/shared/api/paging';
+import { AliasName } from '@edgeloop/shared/api/rollouts';
 import { AppError, parseJson } from '@edgeloop/shared/errors';
 import { GoldenSamples } from '@edgeloop/shared/golden';
 import { ModelName, ModelVersion } from '@edgeloop/shared/identifiers';
@@ -68,6 +69,24 @@ const routes = {
     { ...viewer, path: '/models/{name}/versions/{version}', summary: 'A version', response: ModelVersionDetail },
     { params: VersionParam },
   ),
+  aliases: describeRoute(
+    {
+      ...viewer,
+      path: '/models/{name}/aliases',
+      summary: 'Names for versions that move',
+      response: pageOf(ModelAlias),
+    },
+    { params: NameParam },
+  ),
+  setAlias: describeRoute(
+    {
+      ...{ ...operator, method: 'put', status: 200 },
+      path: '/models/{name}/aliases/{alias}',
+      summary: 'Let an alias name a version',
+      response: Model,
+    },
+    { params: NameParam.extend({ alias: AliasName }), body: jsonBody(AliasSet) },
+  ),
   artifact: createRoute({
     ...describeRoute(
       {
@@ -104,6 +123,15 @@ export function registryRoutes({ registry, blobs }: { registry: Registry; blobs:
   router.openapi(routes.version, async (c) => {
     const { name, version } = c.req.valid('param');
     return c.json(await registry.version(name, version), 200);
+  });
+  router.openapi(routes.aliases, async (c) => {
+    const { aliases } = await registry.model(c.req.valid('param').name);
+    return c.json({ items: aliases }, 200);
+  });
+  router.openapi(routes.setAlias, async (c) => {
+    const { name, alias } = c.req.valid('param');
+    const { version } = c.req.valid('json');
+    return c.json(await registry.setAlias(c.var.actor.name, { model: name, alias, version }), 200);
   });
   router.openapi(routes.artifact, async (c) => {
     const { name, version } = c.req.valid('param');

@@ -73,6 +73,24 @@ export function createVersionNumbers({ modelVersions, versionMarks }: Schema) {
       return found;
     },
 
+    /** The signatures of those that are registered with these bytes, by `model version release`. */
+    async signatures(
+      reader: Reader,
+      named: readonly (NamedVersion & { release: string })[],
+    ): Promise<Map<string, string>> {
+      const { model, version, release, signature } = modelVersions;
+      const found = new Map<string, string>();
+      for (const part of chunksOf(named)) {
+        const releases = part.map((each) => each.release);
+        const rows = await reader
+          .select({ model, version, release, signature })
+          .from(modelVersions)
+          .where(inArray(release, releases));
+        for (const row of rows) found.set(`${versionKey(row)} ${row.release}`, row.signature);
+      }
+      return found;
+    },
+
     /** Sees to it that no push gives these numbers to something else. Writes only when that is news. */
     async reserve(tx: Transaction, named: readonly NamedVersion[]): Promise<void> {
       const models = [...new Set(named.map(({ model }) => model))];

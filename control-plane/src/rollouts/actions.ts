@@ -2,13 +2,14 @@
 import type { RolloutState } from '@edgeloop/shared/api/rollouts';
 import { AppError } from '@edgeloop/shared/errors';
 
-export const rolloutActions = ['approve', 'pause', 'resume', 'cancel', 'rollback'] as const;
+export const rolloutActions = ['approve', 'pause', 'resume', 'retry', 'cancel', 'rollback'] as const;
 export type RolloutAction = (typeof rolloutActions)[number];
 
 const allowed = {
   approve: ['awaiting_approval'],
   pause: ['running'],
   resume: ['paused'],
+  retry: ['running', 'paused', 'completed'],
   cancel: ['awaiting_approval', 'running', 'paused'],
   rollback: ['running', 'paused', 'completed', 'cancelled'],
 } as const satisfies Record<RolloutAction, readonly RolloutState['phase'][]>;
@@ -34,6 +35,10 @@ export function act(state: RolloutState, { action, actor, reason, now }: Word): 
       case 'resume':
         if (state.phase === 'paused') return { ...state.resume, since: now };
         break;
+      case 'retry':
+        if (state.phase === 'running') return { ...state, step: 'deploying', since: now };
+        if (state.phase === 'paused') return { ...state.resume, step: 'deploying', since: now };
+        return state;
       case 'cancel':
         return { phase: 'cancelled', at: now, reason: `cancelled ${why}` };
       case 'rollback':

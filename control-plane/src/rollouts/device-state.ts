@@ -1,16 +1,25 @@
 // What one device makes of a rollout, from what it reports and from what was seen of it before.
 import type { RolloutDevice, RolloutPlan } from '@edgeloop/shared/api/rollouts';
 import type { ModelReport } from '@edgeloop/shared/messages';
+import type { Labels } from '@edgeloop/shared/selector';
 
-/** A device that a rollout has given its version to. Instants are by this server's clock. */
+/** A device that a rollout has given its version to, or will. Instants are by this server's clock. */
 export interface Member {
   wave: number;
-  assignedAt: number;
+  /** Its place in the order of waves; null for those of programs before there was one. */
+  rank: number | null;
+  /** When it was told; null while its wave has not begun. */
+  assignedAt: number | null;
+  /** Which try it is, from 1. */
+  attempt: number;
   /** Whether it was online when last looked at, and since when that has been so. */
   online: boolean;
   connectionSince: number;
   /** When it was first seen to serve the version; null before, and when it starts over. */
   servingSince: number | null;
+  /** How it ended, for good; null while it has not. */
+  outcome: RolloutDevice['state'] | null;
+  detail: string | null;
 }
 
 /** `release` says which bytes; the version is a name for people. */
@@ -18,17 +27,21 @@ interface Wanted {
   version: number;
   release: string;
   rolloutId: string;
+  attempt?: number | undefined;
 }
 
 /** What is known of a device that matches the selector or is a member. */
 export interface DeviceView {
   id: string;
+  labels: Labels;
   /** Whether its labels match the selector now. */
   matches: boolean;
-  /** The newer rollout that has it or claims it: this one takes it no more. */
+  /** Another rollout that goes before this one and has it or claims it: this one takes it no more. */
   claimedBy: string | null;
   online: boolean;
   lastSeenAt: number | null;
+  /** Ahead of this server, as after a restored backup: it is told nothing until an operator has decided. */
+  conflicting: boolean;
   /** What it says of this model. */
   report: ModelReport | null;
   /** What stands in its way by its own word, newest last. */
@@ -51,22 +64,20 @@ export interface Clock {
   listeningSince: number;
 }
 
-/** `away`: offline for so long that it need not be waited for. */
-export type DeviceStanding = Pick<RolloutDevice, 'state' | 'detail'> & { away: boolean };
-
-/** How long a device may be offline before it counts as such: after a restart of this server all are, for a moment. */
-export const offlineGraceMs = 60_000;
+/** `away`: offline for so long that it need not be waited for. `until`: when it stands otherwise by time alone. */
+export type DeviceStanding = Pick<RolloutDevice, 'state' | 'detail'> & { away: boolean; until: number | null };
 
 /** Whether the device should run the version by this rollout's word still. */
 export function isOwned(subject: Pick<Subject, 'id'>, device: DeviceView): boolean {
-  return device.member !== null && device.desired?.rolloutId === subject.id;
+  return device.member !== null && device.member.assignedAt !== null && device.desired?.rolloutId === subject.id;
 }
 
-/** What to remember of a member from now on, from what it reports now. */
+/** What to remember of a member from now on, from what it reports now; the same object when that is nothing new. */
 export function observe(subject: Subject, device: DeviceView, member: Member, now: number): Member {
   const { online } = device;
-  const connectionSince = online === member.online ? member.connectionSince : now;
   const servingSince = isOwned(subject, device) ? servingFrom(device, member, now) : member.servingSince;
+  if (online === member.online && servingSince === member.servingSince) return member;
+  const connectionSince = online === member.online ? member.connectionSince : now;
   return { ...member, online, connectionSince, servingSince };
 }
 
@@ -83,60 +94,91 @@ function runs({ active }: ModelReport, wanted: Wanted | null): boolean {
   return active.release === undefined || active.release === wanted.release;
 }
 
+/** Whether the device answers with what it should run. */
+export function runsDesired({ report, desired }: Pick<DeviceView, 'report' | 'desired'>): boolean {
+  return report !== null && desired !== null && runs(report, desired);
+}
+
 /** The active version answers requests, and nothing other is on its way. */
 function isSettling({ active, candidate }: ModelReport): boolean {
   return candidate === null || (candidate.state === 'probation' && candidate.version === active?.version);
 }
 
 /**
- * Whether a device is offline, beyond a short break. The break counts from when it was last seen, so that who has been
- * away for days is not waited for anew in each wave; before this server listened it saw nobody.
+ * From when on a device that is offline need not be waited for. A break counts from when it was last seen, so that who has
+ * been away for days is not waited for anew in each wave; before this server listened it saw nobody.
  */
-export function isAway({ online, lastSeenAt }: DeviceView, { now, listeningSince }: Clock): boolean {
+function awayFrom({ lastSeenAt }: DeviceView, { now, listeningSince }: Clock, plan: RolloutPlan): number {
   // An instant in the future is of a clock that was wrong.
   const seenAt = lastSeenAt === null || lastSeenAt > now ? listeningSince : Math.max(lastSeenAt, listeningSince);
-  return !online && now - seenAt >= offlineGraceMs;
+  return seenAt + plan.offlineAfterSeconds * 1000;
 }
 
-/** Where a member stands. `member` is what `observe` gave. */
+/** Whether a device is offline, beyond a short break. */
+export function isAway(device: DeviceView, clock: Clock, plan: RolloutPlan): boolean {
+  return !device.online && clock.now >= awayFrom(device, clock, plan);
+}
+
+/** Where a member stands that was told. `member` is what `observe` gave. */
 export function standing(subject: Subject, device: DeviceView, member: Member, clock: Clock): DeviceStanding {
-  return { ...placed(subject, device, member, clock.now), away: isAway(device, clock) };
+  const placed = device.conflicting ? conflicting : place(subject, device, member, clock.now);
+  if (device.online) return { ...placed, away: false };
+  const from = awayFrom(device, clock, subject.plan);
+  const away = clock.now >= from;
+  return { ...placed, away, until: away ? placed.until : Math.min(from, placed.until ?? from) };
 }
 
-type Placed = Pick<RolloutDevice, 'state' | 'detail'>;
+type Placed = Omit<DeviceStanding, 'away'>;
 
-function placed(subject: Subject, device: DeviceView, member: Member, now: number): Placed {
+const conflicting: Placed = {
+  state: 'conflicting',
+  detail: 'ahead of this server, as after a restored backup: edgeloop devices resolve ID --follow or --keep',
+  until: null,
+};
+
+function place(subject: Subject, device: DeviceView, member: Member, now: number): Placed {
   const failure = failureOf(subject, device, member);
-  if (failure !== undefined) return { state: 'failed', detail: failure };
-  if (member.servingSince !== null) return servingStanding(subject, device, member.servingSince, now);
-  if (!device.online) return { state: 'offline', detail: 'gets the version when it returns' };
-  const timeoutMs = subject.plan.deployTimeoutSeconds * 1000;
-  const since = Math.max(member.assignedAt, member.connectionSince);
+  if (failure !== undefined) return { state: 'failed', detail: failure, until: null };
+  if (member.servingSince !== null) return servingStanding(subject, device, { since: member.servingSince, now });
+  if (!device.online) return { state: 'offline', detail: 'gets the version when it returns', until: null };
+  const { deployTimeoutSeconds } = subject.plan;
+  const until = Math.max(member.assignedAt ?? now, member.connectionSince) + deployTimeoutSeconds * 1000;
   const detail = progressOf(device);
-  if (now - since < timeoutMs) return { state: 'deploying', detail };
-  return { state: 'timed_out', detail: `not serving after ${subject.plan.deployTimeoutSeconds} s online (${detail})` };
+  if (now < until) return { state: 'deploying', detail, until };
+  return { state: 'timed_out', detail: `not serving after ${deployTimeoutSeconds} s online (${detail})`, until: null };
 }
 
-function servingStanding(subject: Subject, device: DeviceView, since: number, now: number): Placed {
-  const { bakeSeconds } = subject.plan;
+function servingStanding(
+  { plan, version }: Subject,
+  device: DeviceView,
+  { since, now }: { since: number; now: number },
+): Placed {
+  const bakedAt = since + plan.bakeSeconds * 1000;
   const seenUntil = device.online ? now : Math.min(now, device.lastSeenAt ?? since);
-  const baked = seenUntil - since >= bakeSeconds * 1000;
   const probation = device.report?.candidate?.state === 'probation';
-  if (baked && !probation) return { state: 'healthy', detail: `serving version ${subject.version}` };
-  if (!device.online) return { state: 'offline', detail: 'went offline before it had served long enough' };
-  const left = Math.max(0, Math.ceil((since + bakeSeconds * 1000 - now) / 1000));
-  return { state: 'baking', detail: left > 0 ? `serving, ${left} s to go` : 'serving, on probation' };
+  if (seenUntil >= bakedAt && !probation)
+    return { state: 'healthy', detail: `serving version ${version}`, until: null };
+  if (!device.online) return { state: 'offline', detail: 'went offline before it had served long enough', until: null };
+  const left = Math.max(0, Math.ceil((bakedAt - now) / 1000));
+  if (left === 0) return { state: 'baking', detail: 'serving, on probation', until: null };
+  return { state: 'baking', detail: `serving, ${left} s to go`, until: bakedAt };
 }
 
 function failureOf(subject: Subject, { report, desired }: DeviceView, member: Member): string | undefined {
   const candidate = report?.candidate;
-  if (candidate?.state === 'failed' && candidate.rolloutId === subject.id && candidate.version === subject.version) {
+  const word = wordOf({ rolloutId: subject.id, attempt: member.attempt });
+  if (candidate?.state === 'failed' && candidate.rolloutId === word && candidate.version === subject.version) {
     return candidate.error === undefined ? 'failed' : describeError(candidate.error);
   }
   if (member.servingSince === null || (report !== null && runs(report, desired))) return undefined;
   const active = report?.active ?? null;
   if (active === null) return 'lost the version after serving it';
   return otherBytes(active, desired) ?? `fell back to version ${active.version}`;
+}
+
+/** On whose word a device runs a version, as it is told: another try is another word, for a device tries none twice. */
+export function wordOf({ rolloutId, attempt }: { rolloutId: string; attempt?: number | undefined }): string {
+  return attempt === undefined || attempt <= 1 ? rolloutId : `${rolloutId}.${attempt}`;
 }
 
 /** Whether the device runs what it should after a rollback, or cannot. */
@@ -152,7 +194,7 @@ export function progressOf({ online, report, desired, problems }: DeviceView): s
   const active = report?.active ?? null;
   if (desired === null) return active === null ? 'runs nothing' : `still runs version ${active.version}`;
   const candidate = report?.candidate;
-  const own = candidate?.version === desired.version && candidate.rolloutId === desired.rolloutId;
+  const own = candidate?.version === desired.version && candidate.rolloutId === wordOf(desired);
   const step = own ? candidate.state : 'told to fetch';
   const why = own && candidate.error !== undefined ? describeError(candidate.error) : undefined;
   const doing = why === undefined ? step + complaints(problems) : `${step}: ${why}`;

@@ -1,6 +1,6 @@
 // The gates of a wave. A gate that lacks evidence waits; it never passes for lack of data.
 import type { GateVerdict, RolloutGates } from '@edgeloop/shared/api/rollouts';
-import type { DeviceStanding } from './device-state.ts';
+import type { Counts } from './progress.ts';
 
 /** Requests that the new version answered. */
 export interface RequestCounts {
@@ -23,15 +23,15 @@ export interface Tally {
   skipped: number;
 }
 
-export function tally(standings: readonly DeviceStanding[], offlineDevices: 'wait' | 'skip'): Tally {
-  const count: Tally = { healthy: 0, bad: 0, pending: 0, skipped: 0 };
-  for (const { state, away } of standings) {
-    if (state === 'healthy') count.healthy++;
-    else if (state === 'failed' || state === 'timed_out') count.bad++;
-    else if (state === 'offline' && away && offlineDevices === 'skip') count.skipped++;
-    else count.pending++;
-  }
-  return count;
+export function tally(counts: Counts, offlineDevices: 'wait' | 'skip'): Tally {
+  const { healthy = 0, failed = 0, timed_out = 0, deploying = 0, baking = 0, offline = 0, away = 0 } = counts;
+  const waitsForAll = offlineDevices === 'wait';
+  return {
+    healthy,
+    bad: failed + timed_out,
+    pending: deploying + baking + offline + (waitsForAll ? away : 0),
+    skipped: (counts.conflicting ?? 0) + (waitsForAll ? 0 : away),
+  };
 }
 
 /** Devices that the failure bound is a share of. */
@@ -48,6 +48,7 @@ export function failedDevicesGate(
     gate: 'failed_devices',
     verdict,
     detail,
+    numbers: { ...wave },
   });
   for (const [where, count] of [
     ['this wave', wave],
@@ -58,6 +59,12 @@ export function failedDevicesGate(
     }
   }
   if (wave.pending > 0) return verdict('waiting', `devices still under way: ${wave.pending}`);
+  const total = countable(wave) + wave.skipped;
+  if (total > 0 && wave.healthy < gates.minHealthyDevices * total - 1e-9) {
+    const needed = Math.ceil(gates.minHealthyDevices * total - 1e-9);
+    const others = `${wave.bad} failed, ${wave.skipped} offline`;
+    return verdict('waiting', `${wave.healthy} of ${total} devices healthy, ${needed} needed; ${others}`);
+  }
   if (wave.healthy > 0 || (last && all.healthy > 0)) {
     return verdict('passed', `${wave.healthy} healthy, ${wave.bad} failed, ${wave.skipped} offline`);
   }
@@ -76,6 +83,7 @@ export function errorRateGate(gates: RolloutGates, evidence: Evidence, judged: b
     gate: 'error_rate',
     verdict,
     detail,
+    numbers: { ...evidence.wave },
   });
   for (const counts of [evidence.wave, evidence.all]) {
     if (counts.requests >= minRequests && exceeds(counts, maxErrorRate))

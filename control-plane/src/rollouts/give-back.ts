@@ -2,13 +2,13 @@
 // earlier rollouts may have come to their own end meanwhile.
 import type { ModelVersionDetail } from '@edgeloop/shared/api/models';
 import type { Rollout } from '@edgeloop/shared/api/rollouts';
+import type { Labels } from '@edgeloop/shared/selector';
 import type { Reader, Transaction } from '../database/open.ts';
 import type { Fleet } from '../fleet/fleet.ts';
 import type { Registry } from '../registry/registry.ts';
 import { named } from './history.ts';
-import { claimsOn, fallbackOf } from './precedence.ts';
+import { type Claims, fallbackOf } from './precedence.ts';
 import type { RolloutStore } from './rollout-store.ts';
-import type { Round } from './views.ts';
 
 /** Devices that go back to the same. */
 export interface Fallback {
@@ -23,20 +23,23 @@ interface FallbackDeps {
   registry: Pick<Registry, 'version'>;
 }
 
+interface Returning {
+  deviceIds: readonly string[];
+  claims: Claims;
+  labels: (deviceId: string) => Labels | undefined;
+}
+
 /** What each of `deviceIds`, which the rollout gives back, goes back to. */
 export async function fallbacksOf(
-  deps: FallbackDeps,
+  { store, reader, registry }: FallbackDeps,
   { model }: Rollout,
-  { deviceIds, round }: { deviceIds: readonly string[]; round: Round },
+  { deviceIds, claims, labels }: Returning,
 ): Promise<Fallback[]> {
-  const { store, reader, registry } = deps;
   if (deviceIds.length === 0) return [];
   const had = await store.newestCompleted(reader, model, deviceIds);
-  const claims = claimsOn(model, round.started);
-  const labels = new Map(round.candidates.map((device) => [device.id, device.labels]));
   const byTarget = new Map<string | undefined, string[]>();
   for (const id of deviceIds) {
-    const target = fallbackOf(claims, { labels: labels.get(id) ?? {}, had: had.get(id) });
+    const target = fallbackOf(claims, { labels: labels(id) ?? {}, had: had.get(id) });
     const same = byTarget.get(target);
     if (same === undefined) byTarget.set(target, [id]);
     else same.push(id);
@@ -65,30 +68,26 @@ export async function isCurrent(
 export interface GivingBack {
   store: RolloutStore;
   fleet: Fleet;
-  now: () => number;
 }
 
-/** Only what is still desired by this rollout's word is given back. */
+/** Only what is still desired by this rollout's word is given back. `at`: one instant for the whole transaction. */
 export async function giveBack(
-  { store, fleet, now }: GivingBack,
+  { store, fleet }: GivingBack,
   tx: Transaction,
   { id, model }: Rollout,
-  { to, deviceIds }: Fallback,
+  { to, deviceIds, at }: Fallback & { at: number },
 ): Promise<void> {
-  const at = now();
   const present = await fleet.desiredOf(tx, deviceIds, model);
   const own = deviceIds.filter((deviceId) => present.get(deviceId)?.rolloutId === id);
-  for (const deviceId of own) {
-    if (to === null) await fleet.assign(tx, deviceId, model, null);
-    else {
-      const { version, release, signature } = to.version;
-      const wave = to.rollout.plan.waves.length - 1;
-      const unseen = { online: false, connectionSince: at, servingSince: null };
-      await store.keepMember(tx, to.rollout.id, { deviceId, wave, assignedAt: at, ...unseen });
-      await fleet.assign(tx, deviceId, model, { version, release, signature, rolloutId: to.rollout.id });
-    }
+  if (own.length === 0) return;
+  if (to === null) await fleet.assign(tx, own, model, null);
+  else {
+    const { version, release, signature } = to.version;
+    const wave = to.rollout.plan.waves.length - 1;
+    await store.keepMembers(tx, to.rollout.id, { deviceIds: own, wave, at });
+    await fleet.assign(tx, own, model, { version, release, signature, rolloutId: to.rollout.id });
   }
-  if (own.length > 0) await store.tell(tx, id, { at, text: describe(to, own) });
+  await store.tell(tx, id, { at, text: describe(to, own) });
 }
 
 function describe(to: Fallback['to'], deviceIds: readonly string[]): string {

@@ -23,7 +23,7 @@ export function describeState(state: RolloutState, waves: number): string {
     case 'completed':
       return 'completed';
     case 'cancelled':
-      return `${state.reason}; devices keep what they have`;
+      return `${state.reason}; devices that run the version keep it, no other gets it`;
     case 'superseded':
       return `superseded by the newer rollout ${state.by}`;
     case 'rolling_back':
@@ -33,7 +33,7 @@ export function describeState(state: RolloutState, waves: number): string {
   }
 }
 
-function isNews(before: RolloutState, after: RolloutState): boolean {
+export function isNews(before: RolloutState, after: RolloutState): boolean {
   if (before.phase !== after.phase) return true;
   return before.phase === 'running' && after.phase === 'running' && before.wave !== after.wave;
 }

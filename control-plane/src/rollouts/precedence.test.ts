@@ -28,7 +28,7 @@ const at = (site: string, owner?: string) => ({ labels: { site }, owner });
 
 describe('a device is taken no more by a rollout', () => {
   const claimant = (device: ReturnType<typeof at>, ...others: Rollout[]) =>
-    claimantOf('r1', claimsOn('net', others), device);
+    claimantOf({ id: 'r1', plan: RolloutPlan.parse({}) }, claimsOn('net', others), device);
 
   it('when a newer one has started and matches it, the newest of those', () => {
     const others = [
@@ -50,10 +50,9 @@ describe('a device is taken no more by a rollout', () => {
 
 it('many releases to the same devices cost no more than the newest', () => {
   const many = Array.from({ length: 50 }, (_, i) => rollout(`r${10 + i}`, 'site=x', 'completed'));
-  expect(claimsOn('net', [...many, rollout('r70', 'site=x', 'running')]).map(({ rollout: { id } }) => id)).toEqual([
-    'r70',
-    'r59',
-  ]);
+  expect(
+    claimsOn('net', [...many, rollout('r70', 'site=x', 'running')]).newestFirst.map(({ rollout: { id } }) => id),
+  ).toEqual(['r70', 'r59']);
 });
 
 describe('a device follows', () => {
@@ -84,5 +83,30 @@ describe('a device goes back', () => {
     expect(back('y', 'r1', rollout('r2', 'site=y', 'completed'))).toBe('r2');
     expect(back('y', 'r3', rollout('r2', 'site=y', 'completed'))).toBe('r3');
     expect(back('x', undefined, rollout('r2', '', 'running'), rollout('r3', '', 'cancelled'))).toBeUndefined();
+  });
+});
+
+describe('priority', () => {
+  const urgent = (id: string, phase: keyof typeof states): Rollout => ({
+    ...rollout(id, '', phase),
+    plan: RolloutPlan.parse({ priority: 5 }),
+  });
+  const normal = { id: 'r2', plan: RolloutPlan.parse({}) };
+
+  it('goes before age while a rollout is under way, and is spent when it is over', () => {
+    expect(claimantOf(normal, claimsOn('net', [urgent('r1', 'running')]), at('x'))).toBe('r1');
+    expect(claimantOf(normal, claimsOn('net', [urgent('r1', 'paused')]), at('x', 'r1'))).toBe('r1');
+    expect(claimantOf(normal, claimsOn('net', [urgent('r1', 'completed')]), at('x', 'r1'))).toBeNull();
+    const mine = { id: 'r1', plan: urgent('r1', 'running').plan };
+    expect(claimantOf(mine, claimsOn('net', [rollout('r2', '', 'running')]), at('x'))).toBeNull();
+    expect(claimantOf(mine, claimsOn('net', [rollout('r2', '', 'running')]), at('x', 'r2'))).toBeNull();
+    expect(claimantOf(mine, claimsOn('net', [urgent('r2', 'running')]), at('x'))).toBe('r2');
+  });
+
+  it('keeps a device from following what completed meanwhile', () => {
+    const claims = (phase: keyof typeof states) =>
+      claimsOn('net', [urgent('r1', phase), rollout('r2', '', 'completed')]);
+    expect(followedBy(claims('running'), at('x', 'r1'))).toBeUndefined();
+    expect(followedBy(claims('completed'), at('x', 'r1'))?.id).toBe('r2');
   });
 });

@@ -1,8 +1,10 @@
 // Which of several rollouts of one model has a device. Ids are version 7 UUIDs, so a greater id is newer.
 //
 // INVARIANTS
-// - A rollout claims what it matches from when it starts: older ones take those devices no more. What they have given
-//   stays theirs to judge, and to take back, until the newer one's wave takes it.
+// - A rollout claims what it matches from when it starts: those that it goes before take these devices no more. What they
+//   have given stays theirs to judge, and to take back, until its wave takes it.
+// - Among rollouts under way the one of higher priority goes before, among those alike the newer. Once a rollout is over its
+//   priority is spent: then only the newer goes before.
 // - One that was cancelled or rolled back claims nobody, so an older one that still runs may take its devices again. What
 //   a cancelled one has given stays given, by an operator's word.
 // - A device goes back to the newest version that completed, looked up when it goes back: never to a version that nobody
@@ -12,7 +14,6 @@ import { type Labels, matches, parseSelector, type Selector } from '@edgeloop/sh
 
 /** A device as far as precedence goes. `owner`: the rollout by whose word it runs the model. */
 export interface Claimed {
-  id: string;
   labels: Labels;
   owner: string | undefined;
 }
@@ -24,49 +25,70 @@ export interface Claim {
   selector: Selector;
 }
 
-/** What claims devices of a model, the newest first. Of those alike only the newest, so that many releases cost no more. */
-export function claimsOn(model: string, rollouts: readonly Rollout[]): Claim[] {
+export interface Claims {
+  /** Of those alike only the newest, so that many releases cost no more. */
+  newestFirst: readonly Claim[];
+  underWay: ReadonlyMap<string, Rollout>;
+}
+
+/** What claims devices of a model. */
+export function claimsOn(model: string, rollouts: readonly Rollout[]): Claims {
   const known = new Set<string>();
-  return rollouts
-    .filter((rollout) => rollout.model === model && isClaiming(rollout))
+  const own = rollouts.filter((rollout) => rollout.model === model);
+  const newestFirst = own
+    .filter((rollout) => isUnderWay(rollout) || (rollout.state.phase === 'completed' && rollout.plan.follow))
     .sort((a, b) => (a.id > b.id ? -1 : 1))
-    .filter(({ state, plan }) => {
-      const alike = `${state.phase === 'completed'} ${plan.selector}`;
+    .filter((rollout) => {
+      const alike = `${isUnderWay(rollout) ? rollout.plan.priority : 'completed'} ${rollout.plan.selector}`;
       if (known.has(alike)) return false;
       known.add(alike);
       return true;
     })
     .map((rollout) => ({ rollout, selector: parseSelector(rollout.plan.selector) }));
+  return { newestFirst, underWay: new Map(own.filter(isUnderWay).map((rollout) => [rollout.id, rollout])) };
 }
 
-function isClaiming({ state, plan }: Rollout): boolean {
-  if (state.phase === 'completed') return plan.follow;
+export function isUnderWay({ state }: Pick<Rollout, 'state'>): boolean {
   return state.phase === 'running' || state.phase === 'paused';
 }
 
-/** The rollout newer than `rolloutId` that has the device or claims it. */
+type Ordered = Pick<Rollout, 'id' | 'plan' | 'state'>;
+
+/** Whether `a` goes before `b`, both under way or one of them over. */
+function goesBefore(a: Ordered, b: Pick<Ordered, 'id' | 'plan'>): boolean {
+  if (isUnderWay(a) && a.plan.priority !== b.plan.priority) return a.plan.priority > b.plan.priority;
+  return a.id > b.id;
+}
+
+/** The rollout that has the device, or claims it, and goes before this one. */
 export function claimantOf(
-  rolloutId: string,
-  claims: readonly Claim[],
-  { labels, owner }: Omit<Claimed, 'id'>,
+  subject: Pick<Ordered, 'id' | 'plan'>,
+  { newestFirst, underWay }: Claims,
+  { labels, owner }: Claimed,
 ): string | null {
-  if (owner !== undefined && owner > rolloutId) return owner;
-  for (const { rollout, selector } of claims) {
-    if (rollout.id <= rolloutId) break;
-    if (matches(selector, labels)) return rollout.id;
+  if (owner !== undefined && owner !== subject.id) {
+    const has = underWay.get(owner);
+    if (has === undefined ? owner > subject.id : goesBefore(has, subject)) return owner;
   }
-  return null;
+  let first: Rollout | undefined;
+  for (const { rollout, selector } of newestFirst) {
+    if (rollout.id === subject.id || !goesBefore(rollout, subject) || !matches(selector, labels)) continue;
+    if (first === undefined || goesBefore(rollout, first)) first = rollout;
+  }
+  return first?.id ?? null;
 }
 
 /**
  * The completed rollout that the device is to follow: it came to match later, or another let go of it. A device that runs
- * something already is left to a newer rollout under way; one that runs nothing gets what has completed meanwhile.
+ * something already is left to a newer rollout under way, and to one that goes before; one that runs nothing gets what has
+ * completed meanwhile.
  */
-export function followedBy(claims: readonly Claim[], { labels, owner }: Omit<Claimed, 'id'>): Rollout | undefined {
-  for (const { rollout, selector } of claims) {
+export function followedBy({ newestFirst, underWay }: Claims, { labels, owner }: Claimed): Rollout | undefined {
+  const has = owner === undefined ? undefined : underWay.get(owner);
+  for (const { rollout, selector } of newestFirst) {
     if (owner !== undefined && owner >= rollout.id) return undefined;
     if (!matches(selector, labels)) continue;
-    if (rollout.state.phase === 'completed') return rollout;
+    if (rollout.state.phase === 'completed') return has !== undefined && goesBefore(has, rollout) ? undefined : rollout;
     if (owner !== undefined) return undefined;
   }
   return undefined;
@@ -74,10 +96,10 @@ export function followedBy(claims: readonly Claim[], { labels, owner }: Omit<Cla
 
 /** The completed rollout that a device goes back to. `had`: the newest one that has given its version to the device. */
 export function fallbackOf(
-  claims: readonly Claim[],
+  { newestFirst }: Claims,
   { labels, had }: { labels: Labels; had: string | undefined },
 ): string | undefined {
-  for (const { rollout, selector } of claims) {
+  for (const { rollout, selector } of newestFirst) {
     if (had !== undefined && had >= rollout.id) break;
     if (rollout.state.phase === 'completed' && matches(selector, labels)) return rollout.id;
   }

@@ -1,88 +1,231 @@
-// Drives every rollout: load, decide, one transaction, then tell the devices. It looks again each second and whenever
-// it is woken; whatever is lost in between is found at the next look.
+// Drives every rollout: take in what has changed, decide, one transaction, then tell the devices. It looks again each second while
+// something is under way, and whenever it is woken; a look costs what has changed since the last one.
 import { isDeepStrictEqual } from 'node:util';
 import type { ChangeEvent } from '@edgeloop/shared/api/events';
-import type { Rollout } from '@edgeloop/shared/api/rollouts';
+import type { GateVerdict, Rollout } from '@edgeloop/shared/api/rollouts';
 import { pause } from '@edgeloop/shared/node/backoff';
 import { createBell } from '@edgeloop/shared/node/bell';
 import type { Logger } from 'pino';
 import type { Database } from '../database/open.ts';
-import type { Fleet } from '../fleet/fleet.ts';
+import type { Candidate, Fleet, FleetChange } from '../fleet/fleet.ts';
 import type { Registry } from '../registry/registry.ts';
-import { assignFollowers, writeDecision } from './assignments.ts';
+import { assignFollowers, writeDecision, writePlan } from './assignments.ts';
+import type { Evidence } from './gates.ts';
 import { fallbacksOf } from './give-back.ts';
-import { claimsOn, followedBy } from './precedence.ts';
-import { type Decision, decide } from './rollout-state.ts';
+import { type Claims, claimsOn, followedBy } from './precedence.ts';
+import { type Decision, decideOn, gatesOf, planOf } from './rollout-state.ts';
 import type { RolloutStore } from './rollout-store.ts';
-import { type LookDeps, lookAt, type Round } from './views.ts';
+import { claimsKey, Tracked } from './tracked.ts';
+import { type EvidenceSource, evidenceOf, type GateSource, noEvidence } from './views.ts';
 
-export interface RolloutDriverDeps extends Omit<LookDeps, 'reader'> {
+export interface RolloutDriverDeps {
   database: Database;
   store: RolloutStore;
   fleet: Fleet;
-  registry: Pick<Registry, 'version'>;
+  registry: Pick<Registry, 'version' | 'moveAlias'>;
+  evidence: EvidenceSource;
+  /** Changes whenever there is new evidence on a model; without it, it is asked for at each look. */
+  evidenceVersion?: ((model: string) => number) | undefined;
+  gates?: GateSource | undefined;
+  now: () => number;
+  /** When this process began to listen to devices. */
+  listeningSince: number;
   notify: (event: Omit<ChangeEvent, 'at'>) => void;
   log: Logger;
   /** From one look to the next when nobody wakes it. */
-  lookEveryMs?: number;
+  lookEveryMs?: number | undefined;
 }
 
 /** Between two looks however often it is woken. */
 const breathMs = 50;
-/** Devices that come to match a completed rollout are looked for this often when nobody wakes us. */
-const followEveryMs = 10_000;
+/** When nothing is under way, somebody wakes it; this is for what nobody foresaw. */
+const idleMs = 60_000;
+const openPhases: Rollout['state']['phase'][] = ['running', 'paused', 'rolling_back'];
+
+/** What every look of one round shares: rollouts that run, are paused or are completed. */
+interface Round {
+  open: readonly Rollout[];
+  claims: Map<string, Claims>;
+}
+
+interface Judged {
+  evidence: Evidence;
+  /** When it was asked for, as far as evidence is versioned. */
+  key: string | undefined;
+}
+
+/** A rollout as it stands now, for people. */
+export interface Seen {
+  tracked: Tracked;
+  gates: readonly GateVerdict[];
+}
 
 export function createRolloutDriver(deps: RolloutDriverDeps) {
-  const { database, store, fleet, log, now, lookEveryMs = 1000 } = deps;
-  const looking: LookDeps = { ...deps, reader: database.read };
+  const { database, store, fleet, log, now, listeningSince, lookEveryMs = 1000 } = deps;
   /** Devices whose desired state was written and not yet published. */
   const unpublished = new Set<string>();
   const bell = createBell();
-  let followedAt = Number.NEGATIVE_INFINITY;
+  const tracks = new Map<string, Tracked>();
+  const judged = new Map<string, Judged>();
+  /** Paused rollouts are looked at when another has taken devices, or devices have changed. */
+  let pausedLook = true;
+  let round: Round | undefined;
+  /** Devices that may follow a completed rollout now; undefined: any may. */
+  let following: Set<string> | undefined;
+  let active = true;
   let running: Promise<void> = Promise.resolve();
   const stopping = new AbortController();
 
+  fleet.listen((ids: readonly string[], change: FleetChange) => {
+    for (const tracked of tracks.values()) for (const id of ids) tracked.changed.add(id);
+    if (change === 'changed') {
+      for (const id of ids) following?.add(id);
+      pausedLook = true;
+    }
+    if (change === 'changed' || active) bell.ring();
+  });
+
+  async function thisRound(): Promise<Round> {
+    if (round !== undefined) return round;
+    const started = await store.inPhases(database.read, [...openPhases, 'completed']);
+    const open = started.filter(({ state }) => state.phase !== 'completed');
+    const models = new Set(started.map(({ model }) => model));
+    round = { open, claims: new Map([...models].map((model) => [model, claimsOn(model, started)])) };
+    return round;
+  }
+
+  /** That the state of a rollout was written: who has which device is to be seen anew. */
+  function stateWritten(): void {
+    round = undefined;
+    following = undefined;
+    pausedLook = true;
+    bell.ring();
+  }
+
   /** One look at everything. A rollout that cannot be looked at does not keep the others waiting. */
   async function look(): Promise<void> {
-    const following = bell.answer() || now() - followedAt >= followEveryMs;
-    const open = await store.inPhases(database.read, ['running', 'paused', 'rolling_back']);
-    if (open.length > 0 || following) {
-      const completed = await store.inPhases(database.read, ['completed']);
-      const started = [...open.filter(({ state }) => state.phase !== 'rolling_back'), ...completed];
-      const candidates = open.length + completed.length === 0 ? [] : await fleet.matching([]);
-      for (const rollout of open) await attempt(rollout.id, () => step(rollout, { candidates, started }));
-      if (following) await attempt('following', () => follow({ candidates, started }));
+    bell.answer();
+    const { open } = await thisRound();
+    for (const id of tracks.keys()) if (!open.some((rollout) => rollout.id === id)) forget(id);
+    const withPaused = pausedLook;
+    pausedLook = false;
+    for (const rollout of open) {
+      if (rollout.state.phase === 'paused' && !withPaused) continue;
+      await attempt(rollout.id, () => step(rollout));
     }
+    active = open.some(({ state }) => state.phase !== 'paused');
+    if (following === undefined || following.size > 0) await attempt('following', follow);
     await attempt('publishing', publish);
+  }
+
+  function forget(id: string): void {
+    tracks.delete(id);
+    judged.delete(id);
   }
 
   async function attempt(what: string, work: () => Promise<void>): Promise<void> {
     try {
       await work();
     } catch (err) {
+      // What was kept may be what is wrong.
+      forget(what);
+      round = undefined;
       log.error({ err, rollout: what }, 'a rollout could not be looked after; trying again');
     }
   }
 
-  async function step(rollout: Rollout, round: Round): Promise<void> {
-    const decision = decide(await lookAt(looking, rollout, round));
-    if (isIdle(rollout, decision)) return;
-    const version = await deps.registry.version(rollout.model, rollout.version);
-    const fallbacks = await fallbacksOf({ ...deps, reader: database.read }, rollout, {
-      deviceIds: decision.revert,
-      round,
-    });
-    if (!(await writeDecision(deps, { rollout, decision, version, fallbacks }))) return bell.ring();
-    const touched = [...decision.assign, ...decision.revert];
-    for (const id of touched) unpublished.add(id);
-    await attempt(rollout.id, publish);
-    deps.notify({ type: 'rollout', id: rollout.id, state: decision.state.phase });
-    if (touched.length > 0 || !isDeepStrictEqual(decision.state, rollout.state)) bell.ring();
+  /** The rollout as this process follows it, up to date. Paused ones are not followed, and made anew each time. */
+  async function track(rollout: Rollout): Promise<Tracked> {
+    const { claims } = await thisRound();
+    const own = claims.get(rollout.model) ?? { newestFirst: [], underWay: new Map() };
+    const known = tracks.get(rollout.id);
+    if (known !== undefined && known.claims === claimsKey(own)) {
+      known.refresh(await fleeting(own));
+      return known;
+    }
+    if (known !== undefined) forget(rollout.id);
+    // From here to the end nothing is awaited: what changes meanwhile is heard of once it is in `tracks`.
+    const members = await store.members(database.read, rollout.id);
+    const devices = await fleet.devices();
+    const made = new Tracked(rollout, members, { devices, claims: own, now: now(), listeningSince });
+    if (rollout.state.phase === 'running' || rollout.state.phase === 'rolling_back') tracks.set(rollout.id, made);
+    return made;
   }
 
-  async function follow(round: Round): Promise<void> {
-    followedAt = now();
-    for (const { rollout, deviceIds } of await followers(looking, round)) {
+  async function fleeting(claims: Claims) {
+    return { devices: await fleet.devices(), claims, now: now(), listeningSince };
+  }
+
+  async function evidence(rollout: Rollout, { progress }: Tracked): Promise<Evidence> {
+    const { id, model, state } = rollout;
+    if (state.phase !== 'running' && state.phase !== 'paused') return noEvidence;
+    const version = deps.evidenceVersion?.(model);
+    const wave = state.phase === 'running' ? state.wave : state.resume.wave;
+    const key = version === undefined ? undefined : `${version} ${wave} ${progress.given.size}`;
+    const known = judged.get(id);
+    if (known !== undefined && known.key !== undefined && known.key === key) return known.evidence;
+    const found = await evidenceOf(deps.evidence, rollout, progress);
+    judged.set(id, { evidence: found, key });
+    return found;
+  }
+
+  async function furtherGates(rollout: Rollout, { progress }: Tracked): Promise<readonly GateVerdict[]> {
+    const { state } = rollout;
+    if (deps.gates === undefined || (state.phase !== 'running' && state.phase !== 'paused')) return [];
+    const wave = state.phase === 'running' ? state.wave : state.resume.wave;
+    return deps.gates({ rollout, wave, progress });
+  }
+
+  async function step(rollout: Rollout): Promise<void> {
+    const tracked = await track(rollout);
+    const given = { state: rollout.state, planned: rollout.plannedAt != null, now: now(), listeningSince };
+    const plan = planOf(tracked.progress, { ...given, evidence: noEvidence });
+    if (plan !== undefined) {
+      const at = await writePlan(deps, rollout, plan);
+      if (at === undefined) return stateWritten();
+      tracked.planned(plan, at);
+      if (tracks.get(rollout.id) !== tracked) forget(rollout.id);
+      rollout = { ...rollout, plannedAt: at, state: plan.restart ?? rollout.state };
+      if (round !== undefined) round.open = round.open.map((each) => (each.id === rollout.id ? rollout : each));
+      return step(rollout);
+    }
+    const isJudged = rollout.state.phase === 'running';
+    const decision = decideOn(tracked.progress, {
+      ...given,
+      evidence: isJudged ? await evidence(rollout, tracked) : noEvidence,
+      gates: isJudged ? await furtherGates(rollout, tracked) : [],
+    });
+    await carryOut(rollout, tracked, decision);
+  }
+
+  async function carryOut(rollout: Rollout, tracked: Tracked, decision: Decision): Promise<void> {
+    if (isIdle(rollout, decision)) return;
+    const version = await deps.registry.version(rollout.model, rollout.version);
+    const { claims } = await thisRound();
+    const fallbacks = await fallbacksOf({ ...deps, reader: database.read }, rollout, {
+      deviceIds: decision.revert,
+      claims: claims.get(rollout.model) ?? { newestFirst: [], underWay: new Map() },
+      labels: (id) => tracked.progress.view(id)?.labels,
+    });
+    const at = await writeDecision(deps, { rollout, decision, version, fallbacks });
+    if (at === undefined) return stateWritten();
+    tracked.decided(decision, at);
+    // Somebody else may have begun to follow it from what was stored before.
+    if (tracks.get(rollout.id) !== tracked) forget(rollout.id);
+    const touched = [...decision.assign, ...decision.revert];
+    for (const id of touched) unpublished.add(id);
+    if (!isDeepStrictEqual(decision.state, rollout.state)) stateWritten();
+    else if (touched.length > 0) bell.ring();
+    await attempt(rollout.id, publish);
+    deps.notify({ type: 'rollout', id: rollout.id, state: decision.state.phase });
+  }
+
+  async function follow(): Promise<void> {
+    const { claims } = await thisRound();
+    const devices = await fleet.devices();
+    const asked = following;
+    following = new Set();
+    for (const { rollout, deviceIds } of followers(claims, devices, asked)) {
       const version = await deps.registry.version(rollout.model, rollout.version);
       await assignFollowers(deps, rollout, { version, deviceIds });
       for (const id of deviceIds) unpublished.add(id);
@@ -101,17 +244,40 @@ export function createRolloutDriver(deps: RolloutDriverDeps) {
       await database.writable(signal);
       await attempt('all', look);
       await pause(breathMs, signal);
-      await bell.rest(lookEveryMs - breathMs, signal);
+      await bell.rest(
+        (active || unpublished.size > 0 ? lookEveryMs : Math.max(idleMs, lookEveryMs)) - breathMs,
+        signal,
+      );
     }
   }
 
   return {
     look,
     wake: bell.ring,
+    stateWritten,
+    /** That what was kept of a rollout holds no more. */
+    forget,
+
+    /** Devices whose desired state an operator's word has changed. */
+    async tell(ids: readonly string[]): Promise<void> {
+      for (const id of ids) unpublished.add(id);
+      await attempt('publishing', publish);
+    },
+
+    /** Where a rollout that is not over stands now, and its gates. */
+    async see(rollout: Rollout): Promise<Seen> {
+      const tracked = await track(rollout);
+      const { state } = rollout;
+      const at = state.phase === 'paused' ? state.resume : state;
+      if (at.phase !== 'running') return { tracked, gates: [] };
+      const gates = await furtherGates(rollout, tracked);
+      const judgement = { progress: tracked.progress, evidence: await evidence(rollout, tracked), gates };
+      return { tracked, gates: gatesOf(judgement, at).gates };
+    },
 
     /** Publishes again what may not have reached the broker before a restart, then looks on until closed. */
     async start(): Promise<void> {
-      for (const { id } of await store.inPhases(database.read, ['running', 'paused', 'rolling_back'])) {
+      for (const { id } of await store.inPhases(database.read, openPhases)) {
         for (const { deviceId } of await store.members(database.read, id)) unpublished.add(deviceId);
       }
       running = loop(stopping.signal);
@@ -125,25 +291,29 @@ export function createRolloutDriver(deps: RolloutDriverDeps) {
   };
 }
 
-/** Completed rollouts with the devices that are to follow them. */
-async function followers({ fleet, reader }: LookDeps, { candidates, started }: Round) {
+/** Completed rollouts with the devices that are to follow them. `asked`: only these are looked at. */
+function followers(
+  claims: ReadonlyMap<string, Claims>,
+  devices: ReadonlyMap<string, Candidate>,
+  asked: ReadonlySet<string> | undefined,
+): { rollout: Rollout; deviceIds: string[] }[] {
   const found = new Map<string, { rollout: Rollout; deviceIds: string[] }>();
-  const ids = candidates.map(({ id }) => id);
-  for (const model of new Set(started.map((rollout) => rollout.model))) {
-    const claims = claimsOn(model, started);
-    const desired = await fleet.desiredOf(reader, ids, model);
-    for (const { id, labels } of candidates) {
-      const rollout = followedBy(claims, { labels, owner: desired.get(id)?.rolloutId });
+  for (const id of asked ?? devices.keys()) {
+    const device = devices.get(id);
+    if (device === undefined || device.conflictSince !== null) continue;
+    for (const [model, own] of claims) {
+      const owner = device.desired.get(model)?.rolloutId;
+      const rollout = followedBy(own, { labels: device.labels, owner });
       if (rollout === undefined) continue;
       const following = found.get(rollout.id) ?? { rollout, deviceIds: [] };
       following.deviceIds.push(id);
       found.set(rollout.id, following);
     }
   }
-  return found.values();
+  return [...found.values()];
 }
 
-function isIdle(rollout: Rollout, { state, assign, revert, observed, note }: Decision): boolean {
-  const nothing = assign.length + revert.length + observed.length === 0 && note === undefined;
+function isIdle(rollout: Rollout, { state, assign, revert, observed, endings, note }: Decision): boolean {
+  const nothing = assign.length + revert.length + observed.length + endings.length === 0 && note === undefined;
   return nothing && isDeepStrictEqual(rollout.state, state);
 }

@@ -2,21 +2,30 @@ import { type RolloutPlan as Plan, RolloutPlan, type RolloutState } from '@edgel
 import type { ActivationState } from '@edgeloop/shared/messages';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { type DeviceView, offlineGraceMs } from './device-state.ts';
+import type { DeviceView } from './device-state.ts';
 import { exceeds, type RequestCounts } from './gates.ts';
-import { type Decision, decide } from './rollout-state.ts';
-import { waveOfRank, waveOrder, waveSize } from './waves.ts';
+import { type Decision, decide, type Look, planOf, progressOn } from './rollout-state.ts';
+import { verdictsOf } from './verdicts.ts';
+import { planWaves, waveOrder, waveSize } from './waves.ts';
 
 const rolloutId = 'rollout-2';
 const version = 2;
 const release = 'b'.repeat(64);
 const release1 = 'a'.repeat(64);
 const start = 1_000_000;
+const offlineGraceMs = 60_000;
 const phaseOf = (state: RolloutState) => state.phase;
 const terminal = ['completed', 'cancelled', 'superseded', 'rolled_back', 'awaiting_approval'];
 
+const defaults = RolloutPlan.parse({}).gates;
+const verdicts = (look: Look) => verdictsOf(progressOn(look), look.state, look.now);
+
 /** A fleet and a rollout as they would be stored, with the decisions applied as the driver does. */
-function simulate(given: Partial<Plan> & { waves?: { percent: number }[] }, size: number, online = true) {
+function simulate(
+  given: Partial<Omit<Plan, 'gates'>> & { gates?: Partial<Plan['gates']> },
+  size: number,
+  online = true,
+) {
   const plan = RolloutPlan.parse({ bakeSeconds: 10, deployTimeoutSeconds: 100, ...given });
   const subject = { id: rolloutId, model: 'net', version, plan };
   const devices: DeviceView[] = [];
@@ -29,13 +38,16 @@ function simulate(given: Partial<Plan> & { waves?: { percent: number }[] }, size
     requests,
     now: start,
     listeningSince: start,
+    planned: false,
     state: { phase: 'running', wave: 0, step: 'deploying', since: start } as RolloutState,
     add(connected = true) {
       const id = `d${devices.length}`;
       devices.push({
         id,
+        labels: {},
         matches: true,
         claimedBy: null,
+        conflicting: false,
         online: connected,
         lastSeenAt: start,
         problems: [],
@@ -44,10 +56,11 @@ function simulate(given: Partial<Plan> & { waves?: { percent: number }[] }, size
         member: null,
       });
     },
-    members: () => devices.filter(({ member }) => member !== null),
+    members: () => devices.filter(({ member }) => member?.assignedAt != null),
     look: () => ({
       subject,
       state: sim.state,
+      planned: sim.planned,
       devices,
       evidence: evidence(),
       now: sim.now,
@@ -55,8 +68,24 @@ function simulate(given: Partial<Plan> & { waves?: { percent: number }[] }, size
     }),
     /** Lets time pass and applies what is decided then. */
     tick(seconds = 1): Decision {
+      sim.pass(seconds);
+      return sim.decide();
+    },
+    pass(seconds: number) {
       sim.now += seconds * 1000;
       for (const device of devices) if (device.online) device.lastSeenAt = sim.now;
+      for (let plan = planOf(progressOn(sim.look()), sim.look()); plan !== undefined; ) {
+        for (const { deviceId, wave, rank } of plan.members) {
+          const device = devices.find(({ id }) => id === deviceId);
+          if (device === undefined || device.member?.assignedAt != null) continue;
+          device.member = { ...unseen, wave, rank, connectionSince: sim.now };
+        }
+        sim.planned = true;
+        sim.state = plan.restart ?? sim.state;
+        plan = planOf(progressOn(sim.look()), sim.look());
+      }
+    },
+    decide(): Decision {
       const decision = decide(sim.look());
       apply(decision);
       return decision;
@@ -110,20 +139,22 @@ function simulate(given: Partial<Plan> & { waves?: { percent: number }[] }, size
       if (decision.assign.includes(device.id) && sim.state.phase === 'running') {
         previous.set(device.id, device.desired);
         device.desired = { version, release, rolloutId };
-        device.member = {
-          wave: sim.state.wave,
-          assignedAt: sim.now,
-          online: false,
-          connectionSince: sim.now,
-          servingSince: null,
-        };
+        const times = { assignedAt: sim.now, connectionSince: sim.now };
+        device.member = { ...unseen, ...times, wave: sim.state.wave, rank: device.member?.rank ?? null };
       }
       if (decision.revert.includes(device.id)) device.desired = previous.get(device.id) ?? null;
+    }
+    for (const { deviceId, outcome, detail } of decision.endings) {
+      const device = devices.find(({ id }) => id === deviceId);
+      if (device?.member?.outcome === null) device.member = { ...device.member, outcome, detail };
     }
   }
   for (let i = 0; i < size; i++) sim.add(online);
   return sim;
 }
+const unseen = {
+  ...{ rank: null, assignedAt: null, attempt: 1, online: false, servingSince: null, outcome: null, detail: null },
+};
 const good = { requests: 50, failed: 0 };
 const twoWaves = { waves: [{ percent: 20 }, { percent: 100 }] };
 
@@ -158,10 +189,7 @@ describe('a rollout', () => {
   });
 
   it('stays within the bound of failures: one of ten may fail when that is allowed', () => {
-    const sim = simulate(
-      { waves: [{ percent: 100 }], gates: { ...RolloutPlan.parse({}).gates, maxFailedDevices: 0.1 } },
-      10,
-    );
+    const sim = simulate({ waves: [{ percent: 100 }], gates: { ...defaults, maxFailedDevices: 0.1 } }, 10);
     sim.tick();
     sim.deployed();
     sim.fails(sim.members()[3]);
@@ -190,7 +218,7 @@ describe('a rollout', () => {
   });
 
   it('never passes for lack of requests: it waits, then pauses with the reason', () => {
-    const sim = simulate({ ...twoWaves, gates: { ...RolloutPlan.parse({}).gates, evidenceTimeoutSeconds: 60 } }, 10);
+    const sim = simulate({ ...twoWaves, gates: { ...defaults, evidenceTimeoutSeconds: 60 } }, 10);
     sim.tick();
     sim.deployed();
     expect(sim.ticks(70)).toMatchObject({ phase: 'running', wave: 0, step: 'judging' });
@@ -217,7 +245,7 @@ describe('a rollout', () => {
     const sim = simulate({ onFailure: 'pause' }, 1, false);
     sim.tick();
     sim.ticks(200);
-    expect(decide(sim.look()).verdicts).toMatchObject([{ state: 'offline' }]);
+    expect(verdicts(sim.look())).toMatchObject([{ state: 'offline' }]);
     for (const device of sim.devices) device.online = true;
     expect(sim.ticks(100)).toMatchObject({ phase: 'running' });
     expect(sim.ticks(2)).toMatchObject({ phase: 'paused', reason: expect.stringContaining('not serving after 100 s') });
@@ -319,7 +347,7 @@ describe('a rollout', () => {
     expect(sim.ticks(12)).toMatchObject({ phase: 'completed' });
     const mine = sim.devices.filter(({ desired }) => desired?.rolloutId === rolloutId).map(({ id }) => id);
     expect(mine).toEqual(expect.arrayContaining(['d6', 'd7', 'd8', 'd9']));
-    expect(decide(sim.look()).verdicts.find(({ deviceId }) => !mine.includes(deviceId))).toMatchObject({
+    expect(verdicts(sim.look()).find(({ deviceId }) => !mine.includes(deviceId))).toMatchObject({
       state: 'waiting',
       detail: 'left to the newer rollout rollout-3',
     });
@@ -404,14 +432,14 @@ describe('a number that stands for other bytes', () => {
   const other = 'c'.repeat(64);
 
   it('is not the version: the device is not serving, and says which bytes it runs', () => {
-    const sim = simulate({ waves: [{ percent: 100 }], gates: { ...RolloutPlan.parse({}).gates, minRequests: 0 } }, 1);
+    const sim = simulate({ waves: [{ percent: 100 }], gates: { ...defaults, minRequests: 0 } }, 1);
     sim.tick();
     const [device] = sim.devices;
     if (device === undefined) throw new Error('no device');
     const report = { name: 'net', lastGood: version, candidate: null };
     device.report = { ...report, active: { version, release: other, since: 0 } };
     sim.ticks(30);
-    expect(decide(sim.look()).verdicts).toMatchObject([
+    expect(verdicts(sim.look())).toMatchObject([
       {
         state: 'deploying',
         detail: 'runs other bytes under the number 2: release cccccccc…, wanted bbbbbbbb…; told to fetch',
@@ -464,7 +492,7 @@ describe('why a device is not serving', () => {
     sim.tick();
     const [device] = sim.devices;
     if (device === undefined) throw new Error('no device');
-    const detail = () => decide(sim.look()).verdicts[0]?.detail;
+    const detail = () => verdicts(sim.look())[0]?.detail;
     device.problems = ['the database cannot be written', 'the disk is full'];
     expect(detail()).toBe('told to fetch; the device says: the database cannot be written; the disk is full');
     const candidate = { version, rolloutId, state: 'fetching' as const, since: 0 };
@@ -521,6 +549,7 @@ const plans = fc.record({
     maxErrorRate: fc.constantFrom(0, 0.02, 0.2),
     minRequests: fc.constantFrom(0, 20),
     maxFailedDevices: fc.constantFrom(0, 0.3, 1),
+    minHealthyDevices: fc.constantFrom(0, 0, 0.9),
     evidenceTimeoutSeconds: fc.constantFrom(30, 3600),
   }),
 });
@@ -540,15 +569,15 @@ function happen(sim: ReturnType<typeof simulate>, event: Event): void {
   }
 }
 
-/** What must hold of every single decision. */
-function check(sim: ReturnType<typeof simulate>, before: RolloutState, decision: Decision): void {
+/** What must hold of every single decision. `look`: what it was made on. */
+function check(sim: ReturnType<typeof simulate>, look: Look, decision: Decision): void {
   const { gates } = sim.plan;
+  const before = look.state;
   const after = decision.state;
-  const matching = sim.devices.filter(({ matches }) => matches);
+  const waveOf = new Map(look.devices.map(({ id, member }) => [id, member?.wave]));
   if (decision.assign.length > 0) {
     if (after.phase !== 'running') throw new Error('assigned while not running');
-    const members = matching.filter(({ member }) => member !== null).length;
-    expect(members).toBeLessThanOrEqual(waveSize(sim.plan.waves, after.wave, matching.length));
+    for (const id of decision.assign) expect(waveOf.get(id)).toBeLessThanOrEqual(after.wave);
   }
   if (terminal.includes(before.phase)) {
     expect(decision).toMatchObject({ state: before, assign: [], revert: [], observed: [] });
@@ -558,15 +587,16 @@ function check(sim: ReturnType<typeof simulate>, before: RolloutState, decision:
     before.phase === 'running' &&
     (after.phase === 'completed' || (after.phase === 'running' && after.wave > before.wave));
   if (advanced) {
-    const wave = decision.verdicts.filter(
-      (seen) => seen.wave === before.wave && !decision.assign.includes(seen.deviceId) && owned(sim, seen.deviceId),
-    );
-    const count = (state: string) => wave.filter((seen) => seen.state === state).length;
+    const seen = verdicts(look);
+    const given = new Set(look.devices.filter((each) => isGiven(each)).map(({ id }) => id));
+    const wave = seen.filter((each) => each.wave === before.wave && given.has(each.deviceId));
+    const count = (state: string) => wave.filter((each) => each.state === state).length;
     const bad = count('failed') + count('timed_out');
     expect(count('deploying') + count('baking')).toBe(0);
     if (sim.plan.offlineDevices === 'wait') expect(count('offline')).toBe(0);
     expect(bad).toBeLessThanOrEqual(gates.maxFailedDevices * (count('healthy') + bad) + 1e-9);
     if (after.phase === 'running' && wave.length > 0) expect(count('healthy')).toBeGreaterThan(0);
+    if (wave.length > 0) expect(count('healthy')).toBeGreaterThanOrEqual(gates.minHealthyDevices * wave.length - 1e-9);
     const ids = wave.map(({ deviceId }) => sim.requests.get(deviceId) ?? { requests: 0, failed: 0 });
     const asked = ids.reduce((sum, { requests }) => sum + requests, 0);
     const failed = ids.reduce((sum, { failed: some }) => sum + some, 0);
@@ -574,8 +604,11 @@ function check(sim: ReturnType<typeof simulate>, before: RolloutState, decision:
       expect(asked).toBeGreaterThanOrEqual(gates.minRequests);
       expect(failed).toBeLessThanOrEqual(gates.maxErrorRate * asked);
     }
-    expect(decision.verdicts.some(({ state }) => state === 'healthy')).toBe(true);
+    if (after.phase === 'completed') expect(seen.some(({ state }) => state === 'healthy')).toBe(true);
   }
+}
+function isGiven({ member, desired }: DeviceView): boolean {
+  return member?.assignedAt != null && desired?.rolloutId === rolloutId;
 }
 function owned(sim: ReturnType<typeof simulate>, id: string): boolean {
   return sim.devices.some((each) => each.id === id && each.desired?.rolloutId === rolloutId);
@@ -589,28 +622,21 @@ describe('whatever happens to the fleet', () => {
         const sim = simulate(plan, size);
         for (const event of history) {
           happen(sim, event);
-          const before = sim.state;
+          sim.pass(event.kind === 'tick' ? event.seconds : 1);
           const ownedBefore = sim.devices.filter(({ id }) => owned(sim, id)).map(({ id }) => id);
-          const others = JSON.stringify(
-            sim.devices.filter(({ member }) => member === null).map((each) => each.desired),
-          );
-          const stored = structuredClone({
-            ...sim.look(),
-            now: sim.now + (event.kind === 'tick' ? event.seconds : 1) * 1000,
-          });
-          for (const each of stored.devices) if (each.online) each.lastSeenAt = stored.now;
-          const again = decide(JSON.parse(JSON.stringify(stored)));
-          const decision = sim.tick(event.kind === 'tick' ? event.seconds : 1);
+          const others = JSON.stringify(sim.devices.filter((each) => !isGiven(each)).map((each) => each.desired));
+          const look = structuredClone(sim.look());
+          const again = decide(JSON.parse(JSON.stringify(look)));
+          const decision = sim.decide();
           expect(JSON.stringify(again)).toBe(JSON.stringify(decision));
-          check(sim, before, decision);
+          check(sim, look, decision);
           if (decision.revert.length > 0) {
-            expect(decision.revert).toEqual(ownedBefore);
+            expect([...decision.revert].sort()).toEqual([...ownedBefore].sort());
             expect(sim.devices.every(({ desired }) => desired?.rolloutId === 'rollout-1')).toBe(true);
           }
           if (decision.assign.length === 0) {
-            expect(
-              JSON.stringify(sim.devices.filter(({ member }) => member === null).map((each) => each.desired)),
-            ).toBe(others);
+            const left = sim.devices.filter(({ id }) => !ownedBefore.includes(id));
+            expect(JSON.stringify(left.map((each) => each.desired))).toBe(others);
           }
           phases.add(phaseOf(sim.state));
         }
@@ -622,21 +648,52 @@ describe('whatever happens to the fleet', () => {
 });
 
 describe('waves', () => {
-  it('grow to all, take at least one, and keep to the order of names', () => {
+  const labelled = (total: number) =>
+    Array.from({ length: total }, (_, i) => ({ id: `device-${i}`, labels: { site: `s${i % 3}` } }));
+  const labelsOf = (site: string | undefined): Record<string, string> => (site === undefined ? {} : { site });
+  const sizes = (planned: { wave: number }[]) => {
+    const counts: number[] = [];
+    for (const { wave } of planned) counts[wave] = (counts[wave] ?? 0) + 1;
+    return counts;
+  };
+
+  it('take everybody once, at least one at first, in an order that names alone decide', () => {
     fc.assert(
       fc.property(fc.integer({ min: 1, max: 200 }), (total) => {
-        const waves = RolloutPlan.parse({}).waves;
-        const ids = Array.from({ length: total }, (_, i) => `device-${i}`);
-        const order = waveOrder('net', ids);
-        expect(waveOrder('net', [...ids].reverse())).toEqual(order);
-        expect(waveSize(waves, 0, total)).toBeGreaterThan(0);
-        expect(waveSize(waves, 2, total)).toBe(total);
-        const first = order.filter((_, rank) => waveOfRank(waves, rank, total) === 0);
-        expect(first).toHaveLength(waveSize(waves, 0, total));
+        const plan = RolloutPlan.parse({});
+        const devices = labelled(total);
+        const planned = planWaves({ model: 'net', plan }, devices);
+        expect(planWaves({ model: 'net', plan }, [...devices].reverse())).toEqual(planned);
+        expect(new Set(planned.map(({ deviceId }) => deviceId)).size).toBe(total);
+        expect(planned.filter(({ wave }) => wave === 0)).toHaveLength(waveSize(plan.waves[0], total));
+        expect(planned.map(({ wave }) => wave)).toEqual(planned.map(({ wave }) => wave).sort((a, b) => a - b));
       }),
     );
-    expect(waveSize([{ percent: 33.3 }], 0, 1000)).toBe(333);
-    expect(waveSize([{ percent: 10 }], 0, 0)).toBe(0);
+    expect(waveSize({ percent: 33.3 }, 1000)).toBe(333);
+    expect(waveSize({ percent: 10 }, 0)).toBe(0);
+  });
+
+  it('take a group first, then numbers, then shares of all', () => {
+    const waves = [{ selector: 'site=s0' }, { devices: 12 }, { devices: 20 }, { percent: 100 }];
+    const planned = planWaves({ model: 'net', plan: RolloutPlan.parse({ waves }) }, labelled(30));
+    expect(sizes(planned)).toEqual([10, 2, 8, 10]);
+    const first = planned.filter(({ wave }) => wave === 0).map(({ deviceId }) => Number(deviceId.slice(7)) % 3);
+    expect(new Set(first)).toEqual(new Set([0]));
+  });
+
+  it('spread over a label take the same share of each of its values, as near as numbers allow', () => {
+    fc.assert(
+      fc.property(fc.array(fc.constantFrom('a', 'b', 'c', undefined), { minLength: 1, maxLength: 80 }), (sites) => {
+        const devices = sites.map((site, i) => ({ id: `d${i}`, labels: labelsOf(site) }));
+        const plan = RolloutPlan.parse({ spread: 'site', waves: [{ percent: 25 }, { percent: 100 }] });
+        const planned = planWaves({ model: 'net', plan }, devices);
+        for (const site of new Set(sites)) {
+          const among = planned.filter(({ deviceId }) => sites[Number(deviceId.slice(1))] === site);
+          const early = among.filter(({ wave }) => wave === 0).length;
+          expect(Math.abs(early - among.length / 4)).toBeLessThanOrEqual(1.5);
+        }
+      }),
+    );
   });
 });
 

@@ -1,25 +1,33 @@
 // What becomes of a rollout next: a pure function of what is stored, what devices report and what they answered. Looking
 // again with the same input gives the same decision, so a restart at any instant changes nothing but the time.
-import type { GateVerdict, RolloutDevice, RolloutState } from '@edgeloop/shared/api/rollouts';
-import {
-  type Clock,
-  type DeviceStanding,
-  type DeviceView,
-  isAway,
-  isRestored,
-  type Member,
-  progressOf,
-  type Subject,
-} from './device-state.ts';
+import type { GateVerdict, RolloutDevice, RolloutState, RolloutWave } from '@edgeloop/shared/api/rollouts';
+import { type Clock, type DeviceView, type Member, progressOf, runsDesired, type Subject } from './device-state.ts';
 import { countable, type Evidence, errorRateGate, failedDevicesGate, type Tally, tally } from './gates.ts';
-import { nextWave, type StandingMember, type Standings, standingsOf, topUp, verdictsOf } from './standings.ts';
+import { deviceCounts, Progress } from './progress.ts';
+import { admitted } from './throttle.ts';
+import { type PlannedMember, planWaves } from './waves.ts';
 
-export interface Look extends Clock {
-  subject: Subject;
+/** What a decision is made on beside the progress. */
+export interface Given extends Clock {
   state: RolloutState;
+  /** Whether waves were decided before. */
+  planned: boolean;
+  evidence: Evidence;
+  /** Verdicts of further gates on the present wave. */
+  gates?: readonly GateVerdict[];
+}
+
+export interface Look extends Given {
+  subject: Subject;
   /** Devices that match or are members; those that were removed from the fleet are left out. */
   devices: readonly DeviceView[];
-  evidence: Evidence;
+}
+
+/** How a device ended. */
+export interface Ending {
+  deviceId: string;
+  outcome: RolloutDevice['state'];
+  detail: string;
 }
 
 export interface Decision {
@@ -30,139 +38,263 @@ export interface Decision {
   revert: string[];
   /** Members of which something new is to be remembered. */
   observed: { deviceId: string; member: Member }[];
-  /** Every device and where it stands. */
-  verdicts: RolloutDevice[];
+  /** How devices have ended, for good. */
+  endings: Ending[];
+  /** The wave that this look was about, as it is to be kept. */
+  wave?: Omit<RolloutWave, 'startedAt' | 'endedAt'>;
   gates: GateVerdict[];
   /** What to tell people, when more happened than the state says. */
   note?: string;
 }
 
 type Running = Extract<RolloutState, { phase: 'running' }>;
-/** What a look was given and what it sees in that. */
-type Seen = Look & Standings;
+interface Seen extends Given {
+  progress: Progress;
+}
+
+/** Devices one by one: for tests and for those who look once. */
+export function progressOn({ subject, devices, ...clock }: Pick<Look, 'subject' | 'devices' | keyof Clock>): Progress {
+  const progress = new Progress(subject);
+  for (const device of devices) progress.update(device, clock);
+  return progress;
+}
+
+export interface Plan {
+  members: PlannedMember[];
+  /** Set when the rollout begins anew with the first wave, since nobody is left in those that there were. */
+  restart?: Running;
+}
+
+/**
+ * Waves to be decided now; undefined when there is nothing to decide. A device that comes to match later joins the last wave;
+ * when that has begun, it follows once the rollout has completed.
+ */
+export function planOf(progress: Progress, { state, planned, now }: Given): Plan | undefined {
+  if (state.phase !== 'running') return undefined;
+  const { subject, unplanned } = progress;
+  const last = subject.plan.waves.length - 1;
+  if (planned && !isDeserted(progress, state)) {
+    if (unplanned.size === 0 || state.wave >= last) return undefined;
+    return { members: [...unplanned].map((deviceId) => ({ deviceId, wave: last, rank: 0 })) };
+  }
+  if (unplanned.size === 0 && (!planned || progress.ready === 0)) return undefined;
+  if (!planned && progress.given.size > 0) return { members: planRest(progress, state.wave) };
+  const members = planWaves(subject, progress.plannable(planned));
+  return planned ? { members, restart: { phase: 'running', wave: 0, step: 'deploying', since: now } } : { members };
+}
+
+/** Nobody has the version, and the wave that was to have it is empty: whoever is left is spread over all waves again. */
+function isDeserted(progress: Progress, { wave }: Running): boolean {
+  return progress.given.size === 0 && progress.returned.size === 0 && progress.readyIn(wave) === 0;
+}
+
+/** Of a rollout that a former program began: those told keep their wave, the others come into the present one or later. */
+function planRest(progress: Progress, present: number): PlannedMember[] {
+  const planned = planWaves(progress.subject, [...progress.views()]);
+  return planned
+    .filter(({ deviceId }) => progress.unplanned.has(deviceId))
+    .map((each) => ({ ...each, wave: Math.max(each.wave, present) }));
+}
 
 export function decide(look: Look): Decision {
-  const seen: Seen = { ...look, ...standingsOf(look.subject, look.devices, look) };
+  return decideOn(progressOn(look), look);
+}
+
+export function decideOn(progress: Progress, given: Given): Decision {
+  const seen: Seen = { ...given, progress };
   const decision = stay(seen);
-  switch (look.state.phase) {
+  switch (given.state.phase) {
     case 'running':
-      return run(seen, look.state, decision);
+      return run(seen, given.state, decision);
     case 'paused':
-      if (isTakenOver(seen)) return supersede(seen, decision, seen.successor);
-      return { ...decision, gates: gatesOf(seen, look.state.resume).gates, observed: changedMembers(seen) };
+      return isTakenOver(progress) ? supersede(seen, decision) : { ...decision, observed: [] };
     case 'rolling_back':
-      return rollBack(seen, look.state, decision);
+      return rollBack(seen, given.state, decision);
     default:
-      return decision;
+      return { ...decision, observed: [] };
   }
 }
 
-function stay(seen: Seen): Decision {
-  const { state, subject, devices } = seen;
-  return { state, assign: [], revert: [], observed: [], verdicts: verdictsOf(subject, devices, seen), gates: [] };
+function stay({ state, progress }: Seen): Decision {
+  const observed = [...progress.observed].map(([deviceId, member]) => ({ deviceId, member }));
+  return { state, assign: [], revert: [], observed, endings: [], gates: [] };
 }
 
 function run(seen: Seen, state: Running, decision: Decision): Decision {
-  if (isTakenOver(seen)) return supersede(seen, decision, seen.successor);
-  const { gates, wave, all, inWave } = gatesOf(seen, state);
-  const now = { ...decision, gates, observed: changedMembers(seen) };
+  const { progress } = seen;
+  if (isTakenOver(progress)) return supersede(seen, decision);
+  const { gates, wave, all } = gatesOf(seen, state);
+  const now: Decision = { ...decision, gates };
   const failed = gates.find(({ verdict }) => verdict === 'failed');
   if (failed !== undefined) return fail(seen, state, now, failed);
-  if (seen.successor !== undefined) return { ...now, gates: cededGates(gates, seen.successor) };
+  if (progress.successor !== undefined) return { ...now, gates: cededGates(gates, progress.successor) };
 
-  const more = topUp(seen.subject.plan.waves, state.wave, seen);
-  const empty = inWave.length === 0;
-  // What a newer rollout has let go of is taken again at once; what came late waits for the next wave.
-  const again = more.some((id) => seen.returned.has(id));
-  if (again || (empty && (more.length > 0 || all.healthy === 0)))
+  const ready = progress.readyIn(state.wave);
+  const empty = isEmpty(progress, state.wave);
+  // What another rollout has let go of is taken again at once; what came late waits for a later wave.
+  if (progress.returned.size > 0 || (state.step === 'deploying' && ready > 0) || (empty && ready > 0))
     return deploy(seen, step(state, 'deploying', seen.now), now);
-  const step_ = stepOf(inWave, wave);
-  if (step_ !== 'judging' && !empty) return deploy(seen, step(state, step_, seen.now), now);
+  if (empty && all.healthy === 0 && nextWave(progress, state.wave) === undefined)
+    return { ...now, state: step(state, 'deploying', seen.now) };
+  const next = stepOf(progress, { wave: state.wave, tally: wave });
+  if (next !== 'judging' && !empty) return { ...now, state: step(state, next, seen.now) };
 
   if (empty || gates.every(({ verdict }) => verdict === 'passed')) return advance(seen, state, now);
-  const judging = step(state, 'judging', seen.now);
-  const waiting = gates.filter(({ verdict }) => verdict === 'waiting').map(({ detail }) => detail);
-  const { evidenceTimeoutSeconds } = seen.subject.plan.gates;
-  if (seen.now - judging.since < evidenceTimeoutSeconds * 1000) return { ...now, state: judging };
-  const named = namedFailures(now.verdicts).join('');
-  const reason = `no verdict on wave ${state.wave + 1} within ${evidenceTimeoutSeconds} s: ${waiting.join('; ')}${named}`;
-  return { ...now, state: { phase: 'paused', reason, resume: judging } };
+  return judge(seen, step(state, 'judging', seen.now), now);
 }
 
-function gatesOf(seen: Seen, { wave: index }: Running) {
-  const { gates: bounds, offlineDevices, waves } = seen.subject.plan;
-  const inWave = seen.owned.filter(({ member }) => member.wave === index);
-  const wave = tally(standingsIn(inWave), offlineDevices);
-  const all = tally(standingsIn(seen.owned), offlineDevices);
-  const last = nextWave(waves, index, seen) === undefined;
+/** Waits for verdicts, and pauses when they do not come. */
+function judge(seen: Seen, judging: Running, decision: Decision): Decision {
+  const { evidenceTimeoutSeconds } = seen.progress.subject.plan.gates;
+  if (seen.now - judging.since < evidenceTimeoutSeconds * 1000) return { ...decision, state: judging };
+  const waiting = decision.gates.filter(({ verdict }) => verdict !== 'passed').map(({ detail }) => detail);
+  const named = namedFailures(seen);
+  const reason = `no verdict on wave ${judging.wave + 1} within ${evidenceTimeoutSeconds} s: ${waiting.join('; ')}${named}`;
+  const state: RolloutState = { phase: 'paused', reason, resume: judging };
+  return { ...decision, state, wave: waveOf(seen, judging.wave, 'inconclusive', decision.gates) };
+}
+
+/** The gates of the wave under way, or of the one at which it paused. */
+export function gatesOf(seen: Pick<Seen, 'progress' | 'evidence' | 'gates'>, { wave: index }: Running) {
+  const { progress } = seen;
+  const { gates: bounds, offlineDevices } = progress.subject.plan;
+  const wave = tally(progress.wave(index), offlineDevices);
+  const all = tally(progress.all, offlineDevices);
+  const last = nextWave(progress, index) === undefined;
   const judged = !last || countable(wave) > 0;
-  const gates = [failedDevicesGate(bounds, { wave, all, last }), errorRateGate(bounds, seen.evidence, judged)];
-  return { gates, wave, all, inWave };
+  const own = [failedDevicesGate(bounds, { wave, all, last }), errorRateGate(bounds, seen.evidence, judged)];
+  return { gates: [...own, ...(seen.gates ?? [])], wave, all };
 }
 
-function standingsIn(members: readonly StandingMember[]): DeviceStanding[] {
-  return members.map(({ standing }) => standing);
+function isEmpty(progress: Progress, wave: number): boolean {
+  return Object.keys(progress.wave(wave)).length === 0;
 }
 
-function stepOf(inWave: readonly StandingMember[], wave: Tally): Running['step'] {
-  if (wave.pending === 0) return 'judging';
-  const baking = inWave.filter(({ standing }) => standing.state === 'baking').length;
-  return baking === wave.pending ? 'baking' : 'deploying';
+/** The next wave that takes a device; undefined when none is left to take. */
+export function nextWave(progress: Progress, wave: number): number | undefined {
+  const first = progress.firstReady();
+  const next = first === undefined ? undefined : Math.max(first, wave + 1);
+  return next !== undefined && next < progress.subject.plan.waves.length ? next : undefined;
+}
+
+function stepOf(progress: Progress, { wave, tally: { pending } }: { wave: number; tally: Tally }): Running['step'] {
+  if (pending === 0) return 'judging';
+  return progress.wave(wave).baking === pending ? 'baking' : 'deploying';
 }
 
 function step(state: Running, next: Running['step'], now: number): Running {
   return next === state.step ? state : { ...state, step: next, since: now };
 }
 
-/** The wave takes more devices as long as it is deploying: some may have left, and others come. */
-function deploy(seen: Seen, state: Running, decision: Decision): Decision {
-  const { waves } = seen.subject.plan;
-  return { ...decision, state, assign: state.step === 'deploying' ? topUp(waves, state.wave, seen) : [] };
+/** Tells those whose turn it is, as many as may be told now. */
+function deploy({ progress, now }: Seen, state: Running, decision: Decision): Decision {
+  return { ...decision, state, assign: admitted(progress, dueIn(progress, state.wave), now) };
+}
+
+function* dueIn(progress: Progress, wave: number): Generator<string> {
+  yield* progress.returned;
+  for (const id of progress.readyUpTo(wave)) if (!progress.returned.has(id)) yield id;
 }
 
 function advance(seen: Seen, state: Running, decision: Decision): Decision {
-  const wave = nextWave(seen.subject.plan.waves, state.wave, seen);
-  if (wave === undefined) return { ...decision, state: { phase: 'completed', at: seen.now } };
-  return deploy(seen, { phase: 'running', wave, step: 'deploying', since: seen.now }, decision);
+  const { progress, now } = seen;
+  const next = nextWave(progress, state.wave);
+  const wave = waveOf(seen, state.wave, 'passed', decision.gates);
+  if (next === undefined) {
+    return { ...decision, wave, state: { phase: 'completed', at: now }, endings: endingsAtCompletion(seen) };
+  }
+  return deploy(seen, { phase: 'running', wave: next, step: 'deploying', since: now }, { ...decision, wave });
 }
 
 function fail(seen: Seen, state: Running, decision: Decision, gate: GateVerdict): Decision {
-  const named = gate.gate === 'failed_devices' ? namedFailures(decision.verdicts).join('') : '';
+  const named = gate.gate === 'failed_devices' ? namedFailures(seen) : '';
   const reason = `wave ${state.wave + 1}: ${gate.detail}${named}`;
-  if (seen.subject.plan.onFailure === 'pause') {
-    return { ...decision, state: { phase: 'paused', reason, resume: state } };
+  const wave = waveOf(seen, state.wave, 'failed', decision.gates);
+  if (seen.progress.subject.plan.onFailure === 'pause') {
+    return { ...decision, wave, state: { phase: 'paused', reason, resume: state } };
   }
-  return { ...decision, state: { phase: 'rolling_back', since: seen.now, reason }, revert: ownedBy(seen) };
+  const revert = [...seen.progress.given].sort();
+  const endings = failuresOf(seen);
+  return { ...decision, wave, state: { phase: 'rolling_back', since: seen.now, reason }, revert, endings };
 }
 
-function namedFailures(verdicts: readonly RolloutDevice[]): string[] {
-  const failed = verdicts.filter(({ state }) => state === 'failed' || state === 'timed_out');
-  return failed.slice(0, 3).map(({ deviceId, detail }) => ` — ${deviceId}: ${detail}`);
+/** A wave as it stands now. */
+export function waveOf(
+  { progress }: Pick<Seen, 'progress'>,
+  wave: number,
+  outcome: RolloutWave['outcome'],
+  gates: GateVerdict[],
+): NonNullable<Decision['wave']> {
+  return { wave, outcome, gates, counts: deviceCounts(progress.wave(wave)) };
+}
+
+/** Devices that failed, with the words for it, before what they say is about something else. */
+export function failuresOf({ progress, now }: Pick<Seen, 'progress' | 'now'>): Ending[] {
+  return [...progress.failed].flatMap((deviceId) => {
+    const stands = progress.standing(deviceId, now);
+    return stands === undefined ? [] : [{ deviceId, outcome: stands.state, detail: stands.detail }];
+  });
+}
+
+function namedFailures(seen: Seen): string {
+  const first = failuresOf(seen).slice(0, 3);
+  return first.map(({ deviceId, detail }) => ` — ${deviceId}: ${detail}`).join('');
+}
+
+/** Who is still offline follows later, and who came later as well: they have not ended. */
+function endingsAtCompletion({ progress, now }: Seen): Ending[] {
+  return [...progress.given].flatMap((deviceId) => {
+    const stands = progress.standing(deviceId, now);
+    const ended = stands?.state === 'healthy' || stands?.state === 'failed' || stands?.state === 'timed_out';
+    return ended ? [{ deviceId, outcome: stands.state, detail: stands.detail }] : [];
+  });
 }
 
 function rollBack(seen: Seen, state: Extract<RolloutState, { phase: 'rolling_back' }>, decision: Decision): Decision {
-  const revert = ownedBy(seen);
-  const observed = changedMembers(seen);
-  if (revert.length > 0) return { ...decision, revert, observed };
-  const missing = seen.members.filter(
-    (device) => !isElsewhere(seen, device) && !isRestored(device) && !isAway(device, seen),
-  );
-  const over = seen.now - state.since >= seen.subject.plan.deployTimeoutSeconds * 1000;
-  if (missing.length > 0 && !over) return { ...decision, observed };
-  const rolledBack: Decision = { ...decision, state: { phase: 'rolled_back', at: seen.now, reason: state.reason } };
+  const { progress, now } = seen;
+  if (progress.given.size > 0) return { ...decision, revert: [...progress.given].sort(), endings: failuresOf(seen) };
+  const missing = progress.missing(seen);
+  const over = now - state.since >= progress.subject.plan.deployTimeoutSeconds * 1000;
+  if (missing.length > 0 && !over) return decision;
+  const endings = endingsOfMembers(progress, (view) => rolledBackEnding(view));
+  const rolledBack: Decision = { ...decision, state: { phase: 'rolled_back', at: now, reason: state.reason }, endings };
   if (missing.length === 0) return rolledBack;
   const named = missing.slice(0, 20).map((device) => `${device.id} (${progressOf(device)})`);
   return { ...rolledBack, note: `not confirmed by ${named.join(', ')}` };
 }
 
-/** A newer rollout has it, and waits for it. */
-function isElsewhere({ subject }: Seen, { desired }: DeviceView): boolean {
-  return desired !== null && desired.rolloutId > subject.id;
+function rolledBackEnding(view: DeviceView): Omit<Ending, 'deviceId'> {
+  const { desired, member } = view;
+  if (member?.assignedAt == null) return { outcome: 'unreached', detail: 'its wave had not begun' };
+  if (view.claimedBy !== null && view.claimedBy === desired?.rolloutId) return takenOver(view);
+  const to = desired === null ? 'runs no version of the model' : `runs version ${desired.version} again`;
+  if (runsDesired(view) || (desired === null && (view.report?.active ?? null) === null))
+    return { outcome: 'rolled_back', detail: to };
+  const goal = desired === null ? 'no version' : `version ${desired.version}`;
+  return { outcome: 'unreached', detail: `told to go back to ${goal}, and has not confirmed it (${progressOf(view)})` };
 }
 
-/** Until a newer rollout has taken the last device, what this one has given is judged, and taken back when it fails. */
-function isTakenOver(seen: Seen): seen is Seen & { successor: string } {
-  return seen.successor !== undefined && seen.owned.length === 0;
+function takenOver({ claimedBy, desired }: DeviceView): Omit<Ending, 'deviceId'> {
+  const runs = desired === null ? '' : `: should run version ${desired.version}`;
+  return { outcome: 'taken_over', detail: `taken over by the rollout ${claimedBy ?? desired?.rolloutId}${runs}` };
+}
+
+/** Endings of members that have none yet. */
+export function endingsOfMembers(
+  progress: Progress,
+  ending: (view: DeviceView) => Omit<Ending, 'deviceId'> | undefined,
+): Ending[] {
+  const endings: Ending[] = [];
+  for (const view of progress.views()) {
+    const ended = view.member?.outcome === null ? ending(view) : undefined;
+    if (ended !== undefined) endings.push({ deviceId: view.id, ...ended });
+  }
+  return endings;
+}
+
+/** Until another rollout has taken the last device, what this one has given is judged, and taken back when it fails. */
+function isTakenOver(progress: Progress): boolean {
+  return progress.successor !== undefined && progress.given.size === 0;
 }
 
 function cededGates(gates: readonly GateVerdict[], successor: string): GateVerdict[] {
@@ -170,17 +302,16 @@ function cededGates(gates: readonly GateVerdict[], successor: string): GateVerdi
   return gates.map((each) => (each.gate === 'failed_devices' ? { ...each, verdict: 'waiting', detail } : each));
 }
 
-function supersede(seen: Seen, decision: Decision, by: string): Decision {
-  return { ...decision, state: { phase: 'superseded', at: seen.now, by } };
-}
-
-function ownedBy(seen: Seen): string[] {
-  return seen.owned.map(({ id }) => id);
-}
-
-/** Members of which more is known than was stored. */
-function changedMembers({ members }: Seen): Decision['observed'] {
-  return members
-    .filter(({ stored, member }) => stored.online !== member.online || stored.servingSince !== member.servingSince)
-    .map(({ id, member }) => ({ deviceId: id, member }));
+function supersede(seen: Seen, decision: Decision): Decision {
+  const { progress, now, state } = seen;
+  const running = state.phase === 'paused' ? state.resume : state;
+  const endings = endingsOfMembers(progress, (view) =>
+    view.member?.assignedAt == null
+      ? { outcome: 'unreached', detail: `left to the newer rollout ${view.claimedBy ?? progress.successor}` }
+      : takenOver(view),
+  );
+  const by = progress.successor ?? '';
+  const superseded: Decision = { ...decision, state: { phase: 'superseded', at: now, by }, endings, observed: [] };
+  if (running.phase !== 'running') return superseded;
+  return { ...superseded, wave: waveOf(seen, running.wave, 'stopped', []) };
 }

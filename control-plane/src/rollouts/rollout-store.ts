@@ -1,20 +1,40 @@
 // All SQL of rollouts.
-import { type Rollout, RolloutPlan, RolloutState } from '@edgeloop/shared/api/rollouts';
+import {
+  DeviceCounts,
+  GateVerdict,
+  type Rollout,
+  type RolloutDetail,
+  RolloutDevice,
+  RolloutPlan,
+  RolloutState,
+  RolloutWave,
+} from '@edgeloop/shared/api/rollouts';
 import { parse } from '@edgeloop/shared/errors';
-import { and, asc, desc, eq, inArray, lt, max, type SQL } from 'drizzle-orm';
+import { and, asc, count, desc, eq, inArray, isNotNull, isNull, lt, max, notInArray, type SQL } from 'drizzle-orm';
 import { v7 as uuid } from 'uuid';
+import { z } from 'zod';
 import type { Reader, Transaction } from '../database/open.ts';
 import type { Schema } from '../database/schema.ts';
 import type { Member } from './device-state.ts';
+import type { Ending } from './rollout-state.ts';
+import type { PlannedMember } from './waves.ts';
 
 export type RolloutStore = ReturnType<typeof createRolloutStore>;
 export type MemberRow = Member & { deviceId: string };
+export type HistoryEntry = RolloutDetail['history'][number];
+type WaveRow = Omit<RolloutWave, 'startedAt' | 'endedAt'> & { at: number };
 
-/** Ids in one `in (…)`; both engines bound the number of parameters. */
+/** Ids in one `in (…)`, and rows in one insert; both engines bound the number of parameters. */
 const chunk = 500;
 
+const Outcome = RolloutDevice.shape.state;
+const Evidence = z.object({ gates: z.array(GateVerdict), counts: DeviceCounts });
+
 export function createRolloutStore(tables: Schema) {
-  const { rollouts, rolloutDevices, rolloutHistory } = tables;
+  const { rollouts, rolloutDevices, rolloutHistory, rolloutWaves } = tables;
+  const isMember = (rolloutId: string, deviceIds: string[]) =>
+    and(eq(rolloutDevices.rolloutId, rolloutId), inArray(rolloutDevices.deviceId, deviceIds));
+
   return {
     async rollout(reader: Reader, id: string): Promise<Rollout | undefined> {
       const [row] = await reader.select().from(rollouts).where(eq(rollouts.id, id));
@@ -49,7 +69,7 @@ export function createRolloutStore(tables: Schema) {
       return rows.map(toRollout);
     },
 
-    async insert(tx: Transaction, rollout: Rollout): Promise<void> {
+    async insert(tx: Transaction, { status: _status, plannedAt: _planned, ...rollout }: Rollout): Promise<void> {
       await tx.insert(rollouts).values({ ...rollout, phase: rollout.state.phase, plannedAt: null });
     },
 
@@ -57,24 +77,79 @@ export function createRolloutStore(tables: Schema) {
       await tx.update(rollouts).set({ state, phase: state.phase, updatedAt: at }).where(eq(rollouts.id, id));
     },
 
-    /** Devices that were given the version, sorted by id. */
+    /** Devices with their waves, in the order of waves. */
     async members(reader: Reader, rolloutId: string): Promise<MemberRow[]> {
       const rows = await reader
         .select()
         .from(rolloutDevices)
         .where(eq(rolloutDevices.rolloutId, rolloutId))
-        .orderBy(asc(rolloutDevices.deviceId));
-      return rows.flatMap(({ assignedAt, previous: _previous, rolloutId: _rollout, ...row }) =>
-        assignedAt === null ? [] : [{ ...row, assignedAt }],
-      );
+        .orderBy(asc(rolloutDevices.wave), asc(rolloutDevices.rank), asc(rolloutDevices.deviceId));
+      return rows.map(({ previous: _previous, rolloutId: _rollout, attempt, outcome, ...row }) => ({
+        ...row,
+        attempt: attempt ?? 1,
+        outcome: outcome === null ? null : parse(Outcome, outcome, 'rollout_devices.outcome', 'internal'),
+      }));
     },
 
-    async insertMember(tx: Transaction, rolloutId: string, member: MemberRow): Promise<void> {
-      const { deviceId: _device, ...set } = member;
-      await tx
-        .insert(rolloutDevices)
-        .values({ rolloutId, ...member })
-        .onConflictDoUpdate({ target: [rolloutDevices.rolloutId, rolloutDevices.deviceId], set });
+    /** Stores waves that were decided; who has been told already keeps what is known of it. */
+    async plan(
+      tx: Transaction,
+      rolloutId: string,
+      { members, at }: { members: readonly PlannedMember[]; at: number },
+    ): Promise<void> {
+      const unseen = { rolloutId, online: false, connectionSince: at };
+      for (let i = 0; i < members.length; i += chunk) {
+        const part = members.slice(i, i + chunk);
+        await tx.delete(rolloutDevices).where(
+          and(
+            isMember(
+              rolloutId,
+              part.map(({ deviceId }) => deviceId),
+            ),
+            isNull(rolloutDevices.assignedAt),
+          ),
+        );
+        await tx
+          .insert(rolloutDevices)
+          .values(part.map((each) => ({ ...each, ...unseen })))
+          .onConflictDoNothing();
+      }
+      await tx.update(rollouts).set({ plannedAt: at }).where(eq(rollouts.id, rolloutId));
+    },
+
+    /** That devices were told, all at the same instant. */
+    async assign(
+      tx: Transaction,
+      rolloutId: string,
+      told: { deviceIds: readonly string[]; wave: number; at: number },
+    ): Promise<void> {
+      const { deviceIds, wave, at } = told;
+      const set = {
+        ...{ wave, assignedAt: at, online: false, connectionSince: at },
+        ...{ servingSince: null, attempt: null, outcome: null, detail: null },
+      };
+      for (let i = 0; i < deviceIds.length; i += chunk) {
+        const rows = deviceIds.slice(i, i + chunk).map((deviceId) => ({ rolloutId, deviceId, ...set }));
+        await tx
+          .insert(rolloutDevices)
+          .values(rows)
+          .onConflictDoUpdate({ target: [rolloutDevices.rolloutId, rolloutDevices.deviceId], set });
+      }
+    },
+
+    /** That devices were told once more; in the wave in which they were. */
+    async retry(
+      tx: Transaction,
+      rolloutId: string,
+      tried: { deviceIds: readonly string[]; attempt: number; at: number },
+    ): Promise<void> {
+      const { deviceIds, attempt, at } = tried;
+      const set = { assignedAt: at, connectionSince: at, servingSince: null, attempt, outcome: null, detail: null };
+      for (let i = 0; i < deviceIds.length; i += chunk)
+        await tx
+          .update(rolloutDevices)
+          .set(set)
+          .where(isMember(rolloutId, deviceIds.slice(i, i + chunk)));
     },
 
     /** The newest completed rollout of the model that has given its version to each device; absent: none has. */
@@ -86,40 +161,172 @@ export function createRolloutStore(tables: Schema) {
           .select({ deviceId: rolloutDevices.deviceId, rolloutId: max(rolloutDevices.rolloutId) })
           .from(rolloutDevices)
           .innerJoin(rollouts, eq(rollouts.id, rolloutDevices.rolloutId))
-          .where(and(completed, inArray(rolloutDevices.deviceId, deviceIds.slice(i, i + chunk))))
+          .where(
+            and(
+              completed,
+              isNotNull(rolloutDevices.assignedAt),
+              inArray(rolloutDevices.deviceId, deviceIds.slice(i, i + chunk)),
+            ),
+          )
           .groupBy(rolloutDevices.deviceId);
         for (const { deviceId, rolloutId } of rows) if (rolloutId !== null) newest.set(deviceId, rolloutId);
       }
       return newest;
     },
 
-    /** A device that goes back to what it was given before stays as it was known; another becomes a member. */
-    async keepMember(tx: Transaction, rolloutId: string, member: MemberRow): Promise<void> {
-      await tx
-        .insert(rolloutDevices)
-        .values({ rolloutId, ...member })
-        .onConflictDoNothing();
+    /** Devices that go back to what they were given before stay as they were known; others become members. */
+    async keepMembers(
+      tx: Transaction,
+      rolloutId: string,
+      { deviceIds, wave, at }: { deviceIds: readonly string[]; wave: number; at: number },
+    ): Promise<void> {
+      const fresh = { rolloutId, wave, assignedAt: at, online: false, connectionSince: at };
+      for (let i = 0; i < deviceIds.length; i += chunk) {
+        const part = deviceIds.slice(i, i + chunk);
+        await tx
+          .insert(rolloutDevices)
+          .values(part.map((deviceId) => ({ ...fresh, deviceId })))
+          .onConflictDoNothing();
+        await tx
+          .update(rolloutDevices)
+          .set({ assignedAt: at })
+          .where(and(isMember(rolloutId, part), isNull(rolloutDevices.assignedAt)));
+      }
     },
 
-    async remember(tx: Transaction, rolloutId: string, deviceId: string, member: Member): Promise<void> {
-      const { online, connectionSince, servingSince } = member;
+    /** What was observed of devices. Those alike are written together. */
+    async remember(
+      tx: Transaction,
+      rolloutId: string,
+      observed: readonly { deviceId: string; member: Member }[],
+    ): Promise<void> {
+      const alike = new Map<string, { set: Partial<Member>; ids: string[] }>();
+      for (const { deviceId, member } of observed) {
+        const { online, connectionSince, servingSince } = member;
+        const key = `${online} ${connectionSince} ${servingSince}`;
+        const group = alike.get(key) ?? { set: { online, connectionSince, servingSince }, ids: [] };
+        group.ids.push(deviceId);
+        alike.set(key, group);
+      }
+      for (const { set, ids } of alike.values())
+        for (let i = 0; i < ids.length; i += chunk)
+          await tx
+            .update(rolloutDevices)
+            .set(set)
+            .where(isMember(rolloutId, ids.slice(i, i + chunk)));
+    },
+
+    /** How devices ended, for good. */
+    async end(tx: Transaction, rolloutId: string, endings: readonly Ending[]): Promise<void> {
+      const alike = new Map<string, { ending: Ending; ids: string[] }>();
+      for (const ending of endings) {
+        const key = `${ending.outcome} ${ending.detail}`;
+        const group = alike.get(key) ?? { ending, ids: [] };
+        group.ids.push(ending.deviceId);
+        alike.set(key, group);
+      }
+      for (const { ending, ids } of alike.values())
+        for (let i = 0; i < ids.length; i += chunk)
+          await tx
+            .update(rolloutDevices)
+            .set({ outcome: ending.outcome, detail: ending.detail })
+            .where(and(isMember(rolloutId, ids.slice(i, i + chunk)), isNull(rolloutDevices.outcome)));
+    },
+
+    /** How many devices ended how. */
+    async outcomes(reader: Reader, rolloutIds: readonly string[]): Promise<Map<string, DeviceCounts>> {
+      const sums = new Map<string, DeviceCounts>();
+      if (rolloutIds.length === 0) return sums;
+      const rows = await reader
+        .select({ rolloutId: rolloutDevices.rolloutId, outcome: rolloutDevices.outcome, devices: count() })
+        .from(rolloutDevices)
+        .where(and(inArray(rolloutDevices.rolloutId, [...rolloutIds]), isNotNull(rolloutDevices.outcome)))
+        .groupBy(rolloutDevices.rolloutId, rolloutDevices.outcome);
+      for (const { rolloutId, outcome, devices } of rows) {
+        const state = parse(Outcome, outcome, 'rollout_devices.outcome', 'internal');
+        sums.set(rolloutId, { ...sums.get(rolloutId), [state]: devices });
+      }
+      return sums;
+    },
+
+    /** Of a rollout that is opened again to be taken back; what failed has failed. */
+    async forgetEndings(tx: Transaction, rolloutId: string): Promise<void> {
+      const failed: RolloutDevice['state'][] = ['failed', 'timed_out'];
       await tx
         .update(rolloutDevices)
-        .set({ online, connectionSince, servingSince })
-        .where(and(eq(rolloutDevices.rolloutId, rolloutId), eq(rolloutDevices.deviceId, deviceId)));
+        .set({ outcome: null, detail: null })
+        .where(and(eq(rolloutDevices.rolloutId, rolloutId), notInArray(rolloutDevices.outcome, failed)));
     },
 
-    async tell(tx: Transaction, rolloutId: string, entry: { at: number; text: string }): Promise<void> {
+    /** Completed rollouts of a model, the newest first. */
+    async completedOf(reader: Reader, model: string): Promise<Rollout[]> {
+      const rows = await reader
+        .select()
+        .from(rollouts)
+        .where(and(eq(rollouts.model, model), eq(rollouts.phase, 'completed')))
+        .orderBy(desc(rollouts.id));
+      return rows.map(toRollout);
+    },
+
+    /** Rollouts by whose word devices may run the version. */
+    async givers(reader: Reader, model: string, version: number): Promise<Rollout[]> {
+      const phases: RolloutState['phase'][] = ['running', 'paused', 'completed', 'cancelled'];
+      const rows = await reader
+        .select()
+        .from(rollouts)
+        .where(and(eq(rollouts.model, model), eq(rollouts.version, version), inArray(rollouts.phase, phases)));
+      return rows.map(toRollout);
+    },
+
+    /** That the rollout ended while the wave was under way. */
+    async stopWave(tx: Transaction, rolloutId: string, { wave, at }: { wave: number; at: number }): Promise<void> {
+      const under = and(eq(rolloutWaves.rolloutId, rolloutId), eq(rolloutWaves.wave, wave));
+      await tx
+        .update(rolloutWaves)
+        .set({ outcome: 'stopped', endedAt: at })
+        .where(and(under, eq(rolloutWaves.outcome, 'running')));
+    },
+
+    /** Keeps what a wave came to; one that goes on after a pause is open again. */
+    async keepWave(tx: Transaction, rolloutId: string, { at, ...wave }: WaveRow): Promise<void> {
+      const set = { ...wave, endedAt: wave.outcome === 'running' ? null : at };
+      await tx
+        .insert(rolloutWaves)
+        .values({ rolloutId, startedAt: at, ...set })
+        .onConflictDoUpdate({ target: [rolloutWaves.rolloutId, rolloutWaves.wave], set });
+    },
+
+    /** Those that have begun, in order. */
+    async waves(reader: Reader, rolloutId: string): Promise<RolloutWave[]> {
+      const rows = await reader
+        .select()
+        .from(rolloutWaves)
+        .where(eq(rolloutWaves.rolloutId, rolloutId))
+        .orderBy(asc(rolloutWaves.wave));
+      return rows.map(({ rolloutId: _rollout, ...row }) => parse(RolloutWave, row, 'rollout_waves', 'internal'));
+    },
+
+    async tell(
+      tx: Transaction,
+      rolloutId: string,
+      entry: { at: number; text: string; evidence?: HistoryEntry['evidence'] },
+    ): Promise<void> {
       await tx.insert(rolloutHistory).values({ id: uuid(), rolloutId, ...entry });
     },
 
     /** Oldest first. */
-    async history(reader: Reader, rolloutId: string): Promise<{ at: number; text: string }[]> {
-      return reader
-        .select({ at: rolloutHistory.at, text: rolloutHistory.text })
+    async history(reader: Reader, rolloutId: string): Promise<HistoryEntry[]> {
+      const { at, text, evidence } = rolloutHistory;
+      const rows = await reader
+        .select({ at, text, evidence })
         .from(rolloutHistory)
         .where(eq(rolloutHistory.rolloutId, rolloutId))
         .orderBy(asc(rolloutHistory.id));
+      return rows.map((row) =>
+        row.evidence === null
+          ? { at: row.at, text: row.text }
+          : { ...row, evidence: parse(Evidence, row.evidence, 'rollout_history.evidence', 'internal') },
+      );
     },
   };
 }

@@ -10,6 +10,7 @@ import { signRelease } from '@edgeloop/shared/node/signing';
 import type { Labels } from '@edgeloop/shared/selector';
 import pino from 'pino';
 import { expect, vi } from 'vitest';
+import type { z } from 'zod';
 import { createFolderBlobs } from '../blobs/folder.ts';
 import { openSqlite } from '../database/open.ts';
 import { createFleet } from '../fleet/fleet.ts';
@@ -65,6 +66,7 @@ export async function openRollouts(versions = 3) {
   const world = {
     database,
     fleet,
+    registry,
     evidence,
     desired,
     /** Devices on which every version above 1 fails. */
@@ -91,6 +93,7 @@ export async function openRollouts(versions = 3) {
       };
       const rest = { status: 'online', keyDigest: null, readmittedAt: null, previousSerial: null };
       await database.transact((tx) => store.insert(tx, { ...device, ...unknown, ...rest }));
+      fleet.cameOrWent(id);
     },
     async report(id: string, model: Omit<ModelReport, 'name'> | null, problems: string[] = []) {
       if (model === null) reports.delete(id);
@@ -138,7 +141,7 @@ export async function openRollouts(versions = 3) {
       for (let i = 0; i < times; i++) await world.round();
     },
     running: () => Object.fromEntries([...desired].map(([id, { models }]) => [id, models[0]?.version ?? null]).sort()),
-    async release(version: number, plan: Partial<RolloutCreate> = {}) {
+    async release(version: number | string, plan: Partial<z.input<typeof RolloutCreate>> = {}) {
       const asked = RolloutCreate.parse({ model: 'net', version, bakeSeconds: 3, ...plan });
       return world.rollouts.create('key:test', asked);
     },

@@ -50,6 +50,9 @@ async function clear() {
     for (const each of [tables.devices, tables.desiredModels, tables.rollouts, tables.rolloutDevices])
       await tx.delete(each);
   });
+  // What was kept in memory of the rows is gone with them.
+  await world.fleet.start();
+  world.restart();
   world.forget();
 }
 

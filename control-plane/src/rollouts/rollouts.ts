@@ -2,7 +2,6 @@
 import type { ChangeEvent } from '@edgeloop/shared/api/events';
 import type { Page } from '@edgeloop/shared/api/paging';
 import { type Rollout, type RolloutCreate, type RolloutDetail, RolloutPlan } from '@edgeloop/shared/api/rollouts';
-import { AppError } from '@edgeloop/shared/errors';
 import { parseSelector } from '@edgeloop/shared/selector';
 import type { Logger } from 'pino';
 import { v7 as uuid } from 'uuid';
@@ -12,18 +11,24 @@ import type { Database } from '../database/open.ts';
 import type { Fleet } from '../fleet/fleet.ts';
 import { decodeCursor, toPage } from '../http/paging.ts';
 import type { Registry } from '../registry/registry.ts';
-import { act, firstWave, type RolloutAction, type Word } from './actions.ts';
+import { firstWave, type RolloutAction } from './actions.ts';
+import { explain } from './explain.ts';
 import { describeState } from './history.ts';
+import { unknownRollout, writeAction } from './operator-words.ts';
 import { createRolloutDriver } from './rollout-driver.ts';
-import { decide } from './rollout-state.ts';
 import { createRolloutStore, type RolloutStore } from './rollout-store.ts';
-import { type EvidenceSource, lookAt } from './views.ts';
+import { verdictsOf } from './verdicts.ts';
+import type { EvidenceSource, GateSource } from './views.ts';
 
 export interface RolloutsDeps {
   database: Database;
   fleet: Fleet;
-  registry: Pick<Registry, 'version'>;
+  registry: Pick<Registry, 'version' | 'aliased' | 'moveAlias'>;
   evidence: EvidenceSource;
+  /** Changes whenever there is new evidence on a model. */
+  evidenceVersion?: (model: string) => number;
+  /** Further gates of the present wave. */
+  gates?: GateSource;
   now: () => number;
   notify: (event: Omit<ChangeEvent, 'at'>) => void;
   log: Logger;
@@ -41,35 +46,60 @@ export type Rollouts = ReturnType<typeof createRollouts>;
 
 export function createRollouts(given: RolloutsDeps) {
   const { database, fleet, registry, now, notify } = given;
-  const deps = { ...given, listeningSince: given.now() };
   const store = createRolloutStore(database.tables);
   const stored: Stored = { database, store, now };
-  const driver = createRolloutDriver({ ...deps, store });
+  const operating = { ...given, store };
+  const driver = createRolloutDriver({ ...given, store, listeningSince: given.now() });
 
   async function known(id: string): Promise<Rollout> {
     const rollout = await store.rollout(database.read, id);
-    if (rollout === undefined) throw unknown(id);
+    if (rollout === undefined) throw unknownRollout(id);
     return rollout;
   }
 
   async function detail(id: string): Promise<RolloutDetail> {
     const rollout = await known(id);
-    const started = await store.inPhases(database.read, ['running', 'paused', 'completed']);
-    const round = { candidates: await fleet.matching([]), started };
-    const { verdicts, gates } = decide(await lookAt({ ...deps, store, reader: database.read }, rollout, round));
-    return { ...rollout, devices: verdicts, gates, history: await store.history(database.read, id) };
+    const { tracked, gates: live } = await driver.see(rollout);
+    const { progress } = tracked;
+    const devices = verdictsOf(progress, rollout.state, now());
+    const waves = await store.waves(database.read, id);
+    const gates = live.length > 0 ? [...live] : (waves.findLast((wave) => wave.gates.length > 0)?.gates ?? []);
+    const ended = (await store.outcomes(database.read, [id])).get(id);
+    const status = explain({ rollout, progress, gates, ended, now: now() });
+    return { ...rollout, status, devices, gates, waves, history: await store.history(database.read, id) };
+  }
+
+  /** With the sentence, as far as it costs little. */
+  async function explained(rollouts: Rollout[]): Promise<Rollout[]> {
+    const over = await store.outcomes(
+      database.read,
+      rollouts.map(({ id }) => id),
+    );
+    return Promise.all(
+      rollouts.map(async (rollout) => {
+        const { phase } = rollout.state;
+        const open = phase === 'running' || phase === 'rolling_back' || phase === 'paused';
+        const seen = open ? await driver.see(rollout) : undefined;
+        const { progress } = seen?.tracked ?? {};
+        const asked = { rollout, progress, gates: seen?.gates ?? [], ended: over.get(rollout.id), now: now() };
+        return { ...rollout, status: explain(asked) };
+      }),
+    );
   }
 
   return {
     /** @throws AppError `not_found` for the version; `invalid_request` for the plan */
-    async create(actor: string, { model, version, ...given }: RolloutCreate): Promise<Rollout> {
+    async create(actor: string, { model, version: asked, ...given }: RolloutCreate): Promise<Rollout> {
+      const version = typeof asked === 'number' ? asked : await registry.aliased(model, asked);
       await registry.version(model, version);
       const plan = RolloutPlan.parse(given);
       const matching = await fleet.matching(parseSelector(plan.selector));
       const rollout = newRollout({ model, version, plan, actor, at: now() });
-      await insertRollout(stored, rollout, matching.length);
+      const conflicting = matching.filter(({ conflictSince }) => conflictSince !== null).length;
+      const alias = typeof asked === 'number' ? undefined : asked;
+      await insertRollout(stored, rollout, { matching: matching.length, conflicting, alias });
       notify({ type: 'rollout', id: rollout.id, state: rollout.state.phase });
-      driver.wake();
+      driver.stateWritten();
       return rollout;
     },
 
@@ -80,18 +110,28 @@ export function createRollouts(given: RolloutsDeps) {
     async list({ cursor, limit, ...filter }: RolloutList): Promise<Page<Rollout>> {
       const beforeId = decodeCursor(z.string(), cursor);
       const rows = await store.list(database.read, { ...filter, beforeId, limit: limit + 1 });
-      return toPage(rows, limit, (rollout) => rollout.id);
+      const page = toPage(rows, limit, (rollout) => rollout.id);
+      return { ...page, items: await explained(page.items) };
     },
 
-    /** @throws AppError `not_found`; `conflict` naming the phases that allow it */
-    async act(actor: string, id: string, action: RolloutAction, reason: string): Promise<RolloutDetail> {
-      const state = await writeAction(stored, id, { actor, action, reason });
+    /**
+     * `take_back` cancels and takes the version back from the devices that run it.
+     * @throws AppError `not_found`; `conflict` naming the phases that allow it
+     */
+    async act(actor: string, id: string, asked: RolloutAction | 'take_back', reason: string): Promise<RolloutDetail> {
+      const rollout = await known(id);
+      const given = rollout.state.phase === 'awaiting_approval' ? 'cancel' : 'rollback';
+      const { tracked } = await driver.see(rollout);
+      const spoken = { action: asked === 'take_back' ? given : asked, actor, reason, tracked } as const;
+      const { state, touched } = await writeAction(operating, id, spoken);
+      driver.stateWritten();
+      driver.forget(id);
+      await driver.tell(touched);
       notify({ type: 'rollout', id, state: state.phase });
-      driver.wake();
       return detail(id);
     },
 
-    /** Something that rollouts depend on changed: a device's report, presence or labels. Cheap to call often. */
+    /** Something that rollouts depend on changed. Cheap to call often. */
     wake: driver.wake,
     /** Looks once, now. */
     look: driver.look,
@@ -106,7 +146,10 @@ interface Stored {
   now: () => number;
 }
 
-interface Asked extends Pick<Rollout, 'model' | 'version' | 'plan'> {
+interface Asked {
+  model: string;
+  version: number;
+  plan: RolloutPlan;
   actor: string;
   at: number;
 }
@@ -117,43 +160,23 @@ function newRollout({ model, version, plan, actor, at }: Asked): Rollout {
 }
 
 /** `matching`: how many devices the selector names now. */
-async function insertRollout({ database, store }: Stored, rollout: Rollout, matching: number): Promise<void> {
+async function insertRollout(
+  { database, store }: Stored,
+  rollout: Rollout,
+  { matching, conflicting, alias }: { matching: number; conflicting: number; alias: string | undefined },
+): Promise<void> {
   const { id, model, version, plan, state, createdAt: at, createdBy: actor } = rollout;
   await database.transact(async (tx) => {
     await store.insert(tx, rollout);
+    const named = alias === undefined ? '' : ` from the alias "${alias}", version ${version}`;
     const matched = matching === 0 ? 'no device matches yet' : `${matching} devices match now`;
-    await store.tell(tx, id, { at, text: `created by ${actor}; ${matched}` });
+    const ahead =
+      conflicting === 0
+        ? ''
+        : `, ${conflicting} of them ahead of this server: edgeloop devices resolve decides on them`;
+    await store.tell(tx, id, { at, text: `created by ${actor}${named}; ${matched}${ahead}` });
     await store.tell(tx, id, { at, text: describeState(state, plan.waves.length) });
     const about = { actor, action: 'rollout.create', subject: `rollout/${id}` };
     await recordAudit(database.tables, tx, { at, ...about, after: { model, version, plan } });
   });
-}
-
-async function writeAction(
-  { database, store, now }: Stored,
-  id: string,
-  { action, actor, reason }: Omit<Word, 'now'>,
-): Promise<Rollout['state']> {
-  return database.transact(async (tx) => {
-    const rollout = await store.rollout(tx, id);
-    if (rollout === undefined) throw unknown(id);
-    const at = now();
-    const before = rollout.state;
-    const after = act(before, { action, actor, reason, now: at });
-    await store.setState(tx, id, { state: after, at });
-    const text = action === 'resume' || action === 'approve' ? spoken(action, actor, reason) : describeState(after, 0);
-    await store.tell(tx, id, { at, text });
-    const subject = `rollout/${id}`;
-    await recordAudit(database.tables, tx, { at, actor, action: `rollout.${action}`, subject, before, after });
-    return after;
-  });
-}
-
-function spoken(action: 'resume' | 'approve', actor: string, reason: string): string {
-  const what = action === 'resume' ? 'resumed' : 'approved';
-  return reason === '' ? `${what} by ${actor}` : `${what} by ${actor}: ${reason}`;
-}
-
-function unknown(id: string): AppError {
-  return new AppError('not_found', `there is no rollout "${id}"`);
 }

@@ -27,7 +27,7 @@ const routes = {
     {
       ...operator,
       path: '/rollouts/{id}/{action}',
-      summary: 'Approve, pause, resume, cancel or roll back',
+      summary: 'Approve, pause, resume, retry failed devices, cancel or roll back',
       status: 200,
       response: RolloutDetail,
     },
@@ -45,8 +45,9 @@ export function rolloutRoutes(rollouts: Rollouts): Router {
   router.openapi(routes.show, async (c) => c.json(await rollouts.detail(c.req.valid('param').id), 200));
   router.openapi(routes.act, async (c) => {
     const { id, action } = c.req.valid('param');
-    const { reason } = RolloutReason.parse(c.req.valid('json') ?? {});
-    return c.json(await rollouts.act(c.var.actor.name, id, action, reason), 200);
+    const { reason, rollback } = RolloutReason.parse(c.req.valid('json') ?? {});
+    const asked = action === 'cancel' && rollback ? 'take_back' : action;
+    return c.json(await rollouts.act(c.var.actor.name, id, asked, reason), 200);
   });
   return router;
 }

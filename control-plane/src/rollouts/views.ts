@@ -1,13 +1,11 @@
 // Gathers what a decision is made of: the rollout's row and members, the fleet's facts, and the evidence.
-import type { Rollout } from '@edgeloop/shared/api/rollouts';
-import { matches, parseSelector } from '@edgeloop/shared/selector';
-import type { Reader } from '../database/open.ts';
-import type { Candidate, Fleet } from '../fleet/fleet.ts';
-import { type DeviceView, isOwned } from './device-state.ts';
+import type { GateVerdict, Rollout } from '@edgeloop/shared/api/rollouts';
+import { matches, parseSelector, type Selector } from '@edgeloop/shared/selector';
+import type { Candidate } from '../fleet/fleet.ts';
+import type { DeviceView, Member } from './device-state.ts';
 import type { Evidence, RequestCounts } from './gates.ts';
-import { claimantOf, claimsOn } from './precedence.ts';
-import type { Look } from './rollout-state.ts';
-import type { RolloutStore } from './rollout-store.ts';
+import { type Claims, claimantOf } from './precedence.ts';
+import type { Progress } from './progress.ts';
 
 /** Requests that `version` answered on each of the devices since it was assigned; those of other bytes do not count. */
 export type EvidenceSource = (asked: {
@@ -17,72 +15,59 @@ export type EvidenceSource = (asked: {
   assigned: { deviceId: string; since: number }[];
 }) => Promise<RequestCounts>;
 
-export interface LookDeps {
-  store: RolloutStore;
-  fleet: Fleet;
-  evidence: EvidenceSource;
-  reader: Reader;
-  now: () => number;
-  /** When this process began to listen to devices. */
-  listeningSince: number;
+/** Verdicts of further gates on a rollout's present wave; undefined where there are none. */
+export type GateSource = (asked: {
+  rollout: Rollout;
+  wave: number;
+  progress: Progress;
+}) => Promise<readonly GateVerdict[]>;
+
+/** How one rollout sees devices. */
+export interface Eye {
+  rollout: Rollout;
+  selector: Selector;
+  claims: Claims;
+  members: ReadonlyMap<string, Member>;
 }
 
-/** What every look of one round shares. */
-export interface Round {
-  /** All devices that may connect. */
-  candidates: readonly Candidate[];
-  /** Rollouts that run, are paused or are completed. */
-  started: readonly Rollout[];
+export function eyeOf(rollout: Rollout, claims: Claims, members: ReadonlyMap<string, Member>): Eye {
+  return { rollout, selector: parseSelector(rollout.plan.selector), claims, members };
 }
 
-/** Everything `decide` needs to know of one rollout. */
-export async function lookAt(deps: LookDeps, rollout: Rollout, round: Round): Promise<Look> {
-  const devices = await deviceViews(deps, rollout, round);
-  const { now, listeningSince } = deps;
-  const evidence = await evidenceOf(deps, rollout, devices);
-  return { subject: rollout, state: rollout.state, devices, evidence, now: now(), listeningSince };
+/** Undefined for a device that the rollout has nothing to do with. */
+export function viewOf({ rollout, selector, claims, members }: Eye, device: Candidate): DeviceView | undefined {
+  const { id, labels, status, lastSeenAt, reported, conflictSince } = device;
+  const member = members.get(id) ?? null;
+  const isMatching = matches(selector, labels);
+  if (!isMatching && member === null) return undefined;
+  const desired = device.desired.get(rollout.model) ?? null;
+  return {
+    ...{ id, labels, matches: isMatching, lastSeenAt, desired, member },
+    claimedBy: claimantOf(rollout, claims, { labels, owner: desired?.rolloutId }),
+    online: status === 'online',
+    conflicting: conflictSince !== null,
+    report: reported?.models.find(({ name }) => name === rollout.model) ?? null,
+    problems: reported?.problems ?? [],
+  };
 }
 
-async function deviceViews(deps: LookDeps, rollout: Rollout, round: Round): Promise<DeviceView[]> {
-  const { id: rolloutId, model, plan } = rollout;
-  const { candidates } = round;
-  const selector = parseSelector(plan.selector);
-  const claims = claimsOn(model, round.started);
-  const rows = new Map((await deps.store.members(deps.reader, rolloutId)).map((row) => [row.deviceId, row]));
-  const matching = new Set(candidates.filter(({ labels }) => matches(selector, labels)).map(({ id }) => id));
-  const concerned = candidates.filter(({ id }) => rows.has(id) || matching.has(id));
-  const ids = concerned.map(({ id }) => id);
-  const wanted = await deps.fleet.desiredOf(deps.reader, ids, model);
-  return concerned.map(({ id, labels, status, lastSeenAt, reported }) => {
-    const desired = wanted.get(id) ?? null;
-    return {
-      id,
-      matches: matching.has(id),
-      claimedBy: claimantOf(rolloutId, claims, { labels, owner: desired?.rolloutId }),
-      online: status === 'online',
-      lastSeenAt,
-      report: reported?.models.find(({ name }) => name === model) ?? null,
-      problems: reported?.problems ?? [],
-      desired,
-      member: rows.get(id) ?? null,
-    };
-  });
-}
+export const noEvidence: Evidence = { wave: { requests: 0, failed: 0 }, all: { requests: 0, failed: 0 } };
 
-async function evidenceOf({ evidence }: LookDeps, rollout: Rollout, devices: readonly DeviceView[]): Promise<Evidence> {
+/** What the devices of the present wave answered, and those of all waves. */
+export async function evidenceOf(source: EvidenceSource, rollout: Rollout, progress: Progress): Promise<Evidence> {
   const { state, model, version } = rollout;
   const running = state.phase === 'paused' ? state.resume : state;
-  const none = { requests: 0, failed: 0 };
-  if (running.phase !== 'running') return { wave: none, all: none };
-  const owned = devices.filter((device) => isOwned(rollout, device));
-  const release = owned[0]?.desired?.release;
-  const counts = (wave: number | undefined) => {
-    const assigned = owned.flatMap(({ id, member }) =>
-      member === null || (wave !== undefined && member.wave !== wave)
-        ? []
-        : [{ deviceId: id, since: member.assignedAt }],
-    );
-    return assigned.length === 0 ? Promise.resolve(none) : evidence({ model, version, release, assigned });
+  if (running.phase !== 'running') return noEvidence;
+  const given = [...progress.given].flatMap((deviceId) => {
+    const member = progress.member(deviceId);
+    return member?.assignedAt == null ? [] : [{ deviceId, since: member.assignedAt, wave: member.wave }];
+  });
+  const release = given[0] && progress.view(given[0].deviceId)?.desired?.release;
+  const counts = (of: typeof given) => {
+    const assigned = of.map(({ deviceId, since }) => ({ deviceId, since }));
+    return of.length === 0 ? Promise.resolve(noEvidence.all) : source({ model, version, release, assigned });
   };
-  return { wave: await counts(running.wave), all: await counts(undefined) };
+  const wave = given.filter((each) => each.wave === running.wave);
+  const ofWave = await counts(wave);
+  return { wave: ofWave, all: wave.length === given.length ? ofWave : await counts(given) };
 }

@@ -1,6 +1,20 @@
-// Which devices belong to which wave: shares of the matching devices in an order that depends on nothing but names.
+// Which devices belong to which wave: shares, numbers or groups of the matching devices, in an order that depends on nothing
+// but names and labels. Decided once, when a rollout begins, and stored; who matches later comes into the last wave.
 import { createHash } from 'node:crypto';
-import type { RolloutPlan } from '@edgeloop/shared/api/rollouts';
+import type { PlannedWave, RolloutPlan } from '@edgeloop/shared/api/rollouts';
+import { type Labels, matches, parseSelector } from '@edgeloop/shared/selector';
+
+export interface Ranked {
+  id: string;
+  labels: Labels;
+}
+
+/** A device's wave, and its place in the order of all. */
+export interface PlannedMember {
+  deviceId: string;
+  wave: number;
+  rank: number;
+}
 
 /** Device ids in the order in which waves take them: the same for every rollout of a model. */
 export function waveOrder(model: string, deviceIds: readonly string[]): string[] {
@@ -9,14 +23,56 @@ export function waveOrder(model: string, deviceIds: readonly string[]): string[]
 }
 
 /** How many of `total` devices have the version once this wave is out: at least one, if there is one. */
-export function waveSize(waves: RolloutPlan['waves'], wave: number, total: number): number {
-  const percent = waves[wave]?.percent ?? 100;
+export function waveSize(wave: PlannedWave | undefined, total: number): number {
+  if (wave === undefined || 'selector' in wave) return total;
+  if ('devices' in wave) return Math.min(total, wave.devices);
   // Percentages like 33.3 of 1000 must not be rounded up by the last bit of a float.
-  return Math.min(total, Math.max(1, Math.ceil((percent * total) / 100 - 1e-9)));
+  return Math.min(total, Math.max(1, Math.ceil((wave.percent * total) / 100 - 1e-9)));
 }
 
-/** The wave in which the device at `rank` of `total` has its turn. */
-export function waveOfRank(waves: RolloutPlan['waves'], rank: number, total: number): number {
-  const wave = waves.findIndex((_, i) => rank < waveSize(waves, i, total));
-  return wave === -1 ? waves.length - 1 : wave;
+/** Every device's wave. */
+export function planWaves(
+  { model, plan }: { model: string; plan: Pick<RolloutPlan, 'waves' | 'spread'> },
+  devices: readonly Ranked[],
+): PlannedMember[] {
+  const labels = new Map(devices.map((device) => [device.id, device.labels]));
+  const byHash = waveOrder(
+    model,
+    devices.map(({ id }) => id),
+  );
+  const order =
+    plan.spread === undefined ? byHash : spreadOver(byHash, (id) => labelValue(labels.get(id) ?? {}, plan.spread));
+  const left = new Set(order);
+  const planned: PlannedMember[] = [];
+  for (const [wave, given] of plan.waves.entries()) {
+    const group = 'selector' in given ? parseSelector(given.selector) : undefined;
+    const size = waveSize(given, order.length);
+    for (const id of left) {
+      if (group === undefined ? planned.length >= size : !matches(group, labels.get(id) ?? {})) {
+        if (group === undefined) break;
+        continue;
+      }
+      left.delete(id);
+      planned.push({ deviceId: id, wave, rank: planned.length });
+    }
+  }
+  return planned;
+}
+
+/** The same share of each value in every prefix; within a value the order stays. */
+function spreadOver(order: readonly string[], value: (id: string) => string): string[] {
+  const groups = new Map<string, string[]>();
+  for (const id of order) {
+    const group = groups.get(value(id));
+    if (group === undefined) groups.set(value(id), [id]);
+    else group.push(id);
+  }
+  const placed = [...groups.values()].flatMap((ids) => ids.map((id, i) => ({ id, at: (i + 0.5) / ids.length })));
+  const hashed = new Map(order.map((id, i) => [id, i]));
+  return placed.sort((a, b) => a.at - b.at || (hashed.get(a.id) ?? 0) - (hashed.get(b.id) ?? 0)).map(({ id }) => id);
+}
+
+/** A device's value of a label; those without it are alike. */
+export function labelValue(labels: Labels, label: string | undefined): string {
+  return label !== undefined && Object.hasOwn(labels, label) ? (labels[label] ?? '') : '';
 }

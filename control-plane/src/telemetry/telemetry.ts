@@ -74,6 +74,8 @@ export function createTelemetry(deps: TelemetryDeps) {
   const store = createTelemetryStore(deps.database);
   const seriesStore = createSeriesStore(deps.database);
   const handlers: StoredHandler[] = [];
+  /** Commits with windows of a model since this process began. */
+  const commits = new Map<string, number>();
   const changed = createThrottle(notifyEveryMs, (model) =>
     deps.notify({ type: 'telemetry', id: model, state: 'ingested' }),
   );
@@ -130,6 +132,9 @@ export function createTelemetry(deps: TelemetryDeps) {
     /** Model versions with windows since then. */
     versionsSince: (from: number): Promise<{ model: string; version: number }[]> => seriesStore.versionsSince(from),
 
+    /** Grows with each commit that brought windows of the model. */
+    storedOf: (model: string): number => commits.get(model) ?? 0,
+
     /** Calls `handler` after each commit with what was new. */
     onStored(handler: StoredHandler): void {
       handlers.push(handler);
@@ -144,7 +149,10 @@ export function createTelemetry(deps: TelemetryDeps) {
 
   function onStored(stored: Stored): void {
     const models = new Set([...stored.windows.map(({ window }) => window.model), ...stored.labels.map((l) => l.model)]);
-    for (const model of models) changed.call(model);
+    for (const model of models) {
+      commits.set(model, (commits.get(model) ?? 0) + 1);
+      changed.call(model);
+    }
     for (const handler of handlers) handler(stored);
   }
 }

@@ -44,3 +44,12 @@ export const DeviceQuery = z.object({
 });
 /** Labels are replaced as a whole; to change one, send all. */
 export const DevicePatch = z.strictObject({ labels: Labels });
+
+/** What becomes of a device that is ahead of this server. */
+export const DeviceResolution = z.strictObject({
+  /** `follow`: it does what this server says. `keep`: it stays with what it runs until a newer rollout takes it. */
+  decision: z.enum(['follow', 'keep']),
+});
+/** The same for all that the selector matches and that are ahead. */
+export const DevicesResolution = DeviceResolution.extend({ selector: SelectorText });
+export const ResolvedDevices = z.object({ resolved: z.array(DeviceId) });

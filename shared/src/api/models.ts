@@ -42,12 +42,23 @@ export const UnknownRelease = z.object({
 });
 export type UnknownRelease = z.infer<typeof UnknownRelease>;
 
+/** A name for a version that moves: rollouts move it when they complete. */
+export const ModelAlias = z.object({
+  alias: z.string(),
+  version: ModelVersion,
+  updatedAt: Instant,
+  updatedBy: z.string(),
+});
+export type ModelAlias = z.infer<typeof ModelAlias>;
+export const AliasSet = z.strictObject({ version: ModelVersion });
+
 export const Model = z.object({
   name: ModelName,
   description: z.string(),
   createdAt: Instant,
   versions: z.array(VersionSummary),
   unknownReleases: z.array(UnknownRelease),
+  aliases: z.array(ModelAlias).default([]),
 });
 export type Model = z.infer<typeof Model>;
 

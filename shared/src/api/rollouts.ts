@@ -10,39 +10,96 @@ export const RolloutGates = z.strictObject({
   minRequests: z.number().int().min(0).default(20),
   /** Highest share of a wave's devices that may fail, 0 to 1. */
   maxFailedDevices: z.number().min(0).max(1).default(0.1),
+  /** Least share of a wave's devices, offline ones among them, that must serve the version healthily, 0 to 1. */
+  minHealthyDevices: z.number().min(0).max(1).default(0),
   /** How long a gate waits for evidence before the rollout pauses with the reason. */
   evidenceTimeoutSeconds: z.number().int().min(1).default(3600),
 });
 export type RolloutGates = z.infer<typeof RolloutGates>;
 
-const ascending = (waves: { percent: number }[]) =>
-  waves.every((wave, i) => i === 0 || wave.percent > (waves[i - 1]?.percent ?? 0));
+const WaveName = z.string().min(1).max(60).optional();
+
+/** Which devices have the version once the wave is out: a share or a number of all, or those of a group beside the former. */
+export const PlannedWave = z.union(
+  [
+    z.strictObject({ percent: z.number().gt(0).max(100), name: WaveName }),
+    z.strictObject({ devices: z.number().int().min(1), name: WaveName }),
+    z.strictObject({
+      selector: SelectorText.refine((text) => text.trim() !== '', 'must name a group'),
+      name: WaveName,
+    }),
+  ],
+  'a wave has one of: percent (above 0, to 100), devices (a number of them), selector (a group)',
+);
+export type PlannedWave = z.infer<typeof PlannedWave>;
+
+const ascending = (waves: PlannedWave[]) => {
+  const grows = (values: number[]) => values.every((value, i) => i === 0 || value > (values[i - 1] ?? 0));
+  const percents = waves.flatMap((wave) => ('percent' in wave ? [wave.percent] : []));
+  return grows(percents) && grows(waves.flatMap((wave) => ('devices' in wave ? [wave.devices] : [])));
+};
+const endsWithAll = (waves: PlannedWave[]) => {
+  const last = waves.at(-1);
+  return last !== undefined && 'percent' in last && last.percent === 100;
+};
+
+/** How fast devices of a wave are told, in devices a minute. */
+const Rate = z.strictObject({
+  start: z.number().int().min(1),
+  /** The rate is multiplied by this each time so many more devices serve healthily. */
+  factor: z.number().min(1).max(10).default(1),
+  growAfter: z.number().int().min(1).default(1),
+  /** Never more than this. */
+  cap: z.number().int().min(1).optional(),
+});
 
 export const RolloutPlan = z.strictObject({
   selector: SelectorText.default(''),
-  /** Growing shares of the matching devices; the last must be 100. */
+  /** Growing shares or numbers of the matching devices, or groups; the last must be 100 percent. */
   waves: z
-    .array(z.strictObject({ percent: z.number().gt(0).max(100) }))
+    .array(PlannedWave)
     .min(1)
     .max(20)
-    .refine(ascending, 'percentages must grow from wave to wave')
-    .refine((waves) => waves.at(-1)?.percent === 100, 'the last wave must be 100 percent')
+    .refine(ascending, 'percentages and numbers of devices must grow from wave to wave')
+    .refine(endsWithAll, 'the last wave must be 100 percent')
     .default([{ percent: 10 }, { percent: 50 }, { percent: 100 }]),
+  /** A label: each wave takes the same share of the devices of each of its values. */
+  spread: z.string().min(1).max(63).optional(),
+  rate: Rate.optional(),
+  /** At most so many devices of one value of the label at a time that were told and have not ended. */
+  maxUnavailable: z.strictObject({ label: z.string().min(1).max(63), devices: z.number().int().min(1) }).optional(),
   /** How long each device must serve healthily before its wave is judged. */
   bakeSeconds: z.number().int().min(0).max(2_592_000).default(600),
   /** How long a reachable device may take to activate before it counts as timed out. */
   deployTimeoutSeconds: z.number().int().min(1).max(2_592_000).default(1800),
   gates: RolloutGates.prefault({}),
   onFailure: z.enum(['rollback', 'pause']).default('rollback'),
+  /** What a failure takes back: what this rollout gave, or every device that runs the version by any rollout's word. */
+  rollbackOf: z.enum(['touched', 'all']).default('touched'),
   /** Offline devices hold their wave up (`wait`), or converge when they return (`skip`). */
   offlineDevices: z.enum(['wait', 'skip']).default('skip'),
+  /** With `skip`: how long a device must have been offline before its wave ends without it. */
+  offlineAfterSeconds: z.number().int().min(0).max(2_592_000).default(60),
   approval: z.boolean().default(false),
   /** Devices that match later receive the version too. */
   follow: z.boolean().default(true),
+  /** Of rollouts under way the highest has a device, of those alike the newest. */
+  priority: z.number().int().min(-100).max(100).default(0),
+  /** The name that is moved to the version when the rollout completes; unset: `stable` for the whole fleet, else none. */
+  alias: z
+    .string()
+    .regex(/^[a-z][a-z0-9-]{0,62}$/, 'lower-case letters, digits and "-", beginning with a letter')
+    .optional(),
 });
 export type RolloutPlan = z.infer<typeof RolloutPlan>;
 
-export const RolloutCreate = RolloutPlan.extend({ model: ModelName, version: ModelVersion });
+/** A name for a version that moves. */
+export const AliasName = z
+  .string()
+  .regex(/^[a-z][a-z0-9-]{0,62}$/, 'an alias has lower-case letters, digits and "-" and begins with a letter');
+
+/** `version` is a number, or an alias as `candidate`: the version that it names now. */
+export const RolloutCreate = RolloutPlan.extend({ model: ModelName, version: z.union([ModelVersion, AliasName]) });
 export type RolloutCreate = z.infer<typeof RolloutCreate>;
 
 const Running = z.object({
@@ -65,11 +122,31 @@ export const RolloutState = z.discriminatedUnion('phase', [
 ]);
 export type RolloutState = z.infer<typeof RolloutState>;
 
+export const rolloutDeviceStates = [
+  'waiting',
+  'deploying',
+  'baking',
+  'healthy',
+  'failed',
+  'offline',
+  'timed_out',
+  'conflicting',
+  'taken_over',
+  'rolling_back',
+  'rolled_back',
+  'kept',
+  'unreached',
+] as const;
+
 export const RolloutDevice = z.object({
   deviceId: DeviceId,
   wave: z.number().int().min(0),
-  /** `waiting`: its wave has not begun, or the device is left to another rollout. */
-  state: z.enum(['waiting', 'deploying', 'baking', 'healthy', 'failed', 'offline', 'timed_out']),
+  /**
+   * `waiting`: its wave has not begun, or the device is left to another rollout. `conflicting`: it is ahead of this server, and
+   * an operator decides. `taken_over`: another rollout has it. `kept`: the rollout ended and it keeps the version.
+   * `unreached`: the rollout ended before the device had the version.
+   */
+  state: z.enum(rolloutDeviceStates),
   detail: z.string(),
 });
 export type RolloutDevice = z.infer<typeof RolloutDevice>;
@@ -78,8 +155,26 @@ export const GateVerdict = z.object({
   gate: z.enum(['failed_devices', 'error_rate']),
   verdict: z.enum(['passed', 'failed', 'waiting']),
   detail: z.string(),
+  /** What it was judged on. */
+  numbers: z.record(z.string(), z.number()).optional(),
 });
 export type GateVerdict = z.infer<typeof GateVerdict>;
+
+/** How many devices stand where. */
+export const DeviceCounts = z.partialRecord(z.enum(rolloutDeviceStates), z.number().int());
+export type DeviceCounts = z.infer<typeof DeviceCounts>;
+
+/** One that has begun, with its verdicts and numbers, for good. */
+export const RolloutWave = z.object({
+  wave: z.number().int().min(0),
+  startedAt: Instant,
+  endedAt: Instant.nullable(),
+  /** `inconclusive`: it paused for lack of evidence. `stopped`: the rollout ended meanwhile. */
+  outcome: z.enum(['running', 'passed', 'failed', 'inconclusive', 'stopped']),
+  gates: z.array(GateVerdict),
+  counts: DeviceCounts,
+});
+export type RolloutWave = z.infer<typeof RolloutWave>;
 
 export const Rollout = z.object({
   id: z.string(),
@@ -90,15 +185,34 @@ export const Rollout = z.object({
   createdAt: Instant,
   createdBy: z.string(),
   updatedAt: Instant,
+  /** When it was decided which device is in which wave. */
+  plannedAt: Instant.nullable().optional(),
+  /** One sentence: why it stands where it stands, what it waits for, and until when. */
+  status: z.string().optional(),
 });
 export type Rollout = z.infer<typeof Rollout>;
 
 export const RolloutDetail = Rollout.extend({
   devices: z.array(RolloutDevice),
   gates: z.array(GateVerdict),
-  history: z.array(z.object({ at: Instant, text: z.string() })),
+  /** Those that have begun, in order. */
+  waves: z.array(RolloutWave).default([]),
+  history: z.array(
+    z.object({
+      at: Instant,
+      text: z.string(),
+      evidence: z
+        .object({ gates: z.array(GateVerdict), counts: DeviceCounts })
+        .nullable()
+        .optional(),
+    }),
+  ),
 });
 export type RolloutDetail = z.infer<typeof RolloutDetail>;
 
 export const RolloutQuery = z.object({ model: ModelName.optional(), phase: z.string().optional() });
-export const RolloutReason = z.strictObject({ reason: z.string().max(500).default('') });
+export const RolloutReason = z.strictObject({
+  reason: z.string().max(500).default(''),
+  /** Of `cancel`: takes the version back from the devices that run it, too. */
+  rollback: z.boolean().default(false),
+});

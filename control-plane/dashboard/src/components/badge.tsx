@@ -47,6 +47,12 @@ export const rolloutDeviceTones: Record<RolloutDevice['state'], Tone> = {
   failed: 'bad',
   offline: 'idle',
   timed_out: 'bad',
+  conflicting: 'bad',
+  taken_over: 'idle',
+  rolling_back: 'wait',
+  rolled_back: 'wait',
+  kept: 'ok',
+  unreached: 'idle',
 };
 
 export function Badge({ tone, children }: { tone: Tone; children: string }) {

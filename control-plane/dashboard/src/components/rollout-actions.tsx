@@ -2,13 +2,13 @@
 import type { Rollout, RolloutState } from '@edgeloop/shared/api/rollouts';
 import { ActionButton } from './action.tsx';
 
-type Verb = 'approve' | 'pause' | 'resume' | 'cancel' | 'rollback';
+type Verb = 'approve' | 'pause' | 'resume' | 'retry' | 'cancel' | 'take_back' | 'rollback';
 
 const verbsIn: Record<RolloutState['phase'], Verb[]> = {
   awaiting_approval: ['approve', 'cancel'],
-  running: ['pause', 'cancel', 'rollback'],
-  paused: ['resume', 'cancel', 'rollback'],
-  completed: ['rollback'],
+  running: ['pause', 'retry', 'cancel', 'take_back', 'rollback'],
+  paused: ['resume', 'retry', 'cancel', 'take_back', 'rollback'],
+  completed: ['retry', 'rollback'],
   cancelled: ['rollback'],
   superseded: [],
   rolling_back: [],
@@ -19,7 +19,20 @@ const verbs: Record<Verb, { label: string; tone?: 'primary' | 'danger'; confirm:
   approve: { label: 'Approve', tone: 'primary', confirm: 'The first wave begins at once.' },
   pause: { label: 'Pause', confirm: 'No further device gets the version until the rollout is resumed.' },
   resume: { label: 'Resume', tone: 'primary', confirm: 'The rollout goes on where it stopped.' },
-  cancel: { label: 'Cancel', confirm: 'The rollout ends here. Devices that have the version keep it.' },
+  retry: {
+    label: 'Retry failed devices',
+    confirm: 'Devices that failed or took too long try the version once more; no other device is touched.',
+  },
+  cancel: {
+    label: 'Cancel',
+    confirm: 'The rollout ends here. Devices that run the version keep it; no other device gets it, now or later.',
+  },
+  take_back: {
+    label: 'Cancel and take back',
+    tone: 'danger',
+    confirm:
+      'The rollout ends here, and every device that has the version goes back to the last one that completed there.',
+  },
   rollback: {
     label: 'Roll back',
     tone: 'danger',
@@ -37,8 +50,8 @@ export function RolloutActions({ rollout }: { rollout: Rollout }) {
           reasoned
           request={(reason) => ({
             method: 'POST',
-            path: `/rollouts/${encodeURIComponent(rollout.id)}/${verb}`,
-            body: { reason },
+            path: `/rollouts/${encodeURIComponent(rollout.id)}/${verb === 'take_back' ? 'cancel' : verb}`,
+            body: { reason, ...(verb === 'take_back' ? { rollback: true } : {}) },
           })}
         />
       ))}

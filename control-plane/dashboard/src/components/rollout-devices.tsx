@@ -9,10 +9,16 @@ import { DeviceLink } from './values.tsx';
 const urgency: RolloutDevice['state'][] = [
   'failed',
   'timed_out',
+  'conflicting',
+  'rolling_back',
   'deploying',
   'baking',
   'offline',
   'waiting',
+  'unreached',
+  'taken_over',
+  'rolled_back',
+  'kept',
   'healthy',
 ];
 const shown = 200;

@@ -1,8 +1,15 @@
 // Progress of a rollout: a block per wave, a cell per device.
-import type { Rollout, RolloutDetail, RolloutDevice, RolloutState } from '@edgeloop/shared/api/rollouts';
+import type {
+  PlannedWave,
+  Rollout,
+  RolloutDetail,
+  RolloutDevice,
+  RolloutState,
+  RolloutWave,
+} from '@edgeloop/shared/api/rollouts';
 import { useLocation } from 'preact-iso/router';
 import { words } from '../format.ts';
-import { rolloutDeviceTones } from './badge.tsx';
+import { Badge, rolloutDeviceTones, type Tone } from './badge.tsx';
 
 const deviceStates = Object.keys(rolloutDeviceTones);
 
@@ -25,6 +32,28 @@ export function progressText(rollout: Rollout): string {
   return 'reason' in state ? state.reason : '';
 }
 
+/** `to 10 %`, `to 5 devices`, `canary: site=lab`. */
+export function waveText(wave: PlannedWave): string {
+  const which =
+    'percent' in wave ? `to ${wave.percent} %` : 'devices' in wave ? `to ${wave.devices} devices` : wave.selector;
+  return wave.name === undefined ? which : `${wave.name}: ${which}`;
+}
+
+/** How much of the bar a wave takes; what is no percentage takes a little. */
+function shareOf(waves: readonly PlannedWave[], i: number): number {
+  const percents = waves.slice(0, i + 1).map((wave) => ('percent' in wave ? wave.percent : 0));
+  const own = percents.at(-1) ?? 0;
+  return own === 0 ? 5 : Math.max(1, own - Math.max(0, ...percents.slice(0, -1)));
+}
+
+const outcomeTones: Record<RolloutWave['outcome'], Tone> = {
+  running: 'info',
+  passed: 'ok',
+  failed: 'bad',
+  inconclusive: 'wait',
+  stopped: 'idle',
+};
+
 /** Waves as a bar of their shares, filled up to the present one. */
 export function WaveBar({ rollout }: { rollout: Rollout }) {
   const reached = currentWave(rollout);
@@ -32,10 +61,14 @@ export function WaveBar({ rollout }: { rollout: Rollout }) {
   return (
     <span class="wave-bar" role="img" aria-label={progressText(rollout)}>
       {rollout.plan.waves.map((wave, i) => {
-        const share = wave.percent - (rollout.plan.waves[i - 1]?.percent ?? 0);
         const tone = reached === undefined ? 'idle' : i < reached ? 'ok' : i === reached ? waveTone : 'idle';
         return (
-          <span key={wave.percent} class={`tone-${tone}`} style={{ flexGrow: share }} title={`${wave.percent} %`} />
+          <span
+            key={waveText(wave)}
+            class={`tone-${tone}`}
+            style={{ flexGrow: shareOf(rollout.plan.waves, i) }}
+            title={waveText(wave)}
+          />
         );
       })}
     </span>
@@ -48,16 +81,18 @@ export function RolloutWaves({ rollout }: { rollout: RolloutDetail }) {
     <div class="waves">
       {rollout.plan.waves.map((wave, i) => {
         const devices = rollout.devices.filter((device) => device.wave === i);
-        const healthy = devices.filter((device) => device.state === 'healthy').length;
+        const healthy = devices.filter(({ state }) => state === 'healthy' || state === 'kept').length;
+        const outcome = rollout.waves.find((each) => each.wave === i)?.outcome;
         return (
           <section
-            key={wave.percent}
-            class={`wave${i === reached ? ' wave-now' : ''}`}
+            key={waveText(wave)}
+            class={`wave${i === reached ? ' wave-now' : ''}${outcome === 'failed' ? ' wave-failed' : ''}`}
             style={{ flexGrow: Math.max(1, devices.length) }}
             aria-label={`Wave ${i + 1}`}
           >
             <h3>
-              Wave {i + 1} <span class="muted">to {wave.percent} %</span>
+              Wave {i + 1} <span class="muted">{waveText(wave)}</span>
+              {outcome !== undefined && <Badge tone={outcomeTones[outcome]}>{outcome}</Badge>}
               <span class="wave-count">
                 {healthy}/{devices.length}
               </span>

@@ -25,6 +25,7 @@ export function DevicePage() {
         parents={[{ title: 'Fleet', path: '/fleet' }]}
         note={device.data !== undefined && <DeviceDot status={device.data.status} />}
       >
+        {device.data?.conflicting === true && <ResolveActions path={path} />}
         <ActionButton
           label="Remove device"
           tone="danger"
@@ -68,6 +69,30 @@ export function DevicePage() {
           empty={quiet}
         />
       </div>
+    </>
+  );
+}
+
+/** What becomes of a device that is ahead of this server. */
+function ResolveActions({ path }: { path: string }) {
+  const request = (decision: 'follow' | 'keep') => ({
+    method: 'POST' as const,
+    path: `${path}/resolve`,
+    body: { decision },
+  });
+  return (
+    <>
+      <ActionButton
+        label="Follow this server"
+        tone="primary"
+        confirm="The device gives up what it knew of a newer state, and does what this server says."
+        request={() => request('follow')}
+      />
+      <ActionButton
+        label="Keep what it runs"
+        confirm="The device stays with what it runs now, until a newer rollout takes it."
+        request={() => request('keep')}
+      />
     </>
   );
 }

@@ -6,7 +6,7 @@ import { PhaseBadge, type Tone } from '../components/badge.tsx';
 import { Card, Facts, Loaded, PageHead } from '../components/layout.tsx';
 import { RolloutActions } from '../components/rollout-actions.tsx';
 import { RolloutDevices } from '../components/rollout-devices.tsx';
-import { CellLegend, progressText, RolloutWaves } from '../components/rollout-waves.tsx';
+import { CellLegend, progressText, RolloutWaves, waveText } from '../components/rollout-waves.tsx';
 import { Ago, ModelLink, shortId, VersionLink } from '../components/values.tsx';
 import { formatDuration, formatInstant, formatShare, words } from '../format.ts';
 
@@ -50,27 +50,43 @@ export function RolloutPage() {
 function Summary({ rollout }: { rollout: Rollout }) {
   return (
     <span aria-live="polite">
-      <PhaseBadge state={rollout.state} /> {progressText(rollout)}
+      <PhaseBadge state={rollout.state} /> {rollout.status ?? progressText(rollout)}
     </span>
   );
 }
 
+/** Of the present wave as they stand, and of every wave before as they were when it ended. */
 function Gates({ rollout }: { rollout: RolloutDetail }) {
+  const { state } = rollout;
+  const present = state.phase === 'running' ? state.wave : state.phase === 'paused' ? state.resume.wave : undefined;
+  const former = rollout.waves.filter(({ wave, gates }) => wave !== present && gates.length > 0);
+  const none = rollout.gates.length === 0 && former.length === 0;
   return (
     <Card title="Gates">
-      <ul class="rows">
-        {rollout.gates.map((gate) => (
-          <li key={gate.gate}>
-            <div class="row-head">
-              <strong>{words(gate.gate)}</strong>
-              <span class={`badge tone-${verdictTones[gate.verdict]}`}>{gate.verdict}</span>
-            </div>
-            <span class="small">{gate.detail}</span>
-          </li>
-        ))}
-        {rollout.gates.length === 0 && <li class="muted">Judged when the devices of a wave have baked.</li>}
-      </ul>
+      {present !== undefined && rollout.gates.length > 0 && <Verdicts wave={present} gates={rollout.gates} />}
+      {[...former].reverse().map(({ wave, gates }) => (
+        <Verdicts key={wave} wave={wave} gates={gates} />
+      ))}
+      {none && <p class="muted">Judged when the devices of a wave have baked.</p>}
     </Card>
+  );
+}
+
+function Verdicts({ wave, gates }: { wave: number; gates: RolloutDetail['gates'] }) {
+  return (
+    <ul class="rows" aria-label={`Gates of wave ${wave + 1}`}>
+      {gates.map((gate) => (
+        <li key={gate.gate}>
+          <div class="row-head">
+            <strong>
+              Wave {wave + 1}: {words(gate.gate)}
+            </strong>
+            <span class={`badge tone-${verdictTones[gate.verdict]}`}>{gate.verdict}</span>
+          </div>
+          <span class="small">{gate.detail}</span>
+        </li>
+      ))}
+    </ul>
   );
 }
 
@@ -87,13 +103,15 @@ function Plan({ rollout }: { rollout: Rollout }) {
             </span>,
           ],
           ['Devices', plan.selector === '' ? 'all' : <code key="selector">{plan.selector}</code>],
-          ['Waves', plan.waves.map((wave) => `${wave.percent} %`).join(', ')],
+          ['Waves', plan.waves.map(waveText).join(', ')],
+          ...paceFacts(plan),
           ['Bake', formatDuration(plan.bakeSeconds)],
           ['Deploy within', formatDuration(plan.deployTimeoutSeconds)],
           ['Error rate', `at most ${formatShare(plan.gates.maxErrorRate)}, after ${plan.gates.minRequests} requests`],
           ['Failed devices', `at most ${formatShare(plan.gates.maxFailedDevices)}`],
-          ['On failure', plan.onFailure === 'rollback' ? 'roll back' : 'pause'],
-          ['Offline devices', plan.offlineDevices === 'wait' ? 'are waited for' : 'follow when they return'],
+          ['On failure', failureText(plan)],
+          ['Offline devices', offlineText(plan)],
+          ['Priority', String(plan.priority)],
           ['Later devices', plan.follow ? 'receive it too' : 'do not receive it'],
           [
             'Created',
@@ -105,6 +123,28 @@ function Plan({ rollout }: { rollout: Rollout }) {
       />
     </Card>
   );
+}
+
+function paceFacts({ spread, rate, maxUnavailable }: Rollout['plan']): [string, string][] {
+  const facts: [string, string][] = [];
+  if (spread !== undefined) facts.push(['Spread over', spread]);
+  if (rate !== undefined) {
+    const grows = rate.factor > 1 ? `, times ${rate.factor} after each ${rate.growAfter} healthy` : '';
+    facts.push(['Rate', `${rate.start} a minute${grows}${rate.cap === undefined ? '' : `, at most ${rate.cap}`}`]);
+  }
+  if (maxUnavailable !== undefined)
+    facts.push(['At a time', `${maxUnavailable.devices} of one ${maxUnavailable.label}`]);
+  return facts;
+}
+
+function failureText({ onFailure, rollbackOf }: Rollout['plan']): string {
+  if (onFailure === 'pause') return 'pause';
+  return rollbackOf === 'all' ? 'roll back every device that runs the version' : 'roll back';
+}
+
+function offlineText({ offlineDevices, offlineAfterSeconds }: Rollout['plan']): string {
+  if (offlineDevices === 'wait') return 'are waited for';
+  return `follow when they return; a wave ends without them after ${formatDuration(offlineAfterSeconds)}`;
 }
 
 function History({ rollout }: { rollout: RolloutDetail }) {

@@ -1,0 +1,146 @@
+// Why a rollout stands where it stands, what it waits for and until when, in one sentence: the same for the API, the command
+// line and the page.
+import {
+  type DeviceCounts,
+  type GateVerdict,
+  type Rollout,
+  type RolloutState,
+  rolloutDeviceStates,
+} from '@edgeloop/shared/api/rollouts';
+import { deviceCounts, type Progress } from './progress.ts';
+import { describeThrottle } from './throttle.ts';
+
+type Running = Extract<RolloutState, { phase: 'running' }>;
+
+export interface Explained {
+  rollout: Rollout;
+  /** Of one under way or paused. */
+  progress: Progress | undefined;
+  gates: readonly GateVerdict[];
+  /** Of one that is over: how its devices ended. */
+  ended?: DeviceCounts | undefined;
+  now: number;
+}
+
+export function explain(asked: Explained): string {
+  const { rollout, progress } = asked;
+  const { state, id, plan } = rollout;
+  switch (state.phase) {
+    case 'awaiting_approval':
+      return `waits for approval before the first of ${plan.waves.length} waves: edgeloop rollouts approve ${id}`;
+    case 'running':
+      return progress === undefined ? waveName(rollout, state) : running(asked, progress, state);
+    case 'paused':
+      return `paused at ${waveName(rollout, state.resume)}: ${state.reason}${standingOf(progress, state.resume)}; it waits for an operator to resume, retry, cancel or roll back`;
+    case 'completed':
+      return `completed at ${instant(state.at)}${summed(asked.ended)}`;
+    case 'cancelled':
+      return `${state.reason} at ${instant(state.at)}; devices that run the version keep it, no other gets it${summed(asked.ended)}`;
+    case 'superseded':
+      return `superseded at ${instant(state.at)} by the newer rollout ${state.by}, which has all its devices`;
+    case 'rolling_back': {
+      const until = instant(state.since + plan.deployTimeoutSeconds * 1000);
+      const left = progress?.missing({ now: asked.now, listeningSince: 0 }) ?? [];
+      const named = left.slice(0, 3).map((each) => each.id);
+      const who = left.length === 0 ? 'the devices' : `${count(left.length, 'device')} (${listed(named, left.length)})`;
+      return `rolling back: ${state.reason}; it waits for ${who} to confirm, until ${until} at the latest`;
+    }
+    case 'rolled_back':
+      return `rolled back at ${instant(state.at)}: ${state.reason}${summed(asked.ended)}`;
+  }
+}
+
+function waveName({ plan }: Rollout, { wave }: Running): string {
+  const name = plan.waves[wave]?.name;
+  return `wave ${wave + 1} of ${plan.waves.length}${name === undefined ? '' : ` (${name})`}`;
+}
+
+function running({ rollout, gates, now }: Explained, progress: Progress, state: Running): string {
+  const parts = [`${waveName(rollout, state)}, ${state.step}${standingOf(progress, state)}`];
+  const waits = waitsFor({ rollout, gates, progress, state });
+  if (waits !== undefined) parts.push(`it waits for ${waits}`);
+  const troubles = troublesOf(progress, now);
+  if (troubles !== '') parts.push(troubles);
+  if (progress.conflicting.size > 0)
+    parts.push(
+      `${count(progress.conflicting.size, 'device')} ahead of this server: edgeloop devices resolve ID --follow or --keep`,
+    );
+  return parts.join('; ');
+}
+
+function waitsFor({
+  rollout: { plan },
+  gates,
+  progress,
+  state,
+}: Pick<Explained, 'rollout' | 'gates'> & { progress: Progress; state: Running }): string | undefined {
+  const { successor } = progress;
+  if (successor !== undefined) return `the newer rollout ${successor}, to which all its devices are left`;
+  const ready = progress.readyIn(state.wave);
+  const counts = deviceCounts(progress.wave(state.wave));
+  if (Object.keys(counts).length === 0 && ready === 0) return 'devices that match';
+  if (state.step === 'judging') {
+    const open = gates.filter(({ verdict }) => verdict !== 'passed').map(({ gate, detail }) => `${gate} (${detail})`);
+    const until = instant(state.since + plan.gates.evidenceTimeoutSeconds * 1000);
+    return open.length === 0 ? undefined : `the verdict of ${open.join(' and ')} until ${until}, then it pauses`;
+  }
+  const told = progress.lastToldAt();
+  const longest = told === undefined ? undefined : told + (plan.deployTimeoutSeconds + plan.bakeSeconds) * 1000;
+  const under = (counts.deploying ?? 0) + (counts.baking ?? 0) + (counts.offline ?? 0);
+  const later = ready === 0 ? [] : [`${count(ready, 'device')} still to be told${throttled(progress)}`];
+  const busy = under === 0 ? [] : [`${count(under, 'device')} under way`];
+  const until = longest === undefined || ready > 0 ? '' : `, until ${instant(longest)} at the latest`;
+  return [...later, ...busy].length === 0 ? undefined : [...later, ...busy].join(' and ') + until;
+}
+
+function throttled(progress: Progress): string {
+  const why = describeThrottle(progress);
+  return why === '' ? '' : ` (${why})`;
+}
+
+/** `: 3 of 4 devices healthy, 1 deploying`. */
+function standingOf(progress: Progress | undefined, { wave }: Running): string {
+  if (progress === undefined) return '';
+  const { healthy = 0, ...others } = deviceCounts(progress.wave(wave));
+  const rest = Object.entries(others);
+  const total = rest.reduce((sum, [, each]) => sum + (each ?? 0), healthy);
+  if (total === 0) return '';
+  const words = rest.map(([state, each]) => `${each} ${state.replaceAll('_', ' ')}`);
+  return `: ${[`${healthy} of ${count(total, 'device')} healthy`, ...words].join(', ')}`;
+}
+
+/** The first devices that cannot go on by themselves, in their own words. */
+function troublesOf(progress: Progress, now: number): string {
+  const troubled: string[] = [];
+  for (const id of [...progress.failed, ...progress.given]) {
+    if (troubled.length === 3) break;
+    const view = progress.view(id);
+    const told = view?.report?.candidate?.error !== undefined || (view?.problems.length ?? 0) > 0;
+    const stands = progress.standing(id, now);
+    if (stands === undefined || stands.state === 'healthy' || !(told || progress.failed.has(id))) continue;
+    const text = `${id}: ${stands.detail}`;
+    if (!troubled.includes(text)) troubled.push(text);
+  }
+  return troubled.join('; ');
+}
+
+function summed(ended: DeviceCounts | undefined): string {
+  const words = rolloutDeviceStates.flatMap((state) => {
+    const each = ended?.[state];
+    return each === undefined ? [] : [`${each} ${state.replaceAll('_', ' ')}`];
+  });
+  return words.length === 0 ? '' : `: ${words.join(', ')}`;
+}
+
+function listed(names: readonly string[], all: number): string {
+  return all > names.length ? `${names.join(', ')}, …` : names.join(', ');
+}
+
+function count(n: number, what: string): string {
+  return n === 1 ? `1 ${what}` : `${n} ${what}s`;
+}
+
+/** To the second, in UTC. */
+function instant(at: number): string {
+  return `${new Date(at).toISOString().slice(0, 19)}Z`;
+}

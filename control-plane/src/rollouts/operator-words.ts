@@ -1,0 +1,155 @@
+// Carries out an operator's word on a rollout, in one transaction with what it does to devices.
+import type { Rollout, RolloutState } from '@edgeloop/shared/api/rollouts';
+import { AppError } from '@edgeloop/shared/errors';
+import { recordAudit } from '../access/audit.ts';
+import type { Database, Transaction } from '../database/open.ts';
+import type { Fleet } from '../fleet/fleet.ts';
+import type { Registry } from '../registry/registry.ts';
+import { act, type RolloutAction, type Word } from './actions.ts';
+import { reopen } from './assignments.ts';
+import { type DeviceView, runsDesired } from './device-state.ts';
+import { fallbacksOf, giveBack } from './give-back.ts';
+import { describeState, named } from './history.ts';
+import { claimsOn } from './precedence.ts';
+import { endingsOfMembers } from './rollout-state.ts';
+import type { RolloutStore } from './rollout-store.ts';
+import type { Tracked } from './tracked.ts';
+
+export interface OperatorDeps {
+  database: Database;
+  store: RolloutStore;
+  fleet: Fleet;
+  registry: Pick<Registry, 'version'>;
+  now: () => number;
+}
+
+export interface Spoken extends Omit<Word, 'now'> {
+  /** The rollout as it was last looked at. */
+  tracked: Tracked;
+}
+
+interface Acting {
+  rollout: Rollout;
+  after: RolloutState;
+  at: number;
+  spoken: Spoken;
+}
+
+/** The state after it, and the devices that are to run something else. @throws AppError `not_found`, `conflict` */
+export async function writeAction(
+  deps: OperatorDeps,
+  id: string,
+  spoken: Spoken,
+): Promise<{ state: RolloutState; touched: string[] }> {
+  const { database, store, now } = deps;
+  const { action, actor, reason } = spoken;
+  return database.transact(async (tx) => {
+    const rollout = await store.rollout(tx, id);
+    if (rollout === undefined) throw unknownRollout(id);
+    const at = now();
+    const before = rollout.state;
+    const after = act(before, { action, actor, reason, now: at });
+    const touched = await carryOut(deps, tx, { rollout, after, at, spoken });
+    const subject = `rollout/${id}`;
+    await recordAudit(database.tables, tx, { at, actor, action: `rollout.${action}`, subject, before, after });
+    return { state: after, touched };
+  });
+}
+
+async function carryOut(deps: OperatorDeps, tx: Transaction, acting: Acting): Promise<string[]> {
+  const { store } = deps;
+  const { rollout, after, at, spoken } = acting;
+  const { id, state: before } = rollout;
+  if (after.phase === 'rolling_back') {
+    await reopen(store, tx, rollout, { state: after, at });
+    return [];
+  }
+  await store.setState(tx, id, { state: after, at });
+  const text = spoken.action === 'resume' || spoken.action === 'approve' ? told(spoken) : describeState(after, 0);
+  if (spoken.action === 'retry') return retry(deps, tx, acting);
+  await store.tell(tx, id, { at, text });
+  if (after.phase !== 'cancelled') return [];
+  if (before.phase === 'running') await store.stopWave(tx, id, { wave: before.wave, at });
+  return cancel(deps, tx, acting);
+}
+
+/** Nobody who does not run the version yet gets it: not who is under way, and not who is offline. */
+async function cancel(deps: OperatorDeps, tx: Transaction, { rollout, at, spoken }: Acting): Promise<string[]> {
+  const { store, fleet } = deps;
+  const { progress } = spoken.tracked;
+  const devices = await fleet.devices();
+  const owned = [...devices.values()].filter(({ desired }) => desired.get(rollout.model)?.rolloutId === rollout.id);
+  const others = owned.filter((device) => {
+    const report = device.reported?.models.find(({ name }) => name === rollout.model) ?? null;
+    return !runsDesired({ report, desired: device.desired.get(rollout.model) ?? null });
+  });
+  const deviceIds = others.map((device) => device.id);
+  const started = await store.inPhases(tx, ['running', 'paused', 'completed']);
+  const fallbacks = await fallbacksOf({ ...deps, reader: tx }, rollout, {
+    deviceIds,
+    claims: claimsOn(rollout.model, started),
+    labels: (id) => devices.get(id)?.labels,
+  });
+  for (const fallback of fallbacks) await giveBack({ store, fleet }, tx, rollout, { ...fallback, at });
+  const withdrawn = new Set(deviceIds);
+  const keeping = new Set(owned.filter((device) => !withdrawn.has(device.id)).map((device) => device.id));
+  const failures = [...progress.failed].flatMap((deviceId) => {
+    const stands = progress.standing(deviceId, at);
+    return stands === undefined ? [] : [{ deviceId, outcome: stands.state, detail: stands.detail }];
+  });
+  await store.end(tx, rollout.id, failures);
+  await store.end(
+    tx,
+    rollout.id,
+    endingsOfMembers(progress, (view) => cancelledEnding(rollout, view, keeping)),
+  );
+  return deviceIds;
+}
+
+function cancelledEnding({ id, version }: Rollout, view: DeviceView, keeping: ReadonlySet<string>) {
+  if (keeping.has(view.id)) return { outcome: 'kept' as const, detail: `keeps version ${version}` };
+  const { desired } = view;
+  if (desired !== null && desired.rolloutId > id)
+    return { outcome: 'taken_over' as const, detail: `taken over by the rollout ${desired.rolloutId}` };
+  return { outcome: 'unreached' as const, detail: `did not run version ${version} yet, and does not get it` };
+}
+
+/** Devices that failed or took too long try it once more, on another word. */
+async function retry(
+  { store, fleet, registry }: OperatorDeps,
+  tx: Transaction,
+  { rollout, at, spoken }: Acting,
+): Promise<string[]> {
+  const { id, model } = rollout;
+  const { progress } = spoken.tracked;
+  const failed = [...progress.failed].filter((deviceId) => progress.view(deviceId)?.conflicting === false);
+  if (failed.length === 0)
+    throw new AppError('conflict', 'retry needs devices that have failed; none of this rollout has');
+  const { version, release, signature } = await registry.version(model, rollout.version);
+  const byAttempt = new Map<number, string[]>();
+  for (const deviceId of failed) {
+    const attempt = (progress.member(deviceId)?.attempt ?? 1) + 1;
+    byAttempt.set(attempt, [...(byAttempt.get(attempt) ?? []), deviceId]);
+  }
+  for (const [attempt, deviceIds] of byAttempt) {
+    await store.retry(tx, id, { deviceIds, attempt, at });
+    await fleet.assign(tx, deviceIds, model, { version, release, signature, rolloutId: id, attempt });
+  }
+  await store.tell(tx, id, { at, text: `${told(spoken)}: ${named(failed)}` });
+  return failed;
+}
+
+const spokenWords: Partial<Record<RolloutAction, string>> = {
+  resume: 'resumed',
+  approve: 'approved',
+  retry: 'failed devices try again, as asked',
+};
+
+function told({ action, actor, reason }: Spoken): string {
+  const what = `${spokenWords[action] ?? action} by ${actor}`;
+  return reason === '' ? what : `${what}: ${reason}`;
+}
+
+export function unknownRollout(id: string): AppError {
+  return new AppError('not_found', `there is no rollout "${id}"`);
+}

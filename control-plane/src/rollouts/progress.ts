@@ -1,0 +1,289 @@
+// How far a rollout has come: where each device stands, and counts of that which are kept rather than counted anew, so that a
+// look at it costs what has changed since the last one. It follows from the views that it is given and the time alone: fed one
+// by one or all at once, in any order, it says the same.
+import type { DeviceCounts, RolloutDevice } from '@edgeloop/shared/api/rollouts';
+import {
+  type Clock,
+  type DeviceStanding,
+  type DeviceView,
+  isAway,
+  isOwned,
+  isRestored,
+  type Member,
+  observe,
+  type Subject,
+  standing,
+} from './device-state.ts';
+import { Due } from './due.ts';
+import { labelValue, planWaves } from './waves.ts';
+
+/**
+ * `given`: runs or is to run the version by this rollout's word. `ready`: has a wave, and may be given the version.
+ * `unplanned`: matches, and has no wave yet. `barred`: matches, and another rollout or a conflict keeps it. `other`: none of it.
+ */
+type Kind = 'given' | 'ready' | 'unplanned' | 'barred' | 'other';
+
+interface Entry {
+  view: DeviceView;
+  /** As it is to be remembered from now on. */
+  member: Member | null;
+  kind: Kind;
+  /** Of those given. */
+  standing: DeviceStanding | null;
+  /** By it, devices of one value of the label of `maxUnavailable` are counted. */
+  value: string;
+}
+
+/** States of devices that were given the version; `away` are those offline that need not be waited for. */
+type Counted = RolloutDevice['state'] | 'away';
+export type Counts = Partial<Record<Counted, number>>;
+
+/** Within this time before now devices that were told count for the rate. */
+const rateMs = 60_000;
+
+export class Progress {
+  readonly subject: Subject;
+  readonly #entries = new Map<string, Entry>();
+  readonly #due = new Due();
+  readonly #waves = new Map<number, Counts>();
+  readonly #all: Counts = {};
+  readonly #ready = new Map<number, Set<string>>();
+  readonly #claims = new Map<string, number>();
+  readonly #underWay = new Map<string, number>();
+  /** Devices told by instant, the latest of which say how much of the rate is used. */
+  readonly #told = new Map<number, number>();
+  #unclaimed = 0;
+  #listeningSince = 0;
+  readonly given = new Set<string>();
+  readonly unplanned = new Set<string>();
+  /** Those of the ready that had the version before: another rollout has let go of them. */
+  readonly returned = new Set<string>();
+  /** Given, and failed or timed out. */
+  readonly failed = new Set<string>();
+  readonly conflicting = new Set<string>();
+  /** Members that do not run yet what they should by another word now. */
+  readonly #unrestored = new Set<string>();
+  /** Members of which more is known than was stored. */
+  readonly observed = new Map<string, Member>();
+
+  constructor(subject: Subject) {
+    this.subject = subject;
+  }
+
+  /** Takes up what is known of a device now. */
+  update(view: DeviceView, clock: Clock): void {
+    const known = this.#entries.get(view.id);
+    if (known !== undefined) this.#count(known, -1);
+    this.#listeningSince = clock.listeningSince;
+    const entry = this.#entryOf(view, clock);
+    this.#entries.set(view.id, entry);
+    this.#count(entry, 1);
+    const { standing: stands } = entry;
+    if (stands?.until != null) this.#due.add(stands.until, view.id);
+    else if (stands === null && entry.member !== null && !view.online && !isAway(view, clock, this.subject.plan))
+      this.#due.add(clock.now + this.subject.plan.offlineAfterSeconds * 1000, view.id);
+  }
+
+  /** One that left the fleet, or that neither matches nor was ever given the version. */
+  remove(id: string): void {
+    const known = this.#entries.get(id);
+    if (known !== undefined) this.#count(known, -1);
+    this.#entries.delete(id);
+    this.observed.delete(id);
+  }
+
+  /** Looks again at those who stand otherwise by time alone. */
+  tick(clock: Clock): void {
+    for (const id of this.#due.take(clock.now)) {
+      const entry = this.#entries.get(id);
+      if (entry !== undefined) this.update(entry.view, clock);
+    }
+  }
+
+  /** That what was observed has been stored. */
+  remembered(stored: readonly { deviceId: string; member: Member }[]): void {
+    for (const { deviceId, member } of stored) {
+      if (this.observed.get(deviceId) === member) this.observed.delete(deviceId);
+    }
+  }
+
+  #entryOf(view: DeviceView, clock: Clock): Entry {
+    const { subject } = this;
+    const stored = view.member;
+    const former = this.#entries.get(view.id);
+    // What was seen and not stored yet is not seen anew.
+    const known = this.observed.get(view.id) ?? stored;
+    const base = known !== null && stored !== null && sameRow(known, stored, former?.view.member) ? known : stored;
+    const member = base === null ? null : observe(subject, view, base, clock.now);
+    if (member !== null && member !== stored) this.observed.set(view.id, member);
+    else this.observed.delete(view.id);
+    const value = labelValue(view.labels, subject.plan.maxUnavailable?.label);
+    if (member !== null && isOwned(subject, view))
+      return { view, member, kind: 'given', standing: standing(subject, view, member, clock), value };
+    return { view, member, kind: kindOf(view), standing: null, value };
+  }
+
+  #count(entry: Entry, by: 1 | -1): void {
+    const { view, member, kind, standing: stands, value } = entry;
+    const keep = (set: Set<string>, holds: boolean) => {
+      if (by === 1 && holds) set.add(view.id);
+      else set.delete(view.id);
+    };
+    keep(this.given, kind === 'given');
+    keep(this.unplanned, kind === 'unplanned');
+    keep(this.returned, kind === 'ready' && member?.assignedAt != null);
+    keep(this.conflicting, view.conflicting && (kind === 'given' || kind === 'barred'));
+    keep(this.failed, stands?.state === 'failed' || stands?.state === 'timed_out');
+    const elsewhere = view.claimedBy !== null && view.claimedBy === view.desired?.rolloutId;
+    keep(this.#unrestored, member?.assignedAt != null && kind !== 'given' && !elsewhere && !isRestored(view));
+    if (kind === 'ready') keep(this.#readyIn(member?.wave ?? 0), true);
+    const counts = view.matches || kind === 'given';
+    if (counts && view.claimedBy !== null) bump(this.#claims, view.claimedBy, by);
+    else if (counts && !view.conflicting) this.#unclaimed += by;
+    if (stands === null || member === null) return;
+    const state = stands.state === 'offline' && stands.away ? 'away' : stands.state;
+    add(this.wave(member.wave), state, by);
+    add(this.#all, state, by);
+    if (state === 'deploying' || state === 'baking' || state === 'offline') bump(this.#underWay, value, by);
+    if (member.assignedAt !== null) bump(this.#told, member.assignedAt, by);
+  }
+
+  #readyIn(wave: number): Set<string> {
+    const known = this.#ready.get(wave);
+    if (known !== undefined) return known;
+    const made = new Set<string>();
+    this.#ready.set(wave, made);
+    return made;
+  }
+
+  /** Devices of a wave that were given the version, by where they stand. */
+  wave(wave: number): Counts {
+    const known = this.#waves.get(wave);
+    if (known !== undefined) return known;
+    const made: Counts = {};
+    this.#waves.set(wave, made);
+    return made;
+  }
+
+  get all(): Counts {
+    return this.#all;
+  }
+
+  /** Devices up to and with this wave that may be given the version now, in the order of waves. */
+  *readyUpTo(wave: number): Generator<string> {
+    for (const each of [...this.#ready.keys()].sort((a, b) => a - b))
+      if (each <= wave) yield* this.#ready.get(each) ?? [];
+  }
+
+  /** The earliest wave with devices that may be given the version. */
+  firstReady(): number | undefined {
+    const waves = [...this.#ready].flatMap(([wave, ids]) => (ids.size > 0 ? [wave] : []));
+    return waves.length === 0 ? undefined : Math.min(...waves);
+  }
+
+  readyIn(wave: number): number {
+    return this.#ready.get(wave)?.size ?? 0;
+  }
+
+  get ready(): number {
+    let sum = 0;
+    for (const ids of this.#ready.values()) sum += ids.size;
+    return sum;
+  }
+
+  /** The newest rollout that takes this one's devices, when these are all that it has or could have. */
+  get successor(): string | undefined {
+    if (this.#unclaimed > 0) return undefined;
+    const newer = [...this.#claims.keys()].filter((id) => id > this.subject.id).sort();
+    return newer.at(-1);
+  }
+
+  /** Devices that were told and have not ended, by the value of the label of `maxUnavailable`. */
+  underWay(value: string): number {
+    return this.#underWay.get(value) ?? 0;
+  }
+
+  value(id: string): string {
+    return this.#entries.get(id)?.value ?? '';
+  }
+
+  toldLately(now: number): number {
+    let sum = 0;
+    for (const [at, count] of this.#told) if (at > now - rateMs) sum += count;
+    return sum;
+  }
+
+  lastToldAt(): number | undefined {
+    const instants = [...this.#told.keys()];
+    return instants.length === 0 ? undefined : Math.max(...instants);
+  }
+
+  /** Members that do not run what they were given back, and are there to be waited for. */
+  missing(clock: Clock): DeviceView[] {
+    const views = [...this.#unrestored].flatMap((id) => this.#entries.get(id)?.view ?? []);
+    return views.filter((view) => !view.conflicting && !isAway(view, clock, this.subject.plan));
+  }
+
+  view(id: string): DeviceView | undefined {
+    return this.#entries.get(id)?.view;
+  }
+
+  member(id: string): Member | null {
+    return this.#entries.get(id)?.member ?? null;
+  }
+
+  /** Where one stands that was given the version, with words as of now. */
+  standing(id: string, now: number): DeviceStanding | undefined {
+    const entry = this.#entries.get(id);
+    if (entry?.kind !== 'given' || entry.member === null) return undefined;
+    return standing(this.subject, entry.view, entry.member, { now, listeningSince: this.#listeningSince });
+  }
+
+  *views(): Generator<DeviceView> {
+    for (const { view } of this.#entries.values()) yield view;
+  }
+
+  /** Devices without a wave, or with `again` all that may be given the version: what a first plan is made of. */
+  plannable(again: boolean): DeviceView[] {
+    const chosen: DeviceView[] = [];
+    for (const { view, kind } of this.#entries.values())
+      if (view.member === null ? view.matches : again && kind === 'ready') chosen.push(view);
+    return chosen;
+  }
+
+  /** The wave that each device without one would come into, were it planned now. */
+  preview(): Map<string, number> {
+    return new Map(planWaves(this.subject, this.plannable(false)).map(({ deviceId, wave }) => [deviceId, wave]));
+  }
+}
+
+/** Whether what was observed of a row still belongs to it: an assignment in between begins anew. */
+function sameRow(observed: Member, stored: Member, former: Member | null | undefined): boolean {
+  if (former === null || former === undefined) return true;
+  const { assignedAt, attempt, wave } = observed;
+  return assignedAt === stored.assignedAt && attempt === stored.attempt && wave === stored.wave;
+}
+
+function kindOf({ matches, claimedBy, conflicting, member }: DeviceView): Kind {
+  if (!matches) return 'other';
+  if (claimedBy !== null || conflicting) return 'barred';
+  if (member === null) return 'unplanned';
+  return member.outcome === null ? 'ready' : 'other';
+}
+
+function bump<K>(map: Map<K, number>, key: K, by: number): void {
+  const sum = (map.get(key) ?? 0) + by;
+  if (sum === 0) map.delete(key);
+  else map.set(key, sum);
+}
+
+function add(counts: Counts, key: Counted, by: number): void {
+  const sum = (counts[key] ?? 0) + by;
+  if (sum === 0) delete counts[key];
+  else counts[key] = sum;
+}
+
+/** As people and the API see it: who is away is offline. */
+export function deviceCounts({ away = 0, ...counts }: Counts): DeviceCounts {
+  return away === 0 ? counts : { ...counts, offline: (counts.offline ?? 0) + away };
+}

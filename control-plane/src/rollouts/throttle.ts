@@ -1,0 +1,41 @@
+// How many devices of a wave may be told now: by the rate of the plan, and by how many of one label value are under way.
+import type { RolloutPlan } from '@edgeloop/shared/api/rollouts';
+import type { Progress } from './progress.ts';
+
+/** Devices a minute, given how many serve the version healthily. */
+export function rateOf({ start, factor, growAfter, cap }: NonNullable<RolloutPlan['rate']>, healthy: number): number {
+  const grown = start * factor ** Math.floor(healthy / growAfter);
+  return Math.floor(Math.min(grown, cap ?? Number.POSITIVE_INFINITY));
+}
+
+/** Those of the devices, in their order, that may be told now. */
+export function admitted(progress: Progress, ids: Iterable<string>, now: number): string[] {
+  const { rate, maxUnavailable } = progress.subject.plan;
+  let room = Number.POSITIVE_INFINITY;
+  if (rate !== undefined) room = rateOf(rate, progress.all.healthy ?? 0) - progress.toldLately(now);
+  const more = new Map<string, number>();
+  const taken: string[] = [];
+  for (const id of ids) {
+    if (taken.length >= room) break;
+    if (maxUnavailable !== undefined) {
+      const value = progress.value(id);
+      const busy = progress.underWay(value) + (more.get(value) ?? 0);
+      if (busy >= maxUnavailable.devices) continue;
+      more.set(value, (more.get(value) ?? 0) + 1);
+    }
+    taken.push(id);
+  }
+  return taken;
+}
+
+/** Why not all are told at once. */
+export function describeThrottle(progress: Progress): string {
+  const { rate, maxUnavailable } = progress.subject.plan;
+  const words: string[] = [];
+  if (rate !== undefined) words.push(`at ${rateOf(rate, progress.all.healthy ?? 0)} a minute`);
+  if (maxUnavailable !== undefined) {
+    const { devices, label } = maxUnavailable;
+    words.push(`at most ${devices} of one ${label} at a time`);
+  }
+  return words.join(', ');
+}

@@ -1,0 +1,96 @@
+// One rollout as this process follows it: its members and its progress, kept between looks and made anew from the database when
+// they are not there, as after a start.
+import type { Rollout } from '@edgeloop/shared/api/rollouts';
+import type { Candidate } from '../fleet/fleet.ts';
+import type { Member } from './device-state.ts';
+import type { Claims } from './precedence.ts';
+import { Progress } from './progress.ts';
+import type { Decision, Plan } from './rollout-state.ts';
+import { type Eye, eyeOf, viewOf } from './views.ts';
+
+export interface Fleeting {
+  devices: ReadonlyMap<string, Candidate>;
+  claims: Claims;
+  now: number;
+  listeningSince: number;
+}
+
+/** Tells a rollout's progress apart from the one under other claims, which every device may be concerned by. */
+export function claimsKey({ newestFirst, underWay }: Claims): string {
+  const claims = newestFirst.map(({ rollout }) => `${rollout.id} ${rollout.state.phase === 'completed'}`);
+  return [...claims, '', ...underWay.keys()].join('\n');
+}
+
+export class Tracked {
+  /** Devices of which something has changed since the last look. */
+  readonly changed = new Set<string>();
+  readonly progress: Progress;
+  readonly claims: string;
+  readonly #members: Map<string, Member>;
+  readonly #eye: Eye;
+
+  constructor(rollout: Rollout, members: readonly (Member & { deviceId: string })[], fleeting: Fleeting) {
+    this.#members = new Map(members.map(({ deviceId, ...member }) => [deviceId, member]));
+    this.#eye = eyeOf(rollout, fleeting.claims, this.#members);
+    this.claims = claimsKey(fleeting.claims);
+    this.progress = new Progress(rollout);
+    // Members first, in the order of waves.
+    for (const id of this.#members.keys()) this.#see(id, fleeting);
+    for (const id of fleeting.devices.keys()) if (!this.#members.has(id)) this.#see(id, fleeting);
+  }
+
+  /** Takes in what has changed, and what time alone has changed. */
+  refresh(fleeting: Fleeting): Progress {
+    for (const id of this.changed) this.#see(id, fleeting);
+    this.changed.clear();
+    this.progress.tick(fleeting);
+    return this.progress;
+  }
+
+  #see(id: string, fleeting: Fleeting): void {
+    const device = fleeting.devices.get(id);
+    const view = device === undefined ? undefined : viewOf(this.#eye, device);
+    if (view === undefined) this.progress.remove(id);
+    else this.progress.update(view, fleeting);
+  }
+
+  /** That waves were decided and stored. */
+  planned({ members }: Plan, at: number): void {
+    for (const { deviceId, wave, rank } of members) {
+      const known = this.#members.get(deviceId);
+      if (known?.assignedAt != null) continue;
+      this.#members.set(deviceId, { ...unseen, wave, rank, connectionSince: at });
+      this.changed.add(deviceId);
+    }
+  }
+
+  /** That a decision was stored. */
+  decided({ state, assign, observed, endings, revert }: Decision, at: number): void {
+    for (const { deviceId, member } of observed) this.#put(deviceId, member);
+    this.progress.remembered(observed);
+    for (const deviceId of assign) {
+      const wave = state.phase === 'running' ? state.wave : 0;
+      const rank = this.#members.get(deviceId)?.rank ?? null;
+      this.#put(deviceId, { ...unseen, wave, rank, assignedAt: at, connectionSince: at });
+    }
+    for (const { deviceId, outcome, detail } of endings) {
+      const known = this.#members.get(deviceId);
+      if (known?.outcome === null) this.#put(deviceId, { ...known, outcome, detail });
+    }
+    for (const id of revert) this.changed.add(id);
+  }
+
+  #put(deviceId: string, member: Member): void {
+    this.#members.set(deviceId, member);
+    this.changed.add(deviceId);
+  }
+}
+
+const unseen = {
+  assignedAt: null,
+  attempt: 1,
+  online: false,
+  servingSince: null,
+  outcome: null,
+  detail: null,
+} as const;
