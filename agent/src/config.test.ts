@@ -54,6 +54,14 @@ describe('the environment of the agent', () => {
     expect(problemOf({ EDGELOOP_ALLOW_ORIGINS: origin })).toContain(`EDGELOOP_ALLOW_ORIGINS: "${origin}" must be`);
   });
 
+  it('takes one serving process unless told otherwise, and no several without isolation', () => {
+    expect(readConfig({})).toMatchObject({ servingProcesses: 1, isolation: true });
+    expect(readConfig({ EDGELOOP_SERVING_PROCESSES: '4' }).servingProcesses).toBe(4);
+    expect(problemOf({ EDGELOOP_SERVING_PROCESSES: '0' })).toContain('EDGELOOP_SERVING_PROCESSES');
+    const both = problemOf({ EDGELOOP_SERVING_PROCESSES: '2', EDGELOOP_ISOLATION: 'off' });
+    expect(both).toContain('EDGELOOP_ISOLATION=off leaves one process');
+  });
+
   it('refuses a URL in the place of a host', () => {
     expect(problemOf({ EDGELOOP_ALLOW_HOSTS: 'http://edge' })).toContain('EDGELOOP_ALLOW_HOSTS: "http://edge" must be');
   });

@@ -32,7 +32,7 @@ interface ServingState {
 const allocation = { MALLOC_ARENA_MAX: '2' };
 
 /** What each of the serving processes may take of what all may together. */
-export function shareOf({ threads, maxRssBytes, servingProcesses }: Config) {
+function shareOf({ threads, maxRssBytes, servingProcesses }: Config) {
   return { threads: Math.ceil(threads / servingProcesses), maxRssBytes: maxRssBytes / servingProcesses };
 }
 

@@ -30,7 +30,7 @@ interface Observation {
 }
 
 /** Sums of one model version since it was loaded, however often it was arranged otherwise meanwhile. */
-export interface Tally {
+interface Tally {
   succeeded: number;
   /** By the agent or the model; what callers did wrong is `invalid`. */
   failed: number;
