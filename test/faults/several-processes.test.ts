@@ -48,7 +48,7 @@ test('one that is killed under load takes nothing with it, and a rollout is done
   const agent = await startAgent({ folder: data, id: 'edge-1', token: await joinToken(plane), env: two });
   toStop.push(agent);
   const first = await pushVersion(plane, 'sum');
-  await rolloutIn(plane, await release(plane, 'sum', first), ['completed']);
+  await rolloutIn(plane, await release(plane, 'sum', first), ['completed'], 120_000);
   await serves(agent, 'sum', first);
   const before = (await succeeded(agent.url, 'sum')) ?? 0;
 
@@ -62,7 +62,7 @@ test('one that is killed under load takes nothing with it, and a rollout is done
   await until('another one in its place', async () => (pidOf() > 0 && pidOf() !== victim) || undefined);
 
   const second = await pushVersion(plane, 'sum', { weight: 2 });
-  await rolloutIn(plane, await release(plane, 'sum', second), ['completed']);
+  await rolloutIn(plane, await release(plane, 'sum', second), ['completed'], 120_000);
   const versions = await perConnection(async (headers) => {
     const body = JSON.stringify({ features: { a: 1, b: 2 } });
     const answer = await fetch(`${agent.url}/predict/sum`, { method: 'POST', headers: { ...headers, ...json }, body });
