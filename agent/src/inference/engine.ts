@@ -8,6 +8,7 @@ import type { StepRun } from '@edgeloop/shared/pipeline/run';
 import type { ModelSignature } from '@edgeloop/shared/tensors';
 import type { ModelFiles } from '../process/ipc.ts';
 import { createActiveModels, type Lease } from './active.ts';
+import { isCrowded } from './hosts/lane.ts';
 import { Placement, type PlacementOptions } from './hosts/placement.ts';
 import { createWatchdog } from './hosts/watchdog.ts';
 import { ModelBatcher } from './queueing/batcher.ts';
@@ -31,7 +32,7 @@ export interface LoadedModel {
 
 /** How a version runs here. */
 interface ModelRuntime {
-  /** Worker threads that hold it. */
+  /** Most worker threads that hold it; further ones than the first come when there is work for them. */
   instances: number;
   intraOpThreads: number;
   /** Whether the first dimension is that of rows that stay apart, so that requests can share a run. */
@@ -65,7 +66,7 @@ export interface EngineOptions {
 export type ModelLease = Lease<LoadedModel>;
 
 export interface Engine {
-  /** Starts the threads that the first model will need. Only what is loaded afterwards makes itself known outside. */
+  /** Starts the thread that the first model will need. Only what is loaded afterwards makes itself known outside. */
   prepare(): void;
   /**
    * Warms a version beside what answers now. One that is loaded from another file or to run otherwise is replaced: new
@@ -87,7 +88,7 @@ export interface Engine {
 /** Waiting requests of one model version, and bytes of all. Beyond, callers are told to come back. */
 const maxQueued = 1024;
 const maxQueuedBytes = 64 * 1024 * 1024;
-/** More copies of a model seldom pay on devices. */
+/** More copies of a model seldom pay on devices, and the second is started when the first has more than enough to do. */
 const defaultInstances = 2;
 const watchEveryMs = 100;
 /** Others do not wait longer than this for a run that shares their thread. */
@@ -100,6 +101,8 @@ interface Served extends LoadedModel {
   batcher: ModelBatcher;
   counted: StatisticsRecorder;
   history: RunHistory;
+  /** At the last look one more thread would have been of use. */
+  wasCrowded: boolean;
 }
 
 /** An engine without models. */
@@ -155,12 +158,12 @@ export function createEngine(options: EngineOptions): Engine {
     const counted = held && isSameRelease(held.files, files) ? held.counted : createStatistics(Date.now);
     const history = createRunHistory((held ?? active.active(name))?.history);
     const id = ++lastId;
-    const { wanted, intraOpThreads, maxBatch } = arrangementOf(files, threads);
+    const { instances, intraOpThreads, maxBatch } = arrangementOf(files, threads);
     const providers = manifest.providers ?? options.providers ?? [];
     let batcher: ModelBatcher | undefined;
     const { isolation, pipeline } = manifest;
     const model = { id, name, version, path, golden, intraOpThreads, providers, isolation, pipeline };
-    const { opened, instances } = await placement.place(model, wanted, (lanes) => batcher?.setLanes(lanes));
+    const opened = await placement.place(model, instances, (lanes) => batcher?.setLanes(lanes));
     const { signature, joining } = opened;
     try {
       const quick = options.quickRuns === false ? undefined : await quickModels.standingOf(files, model, opened);
@@ -179,9 +182,18 @@ export function createEngine(options: EngineOptions): Engine {
       });
       batcher.setLanes(placement.lanesOf(id));
       const { allowed: batchable, reason } = joining;
-      const runtime = { instances, intraOpThreads, batchable, joining: reason, providers: opened.providers };
+      const runtime = {
+        instances: instances.most,
+        intraOpThreads,
+        batchable,
+        joining: reason,
+        providers: opened.providers,
+      };
       const { steps = [] } = opened;
-      const served = { id, files, signature, steps, interpretation, batcher, runtime, counted, history };
+      const served: Served = {
+        ...{ id, files, signature, steps, interpretation, batcher, runtime, counted, history },
+        wasCrowded: false,
+      };
       byId.set(id, served);
       dispatcher.add(batcher);
       const former = active.put(name, version, served);
@@ -199,7 +211,7 @@ export function createEngine(options: EngineOptions): Engine {
   };
 
   return {
-    prepare: () => placement.prepare(Math.min(defaultInstances, threads)),
+    prepare: () => placement.prepare(),
     load: (files) => changes.run(keyOf(files), () => load(files)),
     activate: active.activate,
     unload: (name, version) => changes.run(keyOf({ name, version }), () => unload(name, version)),
@@ -235,9 +247,10 @@ function isSameRelease(a: ModelFiles, b: ModelFiles): boolean {
 /** How a version is to run: as its manifest says, else as it was measured, else by default. */
 function arrangementOf({ manifest, tuning }: ModelFiles, threads: number) {
   const { maxBatch } = manifest.batching;
-  const instances = manifest.instances ?? tuning?.instances ?? defaultInstances;
+  const most = Math.max(1, Math.min(manifest.instances ?? tuning?.instances ?? defaultInstances, threads));
   return {
-    wanted: Math.max(1, Math.min(instances, threads)),
+    // What somebody wrote down is there at once.
+    instances: { first: manifest.instances === undefined ? 1 : most, most },
     intraOpThreads: Math.min(tuning?.intraOpThreads ?? 1, threads),
     maxBatch: Math.min(maxBatch, tuning?.maxBatch ?? maxBatch),
   };
@@ -285,8 +298,16 @@ function watch(
   const lookAtAll = (): void => {
     look();
     also();
+    for (const model of byId.values()) growIfCrowded(placement, model);
   };
   return setInterval(lookAtAll, watchEveryMs).unref();
+}
+
+/** Twice in a row, since two callers may meet by chance: one more thread takes memory for as long as the model is there. */
+function growIfCrowded(placement: Placement, model: Served): void {
+  const crowded = isCrowded(placement.lanesOf(model.id), model.batcher.depth());
+  if (crowded && model.wasCrowded) void placement.grow(model.id);
+  model.wasCrowded = crowded;
 }
 
 function keyOf({ name, version }: Pick<ModelFiles, 'name' | 'version'>): string {

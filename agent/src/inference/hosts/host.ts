@@ -13,6 +13,8 @@ export type Isolation = ModelToOpen['isolation'];
 export interface PlacedModel {
   model: ModelToOpen;
   fileBytes: number;
+  /** Most hosts that it may have. */
+  instances: number;
   hosts: Host[];
   onLanes(lanes: readonly Lane[]): void;
 }
@@ -38,6 +40,19 @@ export interface HostOptions {
   onEnded(): void;
   onUnbatchable(model: number): void;
   onSteps: WorkerEvents['onSteps'];
+}
+
+/** A file of this size gets threads of its own. */
+const largeBytes = 20 * 1024 * 1024;
+
+export function isLarge({ fileBytes }: PlacedModel): boolean {
+  return fileBytes > largeBytes;
+}
+
+/** The hosts that hold the model from now on. */
+export function setHosts(entry: PlacedModel, hosts: Host[]): void {
+  entry.hosts = hosts;
+  entry.onLanes(hosts);
 }
 
 /** Without models, serving nothing. `onDied` is told when it is gone though nobody ended it. */

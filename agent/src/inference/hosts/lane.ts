@@ -46,3 +46,13 @@ export function leastBusy(lanes: readonly Lane[]): Lane | undefined {
   }
   return best;
 }
+
+/** Whether one more thread would have been of use just now: all have enough to do, and more than one request each. */
+export function isCrowded(lanes: readonly Lane[], waiting: number): boolean {
+  let requests = waiting;
+  for (const lane of lanes) {
+    if (!isLate(lane) && lane.plannedMs < notWorthWakingMs) return false;
+    requests += lane.thread.depth();
+  }
+  return lanes.length > 0 && requests > lanes.length;
+}

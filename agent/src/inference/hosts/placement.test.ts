@@ -55,15 +55,17 @@ describe('worker threads', () => {
     expect(await Promise.all(Array.from({ length: 20 }, (_, i) => ask(`m${i}`, i)))).toEqual(
       Array.from({ length: 20 }, (_, i) => i),
     );
-    await vi.waitUntil(() => alive() === 2, { timeout: 15_000 });
+    // More than one only when they had more than enough to do.
+    await vi.waitUntil(() => alive() <= 2, { timeout: 15_000 });
     await Promise.all(Array.from({ length: 20 }, (_, i) => engine.unload(`m${i}`, 1)));
-    expect(alive()).toBe(0);
+    // One in which models were tried waits a moment for the next.
+    await vi.waitUntil(() => alive() === 0, { timeout: 15_000 });
   });
 
   it('are replaced when they die, with all their models, and what they had not begun runs elsewhere', async () => {
     await load('first', { instances: 1 });
     await load('second', { instances: 1 });
-    await load('both');
+    await load('both', { instances: 2 });
     expect(alive()).toBe(2);
     // Idle, so that it may be ended from outside.
     await started[0]?.terminate();
