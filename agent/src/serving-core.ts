@@ -21,7 +21,7 @@ import { createFront } from './server/front.ts';
 import { createListener, type Listener } from './server/handed-sockets.ts';
 import { createKnownModels, type KnownModels } from './server/known-models.ts';
 import { createLimits } from './server/limits.ts';
-import { createMetrics, type ServingMetrics } from './server/metrics.ts';
+import type { MetricSources, ServingMetrics } from './server/metrics.ts';
 import { createNeighbours, type Neighbours } from './server/neighbours.ts';
 import { createObserver, type Observer } from './server/observation.ts';
 import { createRepositoryChannel, type RepositoryChannel } from './server/repository.ts';
@@ -91,7 +91,7 @@ function compose(config: ServingConfig, engine: Engine, { log, send }: { log: Lo
   const observer = createObserver({ append, now: Date.now });
   const figures = createDeviceFigures({ engine, observer, journal: journal.status, neighbours });
   const ownPlace = neighbours && place;
-  const metrics = createMetrics({ figures, place: ownPlace, problems: () => problems });
+  const metrics = metricsWhenAsked({ figures, place: ownPlace, problems: () => problems });
   const feedback = createFeedbackChannel(send);
   const repository = createRepositoryChannel(send);
   const known = createKnownModels(engine);
@@ -203,6 +203,16 @@ async function handle(serving: Serving, message: ToServing, socket: unknown): Pr
     case 'stop':
       return stop(serving);
   }
+}
+
+/** A device that nobody scrapes has no use for the library. */
+function metricsWhenAsked(sources: MetricSources): ServingMetrics {
+  let made: Promise<ServingMetrics> | undefined;
+  const metrics = (): Promise<ServingMetrics> => {
+    made ??= import('./server/metrics.ts').then((room) => room.createMetrics(sources));
+    return made;
+  };
+  return { expose: async () => (await metrics()).expose(), process: async () => (await metrics()).process() };
 }
 
 async function tellFigures({ figures, metrics, send }: Serving, requestId: number): Promise<void> {

@@ -1,7 +1,7 @@
 // HTTPS to the control plane's device port: several addresses tried in turn, the fleet's CA pinned, a client
 // certificate where there is one. Failures come out as AppErrors that say whether trying again makes sense.
 import { AppError, type ErrorCode, messageOf, Problem } from '@edgeloop/shared/errors';
-import { Agent, type Dispatcher, request } from 'undici';
+import type { Agent, Dispatcher } from 'undici';
 
 export interface TlsMaterial {
   /** PEM of the one CA to trust; unset trusts nobody and checks nothing, only to learn the CA. */
@@ -36,12 +36,15 @@ export interface DevicePortOptions {
 const problemBytes = 64 * 1024;
 
 /** A client of `hosts`: the one that answered last is asked first. */
-export function createDevicePort({ hosts, port, tls }: DevicePortOptions): DevicePort {
-  let agent = agentOf(tls);
+export function createDevicePort({ hosts, port, tls: first }: DevicePortOptions): DevicePort {
+  let tls = first;
+  let connected: Promise<Agent> | undefined;
   let preferred = 0;
 
   async function send(asked: PortRequest): Promise<Dispatcher.ResponseData> {
     const failures: string[] = [];
+    connected ??= agentOf(tls);
+    const agent = await connected;
     for (let turn = 0; turn < hosts.length; turn += 1) {
       const index = (preferred + turn) % hosts.length;
       const host = hosts[index] ?? 'localhost';
@@ -61,20 +64,26 @@ export function createDevicePort({ hosts, port, tls }: DevicePortOptions): Devic
   return {
     send,
     useTls(next) {
-      const former = agent;
-      agent = agentOf(next);
-      void former.close();
+      const former = connected;
+      tls = next;
+      connected = undefined;
+      void former?.then((agent) => agent.close());
     },
-    close: () => agent.destroy(),
+    async close() {
+      await (await connected)?.destroy();
+    },
   };
 }
 
-function agentOf({ ca, cert, key }: TlsMaterial): Agent {
+/** The library is loaded when it is needed: a device that has what it wants asks for nothing, and it takes 10 MB. */
+async function agentOf({ ca, cert, key }: TlsMaterial): Promise<Agent> {
+  const { Agent } = await import('undici');
   const connect = { ca, cert, key, rejectUnauthorized: ca !== undefined, timeout: 10_000 };
   return new Agent({ connect, connections: 4, headersTimeout: 30_000, bodyTimeout: 30_000 });
 }
 
-function ask(dispatcher: Agent, origin: string, { method, path, headers, json, signal }: PortRequest) {
+async function ask(dispatcher: Agent, origin: string, { method, path, headers, json, signal }: PortRequest) {
+  const { request } = await import('undici');
   return request(origin + path, {
     dispatcher,
     method,

@@ -11,7 +11,6 @@ export interface ServingMetrics {
   expose(): Promise<{ text: string; contentType: string }>;
   /** Those of this process itself, as text. */
   process(): Promise<string>;
-  close(): void;
 }
 
 /** Figures that are read when someone asks. */
@@ -94,10 +93,6 @@ export function createMetrics(sources: MetricSources): ServingMetrics {
       return { text: `${ofAll}${sums}`, contentType: registry.contentType };
     },
     process: () => ofProcess.metrics(),
-    close() {
-      registry.clear();
-      ofProcess.clear();
-    },
   };
 }
 

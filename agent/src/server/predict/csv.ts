@@ -1,6 +1,5 @@
 // Rows of features from CSV: the header names the features.
 import { AppError, messageOf } from '@edgeloop/shared/errors';
-import { CsvError, parse } from 'csv-parse/sync';
 import type { LoadedModel } from '../../inference/engine.ts';
 import type { FeatureRow } from './features.ts';
 import { unknownFeature } from './features.ts';
@@ -12,9 +11,9 @@ const missing = new Set(['', 'na', 'n/a', '#n/a', 'nan', 'null', 'none', '-', '?
 const numeral = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;
 
 /** Rows in the order of the manifest. Commas, semicolons or tabs, as the header has them. Throws `invalid_request`. */
-export function csvRows(body: Buffer, { interpretation }: LoadedModel): FeatureRow[] {
+export async function csvRows(body: Buffer, { interpretation }: LoadedModel): Promise<FeatureRow[]> {
   if (body.length > maxCsvBytes) throw new AppError('payload_too_large', `CSV is read up to ${maxCsvBytes} bytes`);
-  const [header, ...records] = parsed(body.toString('utf8'));
+  const [header, ...records] = await parsed(body.toString('utf8'));
   if (!header || records.length === 0) {
     throw new AppError('invalid_request', 'CSV needs a header row with the names of the features, and rows below it');
   }
@@ -43,7 +42,9 @@ function cellValue(cell: string, whole: boolean): unknown {
   return whole && !Number.isSafeInteger(value) ? cell : value;
 }
 
-function parsed(text: string): string[][] {
+async function parsed(text: string): Promise<string[][]> {
+  // Most devices are never asked in CSV.
+  const { CsvError, parse } = await import('csv-parse/sync');
   const delimiter = [',', ';', '\t'].find((each) => text.slice(0, text.search(/[\r\n]|$/)).includes(each)) ?? ',';
   try {
     return parse(text, { bom: true, delimiter, skip_empty_lines: true });

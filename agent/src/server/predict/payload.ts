@@ -54,10 +54,10 @@ const nothing: Payload = {
   inputs: {},
 };
 
-function fromBody(kind: Exclude<BodyKind, 'form'>, body: Buffer, model: LoadedModel): Payload {
+async function fromBody(kind: Exclude<BodyKind, 'form'>, body: Buffer, model: LoadedModel): Promise<Payload> {
   if (kind === 'json') return fromJson(body.toString('utf8'));
   if (kind === 'text') return { ...nothing, texts: [body.toString('utf8')] };
-  if (kind === 'csv') return { ...nothing, rows: csvRows(body, model), single: false };
+  if (kind === 'csv') return { ...nothing, rows: await csvRows(body, model), single: false };
   return { ...nothing, file: { kind, bytes: body } };
 }
 
