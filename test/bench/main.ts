@@ -2,6 +2,7 @@
 import { parseArgs } from 'node:util';
 import { benchArtifacts } from './artifacts.ts';
 import { benchInference } from './inference.ts';
+import { benchRollouts } from './rollouts.ts';
 
 const { values, positionals } = parseArgs({
   options: { quick: { type: 'boolean', default: false }, data: { type: 'string' }, only: { type: 'string' } },
@@ -10,6 +11,7 @@ const { values, positionals } = parseArgs({
 const benches = new Map([
   ['artifacts', benchArtifacts],
   ['inference', benchInference],
+  ['rollouts', benchRollouts],
 ]);
 const bench = benches.get(positionals[0] ?? '');
 if (bench === undefined) {

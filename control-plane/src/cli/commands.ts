@@ -3,7 +3,7 @@ import type { Command } from 'commander';
 import { addGlobalOptions } from './command.ts';
 import { registerDataCommands } from './data-commands.ts';
 import { registerFleetCommands } from './fleet-commands.ts';
-import { registerModelCommands } from './model-commands.ts';
+import { registerAliasCommands, registerModelCommands } from './model-commands.ts';
 import { registerMonitoringCommands } from './monitoring-commands.ts';
 import { registerRolloutCommands } from './rollout-commands.ts';
 import { registerTrainingCommands } from './training-commands.ts';
@@ -12,6 +12,7 @@ export function registerOperatorCommands(program: Command): void {
   addGlobalOptions(program);
   registerFleetCommands(program);
   registerModelCommands(program);
+  registerAliasCommands(program);
   registerRolloutCommands(program);
   registerMonitoringCommands(program);
   registerDataCommands(program);

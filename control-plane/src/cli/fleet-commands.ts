@@ -8,8 +8,9 @@ import {
   JoinToken,
   ReleaseKey,
 } from '@edgeloop/shared/api/access';
-import { Device } from '@edgeloop/shared/api/devices';
+import { Device, ResolvedDevices } from '@edgeloop/shared/api/devices';
 import { pageOf } from '@edgeloop/shared/api/paging';
+import { AppError } from '@edgeloop/shared/errors';
 import { plainText } from '@edgeloop/shared/plain-text';
 import { parseLabels } from '@edgeloop/shared/selector';
 import type { Command } from 'commander';
@@ -92,6 +93,7 @@ function registerDevices(program: Command): void {
         for (const problem of device.problems) printLine(`  ${plainText(problem)}`);
       }),
     );
+  registerResolve(devices);
   devices
     .command('label <id> <labels...>')
     .description('set labels: key=value sets, key- removes')
@@ -126,6 +128,41 @@ function registerDevices(program: Command): void {
         const device = await api.send('POST', `/devices/${encodeURIComponent(id)}/readmit`, Device);
         if (json) return printJson(device);
         printLine(`${id} may join again; it needs a join token: edgeloop join-tokens create`);
+      }),
+    );
+}
+
+interface ResolveOptions {
+  selector?: string;
+  follow?: true;
+  keep?: true;
+}
+
+function registerResolve(devices: Command): void {
+  devices
+    .command('resolve [id]')
+    .description('decide on a device that is ahead of this server, as after a restored backup')
+    .option('--selector <selector>', 'on all of these that are ahead')
+    .option('--follow', 'it does what this server says')
+    .option('--keep', 'it stays with what it runs, until a newer rollout takes it')
+    .action(
+      action(async ({ api, json }, id: string | undefined, { selector, follow, keep }: ResolveOptions) => {
+        if (follow === keep) throw new AppError('invalid_request', 'say one of --follow and --keep');
+        const decision = follow === true ? 'follow' : 'keep';
+        if ((id === undefined) === (selector === undefined))
+          throw new AppError('invalid_request', 'name a device, or several with --selector');
+        if (id === undefined) {
+          const many = await api.send('POST', '/devices/resolve', ResolvedDevices, { selector, decision });
+          if (json) return printJson(many);
+          return printLine(
+            many.resolved.length === 0
+              ? 'none of these devices is ahead of this server'
+              : `${decision}: ${many.resolved.join(', ')}`,
+          );
+        }
+        const device = await api.send('POST', `/devices/${encodeURIComponent(id)}/resolve`, Device, { decision });
+        if (json) return printJson(device);
+        printLine(`${id}: ${decision === 'follow' ? 'follows this server' : 'keeps what it runs'} from now on`);
       }),
     );
 }

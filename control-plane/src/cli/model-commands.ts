@@ -1,11 +1,11 @@
 // edgeloop models.
 import { openAsBlob } from 'node:fs';
 import { basename, dirname } from 'node:path';
-import { Model, ModelVersionDetail } from '@edgeloop/shared/api/models';
+import { Model, ModelAlias, ModelVersionDetail } from '@edgeloop/shared/api/models';
 import { pageOf } from '@edgeloop/shared/api/paging';
 import { AppError, messageOf } from '@edgeloop/shared/errors';
 import type { Command } from 'commander';
-import { action, group } from './command.ts';
+import { action, group, numeric } from './command.ts';
 import { saysPipeline, withTokenizerFiles } from './manifest-file.ts';
 import { printFields, printJson, printLine, printTable, shortDigest, timeText } from './output.ts';
 
@@ -72,6 +72,38 @@ export function registerModelCommands(program: Command): void {
     );
 }
 
+export function registerAliasCommands(program: Command): void {
+  const aliases = group(
+    program,
+    'aliases',
+    'names for versions that move, as stable; rollouts move them when they complete',
+  );
+  aliases
+    .command('list <model>')
+    .description('list the aliases of a model')
+    .action(
+      action(async ({ api, json }, name: string) => {
+        const page = await api.get(`/models/${encodeURIComponent(name)}/aliases`, pageOf(ModelAlias));
+        if (json) return printJson(page.items);
+        printTable(
+          ['ALIAS', 'VERSION', 'SINCE', 'BY'],
+          page.items.map((each) => [each.alias, each.version, timeText(each.updatedAt), each.updatedBy]),
+        );
+      }),
+    );
+  aliases
+    .command('set <model> <alias> <version>')
+    .description('let an alias name a version')
+    .action(
+      action(async ({ api, json }, name: string, alias: string, version: string) => {
+        const path = `/models/${encodeURIComponent(name)}/aliases/${encodeURIComponent(alias)}`;
+        const model = await api.send('PUT', path, Model, { version: numeric(version) });
+        if (json) return printJson(model);
+        printLine(`${name}: ${alias} names version ${version} now`);
+      }),
+    );
+}
+
 async function fileOf(path: string): Promise<Blob> {
   try {
     return await openAsBlob(path);
@@ -80,8 +112,9 @@ async function fileOf(path: string): Promise<Blob> {
   }
 }
 
-function printModel({ versions, unknownReleases }: Model): void {
+function printModel({ versions, unknownReleases, aliases }: Model): void {
   printTable(['VERSION', 'RELEASE', 'SIZE', 'SOURCE', 'METRICS', 'CREATED', 'BY'], versions.map(versionRow));
+  for (const { alias, version } of aliases) printLine(`${alias} is version ${version}`);
   if (unknownReleases.length === 0) return;
   printLine('devices also run, and it is not registered here:');
   printTable(

@@ -1,6 +1,6 @@
 // edgeloop rollouts.
 import { pageOf } from '@edgeloop/shared/api/paging';
-import { Rollout, RolloutDetail, type RolloutState } from '@edgeloop/shared/api/rollouts';
+import { type PlannedWave, Rollout, RolloutDetail, type RolloutState } from '@edgeloop/shared/api/rollouts';
 import { AppError } from '@edgeloop/shared/errors';
 import type { Command } from 'commander';
 import { action, type CommandContext, group, numeric } from './command.ts';
@@ -18,15 +18,16 @@ export function registerRolloutCommands(program: Command): void {
         const page = await api.get('/rollouts', pageOf(Rollout), { ...options, limit: 100 });
         if (json) return printJson(page.items);
         printTable(
-          ['ID', 'MODEL', 'VERSION', 'STATE', 'SELECTOR', 'CREATED', 'BY'],
+          ['ID', 'MODEL', 'VERSION', 'STATE', 'SELECTOR', 'CREATED', 'BY', 'STATUS'],
           page.items.map((each) => [
             each.id,
             each.model,
             each.version,
-            stateText(each.state),
+            each.state.phase.replaceAll('_', ' '),
             each.plan.selector || '(all)',
             timeText(each.createdAt),
             each.createdBy,
+            each.status,
           ]),
         );
       }),
@@ -45,11 +46,15 @@ export function registerRolloutCommands(program: Command): void {
     .command('watch <id>')
     .description('follow a rollout until it ends; exit code 0 only when it completed')
     .action(action((context, id: string) => watch(context, id)));
+  registerActions(rollouts);
+}
+
+function registerActions(rollouts: Command): void {
   for (const [name, description] of [
     ['approve', 'let a rollout that awaits approval begin'],
     ['pause', 'stop advancing; devices keep what they have'],
     ['resume', 'go on where it paused'],
-    ['cancel', 'end it; devices keep what they have'],
+    ['retry', 'let the devices that failed or took too long try once more, and no others'],
     ['rollback', 'take every device back to the last version that completed there'],
   ] as const) {
     rollouts
@@ -57,50 +62,91 @@ export function registerRolloutCommands(program: Command): void {
       .description(description)
       .option('--reason <text>', 'for the history', '')
       .action(
-        action(async ({ api, json }, id: string, options: { reason: string }) => {
-          const rollout = await api.send('POST', `${path(id)}/${name}`, Rollout, { reason: options.reason });
-          if (json) return printJson(rollout);
-          printLine(`${rollout.id}: ${stateText(rollout.state)}`);
+        action(async (context, id: string, options: { reason: string }) => {
+          await act(context, id, { name, reason: options.reason });
         }),
       );
   }
+  rollouts
+    .command('cancel <id>')
+    .description('end it; devices that run the version keep it, no other gets it')
+    .option('--reason <text>', 'for the history', '')
+    .option('--rollback', 'take the version back from the devices that run it, too')
+    .action(
+      action((context, id: string, options: { reason: string; rollback?: true }) =>
+        act(context, id, { name: 'cancel', ...options }),
+      ),
+    );
+}
+
+async function act(
+  { api, json }: CommandContext,
+  id: string,
+  { name, ...said }: { name: string; reason: string; rollback?: true },
+): Promise<void> {
+  const rollout = await api.send('POST', `${path(id)}/${name}`, Rollout, said);
+  if (json) return printJson(rollout);
+  printLine(`${rollout.id}: ${statusText(rollout)}`);
 }
 
 interface CreateOptions {
   selector: string;
   waves: string;
+  canary: string[];
+  spread?: string;
+  rate?: string;
+  maxUnavailable?: string;
   bake: number;
+  deployTimeout?: number;
   approval?: boolean;
   maxErrorRate: number;
   minRequests: number;
+  maxFailedDevices?: number;
+  minHealthyDevices?: number;
   onFailure: string;
+  rollbackOf?: string;
+  offline?: string;
+  offlineAfter?: number;
+  priority?: number;
+  alias?: string;
   watch?: boolean;
 }
+
+const collect = (value: string, former: string[]) => [...former, value];
 
 function registerCreate(rollouts: Command): void {
   rollouts
     .command('create <model> <version>')
-    .description('release a version in waves')
+    .description('release a version in waves; the version is a number or an alias, as candidate')
     .option('--selector <selector>', 'which devices; all without it', '')
-    .option('--waves <percents>', 'growing percentages', '10,50,100')
+    .option('--waves <waves>', 'growing percentages, and numbers of devices as 5n; the last is 100', '10,50,100')
+    .option('--canary <selector>', 'a group that comes before the waves; may be given again', collect, [])
+    .option('--spread <label>', 'each wave takes the same share of the devices of each value of the label')
+    .option('--rate <rate>', 'devices a minute, as 10 or start:factor:growAfter:cap, as 10:2:50:500')
+    .option('--max-unavailable <label=n>', 'so many devices of one value of the label under way at a time')
     .option('--bake <seconds>', 'how long a device must serve healthily', numeric, 600)
+    .option('--deploy-timeout <seconds>', 'how long a reachable device may take to serve', numeric)
     .option('--max-error-rate <share>', 'gate, 0 to 1', numeric, 0.02)
     .option('--min-requests <n>', 'requests needed before a wave is judged', numeric, 20)
+    .option('--max-failed-devices <share>', 'gate, 0 to 1', numeric)
+    .option('--min-healthy-devices <share>', 'of a wave, offline ones among them, 0 to 1', numeric)
     .option('--on-failure <policy>', 'rollback or pause', 'rollback')
+    .option('--rollback-of <which>', 'touched (what this rollout gave) or all that run the version')
+    .option('--offline <policy>', 'skip or wait')
+    .option(
+      '--offline-after <seconds>',
+      'with skip: how long a device is offline before a wave ends without it',
+      numeric,
+    )
+    .option('--priority <n>', '-100 to 100; the highest under way has a device', numeric)
+    .option('--alias <name>', 'the name that is moved to the version when it completes')
     .option('--approval', 'wait for `edgeloop rollouts approve`')
     .option('--watch', 'follow it until it ends')
     .action(
       action(async (context, model: string, version: string, options: CreateOptions) => {
-        const rollout = await context.api.send('POST', '/rollouts', Rollout, {
-          model,
-          version: numeric(version),
-          selector: options.selector,
-          waves: options.waves.split(',').map((percent) => ({ percent: numeric(percent) })),
-          bakeSeconds: options.bake,
-          gates: { maxErrorRate: options.maxErrorRate, minRequests: options.minRequests },
-          onFailure: options.onFailure,
-          approval: options.approval === true,
-        });
+        const plan = planOf(options);
+        const asked = { model, version: /^\d+$/.test(version) ? numeric(version) : version, ...plan };
+        const rollout = await context.api.send('POST', '/rollouts', Rollout, asked);
         if (options.watch === true) return watch(context, rollout.id);
         if (context.json) return printJson(rollout);
         printLine(`${rollout.id}: ${stateText(rollout.state)}; follow it: edgeloop rollouts watch ${rollout.id}`);
@@ -108,11 +154,54 @@ function registerCreate(rollouts: Command): void {
     );
 }
 
+function planOf(options: CreateOptions) {
+  const { maxErrorRate, minRequests, maxFailedDevices, minHealthyDevices } = options;
+  const waves: PlannedWave[] = [
+    ...options.canary.map((selector) => ({ selector })),
+    ...options.waves.split(',').map(waveOf),
+  ];
+  return {
+    selector: options.selector,
+    waves,
+    spread: options.spread,
+    rate: options.rate === undefined ? undefined : rateOf(options.rate),
+    maxUnavailable: options.maxUnavailable === undefined ? undefined : unavailableOf(options.maxUnavailable),
+    bakeSeconds: options.bake,
+    deployTimeoutSeconds: options.deployTimeout,
+    gates: { maxErrorRate, minRequests, maxFailedDevices, minHealthyDevices },
+    onFailure: options.onFailure,
+    rollbackOf: options.rollbackOf,
+    offlineDevices: options.offline,
+    offlineAfterSeconds: options.offlineAfter,
+    priority: options.priority,
+    alias: options.alias,
+    approval: options.approval === true,
+  };
+}
+
+function waveOf(text: string): PlannedWave {
+  const given = text.trim();
+  if (given.endsWith('n')) return { devices: numeric(given.slice(0, -1)) };
+  return { percent: numeric(given.endsWith('%') ? given.slice(0, -1) : given) };
+}
+
+function rateOf(text: string) {
+  const [start, factor, growAfter, cap] = text.split(':').map((part) => numeric(part));
+  return { start, factor, growAfter, cap };
+}
+
+function unavailableOf(text: string) {
+  const at = text.indexOf('=');
+  if (at < 1)
+    throw new AppError('invalid_request', `--max-unavailable "${text}" must have the form label=n, as site=2`);
+  return { label: text.slice(0, at), devices: numeric(text.slice(at + 1)) };
+}
+
 async function watch({ api, json }: CommandContext, id: string): Promise<void> {
   let last = '';
   for (;;) {
     const detail = await api.get(path(id), RolloutDetail);
-    const line = progressText(detail);
+    const line = statusText(detail);
     if (line !== last && !json) printLine(`${timeText(Date.now())}  ${line}`);
     last = line;
     if (ended(detail.state)) {
@@ -147,27 +236,35 @@ function stateText(state: RolloutState): string {
   }
 }
 
-function progressText(detail: RolloutDetail): string {
-  const counts = new Map<string, number>();
-  for (const device of detail.devices) counts.set(device.state, (counts.get(device.state) ?? 0) + 1);
-  const devices = [...counts].map(([state, count]) => `${count} ${state}`).join(', ');
-  const gates = detail.gates
-    .filter((gate) => gate.verdict !== 'passed')
-    .map((gate) => `${gate.gate} ${gate.verdict}: ${gate.detail}`);
-  return [stateText(detail.state), devices, ...gates].filter((part) => part !== '').join('; ');
+/** The server's own sentence; of servers that have none, the state. */
+function statusText({ status, state }: Rollout): string {
+  return status ?? stateText(state);
 }
 
 function printDetail(detail: RolloutDetail): void {
-  printLine(`${detail.model} version ${detail.version}: ${stateText(detail.state)}`);
+  printLine(`${detail.model} version ${detail.version}: ${statusText(detail)}`);
   printTable(
     ['DEVICE', 'WAVE', 'STATE', 'DETAIL'],
     detail.devices.map((device) => [device.deviceId, device.wave + 1, device.state, device.detail]),
   );
+  const waves = detail.waves.flatMap(({ wave, outcome, counts, gates }) =>
+    (gates.length === 0 ? [undefined] : gates).map((gate) => [
+      ...[wave + 1, outcome, countsText(counts)],
+      ...[gate?.gate, gate?.verdict, gate?.detail],
+    ]),
+  );
+  printTable(['WAVE', 'OUTCOME', 'DEVICES', 'GATE', 'VERDICT', 'DETAIL'], waves);
   printTable(
-    ['GATE', 'VERDICT', 'DETAIL'],
+    ['GATE NOW', 'VERDICT', 'DETAIL'],
     detail.gates.map((gate) => [gate.gate, gate.verdict, gate.detail]),
   );
   for (const entry of detail.history) printLine(`${timeText(entry.at)}  ${entry.text}`);
+}
+
+function countsText(counts: Record<string, number>): string {
+  return Object.entries(counts)
+    .map(([state, count]) => `${count} ${state.replaceAll('_', ' ')}`)
+    .join(', ');
 }
 
 function path(id: string): string {

@@ -65,7 +65,8 @@ export async function writePlan(
     await store.plan(tx, rollout.id, { members, at });
     if (restart === undefined) return at;
     await store.setState(tx, rollout.id, { state: restart, at });
-    const text = `waves are decided anew: nobody is left in those that there were; ${named(members.map((each) => each.deviceId))}`;
+    const who = named(members.map(({ deviceId }) => deviceId));
+    const text = `nobody is in the wave that was to come: ${describeState(restart, rollout.plan.waves.length)}; waves are decided for ${who}`;
     await store.tell(tx, rollout.id, { at, text });
     return at;
   });

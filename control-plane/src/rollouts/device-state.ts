@@ -142,7 +142,9 @@ function place(subject: Subject, device: DeviceView, member: Member, now: number
   if (member.servingSince !== null) return servingStanding(subject, device, { since: member.servingSince, now });
   if (!device.online) return { state: 'offline', detail: 'gets the version when it returns', until: null };
   const { deployTimeoutSeconds } = subject.plan;
-  const until = Math.max(member.assignedAt ?? now, member.connectionSince) + deployTimeoutSeconds * 1000;
+  // What its window or its own software holds back is not late.
+  const heldUntil = ownCandidate(device)?.held?.until ?? 0;
+  const until = Math.max(member.assignedAt ?? now, member.connectionSince, heldUntil) + deployTimeoutSeconds * 1000;
   const detail = progressOf(device);
   if (now < until) return { state: 'deploying', detail, until };
   return { state: 'timed_out', detail: `not serving after ${deployTimeoutSeconds} s online (${detail})`, until: null };
@@ -188,15 +190,22 @@ export function isRestored({ report, desired }: DeviceView): boolean {
   return report?.candidate?.state === 'failed' && report.candidate.version === desired.version;
 }
 
+/** What it is bringing up, when that is what it should run. */
+function ownCandidate({ report, desired }: Pick<DeviceView, 'report' | 'desired'>) {
+  const candidate = report?.candidate;
+  if (candidate == null || desired === null || candidate.version !== desired.version) return undefined;
+  return candidate.rolloutId === wordOf(desired) ? candidate : undefined;
+}
+
 /** How far a device has come with what it should run, and what keeps it. */
 export function progressOf({ online, report, desired, problems }: DeviceView): string {
   if (!online) return 'offline';
   const active = report?.active ?? null;
   if (desired === null) return active === null ? 'runs nothing' : `still runs version ${active.version}`;
-  const candidate = report?.candidate;
-  const own = candidate?.version === desired.version && candidate.rolloutId === wordOf(desired);
-  const step = own ? candidate.state : 'told to fetch';
-  const why = own && candidate.error !== undefined ? describeError(candidate.error) : undefined;
+  const own = ownCandidate({ report, desired });
+  const held = own?.held === undefined ? '' : ` (${clipped(own.held.message)})`;
+  const step = own === undefined ? 'told to fetch' : own.state + held;
+  const why = own?.error === undefined ? undefined : describeError(own.error);
   const doing = why === undefined ? step + complaints(problems) : `${step}: ${why}`;
   const other = active === null ? undefined : otherBytes(active, desired);
   return other === undefined ? doing : `${other}; ${doing}`;

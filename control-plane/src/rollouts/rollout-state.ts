@@ -4,7 +4,7 @@ import type { GateVerdict, RolloutDevice, RolloutState, RolloutWave } from '@edg
 import { type Clock, type DeviceView, type Member, progressOf, runsDesired, type Subject } from './device-state.ts';
 import { countable, type Evidence, errorRateGate, failedDevicesGate, type Tally, tally } from './gates.ts';
 import { deviceCounts, Progress } from './progress.ts';
-import { admitted } from './throttle.ts';
+import { admitted, batch } from './throttle.ts';
 import { type PlannedMember, planWaves } from './waves.ts';
 
 /** What a decision is made on beside the progress. */
@@ -61,7 +61,7 @@ export function progressOn({ subject, devices, ...clock }: Pick<Look, 'subject' 
 
 export interface Plan {
   members: PlannedMember[];
-  /** Set when the rollout begins anew with the first wave, since nobody is left in those that there were. */
+  /** Set when the rollout begins with another wave: nobody is left in those that there were, or in the first. */
   restart?: Running;
 }
 
@@ -80,7 +80,10 @@ export function planOf(progress: Progress, { state, planned, now }: Given): Plan
   if (unplanned.size === 0 && (!planned || progress.ready === 0)) return undefined;
   if (!planned && progress.given.size > 0) return { members: planRest(progress, state.wave) };
   const members = planWaves(subject, progress.plannable(planned));
-  return planned ? { members, restart: { phase: 'running', wave: 0, step: 'deploying', since: now } } : { members };
+  // A group that nobody is in makes no wave.
+  const wave = members[0]?.wave ?? 0;
+  if (!planned && wave === state.wave) return { members };
+  return { members, restart: { phase: 'running', wave, step: 'deploying', since: now } };
 }
 
 /** Nobody has the version, and the wave that was to have it is empty: whoever is left is spread over all waves again. */
@@ -213,9 +216,14 @@ function fail(seen: Seen, state: Running, decision: Decision, gate: GateVerdict)
   if (seen.progress.subject.plan.onFailure === 'pause') {
     return { ...decision, wave, state: { phase: 'paused', reason, resume: state } };
   }
-  const revert = [...seen.progress.given].sort();
+  const revert = batchOf(seen.progress);
   const endings = failuresOf(seen);
   return { ...decision, wave, state: { phase: 'rolling_back', since: seen.now, reason }, revert, endings };
+}
+
+/** Those that go back now; the others at the next looks. */
+function batchOf({ given }: Progress): string[] {
+  return [...given].sort().slice(0, batch);
 }
 
 /** A wave as it stands now. */
@@ -252,7 +260,7 @@ function endingsAtCompletion({ progress, now }: Seen): Ending[] {
 
 function rollBack(seen: Seen, state: Extract<RolloutState, { phase: 'rolling_back' }>, decision: Decision): Decision {
   const { progress, now } = seen;
-  if (progress.given.size > 0) return { ...decision, revert: [...progress.given].sort(), endings: failuresOf(seen) };
+  if (progress.given.size > 0) return { ...decision, revert: batchOf(progress), endings: failuresOf(seen) };
   const missing = progress.missing(seen);
   const over = now - state.since >= progress.subject.plan.deployTimeoutSeconds * 1000;
   if (missing.length > 0 && !over) return decision;

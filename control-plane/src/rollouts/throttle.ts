@@ -2,6 +2,9 @@
 import type { RolloutPlan } from '@edgeloop/shared/api/rollouts';
 import type { Progress } from './progress.ts';
 
+/** Devices told, or taken back, in one transaction: the rest follows at the next look, and others get their turn in between. */
+export const batch = 500;
+
 /** Devices a minute, given how many serve the version healthily. */
 export function rateOf({ start, factor, growAfter, cap }: NonNullable<RolloutPlan['rate']>, healthy: number): number {
   const grown = start * factor ** Math.floor(healthy / growAfter);
@@ -11,8 +14,8 @@ export function rateOf({ start, factor, growAfter, cap }: NonNullable<RolloutPla
 /** Those of the devices, in their order, that may be told now. */
 export function admitted(progress: Progress, ids: Iterable<string>, now: number): string[] {
   const { rate, maxUnavailable } = progress.subject.plan;
-  let room = Number.POSITIVE_INFINITY;
-  if (rate !== undefined) room = rateOf(rate, progress.all.healthy ?? 0) - progress.toldLately(now);
+  let room = batch;
+  if (rate !== undefined) room = Math.min(room, rateOf(rate, progress.all.healthy ?? 0) - progress.toldLately(now));
   const more = new Map<string, number>();
   const taken: string[] = [];
   for (const id of ids) {
