@@ -1,13 +1,17 @@
 // Sends the ONNX project's backend test cases through the agent's port and compares with the published outputs; and those whose
 // requests share runs when their first dimension is free, together with others, and compares with each alone.
-// node --import tsx --conditions @edgeloop/source test/conformance/onnx-backend.ts PATH [--batch N] [--only TEXT] [--list]
-import { cpSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+// node --import tsx --conditions @edgeloop/source test/conformance/onnx-backend.ts PATH [--batch N] [--only TEXT] [--list] [--direct] [--part 1/3]
+// With --direct the port, the engine and gRPC run in this process and take models without proving each in a process of its own,
+// which takes minutes instead of hours. --part I/N runs every Nth case, for several of them beside each other.
+import { cpSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { ModelFiles } from '../../agent/src/process/ipc.ts';
+import { type ServedFront, serveFront } from '../../agent/src/server/front-fixture.ts';
 import { type GrpcClient, grpcClient, inferFields, rawOutputsOf } from '../support/grpc.ts';
 import { freePorts, temporaryFolder } from '../support/programs.ts';
-import { type FolderServer, startServing } from '../support/serving.ts';
+import { startServing } from '../support/serving.ts';
 import { type AnsweredTensor, binaryBody, jsonBody, outputsOf, post } from '../support/v2.ts';
 import { type BackendCase, difference, listCases, type Sample, type Signature, samplesOf } from './onnx/cases.ts';
 import { askJoined, type JoinedOutcome, type RowsVariant, rowsVariants } from './onnx/joined.ts';
@@ -29,7 +33,13 @@ interface Outcome {
 }
 
 const { values, positionals } = parseArgs({
-  options: { batch: { type: 'string', default: '100' }, only: { type: 'string' }, list: { type: 'boolean' } },
+  options: {
+    batch: { type: 'string', default: '100' },
+    only: { type: 'string' },
+    list: { type: 'boolean' },
+    direct: { type: 'boolean' },
+    part: { type: 'string', default: '1/1' },
+  },
   allowPositionals: true,
 });
 const [root] = positionals;
@@ -38,7 +48,10 @@ if (root === undefined) {
   process.exit(64);
 }
 
-const cases = listCases(root).filter(({ name }) => values.only === undefined || name.includes(values.only));
+const [part = 1, parts = 1] = values.part.split('/').map(Number);
+const cases = listCases(root)
+  .filter(({ name }) => values.only === undefined || name.includes(values.only))
+  .filter((_, i) => i % parts === part - 1);
 const raw = await runRaw(cases);
 const reasons = new Map<string, number>();
 const candidates: Candidate[] = [];
@@ -85,34 +98,61 @@ async function runBatch(batch: readonly Candidate[]): Promise<Outcome[]> {
       writeFileSync(join(target, 'model.onnx'), bytes);
     }
   }
-  const [grpcPort = 0] = await freePorts(1);
-  const server = await startServing(folder.path, {
-    env: { EDGELOOP_THREADS: '1', EDGELOOP_LOG_LEVEL: 'error', EDGELOOP_GRPC_PORT: String(grpcPort) },
-    readyPath: '/v2/health/live',
-  });
+  const { url, grpcPort, stop } = await (values.direct ? serveDirectly : serveFolder)(folder.path);
   const client = grpcClient(grpcPort);
   try {
-    await settled(
-      server,
-      served.reduce((count, { variants }) => count + 1 + variants.length, 0),
-    );
     const results: Outcome[] = [];
     for (const { each, signature, model, variants } of served) {
-      const url = `${server.url}/v2/models/${model}/infer`;
+      const infer = `${url}/v2/models/${model}/infer`;
       const samples = samplesOf(each, signature);
       results.push({
         name: each.name,
-        binary: await failureOf(samples, (sample) => askBinary(url, sample)),
-        json: await failureOf(samples, (sample) => askJson(url, sample)),
-        joined: await joinedOutcomes(server.url, model, variants),
+        binary: await failureOf(samples, (sample) => askBinary(infer, sample)),
+        json: await failureOf(samples, (sample) => askJson(infer, sample)),
+        joined: await joinedOutcomes(url, model, variants),
         grpc: await failureOf(samples, (sample) => askGrpc(client, model, sample)),
       });
     }
     return results;
   } finally {
     client.close();
-    await server.stop();
+    await stop();
     await folder.remove();
+  }
+}
+
+interface Served {
+  url: string;
+  grpcPort: number;
+  stop(): Promise<void>;
+}
+
+/** Models that are refused are answered for as unknown ones. */
+async function serveFolder(folder: string): Promise<Served> {
+  const [grpcPort = 0] = await freePorts(1);
+  const { url, stop } = await startServing(folder, {
+    env: {
+      ...{ EDGELOOP_THREADS: '1', EDGELOOP_TUNE_SECONDS: '0', EDGELOOP_LOG_LEVEL: 'error' },
+      EDGELOOP_GRPC_PORT: String(grpcPort),
+    },
+    readyPath: '/v2/health/live',
+  });
+  await settled(url, readdirSync(folder).length);
+  return { url, grpcPort, stop };
+}
+
+async function serveDirectly(folder: string): Promise<Served> {
+  const front = await serveFront();
+  for (const name of readdirSync(folder)) await loadInto(front, name, join(folder, name, '1/model.onnx'));
+  return { url: `http://127.0.0.1:${front.port}`, grpcPort: await front.grpc(), stop: () => front.close() };
+}
+
+async function loadInto({ engine }: ServedFront, name: string, path: string): Promise<void> {
+  try {
+    await engine.load(ModelFiles.parse({ name, version: 1, path, manifest: {} }));
+    engine.activate(name, 1);
+  } catch (error) {
+    if (values.list) console.log(`not loaded ${name}: ${String(error).replaceAll(/\s+/g, ' ').slice(0, 200)}`);
   }
 }
 
@@ -142,11 +182,11 @@ function putModel({ modelPath, lightOutput }: BackendCase, target: string): void
 }
 
 /** Ready, or as ready as it gets when models are refused. */
-async function settled(server: FolderServer, models: number): Promise<void> {
+async function settled(url: string, models: number): Promise<void> {
   const deadline = performance.now() + 90_000 + models * 5000;
   for (let quiet = 0; performance.now() < deadline && quiet < 10; ) {
-    if ((await fetch(`${server.url}/v2/health/ready`)).ok) return;
-    const index = await (await fetch(`${server.url}/v2/repository/index`, { method: 'POST' })).text();
+    if ((await fetch(`${url}/v2/health/ready`)).ok) return;
+    const index = await (await fetch(`${url}/v2/repository/index`, { method: 'POST' })).text();
     quiet = /LOADING/.test(index) ? 0 : quiet + 0.1;
     await new Promise((resolve) => setTimeout(resolve, 100));
   }
