@@ -1,5 +1,5 @@
 // edgeloop datasets.
-import { createWriteStream, openAsBlob } from 'node:fs';
+import { createWriteStream } from 'node:fs';
 import { basename, extname } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
@@ -8,7 +8,14 @@ import { pageOf } from '@edgeloop/shared/api/paging';
 import { AppError } from '@edgeloop/shared/errors';
 import type { Command } from 'commander';
 import { action, group, numeric } from './command.ts';
+import { givenFile } from './given-file.ts';
 import { printJson, printLine, printTable, timeText } from './output.ts';
+
+interface ImportOptions {
+  label: string;
+  splitColumn?: string;
+  format?: string;
+}
 
 export function registerDataCommands(program: Command): void {
   const datasets = group(program, 'datasets', 'immutable dataset versions');
@@ -37,11 +44,12 @@ export function registerDataCommands(program: Command): void {
     .description('make a version from a CSV or Parquet file: one label column, the others numeric features')
     .option('--label <column>', 'the label column', 'label')
     .option('--split-column <column>', 'column that says train, validation or test')
+    .option('--format <format>', 'csv or parquet, where the name does not end so')
     .action(
-      action(async ({ api, json }, name: string, file: string, options: { label: string; splitColumn?: string }) => {
+      action(async ({ api, json }, name: string, file: string, options: ImportOptions) => {
         const form = new FormData();
-        form.set('options', JSON.stringify({ format: formatOf(file), ...options }));
-        form.set('file', await openAsBlob(file), basename(file));
+        form.set('options', JSON.stringify({ ...options, format: options.format ?? formatOf(file) }));
+        form.set('file', await givenFile(file), basename(file));
         const version = await api.send('POST', `/datasets/${encodeURIComponent(name)}/versions`, DatasetVersion, form);
         if (json) return printJson(version);
         printVersion(version);
@@ -83,7 +91,7 @@ export function registerDataCommands(program: Command): void {
 function formatOf(file: string): string {
   const extension = extname(file).slice(1).toLowerCase();
   if (extension === 'csv' || extension === 'parquet') return extension;
-  throw new AppError('invalid_request', `${file} must end in .csv or .parquet`);
+  throw new AppError('invalid_request', `${file} must end in .csv or .parquet, or --format say which it is`);
 }
 
 function printVersion({ dataset, version, digest, rows }: DatasetVersion): void {

@@ -1,11 +1,10 @@
 // edgeloop models.
-import { openAsBlob } from 'node:fs';
 import { basename, dirname } from 'node:path';
 import { Model, ModelAlias, ModelVersionDetail } from '@edgeloop/shared/api/models';
 import { pageOf } from '@edgeloop/shared/api/paging';
-import { AppError, messageOf } from '@edgeloop/shared/errors';
 import type { Command } from 'commander';
 import { action, group, numeric } from './command.ts';
+import { givenFile } from './given-file.ts';
 import { saysPipeline, withTokenizerFiles } from './manifest-file.ts';
 import { printFields, printJson, printLine, printTable, shortDigest, timeText } from './output.ts';
 
@@ -57,11 +56,11 @@ export function registerModelCommands(program: Command): void {
         const manifest =
           options.manifest === undefined
             ? undefined
-            : await withTokenizerFiles(await fileOf(options.manifest), dirname(options.manifest));
+            : await withTokenizerFiles(await givenFile(options.manifest), dirname(options.manifest));
         const isPipeline = files.length > 1 || (manifest !== undefined && saysPipeline(await manifest.text()));
-        for (const file of files) form.append(isPipeline ? 'files' : 'model', await fileOf(file), basename(file));
+        for (const file of files) form.append(isPipeline ? 'files' : 'model', await givenFile(file), basename(file));
         if (manifest !== undefined) form.set('manifest', manifest, 'manifest.json');
-        if (options.golden !== undefined) form.set('golden', await fileOf(options.golden), 'golden.json');
+        if (options.golden !== undefined) form.set('golden', await givenFile(options.golden), 'golden.json');
         if (!json && process.stderr.isTTY) process.stderr.write(`uploading and validating ${files.join(', ')} …\n`);
         const detail = await api.send('POST', `/models/${encodeURIComponent(name)}/versions`, ModelVersionDetail, form);
         if (json) return printJson(detail);
@@ -102,14 +101,6 @@ export function registerAliasCommands(program: Command): void {
         printLine(`${name}: ${alias} names version ${version} now`);
       }),
     );
-}
-
-async function fileOf(path: string): Promise<Blob> {
-  try {
-    return await openAsBlob(path);
-  } catch (cause) {
-    throw new AppError('invalid_request', `cannot read ${path}: ${messageOf(cause)}`, { cause });
-  }
 }
 
 function printModel({ versions, unknownReleases, aliases }: Model): void {
