@@ -73,6 +73,7 @@ describe('threads of a model', () => {
       maxRssBytes: 1,
       onEnded: () => undefined,
       onUnbatchable: () => undefined,
+      onSteps: () => undefined,
       onCrash: (_, error) => expect.unreachable(error.message),
     });
   });
