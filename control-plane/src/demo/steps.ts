@@ -3,7 +3,7 @@ import { Alert, AlertRule } from '@edgeloop/shared/api/alerts';
 import { DatasetVersion } from '@edgeloop/shared/api/data';
 import { MetricResult } from '@edgeloop/shared/api/metrics';
 import { pageOf } from '@edgeloop/shared/api/paging';
-import { RolloutDetail } from '@edgeloop/shared/api/rollouts';
+import { RolloutDetail, RolloutGates } from '@edgeloop/shared/api/rollouts';
 import { Pipeline, type PipelineSpec, Run } from '@edgeloop/shared/api/training';
 import { AppError } from '@edgeloop/shared/errors';
 import type { ApiClient } from '../cli/client.ts';
@@ -36,13 +36,7 @@ const pipelineSpec: PipelineSpec = {
     waves: [{ percent: 33 }, { percent: 66 }, { percent: 100 }],
     bakeSeconds: 4,
     deployTimeoutSeconds: 60,
-    gates: {
-      maxErrorRate: 0.02,
-      minRequests: 20,
-      minHealthyDevices: 0,
-      maxFailedDevices: 0,
-      evidenceTimeoutSeconds: 60,
-    },
+    gates: RolloutGates.parse({ minRequests: 20, maxFailedDevices: 0, evidenceTimeoutSeconds: 60 }),
     onFailure: 'rollback',
     rollbackOf: 'touched',
     offlineDevices: 'wait',

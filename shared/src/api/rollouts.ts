@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import { DeviceId, Instant, ModelName, ModelVersion } from '../identifiers.ts';
 import { SelectorText } from '../selector.ts';
+import { AccuracyGate, DriftGate, GateNumbers, gateNames, LatencyGate } from './gates.ts';
 
 export const RolloutGates = z.strictObject({
   /** Highest share of failed requests of the new version, 0 to 1. */
@@ -14,6 +15,13 @@ export const RolloutGates = z.strictObject({
   minHealthyDevices: z.number().min(0).max(1).default(0),
   /** How long a gate waits for evidence before the rollout pauses with the reason. */
   evidenceTimeoutSeconds: z.number().int().min(1).default(3600),
+  /** Highest rise of the share of failed requests over the old version's, 0 to 1. */
+  maxErrorRise: z.number().min(0).max(1).default(0.01),
+  latency: LatencyGate.prefault({}),
+  accuracy: AccuracyGate.prefault({}),
+  drift: DriftGate.prefault({}),
+  /** Share of faultless rollouts that the statistical gates, all together and over all looks, may stop. */
+  falseAlarms: z.number().gt(0).max(0.5).default(0.01),
 });
 export type RolloutGates = z.infer<typeof RolloutGates>;
 
@@ -152,11 +160,16 @@ export const RolloutDevice = z.object({
 export type RolloutDevice = z.infer<typeof RolloutDevice>;
 
 export const GateVerdict = z.object({
-  gate: z.enum(['failed_devices', 'error_rate']),
-  verdict: z.enum(['passed', 'failed', 'waiting']),
+  gate: z.enum(gateNames),
+  /** `waiting`: devices are under way. `inconclusive`: there is too little evidence, which never passes. */
+  verdict: z.enum(['passed', 'failed', 'waiting', 'inconclusive']),
   detail: z.string(),
+  /** False: only said; it neither holds the wave up nor stops the rollout. */
+  blocking: z.boolean().optional(),
   /** What it was judged on. */
-  numbers: z.record(z.string(), z.number()).optional(),
+  numbers: z.union([GateNumbers, z.record(z.string(), z.number())]).optional(),
+  /** Of `failed_devices`: how many failed at what. */
+  kinds: z.record(z.string(), z.number().int()).optional(),
 });
 export type GateVerdict = z.infer<typeof GateVerdict>;
 

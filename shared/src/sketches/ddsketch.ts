@@ -72,3 +72,20 @@ export function quantile(sketch: QuantileSketch, q: number): number | undefined 
   }
   return sketch.max;
 }
+
+/** Buckets from 1 up to `value`: a sketch that is shifted down by them holds its values in multiples of `value`. */
+export function bucketsTo(value: number): number {
+  return Math.round(Math.log(Math.max(value, smallest)) / logGamma);
+}
+
+/** By which factor values differ that are `buckets` apart. */
+export function bucketRatio(buckets: number): number {
+  return gamma ** buckets;
+}
+
+/** The same values, each `buckets` lower, those that count as zero aside. */
+export function shiftedDown(sketch: QuantileSketch, buckets: number): QuantileSketch {
+  const factor = gamma ** -buckets;
+  const bins = sketch.bins.map(([bin, count]): [number, number] => [bin - buckets, count]);
+  return { ...sketch, sum: sketch.sum * factor, max: sketch.max * factor, bins };
+}

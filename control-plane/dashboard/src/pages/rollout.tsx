@@ -14,6 +14,7 @@ const verdictTones: Record<RolloutDetail['gates'][number]['verdict'], Tone> = {
   passed: 'ok',
   failed: 'bad',
   waiting: 'wait',
+  inconclusive: 'wait',
 };
 
 export function RolloutPage() {
@@ -81,12 +82,22 @@ function Verdicts({ wave, gates }: { wave: number; gates: RolloutDetail['gates']
             <strong>
               Wave {wave + 1}: {words(gate.gate)}
             </strong>
-            <span class={`badge tone-${verdictTones[gate.verdict]}`}>{gate.verdict}</span>
+            <Verdict gate={gate} />
           </div>
           <span class="small">{gate.detail}</span>
         </li>
       ))}
     </ul>
+  );
+}
+
+function Verdict({ gate: { verdict, blocking } }: { gate: RolloutDetail['gates'][number] }) {
+  const said = blocking === false && verdict !== 'passed';
+  if (!said) return <span class={`badge tone-${verdictTones[verdict]}`}>{verdict}</span>;
+  return verdict === 'failed' ? (
+    <span class="badge tone-wait">warns</span>
+  ) : (
+    <span class="badge tone-idle">not waited for</span>
   );
 }
 
@@ -108,6 +119,10 @@ function Plan({ rollout }: { rollout: Rollout }) {
           ['Bake', formatDuration(plan.bakeSeconds)],
           ['Deploy within', formatDuration(plan.deployTimeoutSeconds)],
           ['Error rate', `at most ${formatShare(plan.gates.maxErrorRate)}, after ${plan.gates.minRequests} requests`],
+          ['Errors', `rise by at most ${formatShare(plan.gates.maxErrorRise)}`],
+          ['Latency', latencyText(plan.gates.latency)],
+          ['Accuracy', accuracyText(plan.gates.accuracy)],
+          ['Drift', driftText(plan.gates.drift)],
           ['Failed devices', `at most ${formatShare(plan.gates.maxFailedDevices)}`],
           ['On failure', failureText(plan)],
           ['Offline devices', offlineText(plan)],
@@ -145,6 +160,24 @@ function failureText({ onFailure, rollbackOf }: Rollout['plan']): string {
 function offlineText({ offlineDevices, offlineAfterSeconds }: Rollout['plan']): string {
   if (offlineDevices === 'wait') return 'are waited for';
   return `follow when they return; a wave ends without them after ${formatDuration(offlineAfterSeconds)}`;
+}
+
+type Gates = Rollout['plan']['gates'];
+const modeTexts = { gate: '', auto: ', where labels come', warn: ', only warns', off: '' } as const;
+
+function latencyText({ mode, quantile, maxRatio }: Gates['latency']): string {
+  if (mode === 'off') return 'not judged';
+  return `${formatShare(quantile)} quantile at most ${maxRatio} times${modeTexts[mode]}`;
+}
+
+function accuracyText({ mode, maxLoss, minLabels }: Gates['accuracy']): string {
+  if (mode === 'off') return 'not judged';
+  return `loses at most ${formatShare(maxLoss)}, after ${minLabels} labels${modeTexts[mode]}`;
+}
+
+function driftText({ mode, maxShift }: Gates['drift']): string {
+  if (mode === 'off') return 'not judged';
+  return `a class moves by at most ${formatShare(maxShift)}${modeTexts[mode]}`;
 }
 
 function History({ rollout }: { rollout: RolloutDetail }) {

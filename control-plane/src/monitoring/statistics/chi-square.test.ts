@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
-import { chiSquareBound, chiSquareTail, logGamma, upperGamma } from './chi-square.ts';
+import { logGamma } from '../../gates/log-gamma.ts';
+import { chiSquareBound, chiSquareTail, upperGamma } from './chi-square.ts';
 
 // Reference values: SciPy's stats.chi2.sf and special.gammaln.
 test.each([

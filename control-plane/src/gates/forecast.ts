@@ -1,0 +1,219 @@
+// What the gates of each wave will see and when, at present traffic: the figures of a rehearsal, before anything starts.
+import type { GateForecast } from '@edgeloop/shared/api/forecasts';
+import type { RolloutGates } from '@edgeloop/shared/api/rollouts';
+import { correlationWithin, effective } from './clusters.ts';
+import { type DeviceCounts, missesOf, shareOf, sumOf } from './counts.ts';
+import type { Arm } from './evidence.ts';
+import { accuracyMode, alphaOf } from './judge.ts';
+import { percent, points } from './outcome.ts';
+import {
+  hoursToCount,
+  hoursToSee,
+  hoursToSeeBy,
+  longestHours,
+  rateSeenAbove,
+  riseSeenAfter,
+  slowdownSeen,
+  worthAfter,
+} from './outlook.ts';
+
+/** What devices answer now. */
+export interface Traffic {
+  requestsPerHour: ReadonlyMap<string, number>;
+  labelsPerHour: ReadonlyMap<string, number>;
+  /** All devices together, of labels that come soon enough to wait for. */
+  timelyLabelsPerHour: number;
+  lastPeriod: Arm;
+}
+
+export interface WaveTraffic {
+  /** Devices that will have the version, and those that will not yet. */
+  fresh: readonly string[];
+  former: readonly string[];
+  traffic: Traffic;
+}
+
+interface Sight {
+  perHour: number;
+  minimum: number;
+  hoursToMinimum: number | null;
+  effect: number;
+  hoursToSee: number | null;
+  seenAfter: (hours: number) => number | null;
+  inWords: (change: number) => string;
+  counted: string;
+}
+
+export interface GateSight extends Sight {
+  gate: GateForecast['gate'];
+  mode: 'gate' | 'warn';
+}
+
+/** `waitHours`: how long labels are waited for. */
+export function sightsOf(
+  gates: RolloutGates,
+  wave: WaveTraffic,
+  { waves, waitHours }: { waves: number; waitHours: number },
+): GateSight[] {
+  const alpha = alphaOf(gates, waves).wave;
+  const sights: GateSight[] = [{ gate: 'error_rate', mode: 'gate', ...boundSight(gates, wave, alpha) }];
+  if (wave.traffic.lastPeriod.requests.length === 0) return sights;
+  sights.push({ gate: 'error_rise', mode: 'gate', ...errorSight(gates, wave, alpha) });
+  const { latency, accuracy, drift } = gates;
+  if (latency.mode !== 'off') sights.push({ gate: 'latency', mode: latency.mode, ...latencySight(gates, wave, alpha) });
+  const share = wave.fresh.length / Math.max(1, wave.fresh.length + wave.former.length);
+  const mode = accuracyMode(gates, wave.traffic.timelyLabelsPerHour * share * waitHours);
+  if (accuracy.mode !== 'off' && mode !== 'off' && wave.traffic.lastPeriod.labels.length > 0)
+    sights.push({ gate: 'accuracy', mode, ...accuracySight(gates, wave, alpha) });
+  const shares = sharesOf(wave.traffic.lastPeriod.classes);
+  if (drift.mode !== 'off' && shares.length > 0)
+    sights.push({ gate: 'drift', mode: drift.mode, ...driftSight(gates, wave, { alpha, shares }) });
+  return sights;
+}
+
+/** What a gate sees once it is judged after so many hours. */
+export function forecastOf({ gate, mode, ...sight }: GateSight, hours: number | null): GateForecast {
+  const { perHour, minimum, hoursToMinimum, effect, inWords, counted, seenAfter } = sight;
+  const seen = hours === null ? null : seenAfter(hours);
+  const traffic = `with ${rounded(perHour)} ${counted} an hour this gate`;
+  const needs =
+    sight.hoursToSee === null
+      ? `never sees ${inWords(effect)}, since devices are too few or answer too little: ${atBest(sight)}`
+      : `needs ${duration(sight.hoursToSee)} to see ${inWords(effect)}`;
+  const then = hours === null ? '' : `; after ${duration(hours)} it sees ${seen === null ? 'nothing' : inWords(seen)}`;
+  const detail = `${traffic} ${needs}${then}`;
+  return { gate, mode, perHour, minimum, hoursToMinimum, effect, hoursToSee: sight.hoursToSee, seen, detail };
+}
+
+function atBest({ seenAfter, inWords }: Pick<Sight, 'seenAfter' | 'inWords'>): string {
+  const seen = seenAfter(longestHours);
+  return seen === null ? 'nothing at all' : `at best ${inWords(seen)}`;
+}
+
+type Paces = ReadonlyMap<string, number>;
+
+function boundSight(gates: RolloutGates, { fresh, traffic }: WaveTraffic, alpha: number): Sight {
+  const { maxErrorRate: bound, minRequests: minimum } = gates;
+  const pace = paceOf(traffic.requestsPerHour, fresh);
+  const perHour = total(pace);
+  const effect = Math.min(1, bound * 2);
+  const seenAfter = (hours: number) => rateSeenAbove(perHour * hours, { bound, alpha });
+  return {
+    ...{ perHour, minimum, hoursToMinimum: hoursToCount(minimum, pace), effect, seenAfter, counted: 'requests' },
+    hoursToSee: hoursToSeeBy(effect, seenAfter),
+    inWords: (rate) => `${percent(rate)} of requests failing`,
+  };
+}
+
+function errorSight(gates: RolloutGates, wave: WaveTraffic, alpha: number): Sight {
+  const { requestsPerHour, lastPeriod } = wave.traffic;
+  const settings = { margin: gates.maxErrorRise, minimum: gates.minRequests, alpha };
+  const sight = rateSight(wave, { paces: requestsPerHour, devices: lastPeriod.requests, ...settings });
+  return { ...sight, counted: 'requests', inWords: (rise) => `a rise of failed requests by ${points(rise)}` };
+}
+
+function accuracySight(gates: RolloutGates, wave: WaveTraffic, alpha: number): Sight {
+  const { labelsPerHour, lastPeriod } = wave.traffic;
+  const settings = { margin: gates.accuracy.maxLoss, minimum: gates.accuracy.minLabels, alpha };
+  const sight = rateSight(wave, { paces: labelsPerHour, devices: missesOf(lastPeriod.labels), ...settings });
+  return { ...sight, counted: 'labels', inWords: (loss) => `a loss of ${points(loss)}` };
+}
+
+function driftSight(
+  gates: RolloutGates,
+  wave: WaveTraffic,
+  { alpha, shares }: { alpha: number; shares: readonly DeviceCounts[] },
+): Sight {
+  const settings = { margin: gates.drift.maxShift, minimum: gates.minRequests, alpha: alpha / shares.length };
+  const [commonest = []] = shares;
+  const sight = rateSight(wave, { paces: wave.traffic.requestsPerHour, devices: commonest, ...settings });
+  return { ...sight, counted: 'requests', inWords: (shift) => `a class moving by ${points(shift)}` };
+}
+
+interface RateSettings {
+  paces: Paces;
+  /** Of the last period. */
+  devices: DeviceCounts;
+  margin: number;
+  minimum: number;
+  alpha: number;
+}
+
+function rateSight(
+  { fresh, former }: WaveTraffic,
+  { paces, devices, margin, minimum, alpha }: RateSettings,
+): Omit<Sight, 'counted' | 'inWords'> {
+  const correlation = correlationWithin([devices]);
+  const pace = paceOf(paces, fresh);
+  const rest = former.length === 0 ? effective(devices, correlation).trials : paceOf(paces, former);
+  const base = shareOf(sumOf(devices)) ?? 0;
+  const outlook = { pace: { fresh: pace, former: rest }, base, margin, alpha, correlation };
+  const effect = Math.min(1 - base, margin * 2);
+  return {
+    ...{ perHour: total(pace), minimum, hoursToMinimum: hoursToCount(minimum, pace), effect },
+    hoursToSee: hoursToSee(effect, outlook),
+    seenAfter: (hours) => riseSeenAfter(hours, outlook),
+  };
+}
+
+function latencySight(gates: RolloutGates, { fresh, former, traffic }: WaveTraffic, alpha: number): Sight {
+  const { latency, minRequests: minimum } = gates;
+  const { slow, latencyRatio } = traffic.lastPeriod;
+  const correlation = correlationWithin([slow]);
+  const pace = paceOf(traffic.requestsPerHour, fresh);
+  const rest = paceOf(traffic.requestsPerHour, former);
+  const known = effective(slow, correlation).trials;
+  const seenAfter = (hours: number) => {
+    const trials = {
+      fresh: worthAfter(hours, pace, correlation),
+      former: former.length === 0 ? known : worthAfter(hours, rest, correlation),
+    };
+    return slowdownSeen(latencyRatio, trials, { ...latency, alpha });
+  };
+  const effect = latency.maxRatio * 1.5;
+  return {
+    ...{ perHour: total(pace), minimum, hoursToMinimum: hoursToCount(minimum, pace), effect, seenAfter },
+    hoursToSee: hoursToSeeBy(effect, seenAfter),
+    ...{
+      counted: 'requests',
+      inWords: (factor: number) => `requests taking ${Number(factor.toFixed(1))} times as long`,
+    },
+  };
+}
+
+/** By class, the commonest first. */
+function sharesOf(classes: Arm['classes']): DeviceCounts[] {
+  const totals = new Map<string, number>();
+  for (const counts of classes)
+    for (const [name, count] of Object.entries(counts)) totals.set(name, (totals.get(name) ?? 0) + count);
+  const names = [...totals].sort(([, a], [, b]) => b - a).map(([name]) => name);
+  return names.map((name) =>
+    classes.map((counts) => ({
+      hits: counts[name] ?? 0,
+      trials: Object.values(counts).reduce((sum, count) => sum + count, 0),
+    })),
+  );
+}
+
+function paceOf(paces: Paces, devices: readonly string[]): number[] {
+  return devices.map((id) => paces.get(id) ?? 0);
+}
+
+function total(pace: readonly number[]): number {
+  return pace.reduce((sum, each) => sum + each, 0);
+}
+
+function rounded(value: number): number {
+  return Number(value.toPrecision(2));
+}
+
+/** Hours for people: seconds, minutes, hours or days. */
+export function duration(hours: number): string {
+  const steps = [
+    { of: 24, name: 'days', from: 48 },
+    { of: 1, name: 'hours', from: 2 },
+    { of: 1 / 60, name: 'minutes', from: 2 / 60 },
+  ];
+  const step = steps.find(({ from }) => hours >= from) ?? { of: 1 / 3600, name: 'seconds' };
+  return `${Number((hours / step.of).toPrecision(2))} ${step.name}`;
+}

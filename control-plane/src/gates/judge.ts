@@ -1,0 +1,111 @@
+// All gates that are judged by what a version answers, on one wave. The stated share of false alarms is divided among the
+// tests, half of each for all devices so far and half for the waves, so that all of them together keep it over the whole
+// rollout, however often they are looked at.
+import type { GateVerdict, RolloutGates } from '@edgeloop/shared/api/rollouts';
+import { classShift } from './drift.ts';
+import type { FieldEvidence, Scope } from './evidence.ts';
+import { latencyBound, latencyRise } from './latency.ts';
+import { type GateOutcome, verdictFrom, worseOf } from './outcome.ts';
+import { accuracyBound, accuracyLoss, errorRate, errorRise, type RequestCounts } from './rates.ts';
+
+type Judge = (scope: Scope, alpha: number) => GateOutcome;
+interface Test {
+  gate: GateVerdict['gate'];
+  mode: 'gate' | 'warn';
+  judge: Judge;
+}
+
+/** `waves`: how many the plan has. */
+export function judgeField(gates: RolloutGates, field: FieldEvidence, waves: number): GateVerdict[] {
+  const alpha = alphaOf(gates, waves);
+  const verdicts = testsOf(gates, field).map(({ gate, mode, judge }) => {
+    const wave = judge(field.wave, alpha.wave);
+    return verdictFrom(gate, worseOf(wave, waves === 1 ? undefined : judge(field.all, alpha.all)), mode);
+  });
+  return [...new Set(verdicts.map(({ gate }) => gate))].map((gate) =>
+    verdicts.filter((each) => each.gate === gate).reduce(strictest),
+  );
+}
+
+/** Failed requests of the new version against the bound of the plan. */
+export function judgeErrors(
+  gates: RolloutGates,
+  { wave, all }: { wave: RequestCounts; all: RequestCounts },
+  waves: number,
+): GateVerdict {
+  const alpha = alphaOf(gates, waves);
+  const onWave = errorRate(wave, gates, { over: 'wave', alpha: alpha.wave });
+  const onAll = errorRate(all, gates, { over: 'all', alpha: alpha.all });
+  return verdictFrom('error_rate', worseOf(onWave, onAll), 'gate');
+}
+
+/** Share of false alarms of one test on one wave, and on all devices so far. */
+export function alphaOf(gates: RolloutGates, waves: number): { wave: number; all: number } {
+  const each = gates.falseAlarms / stoppingTests(gates);
+  return waves === 1 ? { wave: each, all: each } : { wave: each / 2 / waves, all: each / 2 };
+}
+
+/** Tests that may stop a rollout: both of errors, and what else is not only to warn. */
+function stoppingTests({ latency, accuracy, drift }: RolloutGates): number {
+  const stops = (mode: string) => mode === 'gate' || mode === 'auto';
+  const latencies = stops(latency.mode) ? 1 + (latency.maxMs === undefined ? 0 : 1) : 0;
+  const accuracies = stops(accuracy.mode) ? 1 + (accuracy.min === undefined ? 0 : 1) : 0;
+  return 2 + latencies + accuracies + (stops(drift.mode) ? 1 : 0);
+}
+
+/** In `auto`, labels are waited for where they come soon enough. */
+export function accuracyMode({ accuracy }: RolloutGates, labelsExpected: number): 'gate' | 'warn' | 'off' {
+  if (accuracy.mode !== 'auto') return accuracy.mode;
+  return labelsExpected >= accuracy.minLabels ? 'gate' : 'warn';
+}
+
+function testsOf(gates: RolloutGates, field: FieldEvidence): Test[] {
+  const { latency, accuracy, drift, minRequests: minimum } = gates;
+  const tests: Test[] = [
+    { gate: 'error_rise', mode: 'gate', judge: (scope, alpha) => errorRise(scope, field, gates, alpha) },
+  ];
+  if (latency.mode !== 'off') {
+    const { mode, maxMs } = latency;
+    const judge: Judge = (scope, alpha) => latencyRise(scope, field, { ...latency, minimum, alpha });
+    tests.push({ gate: 'latency', mode, judge });
+    if (maxMs !== undefined) {
+      const bound: Judge = (scope, alpha) => latencyBound(scope, { ...latency, maxMs, minimum, alpha });
+      tests.push({ gate: 'latency', mode, judge: bound });
+    }
+  }
+  if (accuracy.mode !== 'off') tests.push(...accuracyTests(gates, field));
+  if (drift.mode !== 'off') {
+    const judge: Judge = (scope, alpha) => classShift(scope, field, { ...drift, minimum, alpha });
+    tests.push({ gate: 'drift', mode: drift.mode, judge });
+  }
+  return tests;
+}
+
+/** A plan that judges without requests waits for no labels either. Of what is not waited for, a loss that is proved still stops. */
+function accuracyTests(gates: RolloutGates, field: FieldEvidence): Test[] {
+  const { accuracy, minRequests } = gates;
+  const { min } = accuracy;
+  const auto = accuracy.mode === 'auto';
+  const awaited = accuracyMode(gates, field.labelsExpected) === 'gate' && !(auto && minRequests === 0);
+  const unawaited = (outcome: GateOutcome): GateOutcome =>
+    outcome.verdict !== 'inconclusive' || awaited || !auto
+      ? outcome
+      : { ...outcome, blocking: false, detail: `${outcome.detail}; labels come too seldom to wait for them` };
+  const mode = accuracy.mode === 'warn' ? 'warn' : 'gate';
+  const tests: Test[] = [
+    { gate: 'accuracy', mode, judge: (scope, alpha) => unawaited(accuracyLoss(scope, field, accuracy, alpha)) },
+  ];
+  if (min !== undefined) {
+    const judge: Judge = (scope, alpha) => unawaited(accuracyBound(scope, { ...accuracy, min }, alpha));
+    tests.push({ gate: 'accuracy', mode, judge });
+  }
+  return tests;
+}
+
+const severity = { failed: 3, inconclusive: 2, waiting: 2, passed: 1 } as const;
+
+/** Of two verdicts of one gate, which may be judged beside the old version and below a bound. */
+function strictest(a: GateVerdict, b: GateVerdict): GateVerdict {
+  const weight = ({ verdict, blocking }: GateVerdict) => severity[verdict] * (blocking === false ? 0.1 : 1);
+  return weight(b) > weight(a) ? b : a;
+}

@@ -1,0 +1,51 @@
+// What a rollout would do, told before it starts.
+import { z } from 'zod';
+import { DeviceId, ModelName, ModelVersion } from '../identifiers.ts';
+import { gateNames } from './gates.ts';
+
+const Hours = z.number().nullable();
+
+/** What a gate will be able to see on a wave. Hours are null when that is not within a year. */
+export const GateForecast = z.object({
+  gate: z.enum(gateNames),
+  mode: z.enum(['gate', 'warn']),
+  /** What is counted on the wave's devices in an hour: requests, or labels. */
+  perHour: z.number(),
+  minimum: z.number(),
+  hoursToMinimum: Hours,
+  /** A change of this size, twice what is allowed: a share, or of latency a factor. */
+  effect: z.number(),
+  hoursToSee: Hours,
+  /** The smallest change that is seen by the time the wave is judged; null: none. */
+  seen: z.number().nullable(),
+  detail: z.string(),
+});
+export type GateForecast = z.infer<typeof GateForecast>;
+
+export const WaveForecast = z.object({
+  wave: z.number().int().min(0),
+  devices: z.number().int(),
+  /** The first of them, in the order of the wave. */
+  deviceIds: z.array(DeviceId),
+  offline: z.array(DeviceId),
+  /** From the last device having the version until the wave is judged, at present traffic; null: it would pause for lack of evidence. */
+  hours: Hours,
+  comparedWith: z.enum(['rest', 'last_period', 'nothing']),
+  gates: z.array(GateForecast),
+  detail: z.string(),
+});
+export type WaveForecast = z.infer<typeof WaveForecast>;
+
+export const RolloutForecast = z.object({
+  model: ModelName,
+  version: ModelVersion,
+  devices: z.number().int(),
+  /** Devices ahead of this server, on which an operator must decide first; they are in no wave. */
+  conflicting: z.array(DeviceId),
+  /** Rollouts of the model under way whose devices it would take over. */
+  supersedes: z.array(z.string()),
+  /** Sum over the waves; null when one of them would pause. */
+  hours: Hours,
+  waves: z.array(WaveForecast),
+});
+export type RolloutForecast = z.infer<typeof RolloutForecast>;
