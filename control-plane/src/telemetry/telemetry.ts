@@ -6,14 +6,20 @@ import { type TelemetryAck, type TelemetryBatch, Window } from '@edgeloop/shared
 import type { Registry } from 'prom-client';
 import type { Database } from '../database/open.ts';
 import type { Claims } from '../fleet/fleet.ts';
+import type { FieldEvidence, FieldQuery } from '../gates/evidence.ts';
+import type { Traffic } from '../gates/forecast.ts';
 import { createIngestCounters } from './counters.ts';
+import { createFieldEvidence } from './field-evidence.ts';
+import { createFieldStore } from './field-store.ts';
 import { createIngest } from './ingest.ts';
+import type { LastPeriodQuery } from './last-period.ts';
 import { createWindowMerge, type WindowMerge } from './merge.ts';
 import type { DriftSeries } from './metric-readers.ts';
 import { createMetricQuery } from './query.ts';
 import { createSeriesStore } from './series-store.ts';
 import { createTelemetryStore, type Span, type Stored, type TelemetryStore } from './telemetry-store.ts';
 import { createThrottle } from './throttle.ts';
+import { readTraffic } from './traffic.ts';
 
 export type { DriftSeries, Stored };
 
@@ -88,6 +94,8 @@ export function createTelemetry(deps: TelemetryDeps) {
     onStored,
   });
   const query = createMetricQuery({ ...deps, store, seriesStore });
+  const fieldStore = createFieldStore(deps.database);
+  const field = createFieldEvidence({ fieldStore, now: deps.now });
 
   return {
     /** Stores each item once by (device, epoch, sequence); resolves when all of the batch is durable. */
@@ -101,6 +109,13 @@ export function createTelemetry(deps: TelemetryDeps) {
      * the number and is not the registered release is never among them.
      */
     evidence: (asked: EvidenceQuery): Promise<{ requests: number; failed: number }> => sumEvidence(store, asked),
+
+    /** What the versions of a rollout answered, for its gates; undefined before a device was given the new one. */
+    fieldEvidence: (asked: FieldQuery): Promise<FieldEvidence | undefined> => field.evidence(asked),
+
+    /** What devices answer in an hour with versions other than this one. */
+    traffic: (asked: Omit<LastPeriodQuery, 'startedAt'>): Promise<Traffic> =>
+      readTraffic(fieldStore, { ...asked, startedAt: deps.now() }),
 
     /** Everything merged over devices and time, and of how many windows; undefined when there are none. */
     merged: (asked: MergeQuery): Promise<{ window: Window; windows: number } | undefined> => mergeAll(store, asked),
@@ -153,6 +168,7 @@ export function createTelemetry(deps: TelemetryDeps) {
       commits.set(model, (commits.get(model) ?? 0) + 1);
       changed.call(model);
     }
+    field.onStored(stored);
     for (const handler of handlers) handler(stored);
   }
 }
