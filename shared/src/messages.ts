@@ -58,6 +58,11 @@ export type ActivationState = z.infer<typeof ActivationState>;
 export const Held = z.object({ by: z.enum(['hold', 'window']), until: Instant, message: z.string() });
 export type Held = z.infer<typeof Held>;
 
+/** At what a version failed on a device. `probation`: it answered, and too many requests failed. */
+export const failureKinds = ['fetch', 'verify', 'contract', 'load', 'golden', 'crash', 'probation'] as const;
+export const FailureKind = z.enum(failureKinds);
+export type FailureKind = z.infer<typeof FailureKind>;
+
 export const ModelReport = z.object({
   name: ModelName,
   /** What answers requests now. `release` says which bytes; the version is a name for people. */
@@ -71,7 +76,10 @@ export const ModelReport = z.object({
       rolloutId: z.string(),
       state: ActivationState,
       since: Instant,
-      error: z.object({ code: z.string(), message: z.string() }).optional(),
+      /** Agents of before did not say the kind, and later ones may know further kinds. */
+      error: z
+        .object({ code: z.string(), message: z.string(), kind: FailureKind.optional().catch(undefined) })
+        .optional(),
       /** It waits for a maintenance window, or for software on the device that said "not now"; until then at the latest. */
       held: Held.optional(),
     })

@@ -43,6 +43,21 @@ describe('the state of a model on a device', () => {
     });
   });
 
+  it('says at what it failed', () => {
+    const kindOf = (...events: (ModelEvent | number)[]) => {
+      const { candidate } = after(...good, 2, ...events);
+      return candidate?.state === 'failed' ? candidate.error.kind : candidate?.state;
+    };
+    const failed: ModelEvent = { kind: 'failed', error };
+    expect(kindOf(failed)).toBe('verify');
+    expect(kindOf({ kind: 'failed', error: { ...error, code: 'not_found' } })).toBe('fetch');
+    expect(kindOf(...bring.slice(0, 1), failed)).toBe('verify');
+    expect(kindOf(...bring.slice(0, 2), failed)).toBe('load');
+    expect(kindOf(...bring.slice(0, 2), { kind: 'failed', error: { ...error, kind: 'golden' } })).toBe('golden');
+    expect(kindOf(...bring, failed)).toBe('probation');
+    expect(kindOf(...bring, crash)).toBe('crash');
+  });
+
   it('is not blamed for being killed from outside, and yet that has a bound', () => {
     const kills = (count: number) => after(...good, 2, ...bring, ...Array<ModelEvent>(count).fill(kill));
     expect(kills(5)).toMatchObject({ active: { version: 2 }, candidate: { state: 'probation' } });

@@ -1,6 +1,6 @@
 // How a model's state on this device follows from what happens: a pure function, so that every order of events can be
 // tried. The driver performs the one step a state asks for and tells the outcome.
-import type { DesiredModel, Held } from '@edgeloop/shared/messages';
+import type { DesiredModel, FailureKind, Held } from '@edgeloop/shared/messages';
 import type { Failure } from '../failure.ts';
 import { type Candidate, type ModelEvent, type ModelState, newModelState, releaseOf } from './model-state.ts';
 
@@ -102,7 +102,22 @@ function giveUp(state: ModelState, { message }: Failure, now: number): ModelStat
 function fail(state: ModelState, error: Failure, now: number): ModelState {
   const { candidate } = state;
   if (candidate === null || candidate.state === 'failed') return state;
-  return refuse(candidate.state === 'probation' ? fallBack(state, now) : state, candidate.target, { error, now });
+  const told = { ...error, kind: error.kind ?? kindOf(candidate.state, error) };
+  return refuse(candidate.state === 'probation' ? fallBack(state, now) : state, candidate.target, { error: told, now });
+}
+
+/** What a step that ended with an error was about. What is fetched is checked as it comes. */
+function kindOf(step: Exclude<Candidate['state'], 'failed'>, { code }: Failure): FailureKind {
+  switch (step) {
+    case 'fetching':
+      return code === 'integrity' ? 'verify' : 'fetch';
+    case 'verifying':
+      return 'verify';
+    case 'warming':
+      return 'load';
+    case 'probation':
+      return 'probation';
+  }
 }
 
 function refuse(state: ModelState, target: DesiredModel, { error, now }: { error: Failure; now: number }): ModelState {
@@ -126,7 +141,7 @@ function quarantine(
 ): ModelState {
   const { candidate, active, desired } = state;
   const tried = candidate?.state === 'warming' || candidate?.state === 'probation';
-  if (tried && candidate.target.release === release) return fail(state, error, now);
+  if (tried && candidate.target.release === release) return fail(state, { ...error, kind: 'crash' }, now);
   if (active?.release !== release) return state;
   const fallen = dismiss(state, release, now);
   // A newer release that is on its way goes on.
@@ -174,12 +189,16 @@ function surviveTrial(
     const kills = candidate.kills + 1;
     if (kills <= killsAllowed) return again({ ...candidate, kills });
     const message = `its process was killed from outside ${kills} times ${when}; does it need more memory? ${detail}`;
-    return fail(state, { code: 'unavailable', message }, now);
+    return fail(state, { code: 'unavailable', message, kind: 'crash' }, now);
   }
   const counted = { ...candidate, deaths: candidate.deaths + 1 };
   const atOnce = suspects !== undefined && (candidate.state === 'warming' || !served);
   if (!atOnce && counted.deaths <= deathsAllowed) return again(counted);
-  return fail(state, { code: 'model_rejected', message: `the serving process died ${when}: ${detail}` }, now);
+  return fail(
+    state,
+    { code: 'model_rejected', message: `the serving process died ${when}: ${detail}`, kind: 'crash' },
+    now,
+  );
 }
 
 function reboot(state: ModelState, now: number): ModelState {
@@ -190,7 +209,7 @@ function reboot(state: ModelState, now: number): ModelState {
   if (boots > bootsAllowed)
     return fail(
       state,
-      { code: 'model_rejected', message: `the agent itself ended ${boots} times while trying it` },
+      { code: 'model_rejected', message: `the agent itself ended ${boots} times while trying it`, kind: 'crash' },
       now,
     );
   if (candidate.state === 'warming') return enter(state, { ...candidate, boots, step: 'proving' });

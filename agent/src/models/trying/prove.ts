@@ -46,5 +46,6 @@ export async function proveModel(
   }
   const message = `the model's proof ${result.detail}`;
   if (result.outside) throw new AppError('unavailable', message);
-  return { code: result.reason === 'timeout' ? 'timeout' : 'model_rejected', message };
+  if (result.reason === 'timeout') return { code: 'timeout', message, kind: 'load' };
+  return { code: 'model_rejected', message, kind: 'crash' };
 }
