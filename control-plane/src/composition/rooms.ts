@@ -39,6 +39,8 @@ export async function buildRooms(base: Foundation, ports: Ports) {
     registry,
     evidence: telemetry.evidence,
     evidenceVersion: telemetry.storedOf,
+    field: telemetry.fieldEvidence,
+    traffic: telemetry.traffic,
   });
   const monitoring: Monitoring = createMonitoring({
     ...common('monitoring'),

@@ -7,6 +7,7 @@ import {
   type RolloutState,
   rolloutDeviceStates,
 } from '@edgeloop/shared/api/rollouts';
+import { holds } from './gates.ts';
 import { deviceCounts, type Progress } from './progress.ts';
 import { describeThrottle } from './throttle.ts';
 
@@ -80,7 +81,7 @@ function waitsFor({
   const counts = deviceCounts(progress.wave(state.wave));
   if (Object.keys(counts).length === 0 && ready === 0) return 'devices that match';
   if (state.step === 'judging') {
-    const open = gates.filter(({ verdict }) => verdict !== 'passed').map(({ gate, detail }) => `${gate} (${detail})`);
+    const open = gates.filter(holds).map(({ gate, detail }) => `${gate} (${detail})`);
     const until = instant(state.since + plan.gates.evidenceTimeoutSeconds * 1000);
     return open.length === 0 ? undefined : `the verdict of ${open.join(' and ')} until ${until}, then it pauses`;
   }

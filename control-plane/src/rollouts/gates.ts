@@ -1,12 +1,8 @@
 // The gates of a wave. A gate that lacks evidence waits; it never passes for lack of data.
-import type { GateVerdict, RolloutGates } from '@edgeloop/shared/api/rollouts';
+import type { GateVerdict, RolloutGates, RolloutPlan } from '@edgeloop/shared/api/rollouts';
+import { judgeErrors } from '../gates/judge.ts';
+import type { RequestCounts } from '../gates/rates.ts';
 import type { Counts } from './progress.ts';
-
-/** Requests that the new version answered. */
-export interface RequestCounts {
-  requests: number;
-  failed: number;
-}
 
 export interface Evidence {
   /** On the devices of the present wave, since each got the version. */
@@ -76,50 +72,29 @@ function allowed({ maxFailedDevices }: RolloutGates): string {
   return `allowed are ${percent(maxFailedDevices)}`;
 }
 
-/** `judged`: whether any device of the wave can answer requests at all. */
-export function errorRateGate(gates: RolloutGates, evidence: Evidence, judged: boolean): GateVerdict {
-  const { maxErrorRate, minRequests } = gates;
-  const verdict = (verdict: GateVerdict['verdict'], detail: string): GateVerdict => ({
-    gate: 'error_rate',
-    verdict,
-    detail,
-    numbers: { ...evidence.wave },
-  });
-  for (const counts of [evidence.wave, evidence.all]) {
-    if (counts.requests >= minRequests && exceeds(counts, maxErrorRate))
-      return verdict('failed', described(counts, gates));
-  }
-  const { requests, failed } = evidence.wave;
-  if (!judged) return verdict('passed', 'no device of this wave is reachable, and nothing is deployed after it');
-  if (requests < minRequests) return verdict('waiting', `${requests} requests seen, ${minRequests} needed`);
-  const detail = described(evidence.wave, gates);
-  if (failed <= maxErrorRate * requests) return verdict('passed', detail);
-  return verdict('waiting', `${detail}; too few to tell whether that is chance`);
+/** Verdicts on what the wave's devices answered. `judged`: whether any of them can answer requests at all. */
+export function answerGates(
+  { gates, waves }: Pick<RolloutPlan, 'gates' | 'waves'>,
+  { evidence, field, judged }: { evidence: Evidence; field: readonly GateVerdict[]; judged: boolean },
+): GateVerdict[] {
+  const verdicts = [judgeErrors(gates, evidence, waves.length), ...field];
+  return judged ? verdicts : verdicts.map(excused);
 }
 
-function described({ requests, failed }: RequestCounts, { maxErrorRate }: RolloutGates): string {
-  return `${failed} of ${requests} requests failed (${percent(failed / Math.max(1, requests))}), allowed are ${percent(maxErrorRate)}`;
+function excused(verdict: GateVerdict): GateVerdict {
+  if (verdict.verdict === 'failed') return verdict;
+  const detail = 'no device of this wave is reachable, and nothing is deployed after it';
+  return { ...verdict, verdict: 'passed', detail };
 }
 
-/** Share of false alarms over a whole wave, however often it is looked at. */
-const falseAlarms = 0.01;
-const alternatives = 20;
+/** Whether it stops the rollout. */
+export function stops({ verdict, blocking }: GateVerdict): boolean {
+  return verdict === 'failed' && blocking !== false;
+}
 
-/**
- * Whether the failure rate is above `bound`. A mixture of likelihood ratios against it is a test martingale, so by
- * Ville's inequality looking at it every second does not add false alarms (Ramdas et al. 2023, "Game-theoretic
- * statistics and safe anytime-valid inference").
- */
-export function exceeds({ requests, failed }: RequestCounts, bound: number): boolean {
-  if (failed === 0 || bound >= 1) return false;
-  if (bound <= 0) return true;
-  let sum = 0;
-  for (let i = 1; i <= alternatives; i++) {
-    const rate = bound + ((1 - bound) * (i - 0.5)) / alternatives;
-    const logRatio = failed * Math.log(rate / bound) + (requests - failed) * Math.log((1 - rate) / (1 - bound));
-    sum += Math.exp(logRatio);
-  }
-  return sum / alternatives >= 1 / falseAlarms;
+/** Whether the wave is held up by it. */
+export function holds({ verdict, blocking }: GateVerdict): boolean {
+  return verdict !== 'passed' && blocking !== false;
 }
 
 function percent(share: number): string {

@@ -2,7 +2,8 @@
 // again with the same input gives the same decision, so a restart at any instant changes nothing but the time.
 import type { GateVerdict, RolloutDevice, RolloutState, RolloutWave } from '@edgeloop/shared/api/rollouts';
 import { type Clock, type DeviceView, type Member, progressOf, runsDesired, type Subject } from './device-state.ts';
-import { countable, type Evidence, errorRateGate, failedDevicesGate, type Tally, tally } from './gates.ts';
+import { countKinds, failureKindOf, withKinds } from './failure-kinds.ts';
+import { answerGates, countable, type Evidence, failedDevicesGate, holds, stops, type Tally, tally } from './gates.ts';
 import { deviceCounts, Progress } from './progress.ts';
 import { admitted, batch } from './throttle.ts';
 import { type PlannedMember, planWaves } from './waves.ts';
@@ -128,7 +129,7 @@ function run(seen: Seen, state: Running, decision: Decision): Decision {
   if (isTakenOver(progress)) return supersede(seen, decision);
   const { gates, wave, all } = gatesOf(seen, state);
   const now: Decision = { ...decision, gates };
-  const failed = gates.find(({ verdict }) => verdict === 'failed');
+  const failed = gates.find(stops);
   if (failed !== undefined) return fail(seen, state, now, failed);
   if (progress.successor !== undefined) return { ...now, gates: cededGates(gates, progress.successor) };
 
@@ -142,7 +143,7 @@ function run(seen: Seen, state: Running, decision: Decision): Decision {
   const next = stepOf(progress, { wave: state.wave, tally: wave });
   if (next !== 'judging' && !empty) return { ...now, state: step(state, next, seen.now) };
 
-  if (empty || gates.every(({ verdict }) => verdict === 'passed')) return advance(seen, state, now);
+  if (empty || !gates.some(holds)) return advance(seen, state, now);
   return judge(seen, step(state, 'judging', seen.now), now);
 }
 
@@ -150,7 +151,7 @@ function run(seen: Seen, state: Running, decision: Decision): Decision {
 function judge(seen: Seen, judging: Running, decision: Decision): Decision {
   const { evidenceTimeoutSeconds } = seen.progress.subject.plan.gates;
   if (seen.now - judging.since < evidenceTimeoutSeconds * 1000) return { ...decision, state: judging };
-  const waiting = decision.gates.filter(({ verdict }) => verdict !== 'passed').map(({ detail }) => detail);
+  const waiting = decision.gates.filter(holds).map(({ detail }) => detail);
   const named = namedFailures(seen);
   const reason = `no verdict on wave ${judging.wave + 1} within ${evidenceTimeoutSeconds} s: ${waiting.join('; ')}${named}`;
   const state: RolloutState = { phase: 'paused', reason, resume: judging };
@@ -160,13 +161,20 @@ function judge(seen: Seen, judging: Running, decision: Decision): Decision {
 /** The gates of the wave under way, or of the one at which it paused. */
 export function gatesOf(seen: Pick<Seen, 'progress' | 'evidence' | 'gates'>, { wave: index }: Running) {
   const { progress } = seen;
-  const { gates: bounds, offlineDevices } = progress.subject.plan;
+  const { plan } = progress.subject;
+  const { gates: bounds, offlineDevices } = plan;
   const wave = tally(progress.wave(index), offlineDevices);
   const all = tally(progress.all, offlineDevices);
   const last = nextWave(progress, index) === undefined;
   const judged = !last || countable(wave) > 0;
-  const own = [failedDevicesGate(bounds, { wave, all, last }), errorRateGate(bounds, seen.evidence, judged)];
-  return { gates: [...own, ...(seen.gates ?? [])], wave, all };
+  const devices = withKinds(failedDevicesGate(bounds, { wave, all, last }), kindsOf(progress));
+  const answers = answerGates(plan, { evidence: seen.evidence, field: seen.gates ?? [], judged });
+  return { gates: [devices, ...answers], wave, all };
+}
+
+function kindsOf(progress: Progress) {
+  const failed = [...progress.failed].map((id) => progress.view(id));
+  return countKinds(failed.map((view) => view && failureKindOf(view)));
 }
 
 function isEmpty(progress: Progress, wave: number): boolean {

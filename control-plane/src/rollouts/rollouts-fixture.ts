@@ -18,7 +18,8 @@ import { createFleetStore } from '../fleet/fleet-store.ts';
 import { createRegistry } from '../registry/registry.ts';
 import { createRegistryStore } from '../registry/registry-store.ts';
 import { createVersionNumbers } from '../registry/version-numbers.ts';
-import { createRollouts } from './rollouts.ts';
+import type { FieldSource } from './field-gates.ts';
+import { createRollouts, type TrafficSource } from './rollouts.ts';
 import type { EvidenceSource } from './views.ts';
 
 const log = pino({ level: 'silent' });
@@ -61,13 +62,29 @@ export async function openRollouts(versions = 3) {
     dataDir: folder,
   });
   const evidence = vi.fn<EvidenceSource>(async () => ({ requests: 100, failed: 0 }));
+  const field = vi.fn<FieldSource>(async () => undefined);
+  const traffic = vi.fn<TrafficSource>();
   const build = (lookEveryMs?: number) =>
-    createRollouts({ database, fleet, registry, evidence, now, notify, log, ...(lookEveryMs && { lookEveryMs }) });
+    createRollouts({
+      database,
+      fleet,
+      registry,
+      evidence,
+      field,
+      traffic,
+      now,
+      notify,
+      log,
+      ...(lookEveryMs && { lookEveryMs }),
+    });
   const world = {
     database,
+    now,
     fleet,
     registry,
     evidence,
+    field,
+    traffic,
     desired,
     /** Devices on which every version above 1 fails. */
     refusing: new Set<string>(),

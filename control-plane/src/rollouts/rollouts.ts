@@ -1,24 +1,29 @@
 // Rollouts: staged releases of a model version to the devices that a selector names.
 import type { ChangeEvent } from '@edgeloop/shared/api/events';
+import type { RolloutForecast } from '@edgeloop/shared/api/forecasts';
 import type { Page } from '@edgeloop/shared/api/paging';
 import { type Rollout, type RolloutCreate, type RolloutDetail, RolloutPlan } from '@edgeloop/shared/api/rollouts';
-import { parseSelector } from '@edgeloop/shared/selector';
+import { matches, parseSelector } from '@edgeloop/shared/selector';
 import type { Logger } from 'pino';
 import { v7 as uuid } from 'uuid';
 import { z } from 'zod';
 import { recordAudit } from '../access/audit.ts';
 import type { Database } from '../database/open.ts';
-import type { Fleet } from '../fleet/fleet.ts';
+import type { Candidate, Fleet } from '../fleet/fleet.ts';
+import type { Traffic } from '../gates/forecast.ts';
 import { decodeCursor, toPage } from '../http/paging.ts';
 import type { Registry } from '../registry/registry.ts';
 import { firstWave, type RolloutAction } from './actions.ts';
 import { explain } from './explain.ts';
+import { createFieldGates, type FieldSource } from './field-gates.ts';
+import { type PlannedDevice, rehearse } from './forecast.ts';
 import { describeState } from './history.ts';
 import { unknownRollout, writeAction } from './operator-words.ts';
 import { createRolloutDriver } from './rollout-driver.ts';
 import { createRolloutStore, type RolloutStore } from './rollout-store.ts';
 import { verdictsOf } from './verdicts.ts';
-import type { EvidenceSource, GateSource } from './views.ts';
+import type { EvidenceSource } from './views.ts';
+import { planWaves } from './waves.ts';
 
 export interface RolloutsDeps {
   database: Database;
@@ -27,8 +32,8 @@ export interface RolloutsDeps {
   evidence: EvidenceSource;
   /** Changes whenever there is new evidence on a model. */
   evidenceVersion?: (model: string) => number;
-  /** Further gates of the present wave. */
-  gates?: GateSource;
+  field: FieldSource;
+  traffic: TrafficSource;
   now: () => number;
   notify: (event: Omit<ChangeEvent, 'at'>) => void;
   log: Logger;
@@ -45,11 +50,11 @@ export interface RolloutList {
 export type Rollouts = ReturnType<typeof createRollouts>;
 
 export function createRollouts(given: RolloutsDeps) {
-  const { database, fleet, registry, now, notify } = given;
+  const { database, fleet, registry, traffic, now, notify } = given;
   const store = createRolloutStore(database.tables);
   const stored: Stored = { database, store, now };
   const operating = { ...given, store };
-  const driver = createRolloutDriver({ ...given, store, listeningSince: given.now() });
+  const driver = createRolloutDriver({ ...given, gates: createFieldGates(given), store, listeningSince: given.now() });
 
   async function known(id: string): Promise<Rollout> {
     const rollout = await store.rollout(database.read, id);
@@ -103,6 +108,20 @@ export function createRollouts(given: RolloutsDeps) {
       return rollout;
     },
 
+    /** What it would do, without doing it. @throws AppError `not_found` for the version */
+    async plan({ model, version: asked, ...given }: RolloutCreate): Promise<RolloutForecast> {
+      const version = typeof asked === 'number' ? asked : await registry.aliased(model, asked);
+      await registry.version(model, version);
+      const plan = RolloutPlan.parse(given);
+      const candidates = await fleet.matching(parseSelector(plan.selector));
+      const open = await store.inPhases(database.read, ['running', 'paused']);
+      return rehearse({
+        ...{ model, version, plan, devices: inWaves(model, plan, candidates) },
+        traffic: await traffic(trafficOf({ model, version, plan, candidates })),
+        supersedes: claimedBy(open, { model, priority: plan.priority }, candidates),
+      });
+    },
+
     /** With every device and gate as they stand now. @throws AppError `not_found` */
     detail,
 
@@ -138,6 +157,47 @@ export function createRollouts(given: RolloutsDeps) {
     start: driver.start,
     close: driver.close,
   };
+}
+
+/** What devices answer in an hour with versions other than this one. */
+export type TrafficSource = (asked: {
+  model: string;
+  version: number;
+  matching: ReadonlySet<string>;
+  quantile: number;
+  patienceMs: number;
+}) => Promise<Traffic>;
+
+type Asking = Pick<Rollout, 'model' | 'version' | 'plan'> & { candidates: readonly Candidate[] };
+
+function trafficOf({ model, version, plan, candidates }: Asking): Parameters<TrafficSource>[0] {
+  const { gates, bakeSeconds } = plan;
+  const matching = new Set(candidates.map(({ id }) => id));
+  const patienceMs = (bakeSeconds + gates.evidenceTimeoutSeconds) * 1000;
+  return { model, version, matching, quantile: gates.latency.quantile, patienceMs };
+}
+
+/** Devices in the order in which waves take them; those ahead of this server have none. */
+function inWaves(model: string, plan: RolloutPlan, candidates: readonly Candidate[]): PlannedDevice[] {
+  const byId = new Map(candidates.map((each) => [each.id, each]));
+  const free = candidates.filter(({ conflictSince }) => conflictSince === null);
+  const planned = planWaves({ model, plan }, free).map(({ deviceId: id, wave }) => ({
+    ...{ id, wave, online: byId.get(id)?.status === 'online' },
+  }));
+  const barred = candidates.filter(({ conflictSince }) => conflictSince !== null);
+  return [...planned, ...barred.map(({ id, status }) => ({ id, wave: null, online: status === 'online' }))];
+}
+
+/** Rollouts under way that have or would have one of these devices, and that a new one goes before. */
+function claimedBy(
+  open: readonly Rollout[],
+  { model, priority }: { model: string; priority: number },
+  candidates: readonly Candidate[],
+): string[] {
+  return open
+    .filter((rollout) => rollout.model === model && rollout.plan.priority <= priority)
+    .filter(({ plan }) => candidates.some(({ labels }) => matches(parseSelector(plan.selector), labels)))
+    .map(({ id }) => id);
 }
 
 interface Stored {

@@ -1,4 +1,5 @@
 // Routes of rollouts.
+import { RolloutForecast } from '@edgeloop/shared/api/forecasts';
 import { PageQuery, pageOf } from '@edgeloop/shared/api/paging';
 import { Rollout, RolloutCreate, RolloutDetail, RolloutQuery, RolloutReason } from '@edgeloop/shared/api/rollouts';
 import { z } from 'zod';
@@ -17,6 +18,16 @@ const routes = {
   ),
   create: describeRoute(
     { ...operator, path: '/rollouts', summary: 'Release a model version in waves', status: 201, response: Rollout },
+    { body: jsonBody(RolloutCreate) },
+  ),
+  plan: describeRoute(
+    {
+      ...operator,
+      path: '/rollouts/plan',
+      summary: 'Say which devices a rollout would take when, and what its gates could see',
+      status: 200,
+      response: RolloutForecast,
+    },
     { body: jsonBody(RolloutCreate) },
   ),
   show: describeRoute(
@@ -42,6 +53,7 @@ export function rolloutRoutes(rollouts: Rollouts): Router {
   const router = createRouter();
   router.openapi(routes.list, async (c) => c.json(await rollouts.list(c.req.valid('query')), 200));
   router.openapi(routes.create, async (c) => c.json(await rollouts.create(c.var.actor.name, c.req.valid('json')), 201));
+  router.openapi(routes.plan, async (c) => c.json(await rollouts.plan(c.req.valid('json')), 200));
   router.openapi(routes.show, async (c) => c.json(await rollouts.detail(c.req.valid('param').id), 200));
   router.openapi(routes.act, async (c) => {
     const { id, action } = c.req.valid('param');

@@ -2,8 +2,9 @@
 import type { GateVerdict, Rollout } from '@edgeloop/shared/api/rollouts';
 import { matches, parseSelector, type Selector } from '@edgeloop/shared/selector';
 import type { Candidate } from '../fleet/fleet.ts';
+import type { RequestCounts } from '../gates/rates.ts';
 import type { DeviceView, Member } from './device-state.ts';
-import type { Evidence, RequestCounts } from './gates.ts';
+import type { Evidence } from './gates.ts';
 import { type Claims, claimantOf } from './precedence.ts';
 import type { Progress } from './progress.ts';
 

@@ -1,0 +1,87 @@
+// A rehearsal: which devices a rollout would take in which wave, how long each wave would take, and what its gates could see.
+import type { RolloutForecast, WaveForecast } from '@edgeloop/shared/api/forecasts';
+import type { RolloutPlan } from '@edgeloop/shared/api/rollouts';
+import { duration, forecastOf, type GateSight, sightsOf, type Traffic } from '../gates/forecast.ts';
+
+export interface PlannedDevice {
+  id: string;
+  /** Null of one that is ahead of this server: an operator must decide on it first. */
+  wave: number | null;
+  online: boolean;
+}
+
+export interface Rehearsed {
+  model: string;
+  version: number;
+  plan: RolloutPlan;
+  /** In the order in which waves take them. */
+  devices: readonly PlannedDevice[];
+  traffic: Traffic;
+  /** Rollouts under way whose devices it would take over. */
+  supersedes: string[];
+}
+
+/** Devices that are named in each wave. */
+const namedDevices = 100;
+const secondsOfAnHour = 3600;
+
+export function rehearse({ model, version, plan, devices, traffic, supersedes }: Rehearsed): RolloutForecast {
+  const waves = plan.waves.map((_, wave) => waveForecast(wave, { plan, devices, traffic }));
+  const hours = waves.reduce<number | null>(
+    (sum, wave) => (sum === null || wave.hours === null ? null : sum + wave.hours),
+    0,
+  );
+  const conflicting = devices.filter(({ wave }) => wave === null).map(({ id }) => id);
+  return { model, version, devices: devices.length, conflicting, supersedes, hours, waves };
+}
+
+function waveForecast(
+  wave: number,
+  { plan, devices, traffic }: Pick<Rehearsed, 'plan' | 'devices' | 'traffic'>,
+): WaveForecast {
+  const own = devices.filter((each) => each.wave === wave);
+  const taking = own.filter(({ online }) => online || plan.offlineDevices === 'wait');
+  const former = devices.filter((each) => each.wave !== null && each.wave > wave && each.online).map(({ id }) => id);
+  const waitHours = (plan.bakeSeconds + plan.gates.evidenceTimeoutSeconds) / secondsOfAnHour;
+  const fresh = taking.map(({ id }) => id);
+  const sights =
+    fresh.length === 0 ? [] : sightsOf(plan.gates, { fresh, former, traffic }, { waves: plan.waves.length, waitHours });
+  const { hours, lacking } = judgedAfter(plan, sights);
+  const ids = (which: readonly PlannedDevice[]) => which.slice(0, namedDevices).map(({ id }) => id);
+  return {
+    ...{ wave, devices: own.length, deviceIds: ids(own) },
+    offline: ids(own.filter(({ online }) => !online)),
+    hours,
+    comparedWith: traffic.lastPeriod.requests.length === 0 ? 'nothing' : former.length === 0 ? 'last_period' : 'rest',
+    gates: sights.map((sight) => forecastOf(sight, hours ?? waitHours)),
+    detail: describe({ own, fresh, hours, lacking, waitHours }),
+  };
+}
+
+/** Hours until all gates that hold the wave up have their minimum; null and the gates when some will not have it in time. */
+function judgedAfter(plan: RolloutPlan, sights: readonly GateSight[]): { hours: number | null; lacking: GateSight[] } {
+  const bake = plan.bakeSeconds / secondsOfAnHour;
+  const patience = plan.gates.evidenceTimeoutSeconds / secondsOfAnHour;
+  const holding = sights.filter(({ mode }) => mode === 'gate');
+  const lacking = holding.filter(({ hoursToMinimum }) => hoursToMinimum === null || hoursToMinimum > bake + patience);
+  if (lacking.length > 0) return { hours: null, lacking };
+  return { hours: holding.reduce((most, { hoursToMinimum }) => Math.max(most, hoursToMinimum ?? 0), bake), lacking };
+}
+
+function describe(wave: {
+  own: readonly PlannedDevice[];
+  fresh: readonly string[];
+  hours: number | null;
+  lacking: readonly GateSight[];
+  waitHours: number;
+}): string {
+  const { own, fresh, hours, lacking, waitHours } = wave;
+  if (own.length === 0) return 'no device';
+  if (fresh.length === 0) return 'none of its devices can be reached now, so nothing of it is judged';
+  if (hours !== null) return `judged ${duration(hours)} after its devices serve the version`;
+  const gates = lacking.map(({ gate, minimum, perHour, counted }) => {
+    const needs = `${gate} needs ${minimum} ${counted}, and ${Number(perHour.toPrecision(2))} come in an hour`;
+    return needs;
+  });
+  return `would pause for lack of evidence after ${duration(waitHours)}: ${gates.join('; ')}`;
+}
