@@ -4,7 +4,6 @@ import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { setFlagsFromString } from 'node:v8';
 import { AppError, type ErrorCode, messageOf } from '@edgeloop/shared/errors';
-import { collectGarbageAtRest } from '@edgeloop/shared/node/garbage';
 import { Command } from 'commander';
 import type { Logger } from 'pino';
 import { type Config, readConfig } from './config.ts';
@@ -145,7 +144,6 @@ async function untilSignalled(
   log: Logger,
   work: (signal: AbortSignal) => Promise<void>,
 ): Promise<void> {
-  collectGarbageAtRest();
   const stop = new AbortController();
   const onSignal = (name: NodeJS.Signals) => {
     if (stop.signal.aborted) process.exit(1);

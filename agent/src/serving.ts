@@ -2,7 +2,6 @@
 // kills the process takes nothing else with it.
 import { AppError, parse, parseJson } from '@edgeloop/shared/errors';
 import { endWithParent } from '@edgeloop/shared/node/end-with-parent';
-import { collectGarbageAtRest } from '@edgeloop/shared/node/garbage';
 import { createLog } from './log.ts';
 import { logFdVariable, ServingConfig, spareArgument, ToServing, type ToSupervisor } from './process/ipc.ts';
 import { createServingCore } from './serving-core.ts';
@@ -11,7 +10,6 @@ function main(): void {
   const text = process.env.EDGELOOP_SERVING_CONFIG ?? process.argv[2];
   if (text === undefined) throw new AppError('invalid_request', 'EDGELOOP_SERVING_CONFIG is not set');
   endWithParent();
-  collectGarbageAtRest();
   // Terminals and service managers signal the whole group; when to end is the supervisor's word, by `stop`.
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => undefined);
   const config = parseJson(ServingConfig, text, 'EDGELOOP_SERVING_CONFIG');
