@@ -1,6 +1,7 @@
 // pnpm bench NAME [--quick] [--data DIR]: prints a table and writes its figures to test/bench/results/.
 import { parseArgs } from 'node:util';
 import { benchArtifacts } from './artifacts.ts';
+import { benchGates } from './gates.ts';
 import { benchInference } from './inference.ts';
 import { benchRollouts } from './rollouts.ts';
 
@@ -8,8 +9,9 @@ const { values, positionals } = parseArgs({
   options: { quick: { type: 'boolean', default: false }, data: { type: 'string' }, only: { type: 'string' } },
   allowPositionals: true,
 });
-const benches = new Map([
+const benches = new Map<string, typeof benchInference>([
   ['artifacts', benchArtifacts],
+  ['gates', benchGates],
   ['inference', benchInference],
   ['rollouts', benchRollouts],
 ]);

@@ -1,4 +1,5 @@
 // edgeloop rollouts.
+import { RolloutForecast } from '@edgeloop/shared/api/forecasts';
 import { pageOf } from '@edgeloop/shared/api/paging';
 import { type PlannedWave, Rollout, RolloutDetail, type RolloutState } from '@edgeloop/shared/api/rollouts';
 import { AppError } from '@edgeloop/shared/errors';
@@ -103,6 +104,10 @@ interface CreateOptions {
   minRequests: number;
   maxFailedDevices?: number;
   minHealthyDevices?: number;
+  maxLoss?: number;
+  minLabels?: number;
+  maxRatio?: number;
+  drift?: string;
   onFailure: string;
   rollbackOf?: string;
   offline?: string;
@@ -115,9 +120,33 @@ interface CreateOptions {
 const collect = (value: string, former: string[]) => [...former, value];
 
 function registerCreate(rollouts: Command): void {
-  rollouts
+  const create = rollouts
     .command('create <model> <version>')
-    .description('release a version in waves; the version is a number or an alias, as candidate')
+    .description('release a version in waves; the version is a number or an alias, as candidate');
+  addPlanOptions(create)
+    .option('--watch', 'follow it until it ends')
+    .action(
+      action(async (context, model: string, version: string, options: CreateOptions) => {
+        const rollout = await context.api.send('POST', '/rollouts', Rollout, bodyOf(model, version, options));
+        if (options.watch === true) return watch(context, rollout.id);
+        if (context.json) return printJson(rollout);
+        printLine(`${rollout.id}: ${stateText(rollout.state)}; follow it: edgeloop rollouts watch ${rollout.id}`);
+      }),
+    );
+  const plan = rollouts.command('plan <model> <version>');
+  addPlanOptions(
+    plan.description('say what a rollout would do: its waves, how long they take, what its gates would see'),
+  ).action(
+    action(async ({ api, json }, model: string, version: string, options: CreateOptions) => {
+      const forecast = await api.send('POST', '/rollouts/plan', RolloutForecast, bodyOf(model, version, options));
+      if (json) return printJson(forecast);
+      printForecast(forecast);
+    }),
+  );
+}
+
+function addPlanOptions(command: Command): Command {
+  return command
     .option('--selector <selector>', 'which devices; all without it', '')
     .option('--waves <waves>', 'growing percentages, and numbers of devices as 5n; the last is 100', '10,50,100')
     .option('--canary <selector>', 'a group that comes before the waves; may be given again', collect, [])
@@ -128,6 +157,10 @@ function registerCreate(rollouts: Command): void {
     .option('--deploy-timeout <seconds>', 'how long a reachable device may take to serve', numeric)
     .option('--max-error-rate <share>', 'gate, 0 to 1', numeric, 0.02)
     .option('--min-requests <n>', 'requests needed before a wave is judged', numeric, 20)
+    .option('--max-loss <share>', 'accuracy that may be lost, 0 to 1', numeric)
+    .option('--min-labels <n>', 'labels needed where labels come', numeric)
+    .option('--max-ratio <factor>', 'growth of the latency that is allowed', numeric)
+    .option('--drift <mode>', 'of predicted classes: gate, warn or off')
     .option('--max-failed-devices <share>', 'gate, 0 to 1', numeric)
     .option('--min-healthy-devices <share>', 'of a wave, offline ones among them, 0 to 1', numeric)
     .option('--on-failure <policy>', 'rollback or pause', 'rollback')
@@ -140,22 +173,32 @@ function registerCreate(rollouts: Command): void {
     )
     .option('--priority <n>', '-100 to 100; the highest under way has a device', numeric)
     .option('--alias <name>', 'the name that is moved to the version when it completes')
-    .option('--approval', 'wait for `edgeloop rollouts approve`')
-    .option('--watch', 'follow it until it ends')
-    .action(
-      action(async (context, model: string, version: string, options: CreateOptions) => {
-        const plan = planOf(options);
-        const asked = { model, version: /^\d+$/.test(version) ? numeric(version) : version, ...plan };
-        const rollout = await context.api.send('POST', '/rollouts', Rollout, asked);
-        if (options.watch === true) return watch(context, rollout.id);
-        if (context.json) return printJson(rollout);
-        printLine(`${rollout.id}: ${stateText(rollout.state)}; follow it: edgeloop rollouts watch ${rollout.id}`);
-      }),
-    );
+    .option('--approval', 'wait for `edgeloop rollouts approve`');
+}
+
+function bodyOf(model: string, version: string, options: CreateOptions) {
+  return { model, version: /^\d+$/.test(version) ? numeric(version) : version, ...planOf(options) };
+}
+
+function printForecast({ model, version, devices, conflicting, supersedes, waves }: RolloutForecast): void {
+  printLine(`${model} version ${version} on ${devices} devices`);
+  for (const id of conflicting)
+    printLine(`${id} is ahead of this server: edgeloop devices resolve ${id} --follow or --keep`);
+  for (const id of supersedes) printLine(`takes over devices of the rollout ${id}`);
+  const beside = { rest: 'the rest', last_period: 'the last period of the old version', nothing: 'nothing' };
+  printTable(
+    ['WAVE', 'DEVICES', 'OFFLINE', 'COMPARED WITH', 'DETAIL'],
+    waves.map((wave) => [wave.wave + 1, wave.devices, wave.offline.length, beside[wave.comparedWith], wave.detail]),
+  );
+  printTable(
+    ['WAVE', 'GATE', 'MODE', 'DETAIL'],
+    waves.flatMap((wave) => wave.gates.map((gate) => [wave.wave + 1, gate.gate, gate.mode, gate.detail])),
+  );
 }
 
 function planOf(options: CreateOptions) {
   const { maxErrorRate, minRequests, maxFailedDevices, minHealthyDevices } = options;
+  const { maxLoss, minLabels, maxRatio, drift } = options;
   const waves: PlannedWave[] = [
     ...options.canary.map((selector) => ({ selector })),
     ...options.waves.split(',').map(waveOf),
@@ -168,7 +211,12 @@ function planOf(options: CreateOptions) {
     maxUnavailable: options.maxUnavailable === undefined ? undefined : unavailableOf(options.maxUnavailable),
     bakeSeconds: options.bake,
     deployTimeoutSeconds: options.deployTimeout,
-    gates: { maxErrorRate, minRequests, maxFailedDevices, minHealthyDevices },
+    gates: {
+      ...{ maxErrorRate, minRequests, maxFailedDevices, minHealthyDevices },
+      accuracy: { maxLoss, minLabels },
+      latency: { maxRatio },
+      drift: { mode: drift },
+    },
     onFailure: options.onFailure,
     rollbackOf: options.rollbackOf,
     offlineDevices: options.offline,
@@ -250,13 +298,13 @@ function printDetail(detail: RolloutDetail): void {
   const waves = detail.waves.flatMap(({ wave, outcome, counts, gates }) =>
     (gates.length === 0 ? [undefined] : gates).map((gate) => [
       ...[wave + 1, outcome, countsText(counts)],
-      ...[gate?.gate, gate?.verdict, gate?.detail],
+      ...[gate?.gate, gate && verdictText(gate), gate?.detail],
     ]),
   );
   printTable(['WAVE', 'OUTCOME', 'DEVICES', 'GATE', 'VERDICT', 'DETAIL'], waves);
   printTable(
     ['GATE NOW', 'VERDICT', 'DETAIL'],
-    detail.gates.map((gate) => [gate.gate, gate.verdict, gate.detail]),
+    detail.gates.map((gate) => [gate.gate, verdictText(gate), gate.detail]),
   );
   for (const entry of detail.history) printLine(`${timeText(entry.at)}  ${entry.text}`);
 }
@@ -265,6 +313,11 @@ function countsText(counts: Record<string, number>): string {
   return Object.entries(counts)
     .map(([state, count]) => `${count} ${state.replaceAll('_', ' ')}`)
     .join(', ');
+}
+
+function verdictText({ verdict, blocking }: RolloutDetail['gates'][number]): string {
+  if (blocking !== false || verdict === 'passed') return verdict;
+  return verdict === 'failed' ? 'warns' : 'not waited for';
 }
 
 function path(id: string): string {
