@@ -11,7 +11,8 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { freePorts, temporaryFolder } from '../support/programs.ts';
 import { type FolderServer, startServing } from '../support/serving.ts';
-import { writeExampleModels } from './triton/models.ts';
+import { until } from '../support/until.ts';
+import { writeExampleModels, writeSequenceModel } from './triton/models.ts';
 
 interface Example {
   name: string;
@@ -20,6 +21,8 @@ interface Example {
   args?: string[];
   url?: 'flag' | 'positional';
   protocol?: 'http' | 'grpc';
+  /** Done before it, once the ones above are over. */
+  before?: () => Promise<void>;
   /** What the agent refuses by design, where the example asks for it. */
   refused?: { output: RegExp; reason: string };
 }
@@ -33,16 +36,9 @@ const compressed = (kind: string) => [
 const notRun: readonly [string, string][] = [
   ['image_client.py, grpc_image_client.py, grpc_client.py', 'they need a model of pictures (densenet) and its labels'],
   ['memory_growth_test.py, reuse_infer_objects_client.py', 'they measure the client, or share memory with the server'],
-  [
-    'simple_http_sequence_sync_infer_client.py',
-    'sequences are state in the server; an ONNX model takes its state in and gives it out',
-  ],
-  ['simple_http_shm_client.py', 'shared memory between client and server is not offered'],
-  ['simple_http_shm_string_client.py', 'shared memory between client and server is not offered'],
   ['simple_http_cudashm_client.py', 'needs a CUDA device'],
-  ['simple_grpc_shm_client.py, simple_grpc_shm_string_client.py', 'shared memory is not offered'],
   ['simple_grpc_cudashm_client.py', 'needs a CUDA device'],
-  ['simple_grpc_sequence_*.py, simple_grpc_aio_sequence_*.py', 'they need models with state'],
+  ['the sequence examples with --dyna', 'they need a model that is told the id of its sequence (CORRID)'],
   ['simple_grpc_custom_repeat.py', 'an ONNX model gives one answer to a request'],
   ['ensemble_image_client.py', 'ensembles are not offered'],
 ];
@@ -55,8 +51,13 @@ if (checkout === undefined) {
 const python = join(checkout, 'src/python');
 const examples = join(python, 'examples');
 const folder = await temporaryFolder();
-await writeExampleModels(join(folder.path, 'models'));
+const models = join(folder.path, 'models');
+await writeExampleModels(models);
 
+const notOffered = {
+  output: /not offered here/,
+  reason: 'shared memory between client and server is not offered; refused with that word',
+};
 const list: Example[] = [
   { name: 'sync', script: join(examples, 'simple_http_infer_client.py') },
   { name: 'sync, gzip', script: join(examples, 'simple_http_infer_client.py'), args: compressed('gzip') },
@@ -79,8 +80,22 @@ const list: Example[] = [
     script: fileURLToPath(new URL('./triton/own-checks.py', import.meta.url)),
     url: 'positional',
   },
-  // Last, because it unloads a model.
+  ...['simple_http_shm_client.py', 'simple_http_shm_string_client.py'].map((script) => ({
+    name: script.slice(7, -10),
+    script: join(examples, script),
+    refused: notOffered,
+  })),
+  // Behind the others, because it unloads a model.
   { name: 'model control', script: join(examples, 'simple_http_model_control.py') },
+  {
+    name: 'sequences',
+    script: join(examples, 'simple_http_sequence_sync_infer_client.py'),
+    before: async () => {
+      await writeSequenceModel(models);
+      const ready = `${server.url}/v2/models/simple_sequence/ready`;
+      await until('the model of sequences', async () => (await fetch(ready)).ok || undefined);
+    },
+  },
 ];
 
 const { TRITON_COMMON: common } = process.env;
@@ -119,6 +134,24 @@ if (common !== undefined) {
   );
 }
 if (common !== undefined) {
+  for (const kind of ['sync', 'stream'])
+    list.push({
+      name: `gRPC: sequences, ${kind}`,
+      script: join(examples, `simple_grpc_sequence_${kind}_infer_client.py`),
+      protocol: 'grpc',
+    });
+  list.push({
+    name: 'gRPC: sequences, aio stream',
+    script: join(examples, 'simple_grpc_aio_sequence_stream_infer_client.py'),
+    protocol: 'grpc',
+  });
+  for (const script of ['simple_grpc_shm_client.py', 'simple_grpc_shm_string_client.py'])
+    list.push({
+      name: `gRPC: ${script.slice(12, -10)}`,
+      script: join(examples, script),
+      protocol: 'grpc',
+      refused: notOffered,
+    });
   list.push({
     name: 'gRPC: model control',
     script: join(examples, 'simple_grpc_model_control.py'),
@@ -134,10 +167,11 @@ if (common !== undefined) {
 const [grpcPort = 0] = await freePorts(1);
 // An example compares the server's name.
 const env = { EDGELOOP_LOG_LEVEL: 'warn', EDGELOOP_SERVER_NAME: 'triton', EDGELOOP_GRPC_PORT: String(grpcPort) };
-const server = await startServing(join(folder.path, 'models'), { env });
+const server = await startServing(models, { env });
 let failed = 0;
 try {
   for (const example of list) {
+    await example.before?.();
     const { code, output } = await run(example, server);
     const last = output.trim().split('\n').slice(-3).join(' | ').slice(0, 400);
     if (code === 0) console.log(`passes   ${example.name}`);

@@ -80,7 +80,20 @@ function colours(): Uint8Array {
   });
 }
 
-/** Writes seven models, which is how many the model control example counts. */
+/** INPUT, and one more at the beginning of a sequence, which a state knows: it is 1 there and 0 from then on. */
+function startOfSequence(): Uint8Array {
+  const one = (name: string) => ({ name, type: 'int32', dims: ['batch', 1] }) as const;
+  return encodeGraph({
+    inputs: [one('INPUT'), one('isFirst')],
+    outputs: [one('OUTPUT'), one('isNext')],
+    nodes: [
+      { opType: 'Add', inputs: ['INPUT', 'isFirst'], outputs: ['OUTPUT'] },
+      { opType: 'Sub', inputs: ['isFirst', 'isFirst'], outputs: ['isNext'] },
+    ],
+  });
+}
+
+/** Writes seven models, which is how many the model control example over HTTP counts. */
 export async function writeExampleModels(folder: string): Promise<void> {
   await writeModel(folder, 'simple', sumAndDifference('int32'));
   await writeModel(folder, 'simple_int8', sumAndDifference('int8'));
@@ -90,5 +103,12 @@ export async function writeExampleModels(folder: string): Promise<void> {
   await writeModel(folder, 'identity_uint64', identity('uint64'));
   await writeModel(folder, 'colours', colours(), {
     manifest: { task: 'classification', outputs: { labels: ['red', 'green', 'blue'], scores: 'scores' } },
+  });
+}
+
+/** The eighth, which the example over gRPC counts, too. */
+export async function writeSequenceModel(folder: string): Promise<void> {
+  await writeModel(folder, 'simple_sequence', startOfSequence(), {
+    manifest: { inputs: { isFirst: { state: 'isNext', value: 1 } } },
   });
 }
