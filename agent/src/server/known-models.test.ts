@@ -1,39 +1,48 @@
-import { AppError } from '@edgeloop/shared/errors';
-import { describe, expect, it } from 'vitest';
-import type { Engine, ModelLease } from '../inference/engine.ts';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, afterEach, describe, expect, it } from 'vitest';
+import { identity } from '../../../test/support/onnx-models.ts';
+import { createEngine, type Engine } from '../inference/engine.ts';
 import { ModelProcessDied } from '../inference/hosts/worker.ts';
 import { createCaller } from '../inference/queueing/hang-up.ts';
-import type { KnownModel } from '../process/ipc.ts';
+import { type KnownModel, ModelFiles } from '../process/ipc.ts';
 import { createBodyMemory } from './body-memory.ts';
 import { createKnownModels, type Waiting } from './known-models.ts';
 
-/** An engine that only says what it holds. */
-function heldBy(files: { onTrial?: boolean } = {}) {
-  const held = new Map<number, object>();
-  let active: number | undefined;
-  let leases = 0;
-  const lease = (name: string, version = active): ModelLease => {
-    const model = version === undefined ? undefined : held.get(version);
-    if (version === undefined || model === undefined)
-      throw held.size > 0 && version === undefined
-        ? new AppError('unavailable', 'no active version yet')
-        : new AppError('not_found', `Request for unknown model: "${name}"`);
-    leases++;
-    return { name, version, model, release: () => leases-- } as unknown as ModelLease;
+const folder = mkdtempSync(join(tmpdir(), 'known-'));
+const path = join(folder, 'model.onnx');
+writeFileSync(path, identity('float', ['n']));
+const opened: { close(): Promise<void> }[] = [];
+afterEach(async () => {
+  for (const each of opened.splice(0)) await each.close();
+});
+afterAll(() => rmSync(folder, { recursive: true }));
+
+/** An engine without models, and how many of its leases were not given back. */
+function openEngine() {
+  const engine = createEngine({
+    threads: 1,
+    onCrash: (_, error) => {
+      throw error;
+    },
+  });
+  const held = new Set<() => void>();
+  const lease: Engine['lease'] = (name, version) => {
+    const given = engine.lease(name, version);
+    const release = (): void => {
+      if (held.delete(release)) given.release();
+    };
+    held.add(release);
+    return { ...given, release };
   };
-  const engine = {
-    lease,
-    load: async ({ version }: { version: number }) => void held.set(version, { files }),
-    activate: (_: string, version: number) => {
-      active = version;
+  opened.push({
+    close() {
+      for (const release of held) release();
+      return engine.close();
     },
-    unload: async (_: string, version: number) => {
-      held.delete(version);
-      if (active === version) active = undefined;
-    },
-    list: () => [...held.keys()].map((version) => ({ name: 'm', version })),
-  } as unknown as Engine;
-  return { engine, leases: () => leases };
+  });
+  return { engine: { ...engine, lease }, leases: () => held.size };
 }
 
 const coming = (version: number): KnownModel => ({
@@ -43,7 +52,8 @@ const coming = (version: number): KnownModel => ({
   reason: 'it is being loaded',
   soon: true,
 });
-const files = (version: number) => ({ name: 'm', version }) as Parameters<Engine['load']>[0];
+const files = (version: number, onTrial = false) =>
+  ModelFiles.parse({ name: 'm', version, path, manifest: {}, onTrial });
 
 function asking(totalBytes = 1e6): Waiting & { hangUp(): void } {
   const caller = createCaller();
@@ -62,7 +72,7 @@ function refusal(lease: Engine['lease'], version?: number): unknown {
 
 describe('callers of a model that is not there', () => {
   it('wait for one that comes in a moment, by its name or its number, until it answers', async () => {
-    const { engine } = heldBy();
+    const { engine } = openEngine();
     const known = createKnownModels(engine);
     known.set([coming(1)]);
     const byName = known.arrivals.next(refusal(known.engine.lease), asking());
@@ -74,7 +84,7 @@ describe('callers of a model that is not there', () => {
   });
 
   it('are told at once of one that takes longer, and of one that is unknown', async () => {
-    const known = createKnownModels(heldBy().engine);
+    const known = createKnownModels(openEngine().engine);
     known.set([{ ...coming(1), soon: false }]);
     await expect(known.arrivals.next(refusal(known.engine.lease), asking())).rejects.toMatchObject({
       code: 'unavailable',
@@ -87,7 +97,7 @@ describe('callers of a model that is not there', () => {
   });
 
   it('are told when it does not come after all, when it is late, and when the server stops', async () => {
-    const known = createKnownModels(heldBy().engine, 100);
+    const known = createKnownModels(openEngine().engine, 100);
     const wait = () => {
       known.set([coming(1)]);
       return known.arrivals.next(refusal(known.engine.lease), asking());
@@ -102,7 +112,7 @@ describe('callers of a model that is not there', () => {
   });
 
   it('wait no longer once they hang up, and no more of them than there is memory for', async () => {
-    const known = createKnownModels(heldBy().engine);
+    const known = createKnownModels(openEngine().engine);
     known.set([coming(1)]);
     const error = refusal(known.engine.lease);
     const asked = asking();
@@ -118,10 +128,10 @@ describe('callers of a version whose own process died', () => {
   const kill = new ModelProcessDied('it was ended by SIGKILL', false);
 
   it('are answered by the version that takes its place, when it was on trial', async () => {
-    const { engine, leases } = heldBy({ onTrial: true });
+    const { engine, leases } = openEngine();
     const known = createKnownModels(engine);
     await known.engine.load(files(1));
-    await known.engine.load(files(2));
+    await known.engine.load(files(2, true));
     known.engine.activate('m', 2);
     const failed = known.engine.lease('m');
     const next = known.arrivals.successor(crash, failed, asking());
@@ -134,14 +144,14 @@ describe('callers of a version whose own process died', () => {
   });
 
   it('are told at once when nothing takes its place', async () => {
-    const known = createKnownModels(heldBy({ onTrial: false }).engine, 100);
+    const known = createKnownModels(openEngine().engine, 100);
     await known.engine.load(files(1));
     known.engine.activate('m', 1);
     await expect(known.arrivals.successor(crash, known.engine.lease('m'), asking())).rejects.toBe(crash);
   });
 
   it('ask it again when it was killed from outside', async () => {
-    const known = createKnownModels(heldBy().engine);
+    const known = createKnownModels(openEngine().engine);
     await known.engine.load(files(1));
     known.engine.activate('m', 1);
     expect((await known.arrivals.successor(kill, known.engine.lease('m'), asking())).version).toBe(1);
