@@ -33,10 +33,12 @@ export function rowsVariants(each: BackendCase, signature: Signature): RowsVaria
   const [first, ...rest] = signature.inputs;
   if (!sample || !first) return [];
   const files = rest.map(({ name }, i) => ({ name, path: join(folder, `input_${i + 1}.pb`) }));
-  const all = { bytes: model, sample };
-  if (rest.length === 0 || !files.every(({ path }) => existsSync(path))) return [all];
+  // Rows of an input that has another number of them are none of the others'.
+  const isWhole = sample.inputs.every(({ shape }) => shape[0] === sample.inputs[0]?.shape[0]);
+  const all = isWhole ? [{ bytes: model, sample }] : [];
+  if (rest.length === 0 || !files.every(({ path }) => existsSync(path))) return all;
   const constants = files.map(({ name, path }) => ({ name, bytes: readFileSync(path) }));
-  return [all, { bytes: withConstants(model, constants), sample: { ...sample, inputs: sample.inputs.slice(0, 1) } }];
+  return [...all, { bytes: withConstants(model, constants), sample: { ...sample, inputs: sample.inputs.slice(0, 1) } }];
 }
 
 const Stats = z.object({
