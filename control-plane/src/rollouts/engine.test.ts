@@ -76,26 +76,26 @@ class World {
     this.look();
   }
 
-  /** Fetching takes five seconds; a version that is bad fails then, or when it has served for five more. */
   #live(device: DeviceView): void {
     if (!device.online) return;
-    const { desired, report } = device;
     device.lastSeenAt = this.now;
-    if (desired === null) return;
-    const word = wordOf(desired);
-    const begun = this.#busy.get(device.id);
+    if (device.desired !== null) this.#put(device, this.#doing(device, wordOf(device.desired)));
+  }
+
+  /** Fetching takes five seconds; a version that is bad fails then, or when it has served for five more. */
+  #doing({ id: deviceId, desired, report }: DeviceView, word: string): Partial<DeviceView> {
+    const begun = this.#busy.get(deviceId);
     if (begun?.word !== word) {
-      this.#busy.set(device.id, { word, at: this.now });
-      return this.#put(device, {});
+      this.#busy.set(deviceId, { word, at: this.now });
+      return {};
     }
     const failed = report?.candidate?.state === 'failed' && report.candidate.rolloutId === word;
-    const ready = this.now - begun.at >= 5000 && !failed;
-    const { bad } = this.settings;
-    if (desired.version === 1) return this.#put(device, ready ? { report: reporting(1) } : {});
+    if (failed || this.now - begun.at < 5000) return {};
+    if (desired?.version === 1) return { report: reporting(1) };
     const serving = report?.active?.version === 2;
+    const { bad } = this.settings;
     const dies = bad === 'at load' ? !serving : serving && this.now - begun.at >= 10_000;
-    if (ready && bad !== undefined && dies) return this.#put(device, { report: failing(word) });
-    this.#put(device, ready && !(bad === 'at load') ? { report: reporting(2) } : {});
+    return { report: bad !== undefined && dies ? failing(word) : reporting(2) };
   }
 
   look(): void {
