@@ -107,7 +107,7 @@ function isSame(row: DesiredRow, desired: Assignment): boolean {
   return same && row.rolloutId === rolloutId && (row.attempt ?? 1) === attempt;
 }
 
-export function pick({ version, release, signature, rolloutId }: Assignment): Assignment {
+function pick({ version, release, signature, rolloutId }: Assignment): Assignment {
   return { version, release, signature, rolloutId };
 }
 

@@ -11,7 +11,7 @@ import { type DeviceView, runsDesired } from './device-state.ts';
 import { fallbacksOf, giveBack } from './give-back.ts';
 import { describeState, named } from './history.ts';
 import { claimsOn } from './precedence.ts';
-import { endingsOfMembers } from './rollout-state.ts';
+import { endingsOfMembers, failuresOf } from './rollout-state.ts';
 import type { RolloutStore } from './rollout-store.ts';
 import type { Tracked } from './tracked.ts';
 
@@ -93,11 +93,7 @@ async function cancel(deps: OperatorDeps, tx: Transaction, { rollout, at, spoken
   for (const fallback of fallbacks) await giveBack({ store, fleet }, tx, rollout, { ...fallback, at });
   const withdrawn = new Set(deviceIds);
   const keeping = new Set(owned.filter((device) => !withdrawn.has(device.id)).map((device) => device.id));
-  const failures = [...progress.failed].flatMap((deviceId) => {
-    const stands = progress.standing(deviceId, at);
-    return stands === undefined ? [] : [{ deviceId, outcome: stands.state, detail: stands.detail }];
-  });
-  await store.end(tx, rollout.id, failures);
+  await store.end(tx, rollout.id, failuresOf({ progress, now: at }));
   await store.end(
     tx,
     rollout.id,

@@ -19,7 +19,7 @@ export interface Claimed {
 }
 
 /** A rollout that takes devices which match it, now or later. */
-export interface Claim {
+interface Claim {
   rollout: Rollout;
   /** Parsed once for all devices. */
   selector: Selector;
@@ -48,7 +48,7 @@ export function claimsOn(model: string, rollouts: readonly Rollout[]): Claims {
   return { newestFirst, underWay: new Map(own.filter(isUnderWay).map((rollout) => [rollout.id, rollout])) };
 }
 
-export function isUnderWay({ state }: Pick<Rollout, 'state'>): boolean {
+function isUnderWay({ state }: Pick<Rollout, 'state'>): boolean {
   return state.phase === 'running' || state.phase === 'paused';
 }
 

@@ -182,7 +182,7 @@ function isEmpty(progress: Progress, wave: number): boolean {
 }
 
 /** The next wave that takes a device; undefined when none is left to take. */
-export function nextWave(progress: Progress, wave: number): number | undefined {
+function nextWave(progress: Progress, wave: number): number | undefined {
   const first = progress.firstReady();
   const next = first === undefined ? undefined : Math.max(first, wave + 1);
   return next !== undefined && next < progress.subject.plan.waves.length ? next : undefined;
@@ -235,7 +235,7 @@ function batchOf({ given }: Progress): string[] {
 }
 
 /** A wave as it stands now. */
-export function waveOf(
+function waveOf(
   { progress }: Pick<Seen, 'progress'>,
   wave: number,
   outcome: RolloutWave['outcome'],

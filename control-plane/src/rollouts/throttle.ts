@@ -6,7 +6,7 @@ import type { Progress } from './progress.ts';
 export const batch = 500;
 
 /** Devices a minute, given how many serve the version healthily. */
-export function rateOf({ start, factor, growAfter, cap }: NonNullable<RolloutPlan['rate']>, healthy: number): number {
+function rateOf({ start, factor, growAfter, cap }: NonNullable<RolloutPlan['rate']>, healthy: number): number {
   const grown = start * factor ** Math.floor(healthy / growAfter);
   return Math.floor(Math.min(grown, cap ?? Number.POSITIVE_INFINITY));
 }
