@@ -145,6 +145,9 @@ function servingHandlers({ models, problems, serving }: Server, process: number)
     onFeedback: async () => {
       throw new AppError('unsupported', 'feedback needs a control plane; this server was started with "serve"');
     },
+    async onHold() {
+      throw new AppError('unsupported', 'nothing is rolled out to this server, so there is nothing to hold back');
+    },
     onRepository: (action, name, override) => models.control(action, name, override),
   };
 }

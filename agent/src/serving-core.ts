@@ -19,6 +19,7 @@ import { createFeedbackChannel, type FeedbackChannel } from './server/feedback.t
 import { type AnswerGrpc, answerForwarded, failureOf } from './server/forwarded.ts';
 import { createFront } from './server/front.ts';
 import { createListener, type Listener } from './server/handed-sockets.ts';
+import { createHoldChannel, type HoldChannel } from './server/hold.ts';
 import { createKnownModels, type KnownModels } from './server/known-models.ts';
 import { createLimits } from './server/limits.ts';
 import type { MetricSources, ServingMetrics } from './server/metrics.ts';
@@ -37,6 +38,7 @@ interface Serving {
   sequences: Sequences;
   journal: RecordWriter;
   feedback: FeedbackChannel;
+  hold: HoldChannel;
   repository: RepositoryChannel;
   /** Undefined where this is the only serving process. */
   neighbours: Neighbours | undefined;
@@ -93,6 +95,7 @@ function compose(config: ServingConfig, engine: Engine, { log, send }: { log: Lo
   const ownPlace = neighbours && place;
   const metrics = metricsWhenAsked({ figures, place: ownPlace, problems: () => problems });
   const feedback = createFeedbackChannel(send);
+  const hold = createHoldChannel(send);
   const repository = createRepositoryChannel(send);
   const known = createKnownModels(engine);
   let ready = false;
@@ -108,6 +111,7 @@ function compose(config: ServingConfig, engine: Engine, { log, send }: { log: Lo
     observer,
     metrics,
     feedback,
+    hold,
     repository,
     overridesDir: config.overridesDir,
     nowMs,
@@ -143,6 +147,7 @@ function compose(config: ServingConfig, engine: Engine, { log, send }: { log: Lo
     sequences,
     journal,
     feedback,
+    hold,
     repository,
     neighbours,
     metrics,
@@ -188,6 +193,8 @@ async function handle(serving: Serving, message: ToServing, socket: unknown): Pr
       return serving.setProblems(message.problems);
     case 'known':
       return serving.known.set(message.models, message.misplaced);
+    case 'hold_result':
+      return serving.hold.settle(message);
     case 'feedback_result':
       return serving.feedback.settle(message);
     case 'repository_result':

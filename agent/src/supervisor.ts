@@ -158,7 +158,7 @@ function build({ config, home, database, writes, problems, log }: Ground) {
     membership.reportSoon();
     serving.tellProblems(problems.list());
   });
-  const parts = { facts, membership, serving, telemetry, models, listener };
+  const parts = { facts, hold, membership, serving, telemetry, models, listener };
   return {
     config,
     database,
@@ -171,7 +171,7 @@ function build({ config, home, database, writes, problems, log }: Ground) {
 }
 
 /** Connects a serving process with what decides and records for it. */
-function servingHandlers({ models, problems, serving, telemetry }: Agent, process: number): ServingHandlers {
+function servingHandlers({ hold, models, problems, serving, telemetry }: Agent, process: number): ServingHandlers {
   return {
     async restore(letIn) {
       serving.tellProblems(problems.list());
@@ -193,6 +193,11 @@ function servingHandlers({ models, problems, serving, telemetry }: Agent, proces
       telemetry.missing(missing, process);
     },
     onFeedback: telemetry.feedback,
+    async onHold(wish) {
+      if (wish.action === 'set') hold.set(wish.request);
+      if (wish.action === 'clear') hold.clear();
+      return hold.present();
+    },
     async onRepository() {
       throw new AppError(
         'unsupported',

@@ -4,27 +4,14 @@ import { existsSync, readFileSync } from 'node:fs';
 import { AppError } from '@edgeloop/shared/errors';
 import { Instant } from '@edgeloop/shared/identifiers';
 import { z } from 'zod';
+import type { HoldRequest, PresentHold } from '../process/ipc.ts';
 
-const longestSeconds = 7 * 24 * 60 * 60;
 const reasonLength = 200;
-
-export const HoldRequest = z.strictObject({
-  seconds: z.number().min(1).max(longestSeconds),
-  reason: z.string().trim().min(1).max(reasonLength),
-});
-export type HoldRequest = z.infer<typeof HoldRequest>;
-
 const StoredHold = z.object({ untilMs: Instant, reason: z.string() });
-
-export interface Hold {
-  reason: string;
-  /** Undefined as long as the lock file lies there. */
-  untilMs: number | undefined;
-}
 
 export interface LocalHold {
   /** That of the lock file before that of a caller; undefined when nobody holds. */
-  present(): Hold | undefined;
+  present(): PresentHold | undefined;
   /** Takes the place of the one before. */
   set(request: HoldRequest): void;
   clear(): void;
@@ -42,7 +29,7 @@ export function createLocalHold({ stored, lockFile, nowMs }: LocalHoldOptions): 
   let asked = readStored(stored.read());
   return {
     present() {
-      if (existsSync(lockFile)) return { reason: reasonIn(lockFile), untilMs: undefined };
+      if (existsSync(lockFile)) return { reason: reasonIn(lockFile) };
       return asked !== undefined && asked.untilMs > nowMs() ? asked : undefined;
     },
     set({ seconds, reason }) {

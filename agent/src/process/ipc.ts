@@ -111,6 +111,27 @@ export const logFdVariable = 'EDGELOOP_LOG_FD';
 /** Of a serving process that is started before it is needed: it waits for `begin`. */
 export const spareArgument = '--spare';
 
+const longestHoldSeconds = 7 * 24 * 60 * 60;
+const reasonLetters = 200;
+
+/** "Not now": no other version of a model is to begin to answer for so long. */
+export const HoldRequest = z.strictObject({
+  seconds: z.number().min(1).max(longestHoldSeconds),
+  reason: z.string().trim().min(1).max(reasonLetters),
+});
+export type HoldRequest = z.infer<typeof HoldRequest>;
+
+export const HoldWish = z.discriminatedUnion('action', [
+  z.object({ action: z.literal('tell') }),
+  z.object({ action: z.literal('set'), request: HoldRequest }),
+  z.object({ action: z.literal('clear') }),
+]);
+export type HoldWish = z.infer<typeof HoldWish>;
+
+/** `untilMs`: wall clock; undefined as long as a lock file lies there. */
+export const PresentHold = z.object({ reason: z.string(), untilMs: z.number().optional() });
+export type PresentHold = z.infer<typeof PresentHold>;
+
 export const ToServing = z.discriminatedUnion('kind', [
   /** To a spare process: it is the one that serves now. */
   z.object({ kind: z.literal('begin') }),
@@ -139,6 +160,13 @@ export const ToServing = z.discriminatedUnion('kind', [
     error: z
       .object({ code: z.enum(errorCodes), message: z.string(), errors: z.array(FieldError).optional() })
       .optional(),
+  }),
+  /** The supervisor's answer to `hold`: what holds now, or why it was not done. */
+  z.object({
+    kind: z.literal('hold_result'),
+    requestId: RequestId,
+    hold: PresentHold.optional(),
+    error: z.object({ code: z.enum(errorCodes), message: z.string() }).optional(),
   }),
   /** The supervisor's answer to `repository`: done, or why not. */
   z.object({
@@ -197,6 +225,8 @@ export const ToSupervisor = z.discriminatedUnion('kind', [
   }),
   /** A caller's truth for an earlier prediction; the supervisor knows the predictions. */
   z.object({ kind: z.literal('feedback'), requestId: RequestId, inferenceId: z.string(), label: z.string() }),
+  /** Software on this device asks about holds; the supervisor keeps them. */
+  z.object({ kind: z.literal('hold'), requestId: RequestId, wish: HoldWish }),
   /** A run does not return within its bound: only killing this process ends it. */
   z.object({ kind: z.literal('stuck'), name: ModelName, version: ModelVersion }),
   /** The own process of a model died (`isolation: process`), by a fault of its own or killed from outside; nothing else was lost. */
@@ -248,8 +278,8 @@ export const ToSupervisor = z.discriminatedUnion('kind', [
 ]);
 export type ToSupervisor = z.infer<typeof ToSupervisor>;
 
-/** What a local token can allow: asking models, reporting labels, loading and unloading. Reading is open to every token. */
-export const rights = ['infer', 'feedback', 'repository'] as const;
+/** What a local token can allow: asking models, reporting labels, loading and unloading, holding back other versions. Reading is open to every token. */
+export const rights = ['infer', 'feedback', 'repository', 'hold'] as const;
 export type Right = (typeof rights)[number];
 
 export const LocalTokenLimits = z.strictObject({

@@ -22,7 +22,7 @@ it('reads tokens and hashes of tokens, beside the one of the variable, which may
   ];
   writeFileSync(tokensFile, JSON.stringify({ tokens }));
   expect(readLocalTokens({ token: 'all', tokensFile })).toEqual([
-    { name: 'EDGELOOP_AGENT_TOKEN', sha256: sha256('all'), rights: ['infer', 'feedback', 'repository'] },
+    { name: 'EDGELOOP_AGENT_TOKEN', sha256: sha256('all'), rights: ['infer', 'feedback', 'repository', 'hold'] },
     { name: 'camera', sha256: sha256('camera-token'), rights: ['infer'], perSecond: 20, burst: 5 },
     { name: 'loader', sha256: sha256('loader-token'), rights: ['repository'] },
   ]);

@@ -46,6 +46,7 @@ function setUp(changes: Partial<ServingHandlers> = {}) {
         throw new AppError('unsupported', 'nobody takes it');
       },
       onRepository: async () => undefined,
+      onHold: async () => undefined,
       ...changes,
     }));
   return { serving, start, heard, lines, died, say: (said: ToSupervisor) => say(said), drained: () => drained() };

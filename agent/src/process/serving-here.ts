@@ -115,6 +115,7 @@ export class ServingHere {
         handlers.onModelDied({ name: said.name, version: said.version }, said);
         break;
       case 'feedback':
+      case 'hold':
       case 'repository':
         void answerTo(said, handlers, log).then((answer) => this.#tell(answer));
         break;

@@ -43,6 +43,7 @@ it('is started again whatever keeps it from starting, and nobody is blamed for t
     },
     onFeedback: async () => undefined,
     onRepository: async () => undefined,
+    onHold: async () => undefined,
   });
   await serving.up(AbortSignal.timeout(30_000));
   expect(deaths).toHaveLength(3);

@@ -240,6 +240,7 @@ export class ServingProcess {
         handlers.onModelDied({ name: said.name, version: said.version }, said);
         break;
       case 'feedback':
+      case 'hold':
       case 'repository':
         // To the process that asked: the next one counts its requests from 1 again.
         void answerTo(said, handlers, this.#options.log).then(life.send);

@@ -80,6 +80,7 @@ const deeds: Record<Right, string> = {
   infer: 'ask models',
   feedback: 'report labels',
   repository: 'load and unload models',
+  hold: 'hold back other versions',
 };
 
 function lacks({ name, rights }: Caller, right: Right): AppError {
@@ -100,6 +101,7 @@ export function requireToken(check: TokenCheck): MiddlewareHandler {
 
 /** What the app's own routes need, all of which begin so. */
 function rightFor(method: string, path: string): Right | undefined {
+  if (path === '/hold') return method === 'GET' ? undefined : 'hold';
   if (method !== 'POST') return undefined;
   if (path.startsWith('/feedback/')) return 'feedback';
   return path.startsWith('/v2/repository/models/') ? 'repository' : undefined;

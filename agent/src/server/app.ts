@@ -5,6 +5,7 @@ import { requireToken, type TokenCheck } from './access.ts';
 import type { DeviceFigures } from './device-figures.ts';
 import { errorReply, responseOf } from './errors.ts';
 import { type FeedbackChannel, handleFeedback } from './feedback.ts';
+import { type HoldChannel, handleHold } from './hold.ts';
 import type { Arrivals } from './known-models.ts';
 import type { ServingMetrics } from './metrics.ts';
 import { handleConfig, handleModel, handleModelReady } from './models.ts';
@@ -33,6 +34,7 @@ export interface AppDeps extends RepositoryIndex {
   nowMs(): number;
   metrics: ServingMetrics;
   feedback: FeedbackChannel;
+  hold: HoldChannel;
   repository: RepositoryChannel;
   /** Where models are put that come with a load request; undefined when none may. */
   overridesDir: string | undefined;
@@ -51,7 +53,7 @@ export interface AppDeps extends RepositoryIndex {
   onUnexpected(error: unknown): void;
 }
 
-type Place = [method: 'GET' | 'POST', path: string];
+type Place = [method: 'GET' | 'POST' | 'PUT' | 'DELETE', path: string];
 type Route = [...Place, handle: (c: Context) => Response | Promise<Response>];
 
 const modelPaths = ['/v2/models/:model', '/v2/models/:model/versions/:version'];
@@ -181,5 +183,8 @@ function own(deps: AppDeps): Route[] {
     ...predictPaths.map((path): Route => ['GET', path, (c) => handleDescription(c, deps)]),
     ...pagePaths.map((path): Route => ['GET', path, handlePage]),
     ['POST', '/feedback/:id', (c) => handleFeedback(c, deps.feedback)],
+    ['GET', '/hold', (c) => handleHold(c, deps.hold)],
+    ['PUT', '/hold', (c) => handleHold(c, deps.hold)],
+    ['DELETE', '/hold', (c) => handleHold(c, deps.hold)],
   ];
 }

@@ -1,9 +1,10 @@
 // `POST /feedback/{id}`: the truth for an earlier prediction. The supervisor knows the predictions, so it decides.
-import { AppError, parseJson } from '@edgeloop/shared/errors';
+import { parseJson } from '@edgeloop/shared/errors';
 import type { Context } from 'hono';
 import { z } from 'zod';
 import type { ToServing, ToSupervisor } from '../process/ipc.ts';
 import { readBody } from './body.ts';
+import { createQuestions } from './questions.ts';
 
 const FeedbackRequest = z.object({
   label: z
@@ -26,36 +27,15 @@ export async function handleFeedback(c: Context, channel: FeedbackChannel): Prom
   return c.json({ id, label }, 202);
 }
 
-/** Labels that wait for the supervisor; more means that it hangs. */
-const maxWaiting = 1000;
-
 /** Asks through `send` and matches the answers. */
 export function createFeedbackChannel(send: (message: ToSupervisor) => void, timeoutMs = 5000): FeedbackChannel {
-  const waiting = new Map<number, { resolve(): void; reject(error: Error): void }>();
-  let nextRequestId = 1;
+  const questions = createQuestions<void>({
+    ...{ timeoutMs, most: 1000 },
+    noAnswer: 'the agent is not taking labels now; try again',
+  });
   return {
-    report(inferenceId, label) {
-      if (waiting.size >= maxWaiting) return Promise.reject(noAnswer());
-      const requestId = nextRequestId++;
-      return new Promise<void>((resolve, reject) => {
-        const timer = setTimeout(() => settled(() => reject(noAnswer())), timeoutMs);
-        const settled = (end: () => void): void => {
-          clearTimeout(timer);
-          waiting.delete(requestId);
-          end();
-        };
-        waiting.set(requestId, { resolve: () => settled(resolve), reject: (error) => settled(() => reject(error)) });
-        send({ kind: 'feedback', requestId, inferenceId, label });
-      });
-    },
-    settle({ requestId, error }) {
-      const asked = waiting.get(requestId);
-      if (error) asked?.reject(new AppError(error.code, error.message, { errors: error.errors ?? [] }));
-      else asked?.resolve();
-    },
+    report: (inferenceId, label) =>
+      questions.ask((requestId) => send({ kind: 'feedback', requestId, inferenceId, label })),
+    settle: ({ requestId, error }) => questions.settle(requestId, error ? { error } : { answer: undefined }),
   };
-}
-
-function noAnswer(): AppError {
-  return new AppError('unavailable', 'the agent is not taking labels now; try again', { retryAfterSeconds: 1 });
 }

@@ -19,6 +19,7 @@ import { createFront } from './front.ts';
 import { createForwardedAnswers } from './grpc/forwarded.ts';
 import { createGrpcListener } from './grpc/listener.ts';
 import { createListener, type Listener } from './handed-sockets.ts';
+import { createHoldChannel } from './hold.ts';
 import { createKnownModels } from './known-models.ts';
 import { createLimits } from './limits.ts';
 import { createMetrics } from './metrics.ts';
@@ -123,6 +124,7 @@ function usual(engine: Engine, observer: Observer): AppDeps {
     figures,
     metrics: createMetrics({ problems: () => [], figures, place: undefined }),
     feedback: createFeedbackChannel(() => undefined, 10),
+    hold: createHoldChannel(() => undefined, 10),
     repository: createRepositoryChannel(() => undefined, 10),
     overridesDir: undefined,
     notLoaded: () => [],

@@ -9,6 +9,7 @@ import type { Engine } from '../inference/engine.ts';
 import type { KnownModel, LoadOverride, Misplaced, ToServing, ToSupervisor } from '../process/ipc.ts';
 import { readBody } from './body.ts';
 import { readOverride } from './load-override.ts';
+import { createQuestions } from './questions.ts';
 
 type RepositoryAction = 'load' | 'unload';
 
@@ -21,42 +22,23 @@ export interface RepositoryChannel {
 
 /** Proving and warming a large model takes its time. */
 const answerWithinMs = 10 * 60 * 1000;
-/** Changes that wait for the supervisor; they are people's doing, so few. */
-const maxWaiting = 100;
-
 /** Asks through `send` and matches the answers. */
 export function createRepositoryChannel(
   send: (message: ToSupervisor) => void,
   timeoutMs = answerWithinMs,
 ): RepositoryChannel {
-  const waiting = new Map<number, { resolve(): void; reject(error: Error): void }>();
-  let nextRequestId = 1;
+  // Changes are people's doing, so few.
+  const questions = createQuestions<void>({
+    ...{ timeoutMs, most: 100 },
+    noAnswer: 'the agent is not changing its models now; try again',
+  });
   return {
-    change(action, name, override) {
-      if (waiting.size >= maxWaiting) return Promise.reject(noAnswer());
-      const requestId = nextRequestId++;
-      return new Promise<void>((resolve, reject) => {
-        const timer = setTimeout(() => settled(() => reject(noAnswer())), timeoutMs);
-        timer.unref();
-        const settled = (end: () => void): void => {
-          clearTimeout(timer);
-          waiting.delete(requestId);
-          end();
-        };
-        waiting.set(requestId, { resolve: () => settled(resolve), reject: (error) => settled(() => reject(error)) });
-        send({ kind: 'repository', requestId, action, name, ...(override === undefined ? {} : { override }) });
-      });
-    },
-    settle({ requestId, error }) {
-      const asked = waiting.get(requestId);
-      if (error) asked?.reject(new AppError(error.code, error.message));
-      else asked?.resolve();
-    },
+    change: (action, name, override) =>
+      questions.ask((requestId) =>
+        send({ kind: 'repository', requestId, action, name, ...(override === undefined ? {} : { override }) }),
+      ),
+    settle: ({ requestId, error }) => questions.settle(requestId, error ? { error } : { answer: undefined }),
   };
-}
-
-function noAnswer(): AppError {
-  return new AppError('unavailable', 'the agent is not changing its models now; try again', { retryAfterSeconds: 1 });
 }
 
 const IndexRequest = z.object({ ready: z.boolean().default(false) });

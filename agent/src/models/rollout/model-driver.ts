@@ -9,12 +9,11 @@ import { messageOf } from '@edgeloop/shared/errors';
 import type { Desired, ModelReport } from '@edgeloop/shared/messages';
 import { backoffMs, pause } from '@edgeloop/shared/node/backoff';
 import type { Death, Suspect } from '../../process/death.ts';
-import type { ServingCounts, Tuning } from '../../process/ipc.ts';
+import type { PresentHold, ServingCounts, Tuning } from '../../process/ipc.ts';
 import type { ServingProcesses } from '../../process/serving-processes.ts';
 import { type DamagedFile, failureOf } from '../failure.ts';
 import type { FileCheck } from '../file-check.ts';
 import { HeldByAll, type HeldByAllOptions } from '../held-by-all.ts';
-import type { Hold } from '../hold.ts';
 import type { ModelStore, ReleaseRef } from '../store.ts';
 import type { Accused, Quarantine } from '../trying/quarantine.ts';
 import { FilesOnDisk } from './files-on-disk.ts';
@@ -36,7 +35,7 @@ export interface ModelDriverOptions extends Omit<StepOptions, 'serving' | 'admit
   tuningOf(digest: string): Tuning | undefined;
   quarantine: Quarantine;
   /** What software on this device asked for. */
-  hold(): Hold | undefined;
+  hold(): PresentHold | undefined;
   /** Something that is reported has changed. */
   onChange(): void;
 }

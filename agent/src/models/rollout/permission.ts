@@ -2,7 +2,7 @@
 // software on the device may say "not now" for a time. Going back to what worked before asks nobody.
 import { type MaintenanceWindow, opensAt } from '@edgeloop/shared/maintenance-window';
 import type { DesiredModel, Held } from '@edgeloop/shared/messages';
-import type { Hold } from '../hold.ts';
+import type { PresentHold } from '../../process/ipc.ts';
 import type { ModelState, Step } from './model-state.ts';
 
 /** A hold lasts no longer for a rollout that names no maximum. */
@@ -12,7 +12,7 @@ const longestHoldSeconds = 24 * 60 * 60;
 export function heldBack(
   state: ModelState,
   step: Step,
-  { hold, nowMs }: { hold: Hold | undefined; nowMs: number },
+  { hold, nowMs }: { hold: PresentHold | undefined; nowMs: number },
 ): Held | undefined {
   const order = orderOf(state);
   // What was good here before comes back at once, be it after a failing one or because its file was damaged.
@@ -30,7 +30,7 @@ function orderOf({ desired, candidate }: ModelState): DesiredModel | undefined {
 function asked(
   { candidate }: ModelState,
   { maxHoldSeconds = longestHoldSeconds }: DesiredModel,
-  { hold, nowMs }: { hold: Hold | undefined; nowMs: number },
+  { hold, nowMs }: { hold: PresentHold | undefined; nowMs: number },
 ): Held | undefined {
   if (hold === undefined) return undefined;
   const since = candidate?.holdSince ?? nowMs;
