@@ -16,7 +16,7 @@ export interface Questions<Answer> {
   settle(requestId: number, outcome: { answer: Answer } | { error: Refusal }): void;
 }
 
-export interface Refusal {
+interface Refusal {
   code: ErrorCode;
   message: string;
   errors?: FieldError[] | undefined;
