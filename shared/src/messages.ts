@@ -6,16 +6,9 @@ import { MaintenanceWindow } from './maintenance-window.ts';
 import { Labels } from './selector.ts';
 import { KeyList, SignedDocument } from './signed-documents.ts';
 
-/** A model version that a device should run. `rolloutId` says on whose word: a version that failed is tried again only by a new rollout. */
-export const DesiredModel = z.object({
-  name: ModelName,
-  version: ModelVersion,
-  /** SHA-256 of the release document. */
-  release: Sha256,
-  /** Ed25519 signature over it, base64. */
-  signature: z.string(),
-  rolloutId: z.string(),
-  /** Kilobits a second at which its files are fetched at most. */
+/** On what terms a device is to take up a version. */
+export const ActivationTerms = z.object({
+  /** Kilobits (1000 bits) a second at which its files are fetched at most. */
   bandwidthKbps: z.number().int().min(1).optional(),
   /** When its files may be fetched, and when it may be tried and begin to answer, by the device's clock; at any time when unset. */
   windows: z
@@ -25,7 +18,20 @@ export const DesiredModel = z.object({
     })
     .optional(),
   /** How long software on the device may hold back that it begins to answer; a day when unset. */
-  maxHoldSeconds: z.number().int().min(0).optional(),
+  maxHoldSeconds: z.number().int().min(0).max(2_592_000).optional(),
+});
+export type ActivationTerms = z.infer<typeof ActivationTerms>;
+
+/** A model version that a device should run. `rolloutId` says on whose word: a version that failed is tried again only by a new rollout. */
+export const DesiredModel = z.object({
+  name: ModelName,
+  version: ModelVersion,
+  /** SHA-256 of the release document. */
+  release: Sha256,
+  /** Ed25519 signature over it, base64. */
+  signature: z.string(),
+  rolloutId: z.string(),
+  ...ActivationTerms.shape,
 });
 export type DesiredModel = z.infer<typeof DesiredModel>;
 

@@ -1,11 +1,12 @@
 // edgeloop rollouts.
 import { RolloutForecast } from '@edgeloop/shared/api/forecasts';
 import { pageOf } from '@edgeloop/shared/api/paging';
-import { type PlannedWave, Rollout, RolloutDetail, type RolloutState } from '@edgeloop/shared/api/rollouts';
+import { Rollout, RolloutDetail, type RolloutState } from '@edgeloop/shared/api/rollouts';
 import { AppError } from '@edgeloop/shared/errors';
 import type { Command } from 'commander';
-import { action, type CommandContext, group, numeric } from './command.ts';
+import { action, type CommandContext, group } from './command.ts';
 import { printJson, printLine, printTable, timeText } from './output.ts';
+import { addPlanOptions, bodyOf, type PlanOptions } from './rollout-plan.ts';
 
 export function registerRolloutCommands(program: Command): void {
   const rollouts = group(program, 'rollouts', 'staged releases of model versions');
@@ -90,35 +91,6 @@ async function act(
   printLine(`${rollout.id}: ${statusText(rollout)}`);
 }
 
-interface CreateOptions {
-  selector: string;
-  waves: string;
-  canary: string[];
-  spread?: string;
-  rate?: string;
-  maxUnavailable?: string;
-  bake: number;
-  deployTimeout?: number;
-  approval?: boolean;
-  maxErrorRate: number;
-  minRequests: number;
-  maxFailedDevices?: number;
-  minHealthyDevices?: number;
-  maxLoss?: number;
-  minLabels?: number;
-  maxRatio?: number;
-  drift?: string;
-  onFailure: string;
-  rollbackOf?: string;
-  offline?: string;
-  offlineAfter?: number;
-  priority?: number;
-  alias?: string;
-  watch?: boolean;
-}
-
-const collect = (value: string, former: string[]) => [...former, value];
-
 function registerCreate(rollouts: Command): void {
   const create = rollouts
     .command('create <model> <version>')
@@ -126,7 +98,7 @@ function registerCreate(rollouts: Command): void {
   addPlanOptions(create)
     .option('--watch', 'follow it until it ends')
     .action(
-      action(async (context, model: string, version: string, options: CreateOptions) => {
+      action(async (context, model: string, version: string, options: PlanOptions & { watch?: boolean }) => {
         const rollout = await context.api.send('POST', '/rollouts', Rollout, bodyOf(model, version, options));
         if (options.watch === true) return watch(context, rollout.id);
         if (context.json) return printJson(rollout);
@@ -137,47 +109,12 @@ function registerCreate(rollouts: Command): void {
   addPlanOptions(
     plan.description('say what a rollout would do: its waves, how long they take, what its gates would see'),
   ).action(
-    action(async ({ api, json }, model: string, version: string, options: CreateOptions) => {
+    action(async ({ api, json }, model: string, version: string, options: PlanOptions) => {
       const forecast = await api.send('POST', '/rollouts/plan', RolloutForecast, bodyOf(model, version, options));
       if (json) return printJson(forecast);
       printForecast(forecast);
     }),
   );
-}
-
-function addPlanOptions(command: Command): Command {
-  return command
-    .option('--selector <selector>', 'which devices; all without it', '')
-    .option('--waves <waves>', 'growing percentages, and numbers of devices as 5n; the last is 100', '10,50,100')
-    .option('--canary <selector>', 'a group that comes before the waves; may be given again', collect, [])
-    .option('--spread <label>', 'each wave takes the same share of the devices of each value of the label')
-    .option('--rate <rate>', 'devices a minute, as 10 or start:factor:growAfter:cap, as 10:2:50:500')
-    .option('--max-unavailable <label=n>', 'so many devices of one value of the label under way at a time')
-    .option('--bake <seconds>', 'how long a device must serve healthily', numeric, 600)
-    .option('--deploy-timeout <seconds>', 'how long a reachable device may take to serve', numeric)
-    .option('--max-error-rate <share>', 'gate, 0 to 1', numeric, 0.02)
-    .option('--min-requests <n>', 'requests needed before a wave is judged', numeric, 20)
-    .option('--max-loss <share>', 'accuracy that may be lost, 0 to 1', numeric)
-    .option('--min-labels <n>', 'labels needed where labels come', numeric)
-    .option('--max-ratio <factor>', 'growth of the latency that is allowed', numeric)
-    .option('--drift <mode>', 'of predicted classes: gate, warn or off')
-    .option('--max-failed-devices <share>', 'gate, 0 to 1', numeric)
-    .option('--min-healthy-devices <share>', 'of a wave, offline ones among them, 0 to 1', numeric)
-    .option('--on-failure <policy>', 'rollback or pause', 'rollback')
-    .option('--rollback-of <which>', 'touched (what this rollout gave) or all that run the version')
-    .option('--offline <policy>', 'skip or wait')
-    .option(
-      '--offline-after <seconds>',
-      'with skip: how long a device is offline before a wave ends without it',
-      numeric,
-    )
-    .option('--priority <n>', '-100 to 100; the highest under way has a device', numeric)
-    .option('--alias <name>', 'the name that is moved to the version when it completes')
-    .option('--approval', 'wait for `edgeloop rollouts approve`');
-}
-
-function bodyOf(model: string, version: string, options: CreateOptions) {
-  return { model, version: /^\d+$/.test(version) ? numeric(version) : version, ...planOf(options) };
 }
 
 function printForecast({ model, version, devices, conflicting, supersedes, waves }: RolloutForecast): void {
@@ -194,55 +131,6 @@ function printForecast({ model, version, devices, conflicting, supersedes, waves
     ['WAVE', 'GATE', 'MODE', 'DETAIL'],
     waves.flatMap((wave) => wave.gates.map((gate) => [wave.wave + 1, gate.gate, gate.mode, gate.detail])),
   );
-}
-
-function planOf(options: CreateOptions) {
-  const { maxErrorRate, minRequests, maxFailedDevices, minHealthyDevices } = options;
-  const { maxLoss, minLabels, maxRatio, drift } = options;
-  const waves: PlannedWave[] = [
-    ...options.canary.map((selector) => ({ selector })),
-    ...options.waves.split(',').map(waveOf),
-  ];
-  return {
-    selector: options.selector,
-    waves,
-    spread: options.spread,
-    rate: options.rate === undefined ? undefined : rateOf(options.rate),
-    maxUnavailable: options.maxUnavailable === undefined ? undefined : unavailableOf(options.maxUnavailable),
-    bakeSeconds: options.bake,
-    deployTimeoutSeconds: options.deployTimeout,
-    gates: {
-      ...{ maxErrorRate, minRequests, maxFailedDevices, minHealthyDevices },
-      accuracy: { maxLoss, minLabels },
-      latency: { maxRatio },
-      drift: { mode: drift },
-    },
-    onFailure: options.onFailure,
-    rollbackOf: options.rollbackOf,
-    offlineDevices: options.offline,
-    offlineAfterSeconds: options.offlineAfter,
-    priority: options.priority,
-    alias: options.alias,
-    approval: options.approval === true,
-  };
-}
-
-function waveOf(text: string): PlannedWave {
-  const given = text.trim();
-  if (given.endsWith('n')) return { devices: numeric(given.slice(0, -1)) };
-  return { percent: numeric(given.endsWith('%') ? given.slice(0, -1) : given) };
-}
-
-function rateOf(text: string) {
-  const [start, factor, growAfter, cap] = text.split(':').map((part) => numeric(part));
-  return { start, factor, growAfter, cap };
-}
-
-function unavailableOf(text: string) {
-  const at = text.indexOf('=');
-  if (at < 1)
-    throw new AppError('invalid_request', `--max-unavailable "${text}" must have the form label=n, as site=2`);
-  return { label: text.slice(0, at), devices: numeric(text.slice(at + 1)) };
 }
 
 async function watch({ api, json }: CommandContext, id: string): Promise<void> {

@@ -108,6 +108,8 @@ export function defineSchema({
       rolloutId: text().notNull(),
       /** Which try of this rollout on this device; null: the first. */
       attempt: integer(),
+      /** When and how fast it may be taken up; null: at once. */
+      terms: json(),
       since: instant().notNull(),
     },
     (t) => [primaryKey({ columns: [t.deviceId, t.model] }), index('desired_models_rollout').on(t.rolloutId)],

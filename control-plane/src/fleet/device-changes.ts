@@ -1,6 +1,7 @@
 // What is written of one device while it is in the fleet: its labels, what it should run, what it says of itself.
+import { isDeepStrictEqual } from 'node:util';
 import { AppError } from '@edgeloop/shared/errors';
-import type { DesiredModel } from '@edgeloop/shared/messages';
+import { ActivationTerms, type DesiredModel } from '@edgeloop/shared/messages';
 import type { Labels } from '@edgeloop/shared/selector';
 import { recordAudit } from '../access/audit.ts';
 import type { Database, Reader, Transaction } from '../database/open.ts';
@@ -62,7 +63,8 @@ export async function writeDesired(
   const changedIds = changed.map(({ id }) => id);
   if (desired === null) await store.deleteDesired(tx, changedIds, model);
   else {
-    const row = { model, ...pick(desired), attempt: desired.attempt ?? null, since: now() };
+    const { version, release, signature, rolloutId, attempt = null } = desired;
+    const row = { model, version, release, signature, rolloutId, attempt, terms: termsOf(desired), since: now() };
     await store.upsertDesired(tx, changedIds, row);
     await claimStore.remember(tx, changedIds, { model, version: desired.version });
   }
@@ -104,11 +106,14 @@ export function removal({ id, revokedAt, readmittedAt }: Pick<DeviceRow, 'id' | 
 function isSame(row: DesiredRow, desired: Assignment): boolean {
   const { version, release, signature, rolloutId, attempt = 1 } = desired;
   const same = row.version === version && row.release === release && row.signature === signature;
-  return same && row.rolloutId === rolloutId && (row.attempt ?? 1) === attempt;
+  const asked = row.rolloutId === rolloutId && (row.attempt ?? 1) === attempt;
+  return same && asked && isDeepStrictEqual(row.terms, termsOf(desired));
 }
 
-function pick({ version, release, signature, rolloutId }: Assignment): Assignment {
-  return { version, release, signature, rolloutId };
+/** As they are stored: null for none. */
+function termsOf(desired: Assignment): unknown {
+  const terms = Object.entries(ActivationTerms.parse(desired)).filter(([, value]) => value !== undefined);
+  return terms.length === 0 ? null : Object.fromEntries(terms);
 }
 
 /** A version together with its bytes. */

@@ -2,7 +2,7 @@
 
 import { DeviceStatus } from '@edgeloop/shared/api/devices';
 import { parse } from '@edgeloop/shared/errors';
-import { DeviceFacts, Reported } from '@edgeloop/shared/messages';
+import { ActivationTerms, DeviceFacts, Reported } from '@edgeloop/shared/messages';
 import { Labels } from '@edgeloop/shared/selector';
 import { and, asc, count, eq, gt, inArray, isNotNull, isNull, type SQL, sql } from 'drizzle-orm';
 import type { Reader, Transaction } from '../database/open.ts';
@@ -154,8 +154,10 @@ export function createFleetStore(tables: Schema) {
   };
 }
 
-export function toAssignment({ version, release, signature, rolloutId, attempt }: DesiredRow): Assignment {
-  return { version, release, signature, rolloutId, ...(attempt === null ? {} : { attempt }) };
+export function toAssignment(row: DesiredRow): Assignment {
+  const { deviceId, version, release, signature, rolloutId, attempt } = row;
+  const terms = row.terms === null ? {} : parse(ActivationTerms, row.terms, `device ${deviceId}: terms`, 'internal');
+  return { version, release, signature, rolloutId, ...terms, ...(attempt === null ? {} : { attempt }) };
 }
 
 function toDevice(row: Row) {

@@ -3,6 +3,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { ModelVersionDetail } from '@edgeloop/shared/api/models';
 import type { Rollout, RolloutState } from '@edgeloop/shared/api/rollouts';
+import { ActivationTerms } from '@edgeloop/shared/messages';
 import { recordAudit } from '../access/audit.ts';
 import type { Database, Transaction } from '../database/open.ts';
 import type { Fleet } from '../fleet/fleet.ts';
@@ -176,7 +177,8 @@ async function assign(deps: AssignmentDeps, tx: Transaction, { rollout, at }: Wr
   const former = await fleet.desiredOf(tx, to.deviceIds, model);
   const taken = to.deviceIds.filter((id) => former.get(id)?.rolloutId !== rolloutId);
   await store.assign(tx, rolloutId, { deviceIds: taken, wave: to.wave, at });
-  await fleet.assign(tx, taken, model, { version, release, signature, rolloutId });
+  const terms = ActivationTerms.parse(rollout.plan);
+  await fleet.assign(tx, taken, model, { version, release, signature, rolloutId, ...terms });
   const losers = new Map<string, string[]>();
   for (const id of taken) {
     const from = former.get(id)?.rolloutId;

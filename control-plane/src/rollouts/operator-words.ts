@@ -1,6 +1,7 @@
 // Carries out an operator's word on a rollout, in one transaction with what it does to devices.
 import type { Rollout, RolloutState } from '@edgeloop/shared/api/rollouts';
 import { AppError } from '@edgeloop/shared/errors';
+import { ActivationTerms } from '@edgeloop/shared/messages';
 import { recordAudit } from '../access/audit.ts';
 import type { Database, Transaction } from '../database/open.ts';
 import type { Fleet } from '../fleet/fleet.ts';
@@ -122,6 +123,7 @@ async function retry(
   if (failed.length === 0)
     throw new AppError('conflict', 'retry needs devices that have failed; none of this rollout has');
   const { version, release, signature } = await registry.version(model, rollout.version);
+  const terms = ActivationTerms.parse(rollout.plan);
   const byAttempt = new Map<number, string[]>();
   for (const deviceId of failed) {
     const attempt = (progress.member(deviceId)?.attempt ?? 1) + 1;
@@ -129,7 +131,7 @@ async function retry(
   }
   for (const [attempt, deviceIds] of byAttempt) {
     await store.retry(tx, id, { deviceIds, attempt, at });
-    await fleet.assign(tx, deviceIds, model, { version, release, signature, rolloutId: id, attempt });
+    await fleet.assign(tx, deviceIds, model, { version, release, signature, rolloutId: id, attempt, ...terms });
   }
   await store.tell(tx, id, { at, text: `${told(spoken)}: ${named(failed)}` });
   return failed;

@@ -1,6 +1,7 @@
 // Rollouts: what an operator asks for, the state it is in, and what each device did.
 import { z } from 'zod';
 import { DeviceId, Instant, ModelName, ModelVersion } from '../identifiers.ts';
+import { ActivationTerms } from '../messages.ts';
 import { SelectorText } from '../selector.ts';
 import { AccuracyGate, DriftGate, GateNumbers, gateNames, LatencyGate } from './gates.ts';
 
@@ -89,6 +90,8 @@ export const RolloutPlan = z.strictObject({
   /** With `skip`: how long a device must have been offline before its wave ends without it. */
   offlineAfterSeconds: z.number().int().min(0).max(2_592_000).default(60),
   approval: z.boolean().default(false),
+  ...ActivationTerms.shape,
+  windows: z.strictObject(ActivationTerms.shape.windows.unwrap().shape).optional(),
   /** Devices that match later receive the version too. */
   follow: z.boolean().default(true),
   /** Of rollouts under way the highest has a device, of those alike the newest. */

@@ -1,0 +1,1 @@
+ALTER TABLE `desired_models` ADD `terms` text;
