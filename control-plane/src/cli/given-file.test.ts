@@ -18,7 +18,7 @@ describe('a file that a command is given', () => {
   it('is read whole, be it plain or what another program writes meanwhile', async () => {
     expect(await (await givenFile(plain)).text()).toBe('the model');
     const pipe = join(folder, 'pipe');
-    execFileSync('mkfifo', [pipe]);
+    execFileSync('sh', ['-c', 'mkfifo "$0"', pipe]);
     const long = 'row,\n'.repeat(50_000);
     const writer = spawn('sh', ['-c', `cat > "${pipe}"`], { stdio: ['pipe', 'ignore', 'inherit'] });
     writer.stdin.end(long);
