@@ -1,7 +1,9 @@
 // The packages as others get them: packed from this workspace, and installed by plain npm into a folder of their own.
 import { execFile } from 'node:child_process';
 import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { copyFile, mkdir } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
 
@@ -62,6 +64,18 @@ export async function npm(folder: string, args: readonly string[]): Promise<void
   const asked = [...args, '--prefer-offline', '--no-audit', '--no-fund'];
   // Without a prefix npm would take a folder above that happens to hold a package.
   await succeed('npm', [...asked, '--prefix', folder], { cwd: folder, env, timeoutMs: 900_000 });
+}
+
+/**
+ * Puts the binding of SQLite that was compiled for this workspace, by the same script, into what was installed without scripts: to
+ * compile it once more takes minutes of all cores and says nothing of our packages.
+ */
+export async function useCompiledSqlite(folder: string): Promise<void> {
+  const compiled = dirname(createRequire(join(root, 'agent/package.json')).resolve('better-sqlite3/package.json'));
+  const binding = 'build/Release/better_sqlite3.node';
+  const target = join(folder, 'node_modules/better-sqlite3', binding);
+  await mkdir(dirname(target), { recursive: true });
+  await copyFile(join(compiled, binding), target);
 }
 
 /** On disk, as `du` counts. */

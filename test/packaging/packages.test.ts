@@ -7,7 +7,17 @@ import { manifest, sumClassifier } from '../support/models.ts';
 import { freePorts, type Program, startProgram, temporaryFolder } from '../support/programs.ts';
 import { writeModel } from '../support/serving.ts';
 import { until } from '../support/until.ts';
-import { type Ended, megabytesOf, npm, pack, packages, run, succeed, version } from './installation.ts';
+import {
+  type Ended,
+  megabytesOf,
+  npm,
+  pack,
+  packages,
+  run,
+  succeed,
+  useCompiledSqlite,
+  version,
+} from './installation.ts';
 
 const goalMegabytes = 150;
 const installTimeoutMs = 900_000;
@@ -68,7 +78,10 @@ describe.each(packages)('the tarball of %s', (name) => {
 });
 
 describe('installed by plain npm', () => {
-  beforeAll(() => npm(home, ['install', ...Object.values(tarballs)]), installTimeoutMs);
+  beforeAll(async () => {
+    await npm(home, ['install', '--ignore-scripts', ...Object.values(tarballs)]);
+    await useCompiledSqlite(home);
+  }, installTimeoutMs);
 
   test('both programs say what they can do, and their version', async () => {
     expect(await succeed(bin('edgeloop'), ['--help'], { cwd: home })).toContain('rollouts');
