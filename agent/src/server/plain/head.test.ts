@@ -49,6 +49,8 @@ describe('the head of a plain request', () => {
     ['an empty length', head('Content-Length:')],
     ['a length beyond 2^53', head('Content-Length: 99999999999999999999')],
     ['a length in other words', head('Content-Length: 2 2')],
+    ['a length with a tab behind it', head('Content-Length: 2\t')],
+    ['an end with a tab behind it', head('Content-Length: 2', 'Connection: close \t')],
     ['a folded header', head('Content-Length: 2', ' 3')],
     ['a first header that is folded', `${line}\r\n ${host}\r\n${host}`],
     ['a bare line feed', head('X: a\nContent-Length: 2')],

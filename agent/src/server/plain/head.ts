@@ -125,6 +125,8 @@ function readLines(lines: readonly string[], said: Said): boolean | undefined {
       if (framing.has(name)) return undefined;
       simple = false;
     }
+    // A tab behind such a value makes it malformed, or another one, by Node's rules.
+    if (framing.has(name) && line.endsWith('\t')) return undefined;
     const value = line.slice(colon + 1).trim();
     if (!isKnown(name, value)) return undefined;
     said[name] = value;
