@@ -118,7 +118,7 @@ for (const { name, missing, open } of engines) {
             .values({ ...row, version })
             .onConflictDoUpdate({ target: [desired.deviceId, desired.model], set: { version } });
         });
-      expect(await database.read.select().from(desired)).toEqual([{ ...row, version: 2 }]);
+      expect(await database.read.select().from(desired)).toMatchObject([{ ...row, version: 2 }]);
     });
 
     it('leaves nothing of a transaction that throws, and goes on afterwards', async () => {

@@ -76,7 +76,8 @@ export function createFleetView({ store, reader }: { store: FleetStore; reader: 
   return {
     /** All devices, by id, as of the last commit. */
     async all(): Promise<ReadonlyMap<string, ViewedDevice>> {
-      if (devices !== undefined && outdated.size === 0) return devices;
+      // While something is read anew, what is here is of before the last commit.
+      if (devices !== undefined && outdated.size === 0 && loading === undefined) return devices;
       loading ??= load().finally(() => {
         loading = undefined;
       });

@@ -69,6 +69,18 @@ const report = (generation: number): Reported => ({
   outbox: { pendingItems: 0, pendingBytes: 0, droppedItems: 0 },
 });
 
+it('is looked at as of the last commit, also by who looks while somebody else has it read anew', async () => {
+  await add('a');
+  await fleet.devices();
+  let seen: Promise<unknown> | undefined;
+  fleet.listen(() => {
+    void fleet.devices();
+    seen = fleet.devices().then((devices) => devices.get('a')?.labels);
+  });
+  await fleet.relabel('key:test', 'a', { site: 'x' });
+  expect(await seen).toEqual({ site: 'x' });
+});
+
 it('matches devices by labels, without those that were removed', async () => {
   await add('b', { site: 'paris' });
   await add('a', { site: 'paris', tier: 'lab' });

@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { sumOf } from '../gates/counts.ts';
 import { batchOf, labelOf, openTelemetry, windowOf } from './telemetry-fixture.ts';
 
@@ -105,7 +105,11 @@ test('credits labels to the version and the time of their prediction, however la
     { ...wrong, version: 2, predictedAt: at(6) },
   ]);
   await labelled('b', [{ ...right, version: 1, predictedAt: at(7) }]);
-  const evidence = await room.telemetry.fieldEvidence(query);
+  // Labels are read anew no sooner than a multiple of the time that it took.
+  const evidence = await vi.waitUntil(async () => {
+    const present = await room.telemetry.fieldEvidence(query);
+    return sumOf(present?.wave.fresh.labels ?? []).trials > 0 ? present : undefined;
+  });
   expect(sumOf(evidence?.wave.fresh.labels ?? [])).toEqual({ hits: 1, trials: 2 });
   expect(sumOf(evidence?.wave.rest.labels ?? [])).toEqual({ hits: 1, trials: 1 });
   expect(sumOf(evidence?.lastPeriod.labels ?? [])).toEqual({ hits: 2, trials: 3 });
