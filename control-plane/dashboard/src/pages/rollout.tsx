@@ -1,5 +1,6 @@
 // One rollout, live: its waves, its gates, and what happened.
 import { type Rollout, RolloutDetail } from '@edgeloop/shared/api/rollouts';
+import type { MaintenanceWindow } from '@edgeloop/shared/maintenance-window';
 import { useRoute } from 'preact-iso/router';
 import { useQuery } from '../api/queries.ts';
 import { PhaseBadge, type Tone } from '../components/badge.tsx';
@@ -126,6 +127,7 @@ function Plan({ rollout }: { rollout: Rollout }) {
           ['Failed devices', `at most ${formatShare(plan.gates.maxFailedDevices)}`],
           ['On failure', failureText(plan)],
           ['Offline devices', offlineText(plan)],
+          ...termsFacts(plan),
           ['Priority', String(plan.priority)],
           ['Later devices', plan.follow ? 'receive it too' : 'do not receive it'],
           [
@@ -157,6 +159,22 @@ function failureText({ onFailure, rollbackOf }: Rollout['plan']): string {
   return rollbackOf === 'all' ? 'roll back every device that runs the version' : 'roll back';
 }
 
+/** When and how fast devices may take it up, where the plan says so. */
+function termsFacts({ windows = {}, maxHoldSeconds, bandwidthKbps }: Rollout['plan']): [string, string][] {
+  const facts = [...windowFacts('Fetched', windows.fetch), ...windowFacts('Activated', windows.activate)];
+  if (maxHoldSeconds !== undefined) facts.push(['Held back', `at most ${formatDuration(maxHoldSeconds)}`]);
+  if (bandwidthKbps !== undefined) facts.push(['Bandwidth', `at most ${bandwidthKbps} kbit/s a device`]);
+  return facts;
+}
+
+function windowFacts(what: string, windows: readonly MaintenanceWindow[] = []): [string, string][] {
+  if (windows.length === 0) return [];
+  const texts = windows.map(
+    ({ days, from, to }) => `${days === undefined ? '' : `${days.join(', ')} `}${from} to ${to}`,
+  );
+  return [[what, `${texts.join('; ')}, by the device's clock`]];
+}
+
 function offlineText({ offlineDevices, offlineAfterSeconds }: Rollout['plan']): string {
   if (offlineDevices === 'wait') return 'are waited for';
   return `follow when they return; a wave ends without them after ${formatDuration(offlineAfterSeconds)}`;
@@ -181,7 +199,8 @@ function driftText({ mode, maxShift }: Gates['drift']): string {
 }
 
 function History({ rollout }: { rollout: RolloutDetail }) {
-  const entries = [...rollout.history].sort((a, b) => b.at - a.at);
+  // The server tells the oldest first, also of those that have one instant.
+  const entries = [...rollout.history].reverse();
   return (
     <Card title="History">
       <ol class="history" aria-live="polite">
