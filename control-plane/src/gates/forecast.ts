@@ -73,21 +73,25 @@ export function sightsOf(
 
 /** What a gate sees once it is judged after so many hours. */
 export function forecastOf({ gate, mode, ...sight }: GateSight, hours: number | null): GateForecast {
-  const { perHour, minimum, hoursToMinimum, effect, inWords, counted, seenAfter } = sight;
+  const { perHour, minimum, hoursToMinimum, effect, counted, seenAfter } = sight;
   const seen = hours === null ? null : seenAfter(hours);
-  const traffic = `with ${rounded(perHour)} ${counted} an hour this gate`;
-  const needs =
-    sight.hoursToSee === null
-      ? `never sees ${inWords(effect)}, since devices are too few or answer too little: ${atBest(sight)}`
-      : `needs ${duration(sight.hoursToSee)} to see ${inWords(effect)}`;
-  const then = hours === null ? '' : `; after ${duration(hours)} it sees ${seen === null ? 'nothing' : inWords(seen)}`;
-  const detail = `${traffic} ${needs}${then}`;
+  const detail = `with ${rounded(perHour)} ${counted} an hour this gate ${whatItSees(sight, hours)}`;
   return { gate, mode, perHour, minimum, hoursToMinimum, effect, hoursToSee: sight.hoursToSee, seen, detail };
 }
 
-function atBest({ seenAfter, inWords }: Pick<Sight, 'seenAfter' | 'inWords'>): string {
-  const seen = seenAfter(longestHours);
-  return seen === null ? 'nothing at all' : `at best ${inWords(seen)}`;
+function whatItSees(
+  { effect, hoursToSee, inWords, seenAfter }: Omit<GateSight, 'gate' | 'mode'>,
+  hours: number | null,
+): string {
+  const most = seenAfter(longestHours);
+  if (most === null) return 'sees nothing at all';
+  const needs =
+    hoursToSee === null
+      ? `never sees ${inWords(effect)}, since devices are too few or answer too little: at best ${inWords(most)}`
+      : `needs ${duration(hoursToSee)} to see ${inWords(effect)}`;
+  if (hours === null) return needs;
+  const seen = seenAfter(hours);
+  return `${needs}; after ${duration(hours)} it sees ${seen === null ? 'nothing' : inWords(seen)}`;
 }
 
 type Paces = ReadonlyMap<string, number>;
