@@ -93,7 +93,8 @@ class Transfer {
       at += bytes;
     };
     for await (const piece of body) {
-      for (const bandwidth of this.#options.bandwidths) await bandwidth.took(piece.length, signal);
+      // Side by side: one after the other two bounds of one rate would halve it.
+      await Promise.all(this.#options.bandwidths.map((bandwidth) => bandwidth.took(piece.length, signal)));
       held = held.length === 0 ? piece : Buffer.concat([held, piece]);
       for (let segment = queue[0]; segment !== undefined; segment = queue[0]) {
         skip(Math.min(held.length, segment.offset - at));

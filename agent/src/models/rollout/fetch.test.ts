@@ -1,5 +1,6 @@
 import { createPrivateKey, randomBytes } from 'node:crypto';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { open } from 'node:fs/promises';
 import type { ServerResponse } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -14,8 +15,10 @@ import { listenHttps, type PortFixture } from '../../identity/device-port-fixtur
 import { DamagedFile } from '../failure.ts';
 import { createModelStore } from '../store.ts';
 import { createBandwidth } from './bandwidth.ts';
+import { download } from './download.ts';
 import { type FetchSource, fetchModel, verifyModel } from './fetch.ts';
 import { segmentBytes, segmentsOf } from './segments-fixture.ts';
+import { placed } from './segments-on-disk.ts';
 
 const fleet = createFleetKey();
 const blobs = new Map<string, Buffer>();
@@ -200,6 +203,26 @@ describe('a model that is fetched', () => {
     await fetchModel({ ...source, bandwidth }, target, { keep: [], signal: AbortSignal.timeout(60_000) });
     expect(performance.now() - begunMs).toBeGreaterThan(495);
     await verified(target);
+  });
+
+  it('waits for the slower of two bounds, not for both in turn', async () => {
+    const bytes = randomBytes(1000);
+    publish(1, bytes);
+    const file = await open(join(folder, 'file'), 'w');
+    let letGo = (): void => undefined;
+    const first = {
+      took: () =>
+        new Promise<void>((resolve) => {
+          letGo = resolve;
+        }),
+    };
+    const second = { took: async () => letGo() };
+    const missing = placed(segmentsOf(bytes));
+    const path = `/device/v1/blobs/${sha256(bytes)}`;
+    const signal = AbortSignal.timeout(20_000);
+    await download({ port: source.port, path, file, missing, bandwidths: [first, second], signal });
+    await file.close();
+    expect(readFileSync(join(folder, 'file')).equals(bytes)).toBe(true);
   });
 
   it('ends at once when it is given up while it waits for its turn on a slow link', async () => {
