@@ -59,7 +59,7 @@ function reasonOf(error: unknown): string {
 
 /** As agents do in every process that opens a model. */
 async function tryOnAgent(path: string, manifest: Manifest): Promise<void> {
-  const session = await openSession(path);
+  const { session } = await openSession(path);
   try {
     interpret(manifest, session.signature);
   } finally {

@@ -15,7 +15,7 @@ import { ModelBatcher } from './queueing/batcher.ts';
 import { createDispatcher } from './queueing/dispatcher.ts';
 import { createRunHistory, type RunHistory } from './queueing/run-history.ts';
 import { createStatistics, type StatisticsRecorder } from './queueing/statistics.ts';
-import { createQuickModels } from './quick-models.ts';
+import { createQuickModels, stampOf } from './quick-models.ts';
 import type { ProvidersUsed, StepOfPipeline } from './worker/session.ts';
 
 export interface LoadedModel {
@@ -163,10 +163,12 @@ export function createEngine(options: EngineOptions): Engine {
     let batcher: ModelBatcher | undefined;
     const { isolation, pipeline } = manifest;
     const model = { id, name, version, path, golden, intraOpThreads, providers, isolation, pipeline };
+    const stamp = stampOf(path);
     const opened = await placement.place(model, instances, (lanes) => batcher?.setLanes(lanes));
     const { signature, joining } = opened;
     try {
-      const quick = options.quickRuns === false ? undefined : await quickModels.standingOf(files, model, opened);
+      const quick =
+        options.quickRuns === false ? undefined : quickModels.standingOf(files, { ...model, stamp }, opened);
       const interpretation = interpret(manifest, signature);
       batcher = new ModelBatcher({
         id,

@@ -1,5 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs';
-import type { TensorSpec } from '@edgeloop/shared/tensors';
+import { sourceOf } from '@edgeloop/shared/onnx/fields';
+import { readGraph } from '@edgeloop/shared/onnx/graph';
+import type { ModelSignature, TensorSpec } from '@edgeloop/shared/tensors';
 import { describe, expect, it } from 'vitest';
 import {
   endlessLoop,
@@ -9,7 +11,7 @@ import {
   processKiller,
 } from '../../../test/support/hostile-models.ts';
 import { encodeGraph, perceptron, softmaxClassifier } from '../../../test/support/onnx-models.ts';
-import { isPlain } from './plain-model.ts';
+import { isPlain as isPlainGraph } from './plain-model.ts';
 
 const spec = (shape: number[], datatype: TensorSpec['datatype'] = 'FP32'): TensorSpec => ({
   name: 'x',
@@ -17,6 +19,7 @@ const spec = (shape: number[], datatype: TensorSpec['datatype'] = 'FP32'): Tenso
   shape,
 });
 const signature = (...inputs: TensorSpec[]) => ({ inputs, outputs: [] });
+const isPlain = (bytes: Uint8Array, of: ModelSignature) => isPlainGraph(readGraph(sourceOf(bytes)), of);
 const one = signature(spec([-1, 2]));
 
 describe('a model that may run in the thread that answers HTTP', () => {

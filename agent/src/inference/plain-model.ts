@@ -1,8 +1,8 @@
 // Which models may run in the thread that answers HTTP: what a run does follows from the shapes of its inputs alone, so that
 // runs that were measured tell of those to come. Nothing loops, nothing calls out of ONNX's own operators, and no
 // value says how large something is to be.
-import { sourceOf } from '@edgeloop/shared/onnx/fields';
-import { type GraphNode, readGraph } from '@edgeloop/shared/onnx/graph';
+import { AppError } from '@edgeloop/shared/app-error';
+import type { GraphModel, GraphNode } from '@edgeloop/shared/onnx/graph';
 import type { ModelSignature } from '@edgeloop/shared/tensors';
 
 /** ONNX's own; whatever else is registered may do anything. */
@@ -26,11 +26,11 @@ const sizedByValues = [
 ];
 const left = new Set([...loops, ...sizedByValues]);
 
-/** Whether the HTTP thread may run it as far as its graph goes. @throws AppError `model_rejected` for what is no model */
-export function isPlain(file: Uint8Array, { inputs }: ModelSignature): boolean {
+/** Whether the HTTP thread may run it as far as its graph goes; never where that cannot be read. */
+export function isPlain(model: GraphModel | AppError, { inputs }: ModelSignature): boolean {
   const shaped = inputs.every(({ datatype, shape }) => datatype !== 'BYTES' && !shape.slice(1).includes(-1));
-  if (!shaped) return false;
-  const { graph, functions } = readGraph(sourceOf(file));
+  if (!shaped || model instanceof AppError) return false;
+  const { graph, functions } = model;
   // What has a graph inside is among those that are left out, and a function may stand in the place of any operator.
   return functions.length === 0 && graph.nodes.every(isPlainOperator);
 }

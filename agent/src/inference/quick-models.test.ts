@@ -13,7 +13,7 @@ import { ModelBatcher } from './queueing/batcher.ts';
 import { createDispatcher } from './queueing/dispatcher.ts';
 import { createRunHistory } from './queueing/run-history.ts';
 import { createStatistics } from './queueing/statistics.ts';
-import { createQuickModels } from './quick-models.ts';
+import { createQuickModels, stampOf } from './quick-models.ts';
 import type { ModelToOpen } from './worker/messages.ts';
 import { openSession } from './worker/session.ts';
 
@@ -24,7 +24,7 @@ beforeAll(async () => {
   // The first session of a process takes longer to make than those that follow.
   const path = join(folder, 'first.onnx');
   writeFileSync(path, perceptron([2, 4, 3]));
-  await (await openSession(path)).release();
+  await (await openSession(path)).session.release();
 });
 afterEach(async () => {
   for (const end of ends.splice(0)) await end();
@@ -71,8 +71,9 @@ function start() {
       providers: [],
       isolation,
     };
+    const stamp = stampOf(path);
     const opened = await other.open(model);
-    const quick = await quickModels.standingOf(files, model, opened);
+    const quick = quickModels.standingOf(files, { ...model, stamp }, opened);
     const batcher = new ModelBatcher({
       id,
       signature: opened.signature,

@@ -3,7 +3,6 @@
 // last time, and taken back once nothing has run for a second. So it may name one that has just ended, which is accused
 // wrongly when another ends the process; after that, its runs are noted one by one, elsewhere.
 import { statSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
 import { AppError } from '@edgeloop/shared/errors';
 import type { ModelFiles } from '../process/ipc.ts';
 import { httpThreadSlot, openRunningNoteSlot } from '../process/running-note.ts';
@@ -11,13 +10,12 @@ import type { Lane } from './hosts/lane.ts';
 import { isQuickToLoad } from './hosts/placement.ts';
 import type { ThisThread } from './hosts/this-thread.ts';
 import type { WorkerEvents } from './hosts/worker.ts';
-import { isPlain } from './plain-model.ts';
 import { createStanding, type QuickModel } from './queueing/standing.ts';
 import type { ModelToOpen, OpenedModel } from './worker/messages.ts';
 
 export interface QuickModels {
   /** How the model stands, to be asked and told by its batcher; undefined when it will never run here. */
-  standingOf(files: ModelFiles, model: ModelToOpen, opened: OpenedModel): Promise<QuickModel | undefined>;
+  standingOf(files: ModelFiles, model: StampedModel, opened: OpenedModel): QuickModel | undefined;
   /** Takes in one that has proved itself, if there is one. To be called several times a second. */
   look(): void;
   /** Nothing of it waits or runs. */
@@ -30,6 +28,9 @@ interface Here {
   lane: Lane;
   rest(): void;
 }
+
+/** `stamp`: of its file before it was opened. */
+type StampedModel = ModelToOpen & { stamp: string | undefined };
 
 interface Candidate extends QuickModel {
   model: ModelToOpen;
@@ -88,10 +89,8 @@ export function createQuickModels(options: QuickModelsOptions): QuickModels {
   };
 
   return {
-    async standingOf(files, model, opened) {
-      if (!mayEver(files, model, opened)) return undefined;
-      const stamp = stampOf(model.path);
-      if (stamp === undefined || !isPlain(await readFile(model.path), opened.signature)) return undefined;
+    standingOf(files, { stamp, ...model }, opened) {
+      if (stamp === undefined || !opened.plain || !mayEver(files, model, opened)) return undefined;
       const candidate: Candidate = { standing: createStanding(nowMs), lane: undefined, model, stamp };
       candidates.set(model.id, candidate);
       return candidate;
@@ -123,14 +122,13 @@ function mayEver(
   { isolation, intraOpThreads }: ModelToOpen,
   opened: OpenedModel,
 ): boolean {
-  // How long a pipeline runs is not said by shapes alone.
   if (onTrial || suspected || isolation === 'process' || manifest.pipeline !== undefined) return false;
   // Everybody waits while it is loaded here.
   return intraOpThreads === 1 && isQuickToLoad(opened) && opened.providers.used.every((name) => name === 'cpu');
 }
 
 /** Other bytes have another one; undefined for a file that is too large or gone. */
-function stampOf(path: string): string | undefined {
+export function stampOf(path: string): string | undefined {
   const found = statSync(path, { throwIfNoEntry: false });
   if (found === undefined || found.size > fileAtMostBytes) return undefined;
   return [found.ino, found.size, found.mtimeMs].join();

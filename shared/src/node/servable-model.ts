@@ -29,6 +29,8 @@ export interface ServableModel<Session> {
   signature: ModelSignature;
   /** The outputs to ask for, where the session has others as well; undefined when it has no others. */
   fetches: string[] | undefined;
+  /** Of the file, or why it cannot be read; not to be kept, since it may be large. */
+  graph: GraphModel | AppError;
 }
 
 /** A session of ONNX Runtime as its JavaScript binding has it. */
@@ -45,7 +47,8 @@ export async function openServable<Session extends Opened>(
   create: (source: ModelSource) => Promise<Session>,
   { cutAtMostBytes = defaultCutBytes } = {},
 ): Promise<ServableModel<Session>> {
-  const { model, sizeBytes } = readFileGraph(file);
+  const { graph, sizeBytes } = readFileGraph(file);
+  const model = graph instanceof AppError ? undefined : graph;
   const zipMaps = model ? zipMapsOf(model) : new Map<string, string>();
   const cut = async (names: Iterable<string>): Promise<ModelSource> => ({
     bytes: await cutOutputs(await bytesOf(file), { zipMaps, leftOut: new Set(names) }),
@@ -67,7 +70,8 @@ export async function openServable<Session extends Opened>(
   const gone = [...noTensor, ...inferred].filter(({ name }) => !here.has(name));
   const signature = await signed(session, () => signatureOf(session, factsOf(model), gone));
   const hasOthers = session.outputMetadata.length > signature.outputs.length;
-  return { session, signature, fetches: hasOthers ? signature.outputs.map(({ name }) => name) : undefined };
+  const fetches = hasOthers ? signature.outputs.map(({ name }) => name) : undefined;
+  return { session, signature, fetches, graph };
 }
 
 function wholeOf(file: ModelFile): ModelSource {
@@ -100,9 +104,9 @@ function factsOf(model: GraphModel | undefined): FileFacts {
   return { classes: classesOf(model), opset: model.opsets.get('') };
 }
 
-/** No model when the graph can't be read: whether the file is one is ONNX Runtime's to say, and it says why not. */
-function readFileGraph(file: ModelFile): { model: GraphModel | undefined; sizeBytes: number } {
-  const read = (source: ByteSource) => ({ model: graphOf(source), sizeBytes: source.size });
+/** A graph that can't be read is no end: whether the file is a model is ONNX Runtime's to say, and it says why not. */
+function readFileGraph(file: ModelFile): { graph: GraphModel | AppError; sizeBytes: number } {
+  const read = (source: ByteSource) => ({ graph: graphOf(source), sizeBytes: source.size });
   try {
     return typeof file === 'string' ? readBytes(file, read) : read(sourceOf(file.bytes));
   } catch (cause) {
@@ -110,11 +114,11 @@ function readFileGraph(file: ModelFile): { model: GraphModel | undefined; sizeBy
   }
 }
 
-function graphOf(source: ByteSource): GraphModel | undefined {
+function graphOf(source: ByteSource): GraphModel | AppError {
   try {
     return readGraph(source);
   } catch (error) {
-    if (error instanceof AppError && error.code === 'model_rejected') return undefined;
+    if (error instanceof AppError && error.code === 'model_rejected') return error;
     throw error;
   }
 }

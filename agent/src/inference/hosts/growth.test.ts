@@ -29,6 +29,7 @@ function fakeThread(): FakeThread {
   const opened = (): OpenedModel => ({
     signature: { inputs: [], outputs: [] },
     joining: { allowed: false, reason: 'not here' },
+    plain: false,
     providers: { used: ['cpu'], fallback: undefined },
     loadMs,
   });

@@ -53,11 +53,11 @@ export class ThisThread implements Worker {
   async open({ id, name, version, path, golden, joining: known, ...options }: ModelToOpen): Promise<OpenedModel> {
     const begunMs = performance.now();
     this.#options.note?.begin(name, version);
-    const session = await openSession(path, options);
+    const { session, graph } = await openSession(path, options);
     const { signature, providers } = session;
-    const joining = known ?? (await judgeJoining({ ...session, golden, nowMs: () => performance.now() }));
+    const joining = known ?? (await judgeJoining({ ...session, ...graph, golden, nowMs: () => performance.now() }));
     this.#models.set(id, { name, version, session, runner: createBatchRunner(session, this.#arena, joining.allowed) });
-    return { signature, joining, providers, loadMs: performance.now() - begunMs };
+    return { signature, joining, plain: graph.isPlain(), providers, loadMs: performance.now() - begunMs };
   }
 
   async close(id: number): Promise<void> {

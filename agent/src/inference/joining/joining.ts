@@ -1,10 +1,7 @@
 // Whether requests for a model may share a run: only where its graph keeps the rows apart, and rows that were tried in company
 // gave what they gave alone. Both are found out once, by the thread that loads the model first.
-import { messageOf } from '@edgeloop/shared/app-error';
-import { readFile } from '@edgeloop/shared/node/file-bytes';
-import type { ModelFile } from '@edgeloop/shared/node/servable-model';
-import { sourceOf } from '@edgeloop/shared/onnx/fields';
-import { readGraph } from '@edgeloop/shared/onnx/graph';
+import { AppError, messageOf } from '@edgeloop/shared/app-error';
+import type { GraphModel } from '@edgeloop/shared/onnx/graph';
 import type { ModelSignature } from '@edgeloop/shared/tensors';
 import { type ProbeOptions, probe } from './probe.ts';
 import { reasonAgainstJoining } from './row-walk.ts';
@@ -30,11 +27,14 @@ export async function judgeJoining({
   };
 }
 
-/** What stands against it in the graph of an ONNX file; undefined when nothing does. */
-export function reasonInFile(file: ModelFile, { outputs }: Pick<ModelSignature, 'outputs'>): string | undefined {
+/** What stands against it in the graph of a file, which may be why it cannot be read; undefined when nothing does. */
+export function reasonInGraph(
+  graph: GraphModel | AppError,
+  { outputs }: Pick<ModelSignature, 'outputs'>,
+): string | undefined {
   try {
+    if (graph instanceof AppError) throw graph;
     const names = outputs.map(({ name }) => name);
-    const graph = typeof file === 'string' ? readFile(file, readGraph) : readGraph(sourceOf(file.bytes));
     return reasonAgainstJoining(graph, names);
   } catch (error) {
     return `its graph cannot be followed: ${messageOf(error)}`;

@@ -115,7 +115,7 @@ const kinds: [string, Uint8Array][] = [
 it.each(kinds)('gives what the model gives, again and again, where an output is %s', async (_, bytes) => {
   const path = join(folder, 'model.onnx');
   writeFileSync(path, bytes);
-  const session = await openSession(path);
+  const { session } = await openSession(path);
   const raw = await InferenceSession.create(path, { logSeverityLevel: 4 });
   const arena = viewsOfArena(new SharedArrayBuffer(4096));
   // Rows in a batch only where there may be several.

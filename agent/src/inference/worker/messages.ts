@@ -36,6 +36,8 @@ export interface OpenedModel {
   /** Of a pipeline. */
   steps?: readonly StepOfPipeline[] | undefined;
   joining: Joining;
+  /** As far as its graph goes, the thread that answers HTTP may run it. */
+  plain: boolean;
   providers: ProvidersUsed;
   /** What it takes its thread to load it again: to make the session and to run the golden samples. */
   loadMs: number;

@@ -5,8 +5,10 @@ import type { Plan } from '@edgeloop/shared/pipeline/plan';
 import { runPipeline, type StepRun } from '@edgeloop/shared/pipeline/run';
 import type { Pipeline } from '@edgeloop/shared/pipeline-manifest';
 import type { NamedTensor } from '@edgeloop/shared/tensor-data';
+import type { ModelGraph } from './model-graph.ts';
 import {
   fromOrt,
+  type OpenedSession,
   type OrtTensors,
   openSession,
   type ProvidersUsed,
@@ -26,8 +28,13 @@ export interface PipelineOpening {
 export async function openPipelineSession(
   path: string,
   { pipeline, options, onSteps }: PipelineOpening,
-): Promise<Session> {
-  const { plan, models, release } = await openPipeline(path, pipeline, (file) => openSession(file, options));
+): Promise<OpenedSession> {
+  const graphs = new Map<Session, ModelGraph>();
+  const { plan, models, release } = await openPipeline(path, pipeline, async (file) => {
+    const { session, graph } = await openSession(file, options);
+    graphs.set(session, graph);
+    return session;
+  });
   const { signature, steps } = plan;
   const runModel = async (file: string, inputs: readonly NamedTensor[]): Promise<NamedTensor[]> =>
     (await models.get(file)?.run(inputs)) ?? [];
@@ -41,7 +48,7 @@ export async function openPipelineSession(
       onSteps(runs);
     }
   };
-  return {
+  const session: Session = {
     signature,
     providers: providersOf([...models.values()]),
     run,
@@ -50,15 +57,21 @@ export async function openPipelineSession(
       return Object.fromEntries(outputs.map((output) => [output.name, toOrt(output)]));
     },
     takesRoom: false,
-    againstJoining: () => plan.againstJoining ?? againstJoiningIn(plan, models),
     steps: steps.map(({ name, does }) => ({ name, does })),
     release,
   };
+  const graphOf = (file: string): ModelGraph | undefined => {
+    const model = models.get(file);
+    return model && graphs.get(model);
+  };
+  const againstJoining = () => plan.againstJoining ?? againstJoiningIn(plan, graphOf);
+  // How long a pipeline runs is not said by shapes alone.
+  return { session, graph: { againstJoining, isPlain: () => false } };
 }
 
-function againstJoiningIn({ steps }: Plan, models: ReadonlyMap<string, Session>): string | undefined {
+function againstJoiningIn({ steps }: Plan, graphOf: (file: string) => ModelGraph | undefined): string | undefined {
   for (const { name, run } of steps) {
-    const reason = 'model' in run ? models.get(run.model.file)?.againstJoining() : undefined;
+    const reason = 'model' in run ? graphOf(run.model.file)?.againstJoining() : undefined;
     if (reason !== undefined) return `step "${name}": ${reason}`;
   }
   return undefined;

@@ -5,8 +5,8 @@ import { type ModelFile, type ModelSource, openServable } from '@edgeloop/shared
 import type { NamedTensor, Tensor, TensorData } from '@edgeloop/shared/tensor-data';
 import type { ModelSignature, TensorSpec } from '@edgeloop/shared/tensors';
 import { type InferenceSession, listSupportedBackends, Tensor as OrtTensor } from 'onnxruntime-node';
-import { reasonInFile } from '../joining/joining.ts';
 import { halfTensor } from './halves.ts';
+import { graphOfModel, type ModelGraph } from './model-graph.ts';
 import { createOrtSession, type OrtSession, type OrtTensors } from './ort-session.ts';
 
 export interface SessionOptions {
@@ -32,8 +32,6 @@ export interface Session {
   runTensors(feeds: OrtTensors, fetches?: OrtTensors): Promise<OrtTensors>;
   /** Whether `fetches` may be given. */
   takesRoom: boolean;
-  /** What in its graph stands against requests sharing a run; undefined when nothing does. */
-  againstJoining(): string | undefined;
   /** Of a pipeline: its steps in the order of their runs. */
   steps?: readonly StepOfPipeline[];
   release(): Promise<void>;
@@ -47,24 +45,31 @@ export interface StepOfPipeline {
 
 export type { OrtTensors } from './ort-session.ts';
 
-/** Loads an ONNX file. Throws `model_rejected` with ONNX Runtime's reason. */
-export async function openSession(file: ModelFile, options: SessionOptions = {}): Promise<Session> {
+export interface OpenedSession {
+  session: Session;
+  graph: ModelGraph;
+}
+
+/** Loads an ONNX file, whose graph is read once for all that is to be known of it. Throws `model_rejected` with the reason. */
+export async function openSession(file: ModelFile, options: SessionOptions = {}): Promise<OpenedSession> {
   let providers: ProvidersUsed = { used: ['cpu'], fallback: undefined };
   const servable = await openServable(file, async (source) => {
     const made = await createWithProviders(source, options);
     providers = made.providers;
     return made.session;
   });
-  const { session, signature } = servable;
-  const runTensors = (feeds: OrtTensors, fetches: OrtTensors | readonly string[] | undefined = servable.fetches) =>
+  const { session, signature, graph, fetches: all } = servable;
+  const runTensors = (feeds: OrtTensors, fetches: OrtTensors | readonly string[] | undefined = all) =>
     runSession(session, feeds, fetches);
   const run = async (inputs: readonly NamedTensor[]): Promise<NamedTensor[]> => {
     const results = await runTensors(Object.fromEntries(inputs.map((input) => [input.name, toOrt(input)])));
     return signature.outputs.map((spec) => fromOrt(spec, results[spec.name]));
   };
   const release = async (): Promise<void> => session.release();
-  const againstJoining = () => reasonInFile(file, signature);
-  return { signature, providers, run, runTensors, release, takesRoom: true, againstJoining };
+  return {
+    session: { signature, providers, run, runTensors, release, takesRoom: true },
+    graph: graphOfModel(graph, signature),
+  };
 }
 
 async function createWithProviders(

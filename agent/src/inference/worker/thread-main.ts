@@ -132,7 +132,7 @@ async function open(
   const begunMs = spentMs(thread);
   try {
     // What it is tried with is none of its callers'.
-    const session = await openModel(
+    const { session, graph } = await openModel(
       path,
       options,
       (runs) => models.has(id) && send(thread, { kind: 'steps', id, runs }),
@@ -140,9 +140,9 @@ async function open(
     if (golden) await proveGolden(session, golden);
     const loadMs = spentMs(thread) - begunMs;
     const { signature, providers, steps } = session;
-    const joining = known ?? (await judgeJoining({ ...session, golden, nowMs: () => spentMs(thread) }));
+    const joining = known ?? (await judgeJoining({ ...session, ...graph, golden, nowMs: () => spentMs(thread) }));
     models.set(id, { name, version, session, runner: createBatchRunner(session, arena, joining.allowed) });
-    return { kind: 'opened', id, model: { signature, steps, joining, providers, loadMs } };
+    return { kind: 'opened', id, model: { signature, steps, joining, plain: graph.isPlain(), providers, loadMs } };
   } catch (error) {
     return { kind: 'refused', id, failure: failureOf(error) };
   } finally {

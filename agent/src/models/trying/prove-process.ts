@@ -18,7 +18,7 @@ answerBounded(async (input): Promise<ProofAnswer> => {
   const model = parse(ModelFiles, input, 'model to prove', 'internal');
   let kind: FailureKind = 'load';
   try {
-    const session = await openModel(model.path, { pipeline: model.manifest.pipeline });
+    const { session } = await openModel(model.path, { pipeline: model.manifest.pipeline });
     kind = 'contract';
     interpret(model.manifest, session.signature);
     if (model.golden !== undefined && model.golden.samples.length > 0) {

@@ -6,7 +6,7 @@ import type { TensorSpec } from '@edgeloop/shared/tensors';
 import { z } from 'zod';
 import { judgeJoining } from '../../inference/joining/joining.ts';
 import { openModel } from '../../inference/worker/open-model.ts';
-import { type Session, toOrt } from '../../inference/worker/session.ts';
+import { type OpenedSession, toOrt } from '../../inference/worker/session.ts';
 import { ModelFiles } from '../../process/ipc.ts';
 import { madeUpInput, smallestShape } from './made-up-input.ts';
 
@@ -36,14 +36,14 @@ const { model, intraOpThreads } = parse(
   'internal',
 );
 const nowMs = (): number => performance.now();
-let loaded: Promise<Session> | undefined;
+let loaded: Promise<OpenedSession> | undefined;
 
 /** Runs one slice; piscina calls it. */
 export default async function runSlice({ batch, judge, sliceMs, barrier, parties }: TuneTask): Promise<TuneReport> {
   loaded ??= openModel(model.path, { intraOpThreads, pipeline: model.manifest.pipeline });
-  const session = await loaded;
+  const { session, graph } = await loaded;
   const { signature } = session;
-  const batchable = judge && (await judgeJoining({ ...session, golden: model.golden, nowMs })).allowed;
+  const batchable = judge && (await judgeJoining({ ...session, ...graph, golden: model.golden, nowMs })).allowed;
   const feeds = Object.fromEntries(signature.inputs.map((spec) => [spec.name, toOrt(inputOf(spec, batch))]));
   await session.runTensors(feeds); // The first one reserves memory.
   meet(barrier, parties);
