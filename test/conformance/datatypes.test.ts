@@ -1,9 +1,9 @@
 // Every datatype that the binding takes goes through the port unharmed, as JSON and as binary, in awkward shapes too.
 import { decodeHalf, encodeHalf } from '@edgeloop/shared/float16';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
+import { onBothWays } from '../support/both-ways.ts';
 import { type ElementType, identity } from '../support/onnx-models.ts';
-import { temporaryFolder } from '../support/programs.ts';
-import { type FolderServer, startServing, writeModel } from '../support/serving.ts';
+import { type FolderServer, writeModel } from '../support/serving.ts';
 import {
   type AnsweredTensor,
   binaryBody,
@@ -54,21 +54,17 @@ const kinds: Kind[] = [
   { type: 'string', datatype: 'BYTES', bytes: bytesOfStrings(['', 'a', 'ü', '😀', '"\\\n', 'x'.repeat(1000)]) },
 ];
 
-let folder: Awaited<ReturnType<typeof temporaryFolder>>;
 let server: FolderServer;
+const begin = (started: FolderServer): void => {
+  server = started;
+};
 
-beforeAll(async () => {
-  folder = await temporaryFolder();
+async function write(folder: string): Promise<void> {
   for (const { type } of kinds) {
-    await writeModel(folder.path, `${type}-any`, identity(type, ['a', 'b']));
-    await writeModel(folder.path, `${type}-scalar`, identity(type, []));
+    await writeModel(folder, `${type}-any`, identity(type, ['a', 'b']));
+    await writeModel(folder, `${type}-scalar`, identity(type, []));
   }
-  server = await startServing(folder.path, { env: { EDGELOOP_THREADS: '1', EDGELOOP_LOG_LEVEL: 'warn' } });
-}, 120_000);
-afterAll(async () => {
-  await server?.stop();
-  await folder.remove();
-});
+}
 
 /** Single precision may be written with just the digits that tell it from its neighbours. */
 function exact(tensor: AnsweredTensor): AnsweredTensor {
@@ -100,38 +96,40 @@ const ways = [
 ] as const;
 const form = (binary: boolean) => (binary ? 'binary' : 'JSON');
 
-for (const { type, datatype, bytes } of kinds) {
-  test.each(ways)(`${datatype}, binary in %s, binary out %s`, async (asBinary, wantBinary) => {
-    const input = { name: 'x', datatype, bytes, shape: [2, 3] };
-    const answer = await echoed(`${type}-any`, input, asBinary, wantBinary);
-    expect(answer, `${form(asBinary)} in, ${form(wantBinary)} out`).toEqual([
-      { name: 'y', datatype, shape: [2, 3], elements: expected(input) },
-    ]);
-  });
+onBothWays({ write, begin }, () => {
+  for (const { type, datatype, bytes } of kinds) {
+    test.each(ways)(`${datatype}, binary in %s, binary out %s`, async (asBinary, wantBinary) => {
+      const input = { name: 'x', datatype, bytes, shape: [2, 3] };
+      const answer = await echoed(`${type}-any`, input, asBinary, wantBinary);
+      expect(answer, `${form(asBinary)} in, ${form(wantBinary)} out`).toEqual([
+        { name: 'y', datatype, shape: [2, 3], elements: expected(input) },
+      ]);
+    });
 
-  test(`${datatype}: no elements, and one without dimensions`, async () => {
-    const width = datatype === 'BYTES' ? 4 : bytes.length / 6;
-    for (const [asBinary, wantBinary] of ways) {
-      const empty = { name: 'x', datatype, bytes: new Uint8Array(), shape: [0, 3] };
-      const none = { name: 'y', datatype, shape: [0, 3], elements: [] };
-      expect(await echoed(`${type}-any`, empty, asBinary, wantBinary)).toEqual([none]);
-      const scalar = { name: 'x', datatype, bytes: bytes.slice(0, width), shape: [] };
-      const one = { name: 'y', datatype, shape: [], elements: expected(scalar) };
-      expect(await echoed(`${type}-scalar`, scalar, asBinary, wantBinary)).toEqual([one]);
-    }
-  });
-}
+    test(`${datatype}: no elements, and one without dimensions`, async () => {
+      const width = datatype === 'BYTES' ? 4 : bytes.length / 6;
+      for (const [asBinary, wantBinary] of ways) {
+        const empty = { name: 'x', datatype, bytes: new Uint8Array(), shape: [0, 3] };
+        const none = { name: 'y', datatype, shape: [0, 3], elements: [] };
+        expect(await echoed(`${type}-any`, empty, asBinary, wantBinary)).toEqual([none]);
+        const scalar = { name: 'x', datatype, bytes: bytes.slice(0, width), shape: [] };
+        const one = { name: 'y', datatype, shape: [], elements: expected(scalar) };
+        expect(await echoed(`${type}-scalar`, scalar, asBinary, wantBinary)).toEqual([one]);
+      }
+    });
+  }
 
-test('nested data is the same as flat data', async () => {
-  const nested = {
-    name: 'x',
-    datatype: 'INT32',
-    shape: [2, 2],
-    data: [
-      [1, 2],
-      [3, 4],
-    ],
-  };
-  const answer = await post(`${server.url}/v2/models/int32-any/infer`, JSON.stringify({ inputs: [nested] }));
-  expect(outputsOf(answer)).toMatchObject([{ shape: [2, 2], elements: ['1', '2', '3', '4'] }]);
+  test('nested data is the same as flat data', async () => {
+    const nested = {
+      name: 'x',
+      datatype: 'INT32',
+      shape: [2, 2],
+      data: [
+        [1, 2],
+        [3, 4],
+      ],
+    };
+    const answer = await post(`${server.url}/v2/models/int32-any/infer`, JSON.stringify({ inputs: [nested] }));
+    expect(outputsOf(answer)).toMatchObject([{ shape: [2, 2], elements: ['1', '2', '3', '4'] }]);
+  });
 });
