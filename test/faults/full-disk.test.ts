@@ -4,7 +4,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, openSync, readFileSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { startClient } from '../support/client.ts';
 import { joinToken, metricTotal, predict, pushVersion, release, rolloutIn, serves } from '../support/fleet.ts';
 import { sumClassifier } from '../support/models.ts';
@@ -17,7 +17,7 @@ import {
   startControlPlane,
   temporaryFolder,
 } from '../support/programs.ts';
-import { type FolderServer, startServing, writeModel } from '../support/serving.ts';
+import { writeModel } from '../support/serving.ts';
 import { mounting, type SmallDisk, smallDisk } from '../support/small-disk.ts';
 import { until } from '../support/until.ts';
 
@@ -32,7 +32,7 @@ describe.runIf(mount.path !== undefined)(`a device of a fleet whose disk is full
   let agent: Agent;
   let version: number;
 
-  beforeEach(async () => {
+  beforeAll(async () => {
     folder = await temporaryFolder();
     disk = smallDisk(diskMegabytes);
     plane = await startControlPlane(`${folder.path}/server`);
@@ -41,7 +41,7 @@ describe.runIf(mount.path !== undefined)(`a device of a fleet whose disk is full
     await rolloutIn(plane, await release(plane, 'sum', version), ['completed']);
     await serves(agent, 'sum', version);
   }, 120_000);
-  afterEach(async () => {
+  afterAll(async () => {
     disk.empty();
     disk.setReadOnly(false);
     await agent.stop();
@@ -160,58 +160,35 @@ function killServingOf(pid: number): void {
 describe.runIf(mount.path !== undefined)(`a server on a folder of models whose disk is full${mount.reason}`, () => {
   test('starts, serves, replaces its serving process, and logs to the same disk', { timeout: 120_000 }, async () => {
     const disk = smallDisk(diskMegabytes);
-    let server: FolderServer | undefined;
-    try {
-      const temporary = join(disk.path, 'tmp');
-      await mkdir(temporary);
-      await writeModel(join(disk.path, 'models'), 'sum', sumClassifier());
-      disk.fill();
-      server = await startServing(join(disk.path, 'models'), {
-        env: { TMPDIR: temporary },
-        readyPath: '/v2/models/sum/ready',
-      });
-      const { url } = server;
-      const ask = async () => (await fetch(`${url}/v2/models/sum`)).ok || undefined;
-      await until('the model', ask);
-      killServingOf(server.program.pid);
-      await until('the model again', ask, { context: server.program.output });
-      const inputs = [{ name: 'features', datatype: 'FP32', shape: [1, 2], data: [1, 2] }];
-      const answer = await fetch(`${server.url}/v2/models/sum/infer`, {
-        method: 'POST',
-        body: JSON.stringify({ inputs }),
-      });
-      expect(answer.status).toBe(200);
-      expect(server.program.ended()).toBeUndefined();
-    } finally {
-      await server?.stop();
-      disk.remove();
-    }
-  });
-
-  test('serves while its own log is on that disk', { timeout: 120_000 }, async () => {
-    const disk = smallDisk(diskMegabytes);
     let child: ChildProcess | undefined;
     try {
+      const temporary = join(disk.path, 'tmp');
+      const log = join(disk.path, 'log');
+      await mkdir(temporary);
       await writeModel(join(disk.path, 'models'), 'sum', sumClassifier());
       const [port = 0] = await freePorts(1);
-      const log = join(disk.path, 'log');
+      const url = `http://127.0.0.1:${port}/v2/models/sum`;
       disk.fill();
       const stderr = openSync(log, 'a');
       const env = {
         EDGELOOP_AGENT_DATA_DIR: join(disk.path, 'data'),
         EDGELOOP_AGENT_PORT: String(port),
         PATH: process.env.PATH,
+        TMPDIR: temporary,
       };
       child = spawn(process.execPath, [agentProgram, 'serve', join(disk.path, 'models')], {
         env,
         stdio: ['ignore', 'ignore', stderr],
       });
       closeSync(stderr);
-      const ready = async () => (await fetch(`http://127.0.0.1:${port}/v2/models/sum/ready`)).ok || undefined;
+      const ready = async () => (await fetch(`${url}/ready`)).ok || undefined;
       await until('the model', ready);
       killServingOf(child.pid ?? 0);
       await until('the model again', ready);
-      expect(child?.exitCode).toBeNull();
+      const inputs = [{ name: 'features', datatype: 'FP32', shape: [1, 2], data: [1, 2] }];
+      const answer = await fetch(`${url}/infer`, { method: 'POST', body: JSON.stringify({ inputs }) });
+      expect(answer.status).toBe(200);
+      expect(child.exitCode).toBeNull();
       disk.empty();
       child.kill('SIGTERM');
       await until('its end', async () => child?.exitCode ?? undefined);
