@@ -47,8 +47,11 @@ const Environment = z.object({
   EDGELOOP_QUICK_RUNS: z.enum(['on', 'off']).default('on'),
   /** `off`, for `serve`: models run in the agent's own process, which saves one; a model that ends it or never returns ends serving. */
   EDGELOOP_ISOLATION: z.enum(['on', 'off']).default('on'),
-  /** `off` saves some 50 MB; after a death of the serving process callers wait until another one has started. */
-  EDGELOOP_SPARE_PROCESS: z.enum(['on', 'off']).default('on'),
+  /**
+   * A second serving process that waits, with some 50 MB: callers are answered soon after a death. `auto`: for ten minutes after a
+   * model came that is new here, and for an hour after a death. Without one they wait until another one has started.
+   */
+  EDGELOOP_SPARE_PROCESS: z.enum(['auto', 'on', 'off']).default('auto'),
   /** Whole serving processes among which callers are spread, each with the memory of one; for devices with four cores or more. */
   EDGELOOP_SERVING_PROCESSES: number(1, z.number().int().min(1).max(64)),
   /** Upper bound on inference threads of one model version, in all serving processes together. */
@@ -123,7 +126,7 @@ export function readConfig(environment: NodeJS.ProcessEnv) {
     plainHttp: env.EDGELOOP_PLAIN_HTTP === 'on',
     quickRuns: env.EDGELOOP_QUICK_RUNS === 'on',
     isolation: env.EDGELOOP_ISOLATION === 'on',
-    spareProcess: env.EDGELOOP_SPARE_PROCESS === 'on',
+    spareProcess: env.EDGELOOP_SPARE_PROCESS,
     servingProcesses: env.EDGELOOP_SERVING_PROCESSES,
     threads: env.EDGELOOP_THREADS,
     providers: env.EDGELOOP_PROVIDERS,

@@ -37,7 +37,7 @@ const extraStopMs = 5000;
 
 const moreCores = `
 With four cores or more, EDGELOOP_SERVING_PROCESSES=2 spreads callers over two whole serving processes, with the memory of two.`;
-const lessMemory = `Where memory is short, EDGELOOP_SPARE_PROCESS=off saves a process that waits, and EDGELOOP_ISOLATION=off runs all in one: a
+const lessMemory = `Where memory is short, EDGELOOP_SPARE_PROCESS=off saves a process that waits at times, and EDGELOOP_ISOLATION=off runs all in one: a
 model that ends it, or never returns, then takes the agent with it.`;
 
 const program = new Command('edgeloop-agent')

@@ -116,7 +116,11 @@ function build({ folder, config, scratch, database, problems, writes, here, log 
   const models = new FolderModels({
     folder,
     serving,
-    prove: (model) => proofs.once(model, () => proveModel(model, prove, work.signal)),
+    prove: (model) =>
+      proofs.once(model, () => {
+        serving.expectNewModel();
+        return proveModel(model, prove, work.signal);
+      }),
     async tuned(model, replaces) {
       if (replaces) await tuner.tune(model, work.signal);
       const tuning = tuner.tuningOf(model.digest ?? '');

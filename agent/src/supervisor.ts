@@ -144,7 +144,10 @@ function build({ config, home, database, writes, problems, log }: Ground) {
     // What is on disk is checked without waiting for the way to the control plane.
     source: () => ({ port: membership.port, trustedKeys: membership.trustedKeys, bandwidth }),
     fileCheck: createFileCheck(log),
-    prove: (model, signal) => proveModel(model, prove, signal),
+    prove: (model, signal) => {
+      serving.expectNewModel();
+      return proveModel(model, prove, signal);
+    },
     tuningOf: tuner.tuningOf,
     tune: tuner.tune,
     quarantine: createQuarantine(database, writes, Date.now),

@@ -42,7 +42,7 @@ describe('what the serving process is started with', () => {
     ];
     expect(new Set(paths).size).toBe(6);
     expect(processes.map(({ maxRssBytes, spareProcess }) => [maxRssBytes, spareProcess])).toEqual(
-      [0, 1].map(() => [500 * 1024 * 1024, false]),
+      [0, 1].map(() => [500 * 1024 * 1024, 'off']),
     );
     // What a former start had besides is still found.
     writeFileSync(join(stateDir, 'serving.pid.4'), '1');

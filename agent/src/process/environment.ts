@@ -102,7 +102,7 @@ export function servingOptions(
     silenceMs,
     maxRssBytes: shareOf(config).maxRssBytes,
     // Of several the others go on while one is started.
-    spareProcess: spareProcess && servingProcesses === 1,
+    spareProcess: servingProcesses === 1 ? spareProcess : ('off' as const),
     log,
   }));
   return { processes, tokens };

@@ -47,6 +47,9 @@ export class ServingHere {
     this.#core.begin();
   }
 
+  /** No other process waits, whatever comes. */
+  expectNewModel(): void {}
+
   load(model: ModelFiles): Promise<void> {
     return this.#calls.call({ kind: 'load', model });
   }

@@ -18,7 +18,7 @@ import type {
 } from './ipc.ts';
 import type { Runner } from './running-report.ts';
 import { beginLife, type ServingLife, type ServingLifeOptions, startServing } from './serving-life.ts';
-import { createSpare, type Spare } from './spare.ts';
+import { createSpare, type Spare, type SpareMode } from './spare.ts';
 import { createWaitingCallers, type WaitingCallers } from './waiting-callers.ts';
 import { answerTo, type WishHandlers } from './wishes.ts';
 
@@ -28,8 +28,8 @@ export interface ServingProcessOptions extends Omit<ServingLifeOptions, 'inFligh
   onBetween?(said: SaidBetween, answer: (message: ToServing) => void): void;
   /** Who waits for a serving process; several processes share them. */
   callers?: WaitingCallers;
-  /** Whether another process waits to be needed; it does when unset. */
-  spareProcess?: boolean | undefined;
+  /** Whether another process waits to be needed; `auto` when unset. */
+  spareProcess?: SpareMode | undefined;
   /** What was running when it died; it is told once. */
   takeRunningNote(of: Runner): Suspect[];
 }
@@ -56,6 +56,9 @@ type Phase = 'away' | 'starting' | 'restoring' | 'up';
 const restart = { firstMs: 100, mostMs: 10_000 };
 /** A process that lived this long starts its backoff anew. */
 const stableMs = 10_000;
+/** So long after a model came that is new here, and after a death, another one is likely. */
+const newModelMs = 10 * 60_000;
+const afterDeathMs = 60 * 60_000;
 
 export class ServingProcess {
   readonly #options: ServingProcessOptions;
@@ -74,8 +77,8 @@ export class ServingProcess {
   constructor(options: ServingProcessOptions) {
     this.#options = options;
     this.#callers = options.callers ?? createWaitingCallers();
-    const isWanted = options.spareProcess ?? true;
-    this.#spare = createSpare({ log: options.log, isWanted, start: () => startServing(options, true) });
+    const { log, spareProcess: mode = 'auto' } = options;
+    this.#spare = createSpare({ log, mode, start: () => startServing(options, true) });
     this.#calls = createServingCalls({
       timeoutMs: options.callTimeoutMs,
       send: (message) => this.#send(message),
@@ -107,6 +110,11 @@ export class ServingProcess {
       signal.addEventListener('abort', giveUp, { once: true });
       this.#waiting.add(isUp);
     });
+  }
+
+  /** A model comes that is new to this device, and may end this process. */
+  expectNewModel(): void {
+    this.#spare.expectDeath(newModelMs);
   }
 
   load(model: ModelFiles): Promise<void> {
@@ -180,6 +188,7 @@ export class ServingProcess {
       failures = performance.now() - since > stableMs ? 1 : failures + 1;
       const suspects = death.suspects.map(({ name, version }) => `${name} ${version}`);
       log.error({ ...death, suspects }, 'the serving process died');
+      this.#spare.expectDeath(afterDeathMs);
       // The next process starts meanwhile; it is asked for nothing before this is done.
       this.#handled = tellOf(death, handlers).catch((error: unknown) =>
         log.error({ err: error }, 'a death was not handled whole'),
@@ -272,7 +281,6 @@ export class ServingProcess {
     await handlers.settled();
     if (this.#life !== life) return;
     this.#send({ kind: 'ready' });
-    // A model that ended this process once may do so again at once.
     if (!this.#ending.signal.aborted) this.#spare.keep();
   }
 }

@@ -70,6 +70,11 @@ export class ServingProcesses {
     return serving.journal(path);
   }
 
+  /** A model comes that is new to this device. */
+  expectNewModel(): void {
+    for (const each of this.processes) each.expectNewModel();
+  }
+
   tell(known: readonly KnownModel[], misplaced: readonly Misplaced[] = []): void {
     for (const each of this.processes) each.tell(known, misplaced);
   }

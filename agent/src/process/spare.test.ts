@@ -18,7 +18,7 @@ describe('the spare serving process', () => {
       started.push(child);
       return child;
     });
-    return { spare: createSpare({ log, start, isWanted: true, memoryBytes: 2 ** 31, ...more }), start };
+    return { spare: createSpare({ log, start, mode: 'on', memoryBytes: 2 ** 31, ...more }), start };
   };
 
   it('says nothing before it is told to begin, and then serves', async () => {
@@ -58,9 +58,37 @@ describe('the spare serving process', () => {
     small.spare.keep();
     expect(small.start).not.toHaveBeenCalled();
 
-    const unwanted = spareOf({ isWanted: false });
+    const unwanted = spareOf({ mode: 'off' });
     unwanted.spare.keep();
     expect(unwanted.start).not.toHaveBeenCalled();
+  });
+
+  it('waits by itself only while a death is likely, once the process that serves is up', () => {
+    vi.useFakeTimers();
+    try {
+      const { spare, start } = spareOf({ mode: 'auto' });
+      spare.keep();
+      expect(start).not.toHaveBeenCalled();
+      spare.expectDeath(1000);
+      expect(start).toHaveBeenCalledTimes(1);
+      spare.expectDeath(100);
+      vi.advanceTimersByTime(900);
+      spare.expectDeath(1000);
+      vi.advanceTimersByTime(900);
+      expect(spare.take()).toBe(started[0]);
+      // The next one is not begun beside a start that callers wait for.
+      spare.expectDeath(5000);
+      expect(start).toHaveBeenCalledTimes(1);
+      spare.keep();
+      expect(start).toHaveBeenCalledTimes(2);
+      vi.advanceTimersByTime(5000);
+      expect(started[1]?.killed).toBe(true);
+      expect(spare.take()).toBeUndefined();
+      spare.keep();
+      expect(start).toHaveBeenCalledTimes(2);
+    } finally {
+      vi.useRealTimers();
+    }
   });
 
   it('is done without when it cannot be started', async () => {
