@@ -8,7 +8,7 @@ import type { Command, CommandResult, Desired } from '@edgeloop/shared/messages'
 import { writeDurablySync } from '@edgeloop/shared/node/durable-files';
 import type { Logger } from 'pino';
 import type { Config } from './config.ts';
-import { readCount, readFact, writeFact } from './database/facts.ts';
+import { readFact, writeFact } from './database/facts.ts';
 import { type DeviceDatabase, openDatabase } from './database/open.ts';
 import { deviceFacts } from './identity/device-facts.ts';
 import { type LinkHandlers, Membership } from './link/membership.ts';
@@ -16,6 +16,7 @@ import { createFileCheck } from './models/file-check.ts';
 import { createLocalHold } from './models/hold.ts';
 import { createBandwidth } from './models/rollout/bandwidth.ts';
 import { ModelDriver } from './models/rollout/model-driver.ts';
+import { Orders } from './models/rollout/orders.ts';
 import { createStateStore } from './models/rollout/state-store.ts';
 import { createModelStore } from './models/store.ts';
 import { proveModel } from './models/trying/prove.ts';
@@ -91,7 +92,7 @@ async function live(ground: Ground, cleanStop: boolean, signal: AbortSignal): Pr
   const work = new AbortController();
   try {
     await start(agent, { cleanStop, work: work.signal, log: ground.log });
-    await stayJoined(agent, AbortSignal.any([signal, work.signal]), ground.log);
+    await stayJoined(agent, AbortSignal.any([signal, work.signal]));
   } finally {
     work.abort();
     await stop(agent);
@@ -168,7 +169,7 @@ function build({ config, home, database, writes, problems, log }: Ground) {
     writes,
     problems,
     ...parts,
-    generation: readCount(database, 'desired'),
+    orders: new Orders({ database, writes, log }),
     startedAt: Date.now(),
   };
 }
@@ -211,11 +212,11 @@ function servingHandlers({ hold, models, problems, serving, telemetry }: Agent, 
 }
 
 /** Connects the control plane with what it decides about, and is told of. */
-function linkHandlers(agent: Agent, log: Logger): LinkHandlers {
+function linkHandlers(agent: Agent): LinkHandlers {
   const { facts, models, problems, startedAt, telemetry } = agent;
   return {
     report: () => ({
-      generation: agent.generation,
+      generation: agent.orders.generation,
       models: models.report(),
       facts,
       startedAt,
@@ -224,25 +225,15 @@ function linkHandlers(agent: Agent, log: Logger): LinkHandlers {
       problems: problems.list().map(({ words }) => words),
     }),
     onConnected: () => telemetry.connected(),
-    onDesired: (desired) => follow(agent, desired, log),
+    onDesired: (desired) => follow(agent, desired),
     onAcknowledged: (ack) => telemetry.acknowledged(ack),
     onCommand: (command) => obey(agent, command),
   };
 }
 
-function follow(agent: Agent, desired: Desired, log: Logger): void {
-  const { database, models, membership, writes } = agent;
+function follow({ models, membership, orders }: Agent, desired: Desired): void {
   const order = membership.heed(desired);
-  const { generation } = order;
-  if (generation < agent.generation) {
-    // A restored control plane: shown as conflicting there, not followed back.
-    log.warn({ generation, known: agent.generation }, 'what is desired is older than what was already seen');
-    return;
-  }
-  if (generation > agent.generation) {
-    agent.generation = generation;
-    writes.write('desired', () => writeFact(database, 'desired', generation));
-  }
+  if (!orders.take(order)) return;
   models.setDesired(order);
   membership.reportSoon();
 }
@@ -274,12 +265,12 @@ async function start(
 }
 
 /** Until `signal` aborts; what is served does not wait for the network. @throws AppError when the fleet refuses */
-async function stayJoined(agent: Agent, signal: AbortSignal, log: Logger): Promise<void> {
+async function stayJoined(agent: Agent, signal: AbortSignal): Promise<void> {
   const stopped = new Promise<void>((resolve) => {
     if (signal.aborted) resolve();
     signal.addEventListener('abort', () => resolve(), { once: true });
   });
-  const joined = agent.membership.join(linkHandlers(agent, log), signal).then(
+  const joined = agent.membership.join(linkHandlers(agent), signal).then(
     () => stopped,
     (error: unknown) => {
       if (!signal.aborted) throw error;

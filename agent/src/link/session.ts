@@ -6,7 +6,7 @@ import { Command, type CommandResult, Desired, type Presence, type Reported } fr
 import { backoffMs } from '@edgeloop/shared/node/backoff';
 import { TelemetryAck, type TelemetryBatch } from '@edgeloop/shared/telemetry';
 import { type Channel, maxPayloadBytes, parseTopic, serverToDevice, topicOf } from '@edgeloop/shared/topics';
-import { connect, type IClientOptions, type MqttClient } from 'mqtt';
+import { connect, type IClientOptions } from 'mqtt';
 import type { Logger } from 'pino';
 
 export interface LinkCredentials {
@@ -29,6 +29,31 @@ export interface LinkOptions {
   onCommand(command: Command): Promise<CommandResult>;
 }
 
+/** What is used of an MQTT client. */
+export interface LinkClient {
+  readonly connected: boolean;
+  /** Read at each connection that follows. */
+  readonly options: { will?: { payload: Buffer | string }; reconnectPeriod?: number };
+  publish(
+    topic: string,
+    payload: string,
+    options: { qos: 1; retain: boolean },
+    taken: (error?: Error | null) => void,
+  ): unknown;
+  subscribe(
+    topics: string[],
+    options: { qos: 1 },
+    done: (error: Error | null, granted?: { topic: string; qos: number }[]) => void,
+  ): unknown;
+  on(event: 'connect' | 'reconnect' | 'close', listener: () => void): unknown;
+  on(event: 'error', listener: (error: Error) => void): unknown;
+  on(event: 'message', listener: (topic: string, payload: Buffer) => void): unknown;
+  removeAllListeners(): unknown;
+  /** `force`: without a goodbye. */
+  end(force: boolean): unknown;
+  endAsync(force: boolean): Promise<unknown>;
+}
+
 export interface Link {
   /** Connects, and again with other credentials after a renewal. */
   connect(credentials: LinkCredentials): void;
@@ -46,9 +71,9 @@ const problemsKept = 10;
 const problemsReported = 20;
 const problemLetters = 500;
 
-export function createLink(options: LinkOptions): Link {
+export function createLink(options: LinkOptions, open: (options: IClientOptions) => LinkClient = connect): Link {
   const { log } = options;
-  let client: MqttClient | undefined;
+  let client: LinkClient | undefined;
   let deviceId = '';
   let reportTimer: NodeJS.Timeout | undefined;
   let rereadTimer: NodeJS.Timeout | undefined;
@@ -137,7 +162,7 @@ export function createLink(options: LinkOptions): Link {
     return Buffer.from(JSON.stringify({ status: 'offline', session } satisfies Presence));
   }
 
-  function watch(fresh: MqttClient): void {
+  function watch(fresh: LinkClient): void {
     let failures = 0;
     fresh.on('connect', () => {
       failures = 0;
@@ -166,7 +191,7 @@ export function createLink(options: LinkOptions): Link {
       client?.on('error', (error) => log.debug({ reason: messageOf(error) }, 'a former session failed'));
       client?.end(true);
       deviceId = credentials.deviceId;
-      client = connect(clientOptions(credentials, farewell()));
+      client = open(clientOptions(credentials, farewell()));
       watch(client);
     },
     publishTelemetry: (batch) => publish('telemetry', batch, false),
@@ -193,7 +218,7 @@ interface Subscription {
   log: Logger;
 }
 
-function subscribe(client: MqttClient, { deviceId, channels, log }: Subscription): void {
+function subscribe(client: LinkClient, { deviceId, channels, log }: Subscription): void {
   const topics = channels.map((channel) => topicOf(deviceId, channel));
   client.subscribe(topics, { qos: 1 }, (error, granted) => {
     const refused = granted?.filter(({ qos }) => qos > 2).map(({ topic }) => topic) ?? [];
