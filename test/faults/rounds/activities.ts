@@ -3,10 +3,12 @@
 import { cp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Dataset, DatasetVersion } from '@edgeloop/shared/api/data';
+import { ResolvedDevices } from '@edgeloop/shared/api/devices';
 import { ModelVersionDetail } from '@edgeloop/shared/api/models';
 import { Pipeline, Run } from '@edgeloop/shared/api/training';
 import { AppError } from '@edgeloop/shared/errors';
 import { request } from 'undici';
+import { device } from '../../support/fleet.ts';
 import { versionForm } from '../../support/models.ts';
 import { until } from '../../support/until.ts';
 import { type FaultFleet, models } from './fleet.ts';
@@ -166,7 +168,26 @@ async function restore(fleet: FaultFleet): Promise<void> {
   await rm(plane.folder, { recursive: true, force: true }).catch(ofMountPoint);
   await cp(copy, plane.folder, { recursive: true });
   await plane.start();
+  await leaveAlone(fleet);
+  await resolveAll(fleet);
   await release(fleet);
+}
+
+/** Agents that are ahead of the server are not moved by it. */
+async function leaveAlone(fleet: FaultFleet): Promise<void> {
+  for (const { agent } of fleet.agents)
+    await until(
+      `${agent.id} shown as conflicting`,
+      async () => (await device(fleet.plane, agent.id)).conflicting || undefined,
+      { timeoutMs: 90_000, context: () => fleet.plane.program.output().slice(-3000) },
+    );
+}
+
+/** An operator decides that they do what this server says. */
+async function resolveAll(fleet: FaultFleet): Promise<void> {
+  await persist(fleet, 'resolving the conflicts', () =>
+    fleet.plane.api.send('POST', '/devices/resolve', ResolvedDevices, { selector: '', decision: 'follow' }),
+  );
 }
 
 /** What a disk is mounted at stays, empty. */
