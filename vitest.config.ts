@@ -8,7 +8,7 @@ export default defineConfig({
   test: {
     include: [
       '{shared,agent,control-plane}/src/**/*.test.ts',
-      'test/{scenarios,conformance,faults,browser,packaging,support,flakes,fuzz}/**/*.test.ts',
+      'test/{scenarios,conformance,faults,browser,packaging,simulation,support,flakes,fuzz}/**/*.test.ts',
     ],
     // Children and worker threads run the sources too. Models are measured where a test asks for it.
     env: { ORT_DISABLE_TELEMETRY: '1', EDGELOOP_TUNE_SECONDS: '0' },

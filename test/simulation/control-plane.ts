@@ -1,0 +1,175 @@
+// The simulated control plane: its database, which lasts, its backups, and the lives of the server on it.
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { Desired } from '@edgeloop/shared/messages';
+import type { Authority } from '../../control-plane/src/access/authority.ts';
+import { copyDatabase, openServer, type SimulatedServer } from '../../control-plane/src/rollouts/server-fixture.ts';
+import type { SimulatedDevice } from './device.ts';
+import type { Ledger } from './ledger.ts';
+import type { Network } from './network.ts';
+import { failsEverywhere, type SimulatedVersion } from './releases.ts';
+import type { Life, VirtualTime } from './virtual-time.ts';
+
+export interface ControlPlaneWorld {
+  time: VirtualTime;
+  network: Network;
+  ledger: Ledger;
+  versions: readonly SimulatedVersion[];
+  folder: string;
+  authority: Authority;
+  devices: ReadonlyMap<string, SimulatedDevice>;
+}
+
+export class SimulatedControlPlane {
+  readonly #world: ControlPlaneWorld;
+  #life: Life = { name: 'server', alive: false, clockAheadMs: 0 };
+  #server: SimulatedServer | undefined;
+  #killAtPublish = 0;
+  /** Ids that may connect, as far as the present server knows; kept in step, since the network does not wait. */
+  #members = new Set<string>();
+  #book: ReturnType<Ledger['backup']> | undefined;
+
+  constructor(world: ControlPlaneWorld) {
+    this.#world = world;
+    mkdirSync(join(world.folder, 'server'), { recursive: true });
+    mkdirSync(join(world.folder, 'backup'), { recursive: true });
+  }
+
+  get isAlive(): boolean {
+    return this.#life.alive;
+  }
+
+  get life(): Life {
+    return this.#life;
+  }
+
+  get server(): SimulatedServer | undefined {
+    return this.#server;
+  }
+
+  get hasBackup(): boolean {
+    return this.#book !== undefined;
+  }
+
+  /** Opens the database and listens. `first` is done before anything else. */
+  boot(first?: (server: SimulatedServer) => Promise<void>): void {
+    if (this.#life.alive) return;
+    const life: Life = { name: 'server', alive: true, clockAheadMs: 0 };
+    this.#life = life;
+    this.#killAtPublish = 0;
+    this.#world.time.after(0, () => void this.#start(life, first), life);
+  }
+
+  async #start(life: Life, first?: (server: SimulatedServer) => Promise<void>): Promise<void> {
+    const { network, folder, authority, devices } = this.#world;
+    const server = openServer({
+      folder: join(folder, 'server'),
+      authority,
+      publish: (deviceId, channel, payload) => {
+        if (channel === 'desired') this.#beforePublish(deviceId, payload);
+        return this.#life === life && life.alive
+          ? network.publish(life, deviceId, channel, payload)
+          : new Promise(() => undefined);
+      },
+      disconnect: (deviceId) => network.disconnect(deviceId),
+      notify: ({ type, id }) => {
+        if (type === 'rollout' && life.alive) void this.#checkWaves(server, id);
+      },
+      evidence: async ({ model, version, assigned }) => {
+        const isFailing = this.#world.versions.some(
+          (each) => each.model === model && each.version === version && each.behaviour === 'failing',
+        );
+        const requests = assigned.length * 50;
+        return { requests, failed: isFailing ? requests / 2 : 0 };
+      },
+    });
+    this.#server = server;
+    await first?.(server);
+    this.#members = new Set();
+    for (const id of devices.keys()) if (await server.isIn(id)) this.#members.add(id);
+    await server.start();
+    network.server = { life, receive: server.receive, admits: (id) => this.#members.has(id) };
+  }
+
+  #beforePublish(deviceId: string, payload: string): void {
+    if (payload !== '' && this.#life.alive) this.#world.ledger.tells(deviceId, Desired.parse(JSON.parse(payload)));
+    if (this.#killAtPublish === 0) return;
+    this.#killAtPublish -= 1;
+    if (this.#killAtPublish === 0) this.kill();
+  }
+
+  async #checkWaves(server: SimulatedServer, id: string): Promise<void> {
+    const rollout = (await server.rolloutsByAge()).find((each) => each.id === id);
+    const version = this.#world.versions.find(
+      (each) => each.model === rollout?.model && each.version === rollout.version,
+    );
+    if (rollout === undefined || version === undefined || !failsEverywhere(version)) return;
+    const passed = (await server.waves(id)).find(({ outcome }) => outcome === 'passed');
+    if (passed !== undefined || rollout.state.phase === 'completed')
+      this.#world.ledger.passes(rollout, passed?.wave ?? 0);
+  }
+
+  /** Before its nth message to a device from now on, which is after the commit that it tells of. */
+  killAtPublish(n: number): void {
+    this.#killAtPublish = n;
+  }
+
+  kill(backAfterMs?: number): void {
+    if (!this.#life.alive) return;
+    this.#life.alive = false;
+    void this.#server?.closeFiles();
+    this.#server = undefined;
+    this.#world.network.serverDied();
+    this.#world.ledger.note('server dies');
+    if (backAfterMs !== undefined || this.#killAtPublish >= 0)
+      this.#world.time.after(backAfterMs ?? 3000, () => this.boot(), this.#world.time.world);
+  }
+
+  backup(): void {
+    copyDatabase(join(this.#world.folder, 'server'), join(this.#world.folder, 'backup'));
+    this.#book = this.#world.ledger.backup();
+    this.#world.ledger.note('backup');
+  }
+
+  /** The server of before takes the place of the present one, which is gone. */
+  restore(): void {
+    const book = this.#book;
+    if (book === undefined || !this.#life.alive) return;
+    const { ledger, devices, folder, time } = this.#world;
+    this.#life.alive = false;
+    void this.#server?.closeFiles();
+    this.#server = undefined;
+    this.#world.network.serverDied();
+    ledger.note('restore');
+    time.after(
+      3000,
+      () => {
+        copyDatabase(join(folder, 'backup'), join(folder, 'server'));
+        this.boot(async (server) => ledger.restored(book, [...devices.values()], await server.generations()));
+      },
+      time.world,
+    );
+  }
+
+  /** Runs as the server's own code, when it is there. */
+  ask(work: (server: SimulatedServer) => Promise<void>): void {
+    const server = this.#server;
+    if (server === undefined) return;
+    this.#world.time.after(0, () => void work(server), this.#life);
+  }
+
+  joined(deviceId: string): void {
+    this.#members.add(deviceId);
+  }
+
+  removed(deviceId: string): void {
+    this.#members.delete(deviceId);
+  }
+
+  off(): void {
+    this.#life.alive = false;
+    void this.#server?.closeFiles();
+    this.#server = undefined;
+    this.#world.network.serverDied();
+  }
+}

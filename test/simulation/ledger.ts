@@ -1,0 +1,227 @@
+// What must hold, checked as it happens, in the words of the one who would complain. What an operator said and what was true before is
+// kept here, beside the programs; a backup of the server takes along what belongs to it.
+import type { Rollout } from '@edgeloop/shared/api/rollouts';
+import type { Desired } from '@edgeloop/shared/messages';
+import type { ModelState } from '../../agent/src/models/rollout/model-state.ts';
+import type { SimulatedVersion } from './releases.ts';
+import type { VirtualTime } from './virtual-time.ts';
+
+export class Violation extends Error {}
+
+export interface WatchedDevice {
+  readonly id: string;
+  readonly states: ReadonlyMap<string, ModelState>;
+  /** Whether the file of a release lies there, whole by its name. */
+  isKept(name: string, good: { version: number; release: string }): boolean;
+}
+
+/** What is so because of what the present server knows. */
+interface ServerBook {
+  /** Cancelled rollouts, with the devices that ran the version then. */
+  cancelled: Map<string, ReadonlySet<string>>;
+  /** How often an operator asked for another try. */
+  retries: Map<string, number>;
+}
+
+/** What is so of one device. */
+interface DeviceBook {
+  generation: number;
+  /** `model release word` that failed here. */
+  refused: Set<string>;
+  damaged: Set<string>;
+  /** It knows a newer state of the server than the server: what it should run stays as it is until somebody decides. */
+  ahead: string | undefined;
+  /** What it follows. */
+  order: string;
+}
+
+export class Ledger {
+  readonly #time: VirtualTime;
+  readonly #versions: readonly SimulatedVersion[];
+  #server: ServerBook = { cancelled: new Map(), retries: new Map() };
+  readonly #devices = new Map<string, DeviceBook>();
+  /** Devices that were removed, or left to what they ran: what had completed there before is no more theirs. */
+  readonly estranged = new Set<string>();
+  readonly seen = new Map<string, number>();
+  readonly lines: string[] = [];
+  readonly verbose: boolean;
+
+  constructor(time: VirtualTime, versions: readonly SimulatedVersion[], verbose: boolean) {
+    this.#time = time;
+    this.#versions = versions;
+    this.verbose = verbose;
+  }
+
+  /** Counts that something happened, so that a run says what it was made of. */
+  note(what: string, words = ''): void {
+    this.seen.set(what, (this.seen.get(what) ?? 0) + 1);
+    if (this.verbose) this.lines.push(`${(this.#time.nowMs / 1000).toFixed(3)} ${what} ${words}`);
+  }
+
+  #require(holds: boolean, words: () => string): void {
+    if (!holds) throw new Violation(words());
+  }
+
+  #of({ id }: WatchedDevice): DeviceBook {
+    const known = this.#devices.get(id);
+    if (known !== undefined) return known;
+    const made: DeviceBook = { generation: 0, refused: new Set(), damaged: new Set(), ahead: undefined, order: '' };
+    this.#devices.set(id, made);
+    return made;
+  }
+
+  // --- devices
+
+  /** No device ever runs an unverified version. */
+  answers(
+    device: WatchedDevice,
+    { name, release, digest }: { name: string; release: string | undefined; digest: string | undefined },
+  ): void {
+    if (release === undefined) return;
+    const version = this.#versions.find((each) => each.release === release);
+    this.#require(
+      version !== undefined && version.model === name && version.digest === digest,
+      () => `${device.id} answers ${name} with bytes that no release has: ${digest} for ${release}`,
+    );
+    this.note('answers', `${device.id} ${name} ${version?.version}`);
+  }
+
+  loads(device: WatchedDevice, name: string, release: string | undefined): void {
+    this.note('loads', `${device.id} ${name} ${this.#versions.find((each) => each.release === release)?.version}`);
+  }
+
+  /** A version that failed is not tried again on the same word, and what was good before stays. */
+  state(device: WatchedDevice, name: string, state: ModelState | undefined): void {
+    const book = this.#of(device);
+    if (state === undefined) return;
+    const { candidate, lastGood, active, previousGood } = state;
+    const before = device.states.get(name);
+    if (this.verbose)
+      this.note(
+        'state',
+        `${device.id} ${name} active ${active?.version} good ${lastGood?.version} before ${previousGood?.version} ${candidate?.state} ${candidate?.target.version} ${candidate?.target.rolloutId.slice(9, 18)}${candidate?.target.rolloutId.slice(36)} ${candidate?.error?.message ?? ''}`,
+      );
+    if (candidate === null) {
+      // What passed its probation was wronged before.
+      if (lastGood !== null && before?.lastGood?.release !== lastGood.release)
+        for (const key of book.refused) if (key.startsWith(`${name} ${lastGood.release}`)) book.refused.delete(key);
+    } else {
+      const key = `${name} ${candidate.target.release} ${candidate.target.rolloutId}`;
+      if (candidate.state === 'failed') {
+        if (!book.refused.has(key)) this.note(`fails: ${candidate.error.kind ?? 'unknown'}`, device.id);
+        book.refused.add(key);
+      } else
+        this.#require(
+          !book.refused.has(key) || candidate.target.release === before?.lastGood?.release,
+          () =>
+            `${device.id} tries ${name} ${candidate.target.version} again on the word on which it failed: ${candidate.state}`,
+        );
+    }
+    if (active !== null && candidate?.state === 'probation' && lastGood !== null) this.kept(device, name, lastGood);
+  }
+
+  /** The last good version stays loadable. */
+  kept(device: WatchedDevice, name: string, good: { version: number; release: string }): void {
+    this.#require(
+      this.#of(device).damaged.has(good.release) || device.isKept(name, good),
+      () => `${device.id} has lost the file of ${name} ${good.version}, the last good one`,
+    );
+  }
+
+  checkKept(device: WatchedDevice): void {
+    for (const { name, lastGood, desired } of device.states.values())
+      if (lastGood !== null && desired !== null) this.kept(device, name, lastGood);
+  }
+
+  damaged(device: WatchedDevice, release: string): void {
+    this.#of(device).damaged.add(release);
+    this.note('damage', device.id);
+  }
+
+  wiped(device: WatchedDevice): void {
+    this.#devices.delete(device.id);
+    this.note('wipe', device.id);
+  }
+
+  /** Generations only grow; who is ahead of a restored server is not moved. */
+  follows(device: WatchedDevice, order: Pick<Desired, 'generation' | 'models'>, generation: number): void {
+    const book = this.#of(device);
+    this.#require(
+      generation >= book.generation,
+      () => `${device.id} went back from generation ${book.generation} to ${generation}`,
+    );
+    book.generation = generation;
+    const told = JSON.stringify(order.models.map(({ name, release }) => [name, release]));
+    this.#require(
+      book.ahead === undefined || book.ahead === told,
+      () => `${device.id} was moved by a restored server from ${book.ahead} to ${told} though nobody decided`,
+    );
+    book.order = told;
+  }
+
+  // --- the server
+
+  /** A cancelled rollout gives nobody its version; nobody is asked to try again unless somebody asked for that. */
+  tells(deviceId: string, { models }: Pick<Desired, 'models'>): void {
+    for (const { rolloutId: word, name, version } of models) {
+      const [id = '', attempt = '1'] = word.split('.');
+      const keepers = this.#server.cancelled.get(id);
+      this.#require(
+        keepers === undefined || keepers.has(deviceId),
+        () => `${deviceId} is given ${name} ${version} by the rollout ${id}, which was cancelled before`,
+      );
+      this.#require(
+        Number(attempt) - 1 <= (this.#server.retries.get(id) ?? 0),
+        () => `${deviceId} is told to try ${name} ${version} for the ${attempt}. time, and nobody asked for that`,
+      );
+    }
+  }
+
+  retried(id: string): void {
+    this.#server.retries.set(id, (this.#server.retries.get(id) ?? 0) + 1);
+  }
+
+  /** `keepers`: devices that ran the version at that moment. */
+  cancelled(id: string, keepers: ReadonlySet<string>): void {
+    this.#server.cancelled.set(id, keepers);
+  }
+
+  isCancelled(id: string): boolean {
+    return this.#server.cancelled.has(id);
+  }
+
+  /** An operator took back what was left to its devices. */
+  takenBack(id: string): void {
+    this.#server.cancelled.delete(id);
+  }
+
+  /** A version that fails everywhere never passes its first wave. */
+  passes(rollout: Pick<Rollout, 'id' | 'model' | 'version'>, wave: number): void {
+    throw new Violation(
+      `${rollout.model} ${rollout.version} fails on every device and passed wave ${wave + 1} of ${rollout.id}`,
+    );
+  }
+
+  backup(): ServerBook {
+    const { cancelled, retries } = this.#server;
+    return { cancelled: new Map(cancelled), retries: new Map(retries) };
+  }
+
+  /** `told`: what the restored server knows to have told at most. */
+  restored(book: ServerBook, devices: readonly WatchedDevice[], told: ReadonlyMap<string, number>): void {
+    this.#server = { cancelled: new Map(book.cancelled), retries: new Map(book.retries) };
+    for (const device of devices) {
+      const known = this.#of(device);
+      if (known.generation > (told.get(device.id) ?? Number.POSITIVE_INFINITY)) {
+        known.ahead = known.order;
+        this.note('ahead', device.id);
+      }
+    }
+  }
+
+  /** Somebody decided, or it is another device now. */
+  decided(deviceId: string): void {
+    const book = this.#devices.get(deviceId);
+    if (book !== undefined) book.ahead = undefined;
+  }
+}
