@@ -32,9 +32,11 @@ export async function openKeyRing(dataDir: string) {
   const keyPath = join(dataDir, 'fleet.key');
   const listsPath = join(dataDir, 'release-keys.json');
   let signing = await openSigningKey(keyPath);
+  /** Asked for with each order that is signed; writing it out takes longer than the signature. */
+  let signingPem = publicPemOf(signing);
   let lists = await openLists(listsPath);
-  let trusted = newestOf(lists, listsPath) ?? { serial: 0, keys: [publicPemOf(signing)] };
-  if (!trusted.keys.includes(publicPemOf(signing)))
+  let trusted = newestOf(lists, listsPath) ?? { serial: 0, keys: [signingPem] };
+  if (!trusted.keys.includes(signingPem))
     throw damaged(keyPath, 'it is none of the keys in release-keys.json', undefined);
 
   const idOf = (pem: string): string =>
@@ -51,7 +53,7 @@ export async function openKeyRing(dataDir: string) {
 
   return {
     /** SPKI PEM of the key that signs. */
-    publicKey: (): string => publicPemOf(signing),
+    publicKey: (): string => signingPem,
     trusted: (): KeyList => trusted,
     /** Every change since the first list, oldest first. */
     lists: (): readonly SignedDocument[] => lists,
@@ -59,7 +61,7 @@ export async function openKeyRing(dataDir: string) {
       trusted.keys.map((publicKey) => ({
         id: idOf(publicKey),
         publicKey,
-        signs: publicKey === publicPemOf(signing),
+        signs: publicKey === signingPem,
       })),
     signRelease: (digest: string): string => signRelease(digest, signing),
     signOrder: (document: string): SignedDocument => signDocument('order', document, signing),
@@ -71,6 +73,7 @@ export async function openKeyRing(dataDir: string) {
       await trust([...trusted.keys, publicKeyPem]);
       await writeDurably(keyPath, privateKeyPem, secretMode);
       signing = createPrivateKey(privateKeyPem);
+      signingPem = publicPemOf(signing);
       return { id: idOf(publicKeyPem), publicKey: publicKeyPem, signs: true };
     },
 
@@ -87,7 +90,7 @@ export async function openKeyRing(dataDir: string) {
     async retire(id: string): Promise<void> {
       const publicKey = trusted.keys.find((pem) => idOf(pem) === id);
       if (publicKey === undefined) throw new AppError('not_found', `there is no release key ${id}`);
-      if (publicKey === publicPemOf(signing))
+      if (publicKey === signingPem)
         throw new AppError(
           'conflict',
           `key ${id} signs for the fleet; add another one first, which signs from then on`,

@@ -112,17 +112,18 @@ function standingOf(progress: Progress | undefined, { wave }: Running): string {
 
 /** The first devices that cannot go on by themselves, in their own words. */
 function troublesOf(progress: Progress, now: number): string {
-  const troubled: string[] = [];
-  for (const id of [...progress.failed, ...progress.given]) {
-    if (troubled.length === 3) break;
-    const view = progress.view(id);
-    const told = view?.report?.candidate?.error !== undefined || (view?.problems.length ?? 0) > 0;
-    const stands = progress.standing(id, now);
-    if (stands === undefined || stands.state === 'healthy' || !(told || progress.failed.has(id))) continue;
-    const text = `${id}: ${stands.detail}`;
-    if (!troubled.includes(text)) troubled.push(text);
+  const troubled = new Set<string>();
+  for (const ids of [progress.failed, progress.given]) {
+    for (const id of ids) {
+      if (troubled.size === 3) break;
+      const view = progress.view(id);
+      const told = view?.report?.candidate?.error !== undefined || (view?.problems.length ?? 0) > 0;
+      if (!told && !progress.failed.has(id)) continue;
+      const stands = progress.standing(id, now);
+      if (stands !== undefined && stands.state !== 'healthy') troubled.add(`${id}: ${stands.detail}`);
+    }
   }
-  return troubled.join('; ');
+  return [...troubled].join('; ');
 }
 
 function summed(ended: DeviceCounts | undefined): string {
