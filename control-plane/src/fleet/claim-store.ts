@@ -2,6 +2,7 @@
 import { parse } from '@edgeloop/shared/errors';
 import { and, asc, eq, inArray, isNull, sql } from 'drizzle-orm';
 import { z } from 'zod';
+import { inChunks, readChunks } from '../database/chunks.ts';
 import type { Reader, Transaction } from '../database/open.ts';
 import type { Schema } from '../database/schema.ts';
 import { claimKey, type Disregarded, type NamedVersion } from './claims.ts';
@@ -13,24 +14,19 @@ export type DisregardedRow = Disregarded & { lastAt: number };
 
 const What = z.enum(['requests', 'labels', 'samples']);
 
-/** Values in one `in (…)`; both engines bound the number of parameters. */
-const chunk = 500;
 /** Kept of one device; what goes beyond is counted together. */
 const maxRows = 50;
 
 export function createClaimStore({ assignedModels, unknownReleases, disregarded, devices }: Schema) {
-  async function unknownOf(reader: Reader, deviceIds: readonly string[]): Promise<UnknownRow[]> {
-    const rows: UnknownRow[] = [];
+  function unknownOf(reader: Reader, deviceIds: readonly string[]): Promise<UnknownRow[]> {
     const { deviceId, model, version, release } = unknownReleases;
-    for (let i = 0; i < deviceIds.length; i += chunk)
-      rows.push(
-        ...(await reader
-          .select()
-          .from(unknownReleases)
-          .where(inArray(deviceId, deviceIds.slice(i, i + chunk)))
-          .orderBy(asc(deviceId), asc(model), asc(version), asc(release))),
-      );
-    return rows;
+    return readChunks(deviceIds, async (part) =>
+      reader
+        .select()
+        .from(unknownReleases)
+        .where(inArray(deviceId, part))
+        .orderBy(asc(deviceId), asc(model), asc(version), asc(release)),
+    );
   }
 
   async function writeSums(tx: Transaction, sums: readonly Disregarded[], at: number): Promise<void> {
@@ -47,11 +43,12 @@ export function createClaimStore({ assignedModels, unknownReleases, disregarded,
   return {
     /** Remembers for good that devices were told to run a version. */
     async remember(tx: Transaction, deviceIds: readonly string[], named: NamedVersion): Promise<void> {
-      for (let i = 0; i < deviceIds.length; i += chunk)
-        await tx
+      await inChunks(deviceIds, (part) =>
+        tx
           .insert(assignedModels)
-          .values(deviceIds.slice(i, i + chunk).map((deviceId) => ({ deviceId, ...named })))
-          .onConflictDoNothing();
+          .values(part.map((deviceId) => ({ deviceId, ...named })))
+          .onConflictDoNothing(),
+      );
     },
 
     /** Those that were ever told, by `claimKey`. */
@@ -60,15 +57,14 @@ export function createClaimStore({ assignedModels, unknownReleases, disregarded,
       claims: readonly (NamedVersion & { deviceId: string })[],
     ): Promise<Set<string>> {
       const assigned = new Set<string>();
-      for (let i = 0; i < claims.length; i += chunk) {
-        const part = claims.slice(i, i + chunk);
+      await inChunks(claims, async (part) => {
         const among = and(
           inArray(assignedModels.deviceId, [...new Set(part.map(({ deviceId }) => deviceId))]),
           inArray(assignedModels.model, [...new Set(part.map(({ model }) => model))]),
           inArray(assignedModels.version, [...new Set(part.map(({ version }) => version))]),
         );
         for (const row of await reader.select().from(assignedModels).where(among)) assigned.add(claimKey(row));
-      }
+      });
       return assigned;
     },
 
@@ -123,15 +119,12 @@ export function createClaimStore({ assignedModels, unknownReleases, disregarded,
     },
 
     /** The latest last. */
-    async disregardedOf(reader: Reader, deviceIds: readonly string[]): Promise<DisregardedRow[]> {
-      const rows: DisregardedRow[] = [];
-      for (let i = 0; i < deviceIds.length; i += chunk) {
-        const among = inArray(disregarded.deviceId, deviceIds.slice(i, i + chunk));
-        const part = await reader.select().from(disregarded).where(among).orderBy(asc(disregarded.lastAt));
-        rows.push(...part.map((row) => ({ ...row, what: parse(What, row.what, 'disregarded.what', 'internal') })));
-      }
-      return rows;
-    },
+    disregardedOf: (reader: Reader, deviceIds: readonly string[]): Promise<DisregardedRow[]> =>
+      readChunks(deviceIds, async (part) => {
+        const among = inArray(disregarded.deviceId, part);
+        const rows = await reader.select().from(disregarded).where(among).orderBy(asc(disregarded.lastAt));
+        return rows.map((row) => ({ ...row, what: parse(What, row.what, 'disregarded.what', 'internal') }));
+      }),
   };
 }
 

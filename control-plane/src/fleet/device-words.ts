@@ -41,18 +41,21 @@ interface Waiting {
   reject: (error: unknown) => void;
 }
 
+/** In one commit, which is written in one stretch. */
+const mostWords = 100;
+
 export function createDeviceWords(deps: WordsDeps) {
   const { database, view } = deps;
-  let waiting: Waiting[] = [];
+  const waiting: Waiting[] = [];
   let draining = false;
 
   async function drain(): Promise<void> {
     // What arrives in the same turn joins the first group.
     await new Promise((resolve) => setImmediate(resolve));
     while (waiting.length > 0) {
-      const group = waiting;
-      waiting = [];
-      await settle(group);
+      await settle(waiting.splice(0, mostWords));
+      // A commit keeps the event loop waiting; what it has kept comes first.
+      await new Promise((resolve) => setImmediate(resolve));
     }
     draining = false;
   }

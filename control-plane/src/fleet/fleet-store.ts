@@ -5,6 +5,7 @@ import { parse } from '@edgeloop/shared/errors';
 import { ActivationTerms, DeviceFacts, Reported } from '@edgeloop/shared/messages';
 import { Labels } from '@edgeloop/shared/selector';
 import { and, asc, count, eq, gt, inArray, isNotNull, isNull, type SQL, sql } from 'drizzle-orm';
+import { inChunks, readChunks } from '../database/chunks.ts';
 import type { Reader, Transaction } from '../database/open.ts';
 import type { Schema } from '../database/schema.ts';
 import type { Assignment } from './device-changes.ts';
@@ -14,6 +15,7 @@ type Row = Schema['devices']['$inferSelect'];
 /** A device as stored, its JSON columns parsed. */
 export type DeviceRow = ReturnType<typeof toDevice>;
 export type DesiredRow = Schema['desiredModels']['$inferSelect'];
+type Access = Pick<Row, 'revokedAt' | 'certificateSerial' | 'previousSerial'>;
 export type DeviceChange = Partial<Omit<Row, 'id'>>;
 export type FleetStore = ReturnType<typeof createFleetStore>;
 
@@ -23,9 +25,6 @@ export interface DeviceQuery {
   removed?: boolean | undefined;
   limit?: number | undefined;
 }
-
-/** Ids in one `in (…)`; both engines bound the number of parameters. */
-const chunk = 500;
 
 export function createFleetStore(tables: Schema) {
   const { devices, desiredModels } = tables;
@@ -53,6 +52,16 @@ export function createFleetStore(tables: Schema) {
       return row === undefined ? undefined : toDevice(row);
     },
 
+    /** By which certificates a device may connect: it is asked at each connection. */
+    async access(reader: Reader, id: string): Promise<Access | undefined> {
+      const { revokedAt, certificateSerial, previousSerial } = devices;
+      const [row] = await reader
+        .select({ revokedAt, certificateSerial, previousSerial })
+        .from(devices)
+        .where(eq(devices.id, id));
+      return row;
+    },
+
     /** The device that was removed with this key and not readmitted, whatever id it had. */
     async barredByKey(reader: Reader, keyDigest: string): Promise<DeviceRow | undefined> {
       const barred = and(isNotNull(devices.revokedAt), isNull(devices.readmittedAt));
@@ -71,11 +80,9 @@ export function createFleetStore(tables: Schema) {
      */
     async devices(reader: Reader, { ids, ...query }: DeviceQuery & { ids?: readonly string[] }): Promise<DeviceRow[]> {
       if (ids === undefined) return devicesOf(reader, query);
-      const rows: DeviceRow[] = [];
-      for (let i = 0; i < ids.length; i += chunk)
-        rows.push(...(await devicesOf(reader, { ...query, ids: ids.slice(i, i + chunk) })));
-      return rows;
+      return readChunks(ids, (part) => devicesOf(reader, { ...query, ids: part }));
     },
+
     async insert(tx: Transaction, row: Row): Promise<void> {
       await tx.insert(devices).values(row);
     },
@@ -89,24 +96,16 @@ export function createFleetStore(tables: Schema) {
       await tx.update(devices).set({ status: 'offline', session: null }).where(eq(devices.status, 'online'));
     },
 
-    async countByStatus(reader: Reader, status: DeviceStatus): Promise<number> {
-      return reader.$count(devices, and(eq(devices.status, status), isNull(devices.revokedAt)));
-    },
-
     /** Sorted by device and model. */
-    async desiredRows(reader: Reader, deviceIds: readonly string[], model?: string): Promise<DesiredRow[]> {
-      const rows: DesiredRow[] = [];
-      for (let i = 0; i < deviceIds.length; i += chunk) {
-        const among = inArray(desiredModels.deviceId, deviceIds.slice(i, i + chunk));
-        const part = await reader
+    desiredRows: (reader: Reader, deviceIds: readonly string[], model?: string): Promise<DesiredRow[]> =>
+      readChunks(deviceIds, async (part) => {
+        const among = inArray(desiredModels.deviceId, part);
+        return reader
           .select()
           .from(desiredModels)
           .where(model === undefined ? among : and(among, eq(desiredModels.model, model)))
           .orderBy(asc(desiredModels.deviceId), asc(desiredModels.model));
-        rows.push(...part);
-      }
-      return rows;
-    },
+      }),
 
     /** Devices by version. */
     async countDesired(reader: Reader, model: string): Promise<Map<number, number>> {
@@ -125,11 +124,12 @@ export function createFleetStore(tables: Schema) {
       row: Omit<DesiredRow, 'deviceId'>,
     ): Promise<void> {
       const { model: _model, ...set } = row;
-      for (let i = 0; i < deviceIds.length; i += chunk)
-        await tx
+      await inChunks(deviceIds, (part) =>
+        tx
           .insert(desiredModels)
-          .values(deviceIds.slice(i, i + chunk).map((deviceId) => ({ deviceId, ...row })))
-          .onConflictDoUpdate({ target: [desiredModels.deviceId, desiredModels.model], set });
+          .values(part.map((deviceId) => ({ deviceId, ...row })))
+          .onConflictDoUpdate({ target: [desiredModels.deviceId, desiredModels.model], set }),
+      );
     },
 
     /** Each change makes a new generation. `told`: the devices will be told at once. */
@@ -137,19 +137,20 @@ export function createFleetStore(tables: Schema) {
       const next = sql`${devices.desiredGeneration} + 1`;
       // Of rows of before, all generations were told.
       const former = sql`coalesce(${devices.publishedGeneration}, ${devices.desiredGeneration})`;
-      for (let i = 0; i < deviceIds.length; i += chunk)
-        await tx
+      await inChunks(deviceIds, (part) =>
+        tx
           .update(devices)
           .set({ desiredGeneration: next, publishedGeneration: told ? next : former })
-          .where(inArray(devices.id, deviceIds.slice(i, i + chunk)));
+          .where(inArray(devices.id, part)),
+      );
     },
 
     /** Of all models, or of one. */
     async deleteDesired(tx: Transaction, deviceIds: readonly string[], model?: string): Promise<void> {
-      for (let i = 0; i < deviceIds.length; i += chunk) {
-        const among = inArray(desiredModels.deviceId, deviceIds.slice(i, i + chunk));
-        await tx.delete(desiredModels).where(model === undefined ? among : and(among, eq(desiredModels.model, model)));
-      }
+      await inChunks(deviceIds, (part) => {
+        const among = inArray(desiredModels.deviceId, part);
+        return tx.delete(desiredModels).where(model === undefined ? among : and(among, eq(desiredModels.model, model)));
+      });
     },
   };
 }

@@ -5,6 +5,7 @@
 // - What is put in was committed. What somebody else has written is read anew, once, at the next look.
 import type { DeviceStatus } from '@edgeloop/shared/api/devices';
 import type { Reported } from '@edgeloop/shared/messages';
+import { createBreath } from '@edgeloop/shared/node/breath';
 import type { Labels } from '@edgeloop/shared/selector';
 import type { Reader } from '../database/open.ts';
 import type { Assignment } from './device-changes.ts';
@@ -30,6 +31,9 @@ export interface ViewedDevice {
 export type FleetChange = 'spoke' | 'changed';
 export type FleetListener = (deviceIds: readonly string[], change: FleetChange) => void;
 
+/** Read at once. */
+const pageDevices = 100;
+
 export type FleetView = ReturnType<typeof createFleetView>;
 
 export function createFleetView({ store, reader }: { store: FleetStore; reader: Reader }) {
@@ -42,8 +46,8 @@ export function createFleetView({ store, reader }: { store: FleetStore; reader: 
     if (ids.length > 0) for (const listener of listeners) listener(ids, change);
   }
 
-  async function read(ids: string[] | undefined): Promise<ViewedDevice[]> {
-    const rows = await store.devices(reader, ids === undefined ? {} : { ids });
+  async function read(query: { ids: string[] } | { afterId: string | undefined; limit: number }) {
+    const rows = await store.devices(reader, query);
     const desired = await store.desiredRows(
       reader,
       rows.map(({ id }) => id),
@@ -57,13 +61,24 @@ export function createFleetView({ store, reader }: { store: FleetStore; reader: 
     return rows.map((row) => toViewed(row, byDevice.get(row.id) ?? []));
   }
 
+  async function readAll(): Promise<Map<string, ViewedDevice>> {
+    const found = new Map<string, ViewedDevice>();
+    const breathe = createBreath();
+    for (let afterId: string | undefined; ; await breathe()) {
+      const page = await read({ afterId, limit: pageDevices });
+      for (const device of page) found.set(device.id, device);
+      afterId = page.at(-1)?.id;
+      if (page.length < pageDevices) return found;
+    }
+  }
+
   async function load(): Promise<Map<string, ViewedDevice>> {
-    const found = devices ?? new Map((await read(undefined)).map((device) => [device.id, device]));
+    const found = devices ?? (await readAll());
     devices = found;
     while (outdated.size > 0) {
       const ids = [...outdated];
       outdated.clear();
-      const fresh = new Map((await read(ids)).map((device) => [device.id, device]));
+      const fresh = new Map((await read({ ids })).map((device) => [device.id, device]));
       for (const id of ids) {
         const device = fresh.get(id);
         if (device === undefined) found.delete(id);

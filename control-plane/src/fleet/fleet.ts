@@ -4,6 +4,7 @@ import type { ChangeEvent } from '@edgeloop/shared/api/events';
 import type { Page } from '@edgeloop/shared/api/paging';
 import { AppError } from '@edgeloop/shared/errors';
 import type { Desired, Presence, Reported } from '@edgeloop/shared/messages';
+import { createBreath } from '@edgeloop/shared/node/breath';
 import { type Labels, matches, type Selector } from '@edgeloop/shared/selector';
 import type { Channel } from '@edgeloop/shared/topics';
 import type { Logger } from 'pino';
@@ -61,10 +62,12 @@ export function createFleet({ database, now, notify, publish, seal, numbers, log
   const heard = new Set<string>();
   const publisher = createPublisher(async (deviceIds) => {
     const devices = await view.all();
+    const breathe = createBreath();
     for (const id of deviceIds) {
       const device = devices.get(id);
       if (device !== undefined && mayBeTold(device)) {
         await publish(id, 'desired', seal(id, toDesired(device)), { retain: true });
+        await breathe();
       }
     }
   });
@@ -219,7 +222,11 @@ export function createFleet({ database, now, notify, publish, seal, numbers, log
       if (counts) changed(deviceId, presence.status);
     },
 
-    online: (): Promise<number> => store.countByStatus(database.read, 'online'),
+    async online(): Promise<number> {
+      let online = 0;
+      for (const { status } of (await view.all()).values()) if (status === 'online') online += 1;
+      return online;
+    },
 
     /** Forgets who was connected before this process began, as soon as that can be written down. */
     async start(): Promise<void> {

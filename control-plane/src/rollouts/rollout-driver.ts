@@ -140,15 +140,16 @@ export function createRolloutDriver(deps: RolloutDriverDeps) {
     const own = claims.get(rollout.model) ?? { newestFirst: [], underWay: new Map() };
     const known = tracks.get(rollout.id);
     if (known !== undefined && known.claims === claimsKey(own)) {
-      known.refresh(await fleeting(own));
+      await known.refresh(await fleeting(own));
       return known;
     }
     if (known !== undefined) forget(rollout.id);
-    // From here to the end nothing is awaited: what changes meanwhile is heard of once it is in `tracks`.
     const members = await store.members(database.read, rollout.id);
     const devices = await fleet.devices();
-    const made = new Tracked(rollout, members, { devices, claims: own, now: now(), listeningSince });
+    // From here on nothing is awaited until it is in `tracks`, where it hears of what changes.
+    const made = new Tracked(rollout, members, { devices, claims: own });
     if (rollout.state.phase === 'running' || rollout.state.phase === 'rolling_back') tracks.set(rollout.id, made);
+    await made.refresh(await fleeting(own));
     return made;
   }
 

@@ -13,6 +13,7 @@ import { parse } from '@edgeloop/shared/errors';
 import { and, asc, count, desc, eq, inArray, isNotNull, isNull, lt, max, notInArray, type SQL } from 'drizzle-orm';
 import { v7 as uuid } from 'uuid';
 import { z } from 'zod';
+import { inChunks } from '../database/chunks.ts';
 import type { Reader, Transaction } from '../database/open.ts';
 import type { Schema } from '../database/schema.ts';
 import type { Member } from './device-state.ts';
@@ -23,9 +24,6 @@ export type RolloutStore = ReturnType<typeof createRolloutStore>;
 export type MemberRow = Member & { deviceId: string };
 export type HistoryEntry = RolloutDetail['history'][number];
 type WaveRow = Omit<RolloutWave, 'startedAt' | 'endedAt'> & { at: number };
-
-/** Ids in one `in (…)`, and rows in one insert; both engines bound the number of parameters. */
-const chunk = 500;
 
 const Outcome = RolloutDevice.shape.state;
 const Evidence = z.object({ gates: z.array(GateVerdict), counts: DeviceCounts });
@@ -98,8 +96,7 @@ export function createRolloutStore(tables: Schema) {
       { members, at }: { members: readonly PlannedMember[]; at: number },
     ): Promise<void> {
       const unseen = { rolloutId, online: false, connectionSince: at };
-      for (let i = 0; i < members.length; i += chunk) {
-        const part = members.slice(i, i + chunk);
+      await inChunks(members, async (part) => {
         await tx.delete(rolloutDevices).where(
           and(
             isMember(
@@ -113,7 +110,7 @@ export function createRolloutStore(tables: Schema) {
           .insert(rolloutDevices)
           .values(part.map((each) => ({ ...each, ...unseen })))
           .onConflictDoNothing();
-      }
+      });
       await tx.update(rollouts).set({ plannedAt: at }).where(eq(rollouts.id, rolloutId));
     },
 
@@ -128,13 +125,12 @@ export function createRolloutStore(tables: Schema) {
         ...{ wave, assignedAt: at, online: false, connectionSince: at },
         ...{ servingSince: null, attempt: null, outcome: null, detail: null },
       };
-      for (let i = 0; i < deviceIds.length; i += chunk) {
-        const rows = deviceIds.slice(i, i + chunk).map((deviceId) => ({ rolloutId, deviceId, ...set }));
-        await tx
+      await inChunks(deviceIds, (part) =>
+        tx
           .insert(rolloutDevices)
-          .values(rows)
-          .onConflictDoUpdate({ target: [rolloutDevices.rolloutId, rolloutDevices.deviceId], set });
-      }
+          .values(part.map((deviceId) => ({ rolloutId, deviceId, ...set })))
+          .onConflictDoUpdate({ target: [rolloutDevices.rolloutId, rolloutDevices.deviceId], set }),
+      );
     },
 
     /** That devices were told once more; in the wave in which they were. */
@@ -145,32 +141,22 @@ export function createRolloutStore(tables: Schema) {
     ): Promise<void> {
       const { deviceIds, attempt, at } = tried;
       const set = { assignedAt: at, connectionSince: at, servingSince: null, attempt, outcome: null, detail: null };
-      for (let i = 0; i < deviceIds.length; i += chunk)
-        await tx
-          .update(rolloutDevices)
-          .set(set)
-          .where(isMember(rolloutId, deviceIds.slice(i, i + chunk)));
+      await inChunks(deviceIds, (part) => tx.update(rolloutDevices).set(set).where(isMember(rolloutId, part)));
     },
 
     /** The newest completed rollout of the model that has given its version to each device; absent: none has. */
     async newestCompleted(reader: Reader, model: string, deviceIds: readonly string[]): Promise<Map<string, string>> {
       const newest = new Map<string, string>();
       const completed = and(eq(rollouts.model, model), eq(rollouts.phase, 'completed'));
-      for (let i = 0; i < deviceIds.length; i += chunk) {
+      await inChunks(deviceIds, async (part) => {
         const rows = await reader
           .select({ deviceId: rolloutDevices.deviceId, rolloutId: max(rolloutDevices.rolloutId) })
           .from(rolloutDevices)
           .innerJoin(rollouts, eq(rollouts.id, rolloutDevices.rolloutId))
-          .where(
-            and(
-              completed,
-              isNotNull(rolloutDevices.assignedAt),
-              inArray(rolloutDevices.deviceId, deviceIds.slice(i, i + chunk)),
-            ),
-          )
+          .where(and(completed, isNotNull(rolloutDevices.assignedAt), inArray(rolloutDevices.deviceId, part)))
           .groupBy(rolloutDevices.deviceId);
         for (const { deviceId, rolloutId } of rows) if (rolloutId !== null) newest.set(deviceId, rolloutId);
-      }
+      });
       return newest;
     },
 
@@ -181,8 +167,7 @@ export function createRolloutStore(tables: Schema) {
       { deviceIds, wave, at }: { deviceIds: readonly string[]; wave: number; at: number },
     ): Promise<void> {
       const fresh = { rolloutId, wave, assignedAt: at, online: false, connectionSince: at };
-      for (let i = 0; i < deviceIds.length; i += chunk) {
-        const part = deviceIds.slice(i, i + chunk);
+      await inChunks(deviceIds, async (part) => {
         await tx
           .insert(rolloutDevices)
           .values(part.map((deviceId) => ({ ...fresh, deviceId })))
@@ -191,7 +176,7 @@ export function createRolloutStore(tables: Schema) {
           .update(rolloutDevices)
           .set({ assignedAt: at })
           .where(and(isMember(rolloutId, part), isNull(rolloutDevices.assignedAt)));
-      }
+      });
     },
 
     /** What was observed of devices. Those alike are written together. */
@@ -209,11 +194,7 @@ export function createRolloutStore(tables: Schema) {
         alike.set(key, group);
       }
       for (const { set, ids } of alike.values())
-        for (let i = 0; i < ids.length; i += chunk)
-          await tx
-            .update(rolloutDevices)
-            .set(set)
-            .where(isMember(rolloutId, ids.slice(i, i + chunk)));
+        await inChunks(ids, (part) => tx.update(rolloutDevices).set(set).where(isMember(rolloutId, part)));
     },
 
     /** How devices ended, for good. */
@@ -226,11 +207,12 @@ export function createRolloutStore(tables: Schema) {
         alike.set(key, group);
       }
       for (const { ending, ids } of alike.values())
-        for (let i = 0; i < ids.length; i += chunk)
-          await tx
+        await inChunks(ids, (part) =>
+          tx
             .update(rolloutDevices)
             .set({ outcome: ending.outcome, detail: ending.detail })
-            .where(and(isMember(rolloutId, ids.slice(i, i + chunk)), isNull(rolloutDevices.outcome)));
+            .where(and(isMember(rolloutId, part), isNull(rolloutDevices.outcome))),
+        );
     },
 
     /** How many devices ended how. */

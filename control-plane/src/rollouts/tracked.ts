@@ -1,6 +1,7 @@
 // One rollout as this process follows it: its members and its progress, kept between looks and made anew from the database when
 // they are not there, as after a start.
 import type { Rollout } from '@edgeloop/shared/api/rollouts';
+import { createBreath } from '@edgeloop/shared/node/breath';
 import type { Candidate } from '../fleet/fleet.ts';
 import type { Member } from './device-state.ts';
 import type { Claims } from './precedence.ts';
@@ -29,22 +30,30 @@ export class Tracked {
   readonly #members: Map<string, Member>;
   readonly #eye: Eye;
 
-  constructor(rollout: Rollout, members: readonly (Member & { deviceId: string })[], fleeting: Fleeting) {
+  /** It says nothing before its first `refresh`. */
+  constructor(
+    rollout: Rollout,
+    members: readonly (Member & { deviceId: string })[],
+    { claims, devices }: Pick<Fleeting, 'claims' | 'devices'>,
+  ) {
     this.#members = new Map(members.map(({ deviceId, ...member }) => [deviceId, member]));
-    this.#eye = eyeOf(rollout, fleeting.claims, this.#members);
-    this.claims = claimsKey(fleeting.claims);
+    this.#eye = eyeOf(rollout, claims, this.#members);
+    this.claims = claimsKey(claims);
     this.progress = new Progress(rollout);
     // Members first, in the order of waves.
-    for (const id of this.#members.keys()) this.#see(id, fleeting);
-    for (const id of fleeting.devices.keys()) if (!this.#members.has(id)) this.#see(id, fleeting);
+    for (const id of this.#members.keys()) this.changed.add(id);
+    for (const id of devices.keys()) this.changed.add(id);
   }
 
-  /** Takes in what has changed, and what time alone has changed. */
-  refresh(fleeting: Fleeting): Progress {
-    for (const id of this.changed) this.#see(id, fleeting);
-    this.changed.clear();
+  /** Takes in what has changed, also meanwhile, and what time alone has changed. */
+  async refresh(fleeting: Fleeting): Promise<void> {
+    const breathe = createBreath();
+    for (const id of this.changed) {
+      this.changed.delete(id);
+      this.#see(id, fleeting);
+      await breathe();
+    }
     this.progress.tick(fleeting);
-    return this.progress;
   }
 
   #see(id: string, fleeting: Fleeting): void {
