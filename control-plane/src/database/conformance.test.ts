@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { eq } from 'drizzle-orm';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { type Database, openPostgres, openSqlite } from './open.ts';
+import { afterCommit, type Database, openPostgres, openSqlite } from './open.ts';
 import { startTestPostgres } from './postgres-fixture.ts';
 
 const found = await startTestPostgres(process.env);
@@ -57,6 +57,32 @@ for (const { name, missing, open } of engines) {
       });
     });
     afterAll(() => database.close());
+
+    it('undoes alone what fails among transactions that share a commit, with what was to follow it', async () => {
+      const { models } = database.tables;
+      const after: string[] = [];
+      const write = (name: string, fails = false) =>
+        database.share(async (tx) => {
+          await tx.insert(models).values({ name, description: '', createdAt: 1 });
+          afterCommit(tx, () => void after.push(name));
+          if (fails) throw new Error('changed my mind');
+          return name;
+        });
+      const outcomes = await Promise.allSettled([write('one'), write('two', true), write('three'), write('one')]);
+      expect(outcomes.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'fulfilled', 'rejected']);
+      expect((await database.read.select().from(models)).map(({ name }) => name).sort()).toEqual(['one', 'three']);
+      expect(after).toEqual(['one', 'three']);
+    });
+
+    it('reads anew with a statement that is kept', async () => {
+      const { models } = database.tables;
+      for (const name of ['one', 'two']) {
+        await database.transact((tx) => tx.insert(models).values({ name, description: '', createdAt: 1 }));
+        const found = await database.read.select().from(models).where(eq(models.name, name));
+        expect(found).toEqual([{ name, description: '', createdAt: 1 }]);
+        expect(await database.read.$count(models)).toBe(name === 'one' ? 1 : 2);
+      }
+    });
 
     const model = (modelName: string, createdAt = 1) => ({ name: modelName, description: '', createdAt });
 

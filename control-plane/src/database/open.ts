@@ -15,6 +15,7 @@ import pg from 'pg';
 import { postgresColumns, sqliteColumns } from './columns.ts';
 import { defineSchema, type Schema } from './schema.ts';
 import { isOutdated } from './schema-state.ts';
+import { createSharedCommits } from './shared-commits.ts';
 import { damaged, SqliteFile } from './sqlite-file.ts';
 import { storageFailure } from './storage-failure.ts';
 
@@ -35,6 +36,11 @@ export interface Database {
    * @throws AppError `insufficient_storage` when it could not be written down, beside what `work` throws
    */
   transact<T>(work: (tx: Transaction) => Promise<T>): Promise<T>;
+  /**
+   * As `transact`, for small work of which there may be much at once: it may share its commit with others. Work that depends
+   * on anything but what it reads by `tx` may not: it begins before those that share its commit are known to be written.
+   */
+  share<T>(work: (tx: Transaction) => Promise<T>): Promise<T>;
   /** Resolves at once while writes work, else when they do again or `signal` aborts: for loops, which have no caller to tell. */
   writable(signal?: AbortSignal): Promise<void>;
   /** Resolves when the database answers. */
@@ -70,35 +76,61 @@ export function openSqlite(path: string): Database {
   const file = new SqliteFile(path, { migrate: migrateFile, check: requireCurrent });
   const writer = drizzleSqlite({ client: file.writing, casing: 'snake_case' });
   const writers = createTurn();
+  const transact: Database['transact'] = (work) =>
+    writers.run(async () => {
+      file.requireWriting();
+      const { writing } = file;
+      try {
+        writing.exec('BEGIN IMMEDIATE');
+        const result = await work(writer);
+        writing.exec('COMMIT');
+        committed(writer);
+        return result;
+      } catch (error) {
+        hooks.delete(writer);
+        if (writing.inTransaction) writing.exec('ROLLBACK');
+        throw storageFailure(error) ?? error;
+      }
+    });
+  const shared = createSharedCommits({ transact, apart: (tx, work) => inSavepoint(file.writing, tx, work) });
   return {
     engine: 'sqlite',
     tables: defineSchema(sqliteColumns),
     read: drizzleSqlite({ client: file.reading, casing: 'snake_case' }),
-    transact: (work) =>
-      writers.run(async () => {
-        file.requireWriting();
-        const { writing } = file;
-        try {
-          writing.exec('BEGIN IMMEDIATE');
-          const result = await work(writer);
-          writing.exec('COMMIT');
-          committed(writer);
-          return result;
-        } catch (error) {
-          hooks.delete(writer);
-          if (writing.inTransaction) writing.exec('ROLLBACK');
-          throw storageFailure(error) ?? error;
-        }
-      }),
+    transact,
+    share: shared.run,
     writable: async () => undefined,
     ping: async () => {
       file.reading.prepare('select count(*) from sqlite_master').get();
     },
     close: async () => {
+      await shared.idle();
       await writers.idle();
       file.close();
     },
   };
+}
+
+/** Undoes what `work` wrote when it fails, and what it waits for, and nothing else of the transaction. */
+async function inSavepoint<T>(
+  writing: Sqlite.Database,
+  tx: Transaction,
+  work: () => Promise<T>,
+): Promise<{ value: T } | { error: unknown; lost: boolean }> {
+  const former = [...(hooks.get(tx) ?? [])];
+  writing.exec('SAVEPOINT apart');
+  try {
+    const value = await work();
+    writing.exec('RELEASE apart');
+    return { value };
+  } catch (cause) {
+    const error = storageFailure(cause) ?? cause;
+    hooks.set(tx, former);
+    // A full disk undoes all of it.
+    if (!writing.inTransaction) return { error, lost: true };
+    writing.exec('ROLLBACK TO apart; RELEASE apart');
+    return { error, lost: false };
+  }
 }
 
 function migrateFile(client: Sqlite.Database): void {
@@ -141,30 +173,33 @@ export async function openPostgres(url: string): Promise<Database> {
   }
   const asSqlite = client as unknown as Drizzle;
   const writers = createTurn();
+  const transact: Database['transact'] = (work) =>
+    writers.run(async () => {
+      // Taken here and not by drizzle, which never gives a connection back whose `begin` failed.
+      const connection = await pool.connect();
+      try {
+        let written: Transaction | undefined;
+        const result = await drizzlePostgres({ client: connection, casing: 'snake_case' }).transaction(async (tx) => {
+          // One writer at a time, as with SQLite: what a transaction read still holds when it writes.
+          await tx.execute(sql`select pg_advisory_xact_lock(${writerLock})`);
+          written = tx as unknown as Transaction;
+          return work(written);
+        });
+        if (written !== undefined) committed(written);
+        return result;
+      } catch (error) {
+        throw storageFailure(error) ?? error;
+      } finally {
+        connection.release();
+      }
+    });
   return {
     engine: 'postgres',
     tables: defineSchema(postgresColumns),
     read: asSqlite,
-    transact: (work) =>
-      writers.run(async () => {
-        // Taken here and not by drizzle, which never gives a connection back whose `begin` failed.
-        const connection = await pool.connect();
-        try {
-          let written: Transaction | undefined;
-          const result = await drizzlePostgres({ client: connection, casing: 'snake_case' }).transaction(async (tx) => {
-            // One writer at a time, as with SQLite: what a transaction read still holds when it writes.
-            await tx.execute(sql`select pg_advisory_xact_lock(${writerLock})`);
-            written = tx as unknown as Transaction;
-            return work(written);
-          });
-          if (written !== undefined) committed(written);
-          return result;
-        } catch (error) {
-          throw storageFailure(error) ?? error;
-        } finally {
-          connection.release();
-        }
-      }),
+    transact,
+    // A commit is waited for without keeping the event loop.
+    share: transact,
     writable: async () => undefined,
     ping: async () => {
       await pool.query('select 1');

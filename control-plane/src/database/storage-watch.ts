@@ -87,6 +87,10 @@ export function createStorageWatch({ folder, database, log, tryEveryMs = 1000 }:
         database.transact(work).catch((error: unknown) => {
           throw noted(error);
         }),
+      share: (work) =>
+        database.share(work).catch((error: unknown) => {
+          throw noted(error);
+        }),
       writable,
     } satisfies Database,
 

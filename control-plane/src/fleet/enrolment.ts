@@ -67,7 +67,7 @@ export function createEnrolment(deps: EnrolmentDeps) {
 
     /** Whether the holder of this certificate, which our authority signed, may connect now. */
     async admits(peer: DevicePeer): Promise<boolean> {
-      const row = await store.device(database.read, peer.deviceId);
+      const row = await store.access(database.read, peer.deviceId);
       if (row === undefined || row.revokedAt !== null) return false;
       if (row.certificateSerial !== peer.serial) return row.previousSerial === peer.serial;
       if (row.previousSerial !== null) await retirePrevious(peer);
@@ -96,7 +96,7 @@ export function createEnrolment(deps: EnrolmentDeps) {
   /** The newest certificate was used, so the one before it is refused from now on. */
   async function retirePrevious({ deviceId, serial }: DevicePeer): Promise<void> {
     try {
-      await database.transact(async (tx) => {
+      await database.share(async (tx) => {
         const row = await store.device(tx, deviceId);
         if (row?.certificateSerial === serial) await store.update(tx, deviceId, { previousSerial: null });
       });
@@ -112,7 +112,7 @@ async function writeAdmission(
   request: EnrolRequest,
   issued: IssuedCertificate,
 ): Promise<void> {
-  await database.transact(async (tx) => {
+  await database.share(async (tx) => {
     const before = await store.device(tx, request.deviceId);
     const barred = before?.revokedAt && before.readmittedAt === null ? before : undefined;
     const removed = barred ?? (await store.barredByKey(tx, issued.keyDigest));
@@ -135,7 +135,7 @@ async function writeRenewal(
   { deviceId, serial: previousSerial }: DevicePeer,
   { serial, keyDigest }: IssuedCertificate,
 ): Promise<void> {
-  await database.transact(async (tx) => {
+  await database.share(async (tx) => {
     const { certificateSerial, previousSerial: former } = await current(store, tx, deviceId);
     // It may have been removed, readmitted and enrolled anew since its certificate was checked.
     if (previousSerial !== certificateSerial && previousSerial !== former)
