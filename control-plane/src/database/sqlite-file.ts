@@ -95,11 +95,33 @@ function connect(path: string): Sqlite.Database {
     // Acknowledged telemetry is deleted on the device, so a commit must survive a power cut.
     connection.pragma('synchronous = FULL');
     connection.pragma('foreign_keys = ON');
+    keepStatements(connection);
     return connection;
   } catch (error) {
     connection.close();
     throw error;
   }
+}
+
+/** Compiled statements that are kept of a connection. */
+const mostStatements = 300;
+
+/** drizzle prepares anew each time, and compiling costs more than most statements do; those used last are kept. */
+function keepStatements(connection: Sqlite.Database): void {
+  const prepare = connection.prepare.bind(connection);
+  const kept = new Map<string, Sqlite.Statement>();
+  connection.prepare = ((source: string) => {
+    const known = kept.get(source);
+    if (known?.busy === true) return prepare(source);
+    const statement = known ?? prepare(source);
+    // As a fresh one gives its rows.
+    if (known?.reader === true) known.raw(false);
+    kept.delete(source);
+    kept.set(source, statement);
+    const [oldest] = kept.keys();
+    if (kept.size > mostStatements && oldest !== undefined) kept.delete(oldest);
+    return statement;
+  }) as typeof connection.prepare;
 }
 
 /** The files beside it get the mode that it has. */
