@@ -1,5 +1,6 @@
 // A process of the bench of rollouts: many simulated devices with real certificates over the real broker. They speak as agents do -
-// presence, a last will, reports at each step - and load nothing. Told by lines of JSON on stdin, tells by lines on stdout.
+// presence, a last will, reports at each step - and load nothing. Each line on stdin is answered by one on stdout; a number is how
+// many reports a second all of them make beside from now on.
 import { readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { Desired, type ModelReport, type Reported } from '@edgeloop/shared/messages';
@@ -30,6 +31,8 @@ const bytes = { in: 0, out: 0 };
 let connected = 0;
 let reports = 0;
 const serving = new Map<number, number>();
+const reporting: (() => void)[] = [];
+let chatter: NodeJS.Timeout | undefined;
 
 async function join(i: number, ca: string, key: DeviceKey): Promise<void> {
   const deviceId = `sim-${String(i).padStart(5, '0')}`;
@@ -101,6 +104,7 @@ function simulate(
       }, settings.activateMs);
     }, settings.activateMs);
   });
+  reporting.push(report);
   send('presence', { status: 'online', session });
   client.subscribe(
     (['desired', 'telemetry/ack', 'commands'] as const).map((channel) => topicOf(deviceId, channel)),
@@ -124,8 +128,18 @@ function tell(): void {
   process.stdout.write(`${JSON.stringify({ connected, reports, bytes, serving: Object.fromEntries(serving) })}\n`);
 }
 
+/** One after the other says how it is, so often. */
+function chat(perSecond: number): void {
+  clearInterval(chatter);
+  let next = 0;
+  if (perSecond > 0) chatter = setInterval(() => reporting[next++ % reporting.length]?.(), 1000 / perSecond);
+}
+
 createInterface({ input: process.stdin })
-  .on('line', tell)
+  .on('line', (line) => {
+    if (line !== '') chat(Number(line));
+    tell();
+  })
   .on('close', () => process.exit(0));
 joinAll(settings).then(tell, (error: unknown) => {
   process.stderr.write(`${error instanceof Error ? error.stack : String(error)}\n`);
