@@ -115,7 +115,7 @@ function keepStatements(connection: Sqlite.Database): void {
     if (known?.busy === true) return prepare(source);
     const statement = known ?? prepare(source);
     // As a fresh one gives its rows.
-    if (known?.reader === true) known.raw(false);
+    if (known?.reader === true) known.raw(false).pluck(false);
     kept.delete(source);
     kept.set(source, statement);
     const [oldest] = kept.keys();
