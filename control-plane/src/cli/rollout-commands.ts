@@ -53,7 +53,6 @@ export function registerRolloutCommands(program: Command): void {
 
 function registerActions(rollouts: Command): void {
   for (const [name, description] of [
-    ['approve', 'let a rollout that awaits approval begin'],
     ['pause', 'stop advancing; devices keep what they have'],
     ['resume', 'go on where it paused'],
     ['retry', 'let the devices that failed or took too long try once more, and no others'],
@@ -70,6 +69,18 @@ function registerActions(rollouts: Command): void {
       );
   }
   rollouts
+    .command('approve <id>')
+    .description('let a rollout, or the wave of it that awaits approval, begin')
+    .option('--wave <name>', 'the wave that you approve; refused when another one waits; the one that waits without it')
+    .option('--reason <text>', 'for the history', '')
+    .action(
+      action(async (context, id: string, options: { reason: string; wave?: string }) => {
+        const { state } = options.wave === undefined ? await context.api.get(path(id), RolloutDetail) : {};
+        const waits = state?.phase === 'awaiting_approval' ? state.name : undefined;
+        await act(context, id, { name: 'approve', wave: waits, ...options });
+      }),
+    );
+  rollouts
     .command('cancel <id>')
     .description('end it; devices that run the version keep it, no other gets it')
     .option('--reason <text>', 'for the history', '')
@@ -84,7 +95,7 @@ function registerActions(rollouts: Command): void {
 async function act(
   { api, json }: CommandContext,
   id: string,
-  { name, ...said }: { name: string; reason: string; rollback?: true },
+  { name, ...said }: { name: string; reason: string; rollback?: true; wave?: string | undefined },
 ): Promise<void> {
   const rollout = await api.send('POST', `${path(id)}/${name}`, Rollout, said);
   if (json) return printJson(rollout);
@@ -167,8 +178,9 @@ function stateText(state: RolloutState): string {
     case 'cancelled':
       return state.reason === '' ? 'cancelled' : `cancelled: ${state.reason}`;
     case 'awaiting_approval':
+      return `awaiting approval${state.name === undefined ? '' : ` of the wave ${state.name}`}`;
     case 'completed':
-      return state.phase.replace('_', ' ');
+      return 'completed';
   }
 }
 

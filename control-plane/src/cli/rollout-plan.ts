@@ -1,6 +1,7 @@
 // A rollout's plan as options of a command: waves, gates, windows.
 import type { PlannedWave } from '@edgeloop/shared/api/rollouts';
 import { AppError } from '@edgeloop/shared/errors';
+import { approveBefore, parseWaves } from '@edgeloop/shared/wave-text';
 import type { Command } from 'commander';
 import { numeric } from './command.ts';
 
@@ -14,6 +15,7 @@ export interface PlanOptions {
   bake: number;
   deployTimeout?: number;
   approval?: boolean;
+  approvalBefore?: string[];
   fetchWindow?: string[];
   activateWindow?: string[];
   maxHold?: number;
@@ -39,7 +41,11 @@ const collect = (value: string, former: string[] = []) => [...former, value];
 export function addPlanOptions(command: Command): Command {
   return command
     .option('--selector <selector>', 'which devices; all without it', '')
-    .option('--waves <waves>', 'growing percentages, and numbers of devices as 5n; the last is 100', '10,50,100')
+    .option(
+      '--waves <waves>',
+      'growing percentages, and numbers of devices as 5n; the last is 100; with names: pilot:10,fleet:100',
+      '10,50,100',
+    )
     .option('--canary <selector>', 'a group that comes before the waves; may be given again', collect)
     .option('--spread <label>', 'each wave takes the same share of the devices of each value of the label')
     .option('--rate <rate>', 'devices a minute, as 10 or start:factor:growAfter:cap, as 10:2:50:500')
@@ -65,6 +71,11 @@ export function addPlanOptions(command: Command): Command {
     .option('--priority <n>', '-100 to 100; the highest under way has a device', numeric)
     .option('--alias <name>', 'the name that is moved to the version when it completes')
     .option('--approval', 'wait for `edgeloop rollouts approve`')
+    .option(
+      '--approval-before <wave>',
+      'the wave of this name waits for approval; as fleet, fleet:admin (by this role) or fleet:admin:four-eyes (by another key than yours); may be given again',
+      collect,
+    )
     .option('--fetch-window <window>', 'when devices may fetch, as "22:00-04:00" or "sat,sun 08:00-20:00"', collect)
     .option('--activate-window <window>', 'when they may begin to answer with it, by their own clocks', collect)
     .option('--max-hold <seconds>', 'how long software on a device may hold it back', numeric)
@@ -79,10 +90,8 @@ export function bodyOf(model: string, version: string, options: PlanOptions) {
 function planOf(options: PlanOptions) {
   const { maxErrorRate, minRequests, maxFailedDevices, minHealthyDevices } = options;
   const { maxLoss, minLabels, maxRatio, drift } = options;
-  const waves: PlannedWave[] = [
-    ...(options.canary ?? []).map((selector) => ({ selector })),
-    ...options.waves.split(',').map(waveOf),
-  ];
+  const canaries = (options.canary ?? []).map((selector): PlannedWave => ({ selector }));
+  const waves = (options.approvalBefore ?? []).reduce(approveBefore, [...canaries, ...parseWaves(options.waves)]);
   return {
     selector: options.selector,
     waves,
@@ -108,12 +117,6 @@ function planOf(options: PlanOptions) {
     maxHoldSeconds: options.maxHold,
     bandwidthKbps: options.bandwidth,
   };
-}
-
-function waveOf(text: string): PlannedWave {
-  const given = text.trim();
-  if (given.endsWith('n')) return { devices: numeric(given.slice(0, -1)) };
-  return { percent: numeric(given.endsWith('%') ? given.slice(0, -1) : given) };
 }
 
 function rateOf(text: string) {

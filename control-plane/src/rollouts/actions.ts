@@ -1,18 +1,20 @@
 // What operators may do to a rollout, and in which phase.
-import type { RolloutState } from '@edgeloop/shared/api/rollouts';
+import { presentWave, type RolloutState } from '@edgeloop/shared/api/rollouts';
 import { AppError } from '@edgeloop/shared/errors';
+import { beginning } from './approvals.ts';
 
 export const rolloutActions = ['approve', 'pause', 'resume', 'retry', 'cancel', 'rollback'] as const;
 export type RolloutAction = (typeof rolloutActions)[number];
 
+/** `between` are approvals that are waited for between waves. */
 const allowed = {
   approve: ['awaiting_approval'],
-  pause: ['running'],
+  pause: ['running', 'between'],
   resume: ['paused'],
-  retry: ['running', 'paused', 'completed'],
+  retry: ['running', 'between', 'paused', 'completed'],
   cancel: ['awaiting_approval', 'running', 'paused'],
-  rollback: ['running', 'paused', 'completed', 'cancelled'],
-} as const satisfies Record<RolloutAction, readonly RolloutState['phase'][]>;
+  rollback: ['running', 'between', 'paused', 'completed', 'cancelled'],
+} as const satisfies Record<RolloutAction, readonly (RolloutState['phase'] | 'between')[]>;
 
 export interface Word {
   action: RolloutAction;
@@ -24,34 +26,32 @@ export interface Word {
 /** The state after an operator's word. @throws AppError `conflict` saying which phases allow it */
 export function act(state: RolloutState, { action, actor, reason, now }: Word): RolloutState {
   const phases: readonly string[] = allowed[action];
+  const present = presentWave(state);
+  const isBetween = state.phase === 'awaiting_approval' && present !== undefined;
   const why = reason === '' ? `by ${actor}` : `by ${actor}: ${reason}`;
-  if (phases.includes(state.phase)) {
+  if (phases.includes(state.phase) || (isBetween && phases.includes('between'))) {
     switch (action) {
       case 'approve':
-        return firstWave(now);
+        if (state.phase === 'awaiting_approval') return beginning(state.wave ?? 0, now);
+        break;
       case 'pause':
-        if (state.phase === 'running') return { phase: 'paused', reason: `paused ${why}`, resume: state };
+        if (present !== undefined) return { phase: 'paused', reason: `paused ${why}`, resume: present };
         break;
       case 'resume':
         if (state.phase === 'paused') return { ...state.resume, since: now };
         break;
       case 'retry':
-        if (state.phase === 'running') return { ...state, step: 'deploying', since: now };
-        if (state.phase === 'paused') return { ...state.resume, step: 'deploying', since: now };
-        return state;
+        return present === undefined ? state : { ...present, step: 'deploying', since: now };
       case 'cancel':
         return { phase: 'cancelled', at: now, reason: `cancelled ${why}` };
       case 'rollback':
         return { phase: 'rolling_back', since: now, reason: `rolled back ${why}` };
     }
   }
-  const list = phases.map((phase) => phase.replaceAll('_', ' ')).join(', ');
+  const named = phases.map((phase) => (phase === 'between' ? 'awaiting approval between waves' : phase));
+  const list = named.map((phase) => phase.replaceAll('_', ' ')).join(', ');
   throw new AppError(
     'conflict',
     `${action} needs a rollout that is ${list}; this one is ${state.phase.replaceAll('_', ' ')}`,
   );
-}
-
-export function firstWave(now: number): RolloutState {
-  return { phase: 'running', wave: 0, step: 'deploying', since: now };
 }

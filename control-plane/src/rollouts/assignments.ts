@@ -2,7 +2,7 @@
 // instant.
 import { isDeepStrictEqual } from 'node:util';
 import type { ModelVersionDetail } from '@edgeloop/shared/api/models';
-import type { Rollout, RolloutState } from '@edgeloop/shared/api/rollouts';
+import { presentWave, type Rollout, type RolloutState } from '@edgeloop/shared/api/rollouts';
 import { ActivationTerms } from '@edgeloop/shared/messages';
 import { recordAudit } from '../access/audit.ts';
 import type { Database, Transaction } from '../database/open.ts';
@@ -67,7 +67,7 @@ export async function writePlan(
     if (restart === undefined) return at;
     await store.setState(tx, rollout.id, { state: restart, at });
     const who = named(members.map(({ deviceId }) => deviceId));
-    const text = `nobody is in the wave that was to come: ${describeState(restart, rollout.plan.waves.length)}; waves are decided for ${who}`;
+    const text = `nobody is in the wave that was to come: ${describeState(restart, rollout.plan)}; waves are decided for ${who}`;
     await store.tell(tx, rollout.id, { at, text });
     return at;
   });
@@ -161,12 +161,10 @@ export async function reopen(
   { state, at }: { state: RolloutState; at: number },
 ): Promise<void> {
   if (before.phase === 'completed' || before.phase === 'cancelled') await store.forgetEndings(tx, id);
-  if (before.phase === 'running' || before.phase === 'paused') {
-    const wave = before.phase === 'running' ? before.wave : before.resume.wave;
-    await store.stopWave(tx, id, { wave, at });
-  }
+  const present = presentWave(before);
+  if (present !== undefined) await store.stopWave(tx, id, { wave: present.wave, at });
   await store.setState(tx, id, { state, at });
-  await store.tell(tx, id, { at, text: describeState(state, plan.waves.length) });
+  await store.tell(tx, id, { at, text: describeState(state, plan) });
 }
 
 async function assign(deps: AssignmentDeps, tx: Transaction, { rollout, at }: Written, to: Target): Promise<void> {
@@ -193,8 +191,8 @@ async function tellTaken(
   tx: Transaction,
   { from, by, deviceIds, at }: { from: string; by: string; deviceIds: readonly string[]; at: number },
 ): Promise<void> {
-  const phase = (await store.rollout(tx, from))?.state.phase;
-  if (phase !== 'running' && phase !== 'paused') return;
+  const loser = await store.rollout(tx, from);
+  if (loser === undefined || presentWave(loser.state) === undefined) return;
   await store.tell(tx, from, { at, text: `the newer rollout ${by} takes over ${named(deviceIds)}` });
 }
 

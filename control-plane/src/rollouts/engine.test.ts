@@ -6,6 +6,7 @@ import type { ModelReport } from '@edgeloop/shared/messages';
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
 import { act, type RolloutAction, rolloutActions } from './actions.ts';
+import { firstState } from './approvals.ts';
 import { type DeviceView, type Member, runsDesired, wordOf } from './device-state.ts';
 import type { Progress } from './progress.ts';
 import { decideOn, type Given, planOf, progressOn } from './rollout-state.ts';
@@ -25,12 +26,13 @@ interface Settings {
 
 class World {
   now = start;
-  state: RolloutState = { phase: 'running', wave: 0, step: 'deploying', since: start };
+  state: RolloutState;
   planned = false;
   readonly devices: DeviceView[];
   readonly settings: Settings;
   /** Devices that were ever told the version, and those that ran it when it was cancelled. */
   readonly told = new Set<string>();
+  readonly approved = new Set<number>();
   readonly kept = new Map<string, number | undefined>();
   /** When each began with what it was told. */
   readonly #busy = new Map<string, { word: string; at: number }>();
@@ -38,6 +40,7 @@ class World {
 
   constructor(settings: Settings) {
     this.settings = settings;
+    this.state = firstState(settings.plan, start);
     this.devices = Array.from({ length: settings.devices }, (_, i) => ({
       ...{ id: `d${i}`, labels: { site: `s${i % 3}` }, matches: true, claimedBy: null, conflicting: false },
       ...{ online: true, lastSeenAt: start, problems: [], desired: good, member: null },
@@ -126,6 +129,8 @@ class World {
     if (this.state.phase !== 'running') throw new Error('told while not running');
     const device = this.#one(deviceId);
     const { wave } = this.state;
+    for (const [i, { approval }] of this.settings.plan.waves.entries())
+      if (i <= wave && approval !== undefined) expect(this.approved).toContain(i);
     const { rank = null } = device.member ?? {};
     const times = { assignedAt: this.now, connectionSince: this.now };
     this.told.add(deviceId);
@@ -143,6 +148,7 @@ class World {
     const before = this.state;
     try {
       this.state = act(before, { action, actor: 'key:test', reason: '', now: this.now });
+      if (action === 'approve' && before.phase === 'awaiting_approval') this.approved.add(before.wave ?? 0);
     } catch (error) {
       if (error instanceof AppError && error.code === 'conflict') return;
       throw error;
@@ -182,6 +188,12 @@ const plans = fc
       [{ percent: 20 }, { percent: 60 }, { percent: 100 }],
       [{ devices: 1 }, { percent: 50 }, { percent: 100 }],
       [{ selector: 'site=s1' }, { percent: 100 }],
+      [{ percent: 30 }, { percent: 100, name: 'all', approval: {} }],
+      [
+        { selector: 'site=s1', name: 'lab', approval: {} },
+        { selector: 'site=none', name: 'pilot', approval: {} },
+        { percent: 100 },
+      ],
     ),
     bakeSeconds: fc.constantFrom(20, 60),
     deployTimeoutSeconds: fc.constantFrom(30, 120),
@@ -236,6 +248,7 @@ it('every rollout ends, a failing version never passes its first wave, cancel mo
           // Whoever watches it takes back what stopped for a failure, and lets go on what was stopped by hand.
           if (world.state.phase === 'paused')
             world.say(world.state.reason.startsWith('paused') ? 'resume' : 'rollback');
+          world.say('approve');
           world.pass(15);
           check(world);
         }

@@ -7,11 +7,14 @@ import {
   type RolloutState,
   rolloutDeviceStates,
 } from '@edgeloop/shared/api/rollouts';
+import { approverWords } from './approvals.ts';
 import { holds } from './gates.ts';
 import { deviceCounts, type Progress } from './progress.ts';
 import { describeThrottle } from './throttle.ts';
+import { waveWords } from './waves.ts';
 
 type Running = Extract<RolloutState, { phase: 'running' }>;
+type Waiting = Extract<RolloutState, { phase: 'awaiting_approval' }>;
 
 export interface Explained {
   rollout: Rollout;
@@ -25,10 +28,10 @@ export interface Explained {
 
 export function explain(asked: Explained): string {
   const { rollout, progress } = asked;
-  const { state, id, plan } = rollout;
+  const { state, plan } = rollout;
   switch (state.phase) {
     case 'awaiting_approval':
-      return `waits for approval before the first of ${plan.waves.length} waves: edgeloop rollouts approve ${id}`;
+      return waitingForApproval(asked, state);
     case 'running':
       return progress === undefined ? waveName(rollout, state) : running(asked, progress, state);
     case 'paused':
@@ -52,8 +55,26 @@ export function explain(asked: Explained): string {
 }
 
 function waveName({ plan }: Rollout, { wave }: Running): string {
-  const name = plan.waves[wave]?.name;
-  return `wave ${wave + 1} of ${plan.waves.length}${name === undefined ? '' : ` (${name})`}`;
+  return waveWords(plan, wave);
+}
+
+function waitingForApproval({ rollout, progress, gates, now }: Explained, state: Waiting): string {
+  const { id, plan } = rollout;
+  const before = state.wave === undefined ? `the first of ${plan.waves.length} waves` : waveWords(plan, state.wave);
+  const since = instant(state.since ?? rollout.createdAt);
+  const name = state.name === undefined ? '' : ` --wave ${quoted(state.name)}`;
+  const waits = `waits for approval before ${before} since ${since}, by ${approverWords(rollout, state)}: edgeloop rollouts approve ${id}${name}`;
+  if (state.after === undefined) return waits;
+  const open = gates.filter(holds).map(({ gate, detail }) => `${gate} (${detail})`);
+  const verdict = open.length === 0 ? 'its gates pass' : `not passed now: ${open.join(' and ')}`;
+  const troubles = progress === undefined ? '' : troublesOf(progress, now);
+  const parts = [waits, `${waveName(rollout, state.after)}${standingOf(progress, state.after)}, ${verdict}`];
+  return [...parts, ...(troubles === '' ? [] : [troubles])].join('; ');
+}
+
+/** As a shell takes it. */
+function quoted(word: string): string {
+  return /^[\w.-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 }
 
 function running({ rollout, gates, now }: Explained, progress: Progress, state: Running): string {

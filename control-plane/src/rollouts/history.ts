@@ -1,23 +1,24 @@
 // The history of a rollout in words.
-import type { Rollout, RolloutState } from '@edgeloop/shared/api/rollouts';
+import type { Rollout, RolloutPlan, RolloutState } from '@edgeloop/shared/api/rollouts';
 import type { Decision } from './rollout-state.ts';
+import { waveWords } from './waves.ts';
 
 /** What a decision changed, a line each; steps within a wave are left to the state, and giving back to its own words. */
 export function describeChange({ state: before, plan }: Rollout, decision: Decision): string[] {
   const { state: after, assign, note } = decision;
   const lines: string[] = [];
-  if (isNews(before, after)) lines.push(describeState(after, plan.waves.length));
+  if (isNews(before, after)) lines.push(describeState(after, plan));
   if (assign.length > 0) lines.push(`version given to ${named(assign)}`);
   if (note !== undefined) lines.push(note);
   return lines;
 }
 
-export function describeState(state: RolloutState, waves: number): string {
+export function describeState(state: RolloutState, plan: RolloutPlan): string {
   switch (state.phase) {
     case 'awaiting_approval':
-      return 'waits for approval';
+      return state.wave === undefined ? 'waits for approval' : `waits for approval of ${waveWords(plan, state.wave)}`;
     case 'running':
-      return `wave ${state.wave + 1} of ${waves} begins`;
+      return `${waveWords(plan, state.wave)} begins`;
     case 'paused':
       return `paused: ${state.reason}`;
     case 'completed':

@@ -1,5 +1,5 @@
 // Carries out an operator's word on a rollout, in one transaction with what it does to devices.
-import type { Rollout, RolloutState } from '@edgeloop/shared/api/rollouts';
+import { presentWave, type Rollout, type RolloutState } from '@edgeloop/shared/api/rollouts';
 import { AppError } from '@edgeloop/shared/errors';
 import { ActivationTerms } from '@edgeloop/shared/messages';
 import { recordAudit } from '../access/audit.ts';
@@ -7,14 +7,17 @@ import type { Database, Transaction } from '../database/open.ts';
 import type { Fleet } from '../fleet/fleet.ts';
 import type { Registry } from '../registry/registry.ts';
 import { act, type RolloutAction, type Word } from './actions.ts';
+import { type Approver, requireApprover } from './approvals.ts';
 import { reopen } from './assignments.ts';
 import { type DeviceView, runsDesired } from './device-state.ts';
 import { fallbacksOf, giveBack } from './give-back.ts';
 import { describeState, named } from './history.ts';
 import { claimsOn } from './precedence.ts';
+import { deviceCounts } from './progress.ts';
+import type { Seen } from './rollout-driver.ts';
 import { endingsOfMembers, failuresOf } from './rollout-state.ts';
-import type { RolloutStore } from './rollout-store.ts';
-import type { Tracked } from './tracked.ts';
+import type { HistoryEntry, RolloutStore } from './rollout-store.ts';
+import { waveWords } from './waves.ts';
 
 export interface OperatorDeps {
   database: Database;
@@ -26,7 +29,9 @@ export interface OperatorDeps {
 
 export interface Spoken extends Omit<Word, 'now'> {
   /** The rollout as it was last looked at. */
-  tracked: Tracked;
+  seen: Seen;
+  /** Of `approve`. */
+  approver?: Approver;
 }
 
 interface Acting {
@@ -36,7 +41,7 @@ interface Acting {
   spoken: Spoken;
 }
 
-/** The state after it, and the devices that are to run something else. @throws AppError `not_found`, `conflict` */
+/** The state after it, and the devices that are to run something else. @throws AppError `not_found`, `conflict`, `forbidden` */
 export async function writeAction(
   deps: OperatorDeps,
   id: string,
@@ -49,10 +54,21 @@ export async function writeAction(
     if (rollout === undefined) throw unknownRollout(id);
     const at = now();
     const before = rollout.state;
+    if (before.phase === 'awaiting_approval' && spoken.approver !== undefined)
+      requireApprover({ ...rollout, state: before }, spoken.approver);
     const after = act(before, { action, actor, reason, now: at });
     const touched = await carryOut(deps, tx, { rollout, after, at, spoken });
     const subject = `rollout/${id}`;
-    await recordAudit(database.tables, tx, { at, actor, action: `rollout.${action}`, subject, before, after });
+    const evidence = evidenceOf(before, spoken);
+    const recorded = evidence === undefined ? after : { ...after, evidence };
+    await recordAudit(database.tables, tx, {
+      at,
+      actor,
+      action: `rollout.${action}`,
+      subject,
+      before,
+      after: recorded,
+    });
     return { state: after, touched };
   });
 }
@@ -66,18 +82,32 @@ async function carryOut(deps: OperatorDeps, tx: Transaction, acting: Acting): Pr
     return [];
   }
   await store.setState(tx, id, { state: after, at });
-  const text = spoken.action === 'resume' || spoken.action === 'approve' ? told(spoken) : describeState(after, 0);
   if (spoken.action === 'retry') return retry(deps, tx, acting);
-  await store.tell(tx, id, { at, text });
+  await store.tell(tx, id, { at, ...entryOf(acting) });
   if (after.phase !== 'cancelled') return [];
   if (before.phase === 'running') await store.stopWave(tx, id, { wave: before.wave, at });
   return cancel(deps, tx, acting);
 }
 
+function entryOf({ rollout: { state: before, plan }, after, spoken }: Acting): Omit<HistoryEntry, 'at'> {
+  if (spoken.action === 'resume') return { text: told(spoken) };
+  if (spoken.action !== 'approve') return { text: describeState(after, plan) };
+  if (before.phase !== 'awaiting_approval' || before.wave === undefined) return { text: told(spoken) };
+  const evidence = evidenceOf(before, spoken);
+  return { text: `${waveWords(plan, before.wave)} ${told(spoken)}`, ...(evidence === undefined ? {} : { evidence }) };
+}
+
+/** What an approval was given on: the wave before as it stood then. */
+function evidenceOf(before: RolloutState, { action, seen }: Spoken): HistoryEntry['evidence'] {
+  const former = action === 'approve' ? presentWave(before) : undefined;
+  if (former === undefined) return undefined;
+  return { gates: [...seen.gates], counts: deviceCounts(seen.tracked.progress.wave(former.wave)) };
+}
+
 /** Nobody who does not run the version yet gets it: not who is under way, and not who is offline. */
 async function cancel(deps: OperatorDeps, tx: Transaction, { rollout, at, spoken }: Acting): Promise<string[]> {
   const { store, fleet } = deps;
-  const { progress } = spoken.tracked;
+  const { progress } = spoken.seen.tracked;
   const devices = await fleet.devices();
   const owned = [...devices.values()].filter(({ desired }) => desired.get(rollout.model)?.rolloutId === rollout.id);
   const others = owned.filter((device) => {
@@ -85,7 +115,7 @@ async function cancel(deps: OperatorDeps, tx: Transaction, { rollout, at, spoken
     return !runsDesired({ report, desired: device.desired.get(rollout.model) ?? null });
   });
   const deviceIds = others.map((device) => device.id);
-  const started = await store.inPhases(tx, ['running', 'paused', 'completed']);
+  const started = await store.inPhases(tx, ['running', 'awaiting_approval', 'paused', 'completed']);
   const fallbacks = await fallbacksOf({ ...deps, reader: tx }, rollout, {
     deviceIds,
     claims: claimsOn(rollout.model, started),
@@ -118,7 +148,7 @@ async function retry(
   { rollout, at, spoken }: Acting,
 ): Promise<string[]> {
   const { id, model } = rollout;
-  const { progress } = spoken.tracked;
+  const { progress } = spoken.seen.tracked;
   const failed = [...progress.failed].filter((deviceId) => progress.view(deviceId)?.conflicting === false);
   if (failed.length === 0)
     throw new AppError('conflict', 'retry needs devices that have failed; none of this rollout has');

@@ -9,7 +9,7 @@
 //   a cancelled one has given stays given, by an operator's word.
 // - A device goes back to the newest version that completed, looked up when it goes back: never to a version that nobody
 //   judged, however many failed in a row, and to none where none has completed.
-import type { Rollout } from '@edgeloop/shared/api/rollouts';
+import { presentWave, type Rollout } from '@edgeloop/shared/api/rollouts';
 import { type Labels, matches, parseSelector, type Selector } from '@edgeloop/shared/selector';
 
 /** A device as far as precedence goes. `owner`: the rollout by whose word it runs the model. */
@@ -49,7 +49,7 @@ export function claimsOn(model: string, rollouts: readonly Rollout[]): Claims {
 }
 
 function isUnderWay({ state }: Pick<Rollout, 'state'>): boolean {
-  return state.phase === 'running' || state.phase === 'paused';
+  return presentWave(state) !== undefined;
 }
 
 type Ordered = Pick<Rollout, 'id' | 'plan' | 'state'>;

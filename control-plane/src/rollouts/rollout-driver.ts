@@ -2,7 +2,7 @@
 // something is under way, and whenever it is woken; a look costs what has changed since the last one.
 import { isDeepStrictEqual } from 'node:util';
 import type { ChangeEvent } from '@edgeloop/shared/api/events';
-import type { GateVerdict, Rollout } from '@edgeloop/shared/api/rollouts';
+import { type GateVerdict, presentWave, type Rollout } from '@edgeloop/shared/api/rollouts';
 import { pause } from '@edgeloop/shared/node/backoff';
 import { createBell } from '@edgeloop/shared/node/bell';
 import type { Logger } from 'pino';
@@ -40,7 +40,7 @@ export interface RolloutDriverDeps {
 const breathMs = 50;
 /** When nothing is under way, somebody wakes it; this is for what nobody foresaw. */
 const idleMs = 60_000;
-const openPhases: Rollout['state']['phase'][] = ['running', 'paused', 'rolling_back'];
+const openPhases: Rollout['state']['phase'][] = ['running', 'awaiting_approval', 'paused', 'rolling_back'];
 
 /** What every look of one round shares: rollouts that run, are paused or are completed. */
 interface Round {
@@ -88,7 +88,7 @@ export function createRolloutDriver(deps: RolloutDriverDeps) {
   async function thisRound(): Promise<Round> {
     if (round !== undefined) return round;
     const started = await store.inPhases(database.read, [...openPhases, 'completed']);
-    const open = started.filter(({ state }) => state.phase !== 'completed');
+    const open = started.filter(({ state }) => state.phase === 'rolling_back' || presentWave(state) !== undefined);
     const models = new Set(started.map(({ model }) => model));
     round = { open, claims: new Map([...models].map((model) => [model, claimsOn(model, started)])) };
     return round;
@@ -148,7 +148,9 @@ export function createRolloutDriver(deps: RolloutDriverDeps) {
     const devices = await fleet.devices();
     // From here on nothing is awaited until it is in `tracks`, where it hears of what changes.
     const made = new Tracked(rollout, members, { devices, claims: own });
-    if (rollout.state.phase === 'running' || rollout.state.phase === 'rolling_back') tracks.set(rollout.id, made);
+    const { state } = rollout;
+    const isFollowed = state.phase === 'rolling_back' || (state.phase !== 'paused' && presentWave(state) !== undefined);
+    if (isFollowed) tracks.set(rollout.id, made);
     await made.refresh(await fleeting(own));
     return made;
   }
@@ -159,10 +161,10 @@ export function createRolloutDriver(deps: RolloutDriverDeps) {
 
   async function evidence(rollout: Rollout, { progress }: Tracked): Promise<Evidence> {
     const { id, model, state } = rollout;
-    if (state.phase !== 'running' && state.phase !== 'paused') return noEvidence;
+    const present = presentWave(state);
+    if (present === undefined) return noEvidence;
     const version = deps.evidenceVersion?.(model);
-    const wave = state.phase === 'running' ? state.wave : state.resume.wave;
-    const key = version === undefined ? undefined : `${version} ${wave} ${progress.given.size}`;
+    const key = version === undefined ? undefined : `${version} ${present.wave} ${progress.given.size}`;
     const known = judged.get(id);
     if (known !== undefined && known.key !== undefined && known.key === key) return known.evidence;
     const found = await evidenceOf(deps.evidence, rollout, progress);
@@ -171,10 +173,9 @@ export function createRolloutDriver(deps: RolloutDriverDeps) {
   }
 
   async function furtherGates(rollout: Rollout, { progress }: Tracked): Promise<readonly GateVerdict[]> {
-    const { state } = rollout;
-    if (deps.gates === undefined || (state.phase !== 'running' && state.phase !== 'paused')) return [];
-    const wave = state.phase === 'running' ? state.wave : state.resume.wave;
-    return deps.gates({ rollout, wave, progress });
+    const present = presentWave(rollout.state);
+    if (deps.gates === undefined || present === undefined) return [];
+    return deps.gates({ rollout, wave: present.wave, progress });
   }
 
   async function step(rollout: Rollout): Promise<void> {
@@ -188,9 +189,10 @@ export function createRolloutDriver(deps: RolloutDriverDeps) {
       if (tracks.get(rollout.id) !== tracked) forget(rollout.id);
       rollout = { ...rollout, plannedAt: at, state: plan.restart ?? rollout.state };
       if (round !== undefined) round.open = round.open.map((each) => (each.id === rollout.id ? rollout : each));
+      if (plan.restart !== undefined) deps.notify({ type: 'rollout', id: rollout.id, state: rollout.state.phase });
       return step(rollout);
     }
-    const isJudged = rollout.state.phase === 'running';
+    const isJudged = rollout.state.phase === 'running' || rollout.state.phase === 'awaiting_approval';
     const decision = decideOn(tracked.progress, {
       ...given,
       evidence: isJudged ? await evidence(rollout, tracked) : noEvidence,
@@ -268,9 +270,8 @@ export function createRolloutDriver(deps: RolloutDriverDeps) {
     /** Where a rollout that is not over stands now, and its gates. */
     async see(rollout: Rollout): Promise<Seen> {
       const tracked = await track(rollout);
-      const { state } = rollout;
-      const at = state.phase === 'paused' ? state.resume : state;
-      if (at.phase !== 'running') return { tracked, gates: [] };
+      const at = presentWave(rollout.state);
+      if (at === undefined) return { tracked, gates: [] };
       const gates = await furtherGates(rollout, tracked);
       const judgement = { progress: tracked.progress, evidence: await evidence(rollout, tracked), gates };
       return { tracked, gates: gatesOf(judgement, at).gates };

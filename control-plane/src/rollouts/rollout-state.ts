@@ -1,12 +1,19 @@
 // What becomes of a rollout next: a pure function of what is stored, what devices report and what they answered. Looking
 // again with the same input gives the same decision, so a restart at any instant changes nothing but the time.
-import type { GateVerdict, RolloutDevice, RolloutState, RolloutWave } from '@edgeloop/shared/api/rollouts';
+import {
+  type GateVerdict,
+  presentWave,
+  type RolloutDevice,
+  type RolloutState,
+  type RolloutWave,
+} from '@edgeloop/shared/api/rollouts';
+import { approvalDue, beginning, goingOn, waitingFor } from './approvals.ts';
 import { type Clock, type DeviceView, type Member, progressOf, runsDesired, type Subject } from './device-state.ts';
 import { countKinds, failureKindOf, withKinds } from './failure-kinds.ts';
 import { answerGates, countable, type Evidence, failedDevicesGate, holds, stops, type Tally, tally } from './gates.ts';
 import { deviceCounts, Progress } from './progress.ts';
 import { admitted, batch } from './throttle.ts';
-import { type PlannedMember, planWaves } from './waves.ts';
+import { type PlannedMember, planWaves, waveWord } from './waves.ts';
 
 /** What a decision is made on beside the progress. */
 export interface Given extends Clock {
@@ -63,18 +70,20 @@ export function progressOn({ subject, devices, ...clock }: Pick<Look, 'subject' 
 export interface Plan {
   members: PlannedMember[];
   /** Set when the rollout begins with another wave: nobody is left in those that there were, or in the first. */
-  restart?: Running;
+  restart?: RolloutState;
 }
 
 /**
  * Waves to be decided now; undefined when there is nothing to decide. A device that comes to match later joins the last wave;
  * when that has begun, it follows once the rollout has completed.
  */
-export function planOf(progress: Progress, { state, planned, now }: Given): Plan | undefined {
-  if (state.phase !== 'running') return undefined;
+export function planOf(progress: Progress, { state: whole, planned, now }: Given): Plan | undefined {
+  const state = whole.phase === 'paused' ? undefined : presentWave(whole);
+  if (state === undefined) return undefined;
   const { subject, unplanned } = progress;
   const last = subject.plan.waves.length - 1;
-  if (planned && !isDeserted(progress, state)) {
+  // While an approval is waited for, waves stay as they are.
+  if (planned && (whole.phase === 'awaiting_approval' || !isDeserted(progress, state))) {
     if (unplanned.size === 0 || state.wave >= last) return undefined;
     return { members: [...unplanned].map((deviceId) => ({ deviceId, wave: last, rank: 0 })) };
   }
@@ -84,7 +93,9 @@ export function planOf(progress: Progress, { state, planned, now }: Given): Plan
   // A group that nobody is in makes no wave.
   const wave = members[0]?.wave ?? 0;
   if (!planned && wave === state.wave) return { members };
-  return { members, restart: { phase: 'running', wave, step: 'deploying', since: now } };
+  // What was approved for a wave stays so; waves that are decided anew from the first on ask anew.
+  const from = wave < state.wave ? -1 : state.wave;
+  return { members, restart: goingOn(subject.plan, { from, to: wave, now, after: state }) };
 }
 
 /** Nobody has the version, and the wave that was to have it is empty: whoever is left is spread over all waves again. */
@@ -110,6 +121,8 @@ export function decideOn(progress: Progress, given: Given): Decision {
   switch (given.state.phase) {
     case 'running':
       return run(seen, given.state, decision);
+    case 'awaiting_approval':
+      return given.state.after === undefined ? { ...decision, observed: [] } : watch(seen, given.state.after, decision);
     case 'paused':
       return isTakenOver(progress) ? supersede(seen, decision) : { ...decision, observed: [] };
     case 'rolling_back':
@@ -147,13 +160,24 @@ function run(seen: Seen, state: Running, decision: Decision): Decision {
   return judge(seen, step(state, 'judging', seen.now), now);
 }
 
+/** While an approval is waited for nobody is told, and what the waves before have is judged on. */
+function watch(seen: Seen, after: Running, decision: Decision): Decision {
+  const { progress } = seen;
+  if (isTakenOver(progress)) return supersede(seen, decision);
+  const { gates } = gatesOf(seen, after);
+  const failed = gates.find(stops);
+  if (failed !== undefined) return fail(seen, after, { ...decision, gates }, failed);
+  return { ...decision, gates: progress.successor === undefined ? gates : cededGates(gates, progress.successor) };
+}
+
 /** Waits for verdicts, and pauses when they do not come. */
 function judge(seen: Seen, judging: Running, decision: Decision): Decision {
   const { evidenceTimeoutSeconds } = seen.progress.subject.plan.gates;
   if (seen.now - judging.since < evidenceTimeoutSeconds * 1000) return { ...decision, state: judging };
   const waiting = decision.gates.filter(holds).map(({ detail }) => detail);
   const named = namedFailures(seen);
-  const reason = `no verdict on wave ${judging.wave + 1} within ${evidenceTimeoutSeconds} s: ${waiting.join('; ')}${named}`;
+  const which = waveWord(seen.progress.subject.plan, judging.wave);
+  const reason = `no verdict on ${which} within ${evidenceTimeoutSeconds} s: ${waiting.join('; ')}${named}`;
   const state: RolloutState = { phase: 'paused', reason, resume: judging };
   return { ...decision, state, wave: waveOf(seen, judging.wave, 'inconclusive', decision.gates) };
 }
@@ -211,15 +235,18 @@ function advance(seen: Seen, state: Running, decision: Decision): Decision {
   const { progress, now } = seen;
   const next = nextWave(progress, state.wave);
   const wave = waveOf(seen, state.wave, 'passed', decision.gates);
+  const { plan } = progress.subject;
+  const due = approvalDue(plan, { from: state.wave, to: next ?? plan.waves.length - 1 });
+  if (due !== undefined) return { ...decision, wave, state: waitingFor(plan, { wave: due, now, after: state }) };
   if (next === undefined) {
     return { ...decision, wave, state: { phase: 'completed', at: now }, endings: endingsAtCompletion(seen) };
   }
-  return deploy(seen, { phase: 'running', wave: next, step: 'deploying', since: now }, { ...decision, wave });
+  return deploy(seen, beginning(next, now), { ...decision, wave });
 }
 
 function fail(seen: Seen, state: Running, decision: Decision, gate: GateVerdict): Decision {
   const named = gate.gate === 'failed_devices' ? namedFailures(seen) : '';
-  const reason = `wave ${state.wave + 1}: ${gate.detail}${named}`;
+  const reason = `${waveWord(seen.progress.subject.plan, state.wave)}: ${gate.detail}${named}`;
   const wave = waveOf(seen, state.wave, 'failed', decision.gates);
   if (seen.progress.subject.plan.onFailure === 'pause') {
     return { ...decision, wave, state: { phase: 'paused', reason, resume: state } };
@@ -320,7 +347,6 @@ function cededGates(gates: readonly GateVerdict[], successor: string): GateVerdi
 
 function supersede(seen: Seen, decision: Decision): Decision {
   const { progress, now, state } = seen;
-  const running = state.phase === 'paused' ? state.resume : state;
   const endings = endingsOfMembers(progress, (view) =>
     view.member?.assignedAt == null
       ? { outcome: 'unreached', detail: `left to the newer rollout ${view.claimedBy ?? progress.successor}` }
@@ -328,6 +354,8 @@ function supersede(seen: Seen, decision: Decision): Decision {
   );
   const by = progress.successor ?? '';
   const superseded: Decision = { ...decision, state: { phase: 'superseded', at: now, by }, endings, observed: [] };
-  if (running.phase !== 'running') return superseded;
+  const running = presentWave(state);
+  // What has passed before an approval has passed.
+  if (running === undefined || state.phase === 'awaiting_approval') return superseded;
   return { ...superseded, wave: waveOf(seen, running.wave, 'stopped', []) };
 }

@@ -252,7 +252,7 @@ export function createRolloutStore(tables: Schema) {
 
     /** Rollouts by whose word devices may run the version. */
     async givers(reader: Reader, model: string, version: number): Promise<Rollout[]> {
-      const phases: RolloutState['phase'][] = ['running', 'paused', 'completed', 'cancelled'];
+      const phases: RolloutState['phase'][] = ['running', 'awaiting_approval', 'paused', 'completed', 'cancelled'];
       const rows = await reader
         .select()
         .from(rollouts)

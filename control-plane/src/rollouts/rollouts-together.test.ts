@@ -1,10 +1,11 @@
 // Any number of rollouts of one model at once, over a fleet whose labels and devices change, with operators who speak and
 // servers that start anew.
-import type { Rollout, RolloutState } from '@edgeloop/shared/api/rollouts';
+import type { PlannedWave, Rollout, RolloutState } from '@edgeloop/shared/api/rollouts';
 import { AppError } from '@edgeloop/shared/errors';
 import { matches, parseSelector } from '@edgeloop/shared/selector';
 import fc from 'fast-check';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import type { z } from 'zod';
 import { type RolloutAction, rolloutActions } from './actions.ts';
 import { openRollouts, type World } from './rollouts-fixture.ts';
 
@@ -20,7 +21,11 @@ afterAll(async () => {
 const sites = fc.constantFrom('x', 'y');
 const plans = fc.record({
   selector: fc.constantFrom('', '', 'site=x', 'site=y'),
-  waves: fc.constantFrom<{ percent: number }[]>([{ percent: 100 }], [{ percent: 30 }, { percent: 100 }]),
+  waves: fc.constantFrom<z.input<typeof PlannedWave>[]>(
+    [{ percent: 100 }],
+    [{ percent: 30 }, { percent: 100 }],
+    [{ percent: 30 }, { percent: 100, name: 'all', approval: {} }],
+  ),
   bakeSeconds: fc.constantFrom(0, 3, 12),
   follow: fc.boolean(),
   onFailure: fc.constantFrom('rollback' as const, 'pause' as const),
@@ -74,9 +79,13 @@ const phaseIn = ({ rollouts }: Picture, id: string) => rollouts.get(id)?.state.p
 /** Whatever a device should run is under test, has completed, or was left to it by an operator who cancelled. */
 function checkOwners(now: Picture) {
   for (const owner of now.owners.values())
-    expect(['running', 'paused', 'completed', 'cancelled'] satisfies RolloutState['phase'][]).toContain(
-      phaseIn(now, owner),
-    );
+    expect([
+      'running',
+      'awaiting_approval',
+      'paused',
+      'completed',
+      'cancelled',
+    ] satisfies RolloutState['phase'][]).toContain(phaseIn(now, owner));
 }
 
 /** A device that leaves a newer rollout's version was given back, to the newest that completed on it. */
@@ -105,6 +114,7 @@ async function settle() {
     const now = await picture();
     for (const { state } of now.rollouts.values()) phases.add(state.phase);
     checkOwners(now);
+    checkApprovals(now);
     checkMoves(before, now);
     const same =
       JSON.stringify([...before.owners]) === JSON.stringify([...now.owners]) &&
@@ -116,9 +126,26 @@ async function settle() {
 
 async function act(id: string, action: RolloutAction) {
   try {
-    await world.rollouts.act('key:test', id, action, '');
+    if (action !== 'approve') await world.rollouts.act('key:test', id, action, '');
+    else {
+      const { state } = await world.rollouts.detail(id);
+      const wave = state.phase === 'awaiting_approval' ? state.name : undefined;
+      await world.rollouts.approve({ name: 'key:test', role: 'operator', wave }, id, '');
+      if (wave !== undefined) approved.add(id);
+    }
   } catch (error) {
     if (!(error instanceof AppError && error.code === 'conflict')) throw error;
+  }
+}
+
+/** Rollouts whose second wave was let begin. */
+const approved = new Set<string>();
+
+/** Nobody is told whose wave waits for an approval. */
+function checkApprovals({ rollouts, members }: Picture) {
+  for (const { rolloutId, assignedAt, wave } of members) {
+    const asks = rollouts.get(rolloutId)?.plan.waves[wave]?.approval !== undefined;
+    if (asks && assignedAt !== null) expect(approved).toContain(rolloutId);
   }
 }
 
@@ -175,6 +202,11 @@ async function checkReach() {
   for (const { id } of (await world.rollouts.list({ limit: 500 })).items) {
     await act(id, 'approve');
     await act(id, 'resume');
+  }
+  for (let i = 0; i < 12; i++) {
+    await go(1);
+    for (const { id, state } of (await world.rollouts.list({ limit: 500 })).items)
+      if (state.phase === 'awaiting_approval') await act(id, 'approve');
   }
   const end = await go(12);
   for (const { id, plan, state } of end.rollouts.values()) {

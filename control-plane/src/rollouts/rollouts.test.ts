@@ -130,7 +130,7 @@ describe('a rollout', () => {
     const { id } = await world.release(2, { ...all, approval: true });
     await world.rounds(3);
     expect(world.running()).toEqual({});
-    await world.rollouts.act('key:test', id, 'approve', '');
+    await world.rollouts.approve({ name: 'key:test', role: 'operator' }, id, '');
     await world.round();
     await world.rollouts.act('key:test', id, 'cancel', 'enough');
     await world.rounds(3);

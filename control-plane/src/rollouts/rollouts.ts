@@ -2,7 +2,13 @@
 import type { ChangeEvent } from '@edgeloop/shared/api/events';
 import type { RolloutForecast } from '@edgeloop/shared/api/forecasts';
 import type { Page } from '@edgeloop/shared/api/paging';
-import { type Rollout, type RolloutCreate, type RolloutDetail, RolloutPlan } from '@edgeloop/shared/api/rollouts';
+import {
+  presentWave,
+  type Rollout,
+  type RolloutCreate,
+  type RolloutDetail,
+  RolloutPlan,
+} from '@edgeloop/shared/api/rollouts';
 import { matches, parseSelector } from '@edgeloop/shared/selector';
 import type { Logger } from 'pino';
 import { v7 as uuid } from 'uuid';
@@ -13,12 +19,13 @@ import type { Candidate, Fleet } from '../fleet/fleet.ts';
 import type { Traffic } from '../gates/forecast.ts';
 import { decodeCursor, toPage } from '../http/paging.ts';
 import type { Registry } from '../registry/registry.ts';
-import { firstWave, type RolloutAction } from './actions.ts';
+import type { RolloutAction } from './actions.ts';
+import { type Approver, firstState } from './approvals.ts';
 import { explain } from './explain.ts';
 import { createFieldGates, type FieldSource } from './field-gates.ts';
 import { type PlannedDevice, rehearse } from './forecast.ts';
 import { describeState } from './history.ts';
-import { unknownRollout, writeAction } from './operator-words.ts';
+import { type Spoken, unknownRollout, writeAction } from './operator-words.ts';
 import { createRolloutDriver } from './rollout-driver.ts';
 import { createRolloutStore, type RolloutStore } from './rollout-store.ts';
 import { verdictsOf } from './verdicts.ts';
@@ -48,6 +55,7 @@ export interface RolloutList {
 }
 
 export type Rollouts = ReturnType<typeof createRollouts>;
+type UnaskedAction = Exclude<RolloutAction, 'approve'>;
 
 export function createRollouts(given: RolloutsDeps) {
   const { database, fleet, registry, traffic, now, notify } = given;
@@ -82,14 +90,22 @@ export function createRollouts(given: RolloutsDeps) {
     );
     return Promise.all(
       rollouts.map(async (rollout) => {
-        const { phase } = rollout.state;
-        const open = phase === 'running' || phase === 'rolling_back' || phase === 'paused';
+        const open = rollout.state.phase === 'rolling_back' || presentWave(rollout.state) !== undefined;
         const seen = open ? await driver.see(rollout) : undefined;
         const { progress } = seen?.tracked ?? {};
         const asked = { rollout, progress, gates: seen?.gates ?? [], ended: over.get(rollout.id), now: now() };
         return { ...rollout, status: explain(asked) };
       }),
     );
+  }
+
+  async function say(id: string, spoken: Spoken): Promise<RolloutDetail> {
+    const { state, touched } = await writeAction(operating, id, spoken);
+    driver.stateWritten();
+    driver.forget(id);
+    await driver.tell(touched);
+    notify({ type: 'rollout', id, state: state.phase });
+    return detail(id);
   }
 
   return {
@@ -114,7 +130,8 @@ export function createRollouts(given: RolloutsDeps) {
       await registry.version(model, version);
       const plan = RolloutPlan.parse(given);
       const candidates = await fleet.matching(parseSelector(plan.selector));
-      const open = await store.inPhases(database.read, ['running', 'paused']);
+      const started = await store.inPhases(database.read, ['running', 'awaiting_approval', 'paused']);
+      const open = started.filter(({ state }) => presentWave(state) !== undefined);
       return rehearse({
         ...{ model, version, plan, devices: inWaves(model, plan, candidates) },
         traffic: await traffic(trafficOf({ model, version, plan, candidates })),
@@ -137,17 +154,21 @@ export function createRollouts(given: RolloutsDeps) {
      * `take_back` cancels and takes the version back from the devices that run it.
      * @throws AppError `not_found`; `conflict` naming the phases that allow it
      */
-    async act(actor: string, id: string, asked: RolloutAction | 'take_back', reason: string): Promise<RolloutDetail> {
+    async act(actor: string, id: string, asked: UnaskedAction | 'take_back', reason: string): Promise<RolloutDetail> {
       const rollout = await known(id);
-      const given = rollout.state.phase === 'awaiting_approval' ? 'cancel' : 'rollback';
-      const { tracked } = await driver.see(rollout);
-      const spoken = { action: asked === 'take_back' ? given : asked, actor, reason, tracked } as const;
-      const { state, touched } = await writeAction(operating, id, spoken);
-      driver.stateWritten();
-      driver.forget(id);
-      await driver.tell(touched);
-      notify({ type: 'rollout', id, state: state.phase });
-      return detail(id);
+      const isBefore = rollout.state.phase === 'awaiting_approval' && presentWave(rollout.state) === undefined;
+      const given = isBefore ? 'cancel' : 'rollback';
+      const seen = await driver.see(rollout);
+      return say(id, { action: asked === 'take_back' ? given : asked, actor, reason, seen });
+    },
+
+    /**
+     * Lets the rollout, or the wave that it names, begin.
+     * @throws AppError `not_found`; `conflict` when that does not wait for it; `forbidden` naming the role that may
+     */
+    async approve(approver: Approver, id: string, reason: string): Promise<RolloutDetail> {
+      const seen = await driver.see(await known(id));
+      return say(id, { action: 'approve', actor: approver.name, approver, reason, seen });
     },
 
     /** Something that rollouts depend on changed. Cheap to call often. */
@@ -215,8 +236,16 @@ interface Asked {
 }
 
 function newRollout({ model, version, plan, actor, at }: Asked): Rollout {
-  const state = plan.approval ? { phase: 'awaiting_approval' as const } : firstWave(at);
-  return { id: uuid(), model, version, plan, state, createdAt: at, createdBy: actor, updatedAt: at };
+  return {
+    id: uuid(),
+    model,
+    version,
+    plan,
+    state: firstState(plan, at),
+    createdAt: at,
+    createdBy: actor,
+    updatedAt: at,
+  };
 }
 
 /** `matching`: how many devices the selector names now. */
@@ -235,7 +264,7 @@ async function insertRollout(
         ? ''
         : `, ${conflicting} of them ahead of this server: edgeloop devices resolve decides on them`;
     await store.tell(tx, id, { at, text: `created by ${actor}${named}; ${matched}${ahead}` });
-    await store.tell(tx, id, { at, text: describeState(state, plan.waves.length) });
+    await store.tell(tx, id, { at, text: describeState(state, plan) });
     const about = { actor, action: 'rollout.create', subject: `rollout/${id}` };
     await recordAudit(database.tables, tx, { at, ...about, after: { model, version, plan } });
   });

@@ -57,7 +57,8 @@ export function rolloutRoutes(rollouts: Rollouts): Router {
   router.openapi(routes.show, async (c) => c.json(await rollouts.detail(c.req.valid('param').id), 200));
   router.openapi(routes.act, async (c) => {
     const { id, action } = c.req.valid('param');
-    const { reason, rollback } = RolloutReason.parse(c.req.valid('json') ?? {});
+    const { reason, rollback, wave } = RolloutReason.parse(c.req.valid('json') ?? {});
+    if (action === 'approve') return c.json(await rollouts.approve({ ...c.var.actor, wave }, id, reason), 200);
     const asked = action === 'cancel' && rollback ? 'take_back' : action;
     return c.json(await rollouts.act(c.var.actor.name, id, asked, reason), 200);
   });

@@ -1,5 +1,5 @@
 // Gathers what a decision is made of: the rollout's row and members, the fleet's facts, and the evidence.
-import type { GateVerdict, Rollout } from '@edgeloop/shared/api/rollouts';
+import { type GateVerdict, presentWave, type Rollout } from '@edgeloop/shared/api/rollouts';
 import { matches, parseSelector, type Selector } from '@edgeloop/shared/selector';
 import type { Candidate } from '../fleet/fleet.ts';
 import type { RequestCounts } from '../gates/rates.ts';
@@ -57,8 +57,8 @@ export const noEvidence: Evidence = { wave: { requests: 0, failed: 0 }, all: { r
 /** What the devices of the present wave answered, and those of all waves. */
 export async function evidenceOf(source: EvidenceSource, rollout: Rollout, progress: Progress): Promise<Evidence> {
   const { state, model, version } = rollout;
-  const running = state.phase === 'paused' ? state.resume : state;
-  if (running.phase !== 'running') return noEvidence;
+  const running = presentWave(state);
+  if (running === undefined) return noEvidence;
   const given = [...progress.given].flatMap((deviceId) => {
     const member = progress.member(deviceId);
     return member?.assignedAt == null ? [] : [{ deviceId, since: member.assignedAt, wave: member.wave }];

@@ -30,6 +30,20 @@ export function waveSize(wave: PlannedWave | undefined, total: number): number {
   return Math.min(total, Math.max(1, Math.ceil((wave.percent * total) / 100 - 1e-9)));
 }
 
+/** `wave 2 of 3 (fleet)`. */
+export function waveWords({ waves }: Pick<RolloutPlan, 'waves'>, wave: number): string {
+  return `wave ${wave + 1} of ${waves.length}${inBrackets(waves[wave]?.name)}`;
+}
+
+/** The same in short: `wave 2 (fleet)`. */
+export function waveWord({ waves }: Pick<RolloutPlan, 'waves'>, wave: number): string {
+  return `wave ${wave + 1}${inBrackets(waves[wave]?.name)}`;
+}
+
+function inBrackets(name: string | undefined): string {
+  return name === undefined ? '' : ` (${name})`;
+}
+
 /** Every device's wave. */
 export function planWaves(
   { model, plan }: { model: string; plan: Pick<RolloutPlan, 'waves' | 'spread'> },

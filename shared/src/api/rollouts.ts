@@ -26,19 +26,32 @@ export const RolloutGates = z.strictObject({
 });
 export type RolloutGates = z.infer<typeof RolloutGates>;
 
-const WaveName = z.string().min(1).max(60).optional();
+/** Who may let a wave begin. */
+const WaveApproval = z.strictObject({
+  /** The least role of the key that approves. */
+  role: z.enum(['operator', 'admin']).default('operator'),
+  /** It must be another key than the one that created the rollout. */
+  fourEyes: z.boolean().default(false),
+});
+export type WaveApproval = z.infer<typeof WaveApproval>;
+
+const ofEveryWave = {
+  name: z.string().min(1).max(60).optional(),
+  /** It does not begin before somebody has approved of it, by its name. */
+  approval: WaveApproval.optional(),
+};
 
 /** Which devices have the version once the wave is out: a share or a number of all, or those of a group beside the former. */
 export const PlannedWave = z.union(
   [
-    z.strictObject({ percent: z.number().gt(0).max(100), name: WaveName }),
-    z.strictObject({ devices: z.number().int().min(1), name: WaveName }),
+    z.strictObject({ percent: z.number().gt(0).max(100), ...ofEveryWave }),
+    z.strictObject({ devices: z.number().int().min(1), ...ofEveryWave }),
     z.strictObject({
       selector: SelectorText.refine((text) => text.trim() !== '', 'must name a group'),
-      name: WaveName,
+      ...ofEveryWave,
     }),
   ],
-  'a wave has one of: percent (above 0, to 100), devices (a number of them), selector (a group)',
+  'a wave has one of: percent (above 0, to 100), devices (a number of them), selector (a group); beside it name, and approval with role (operator or admin) and fourEyes',
 );
 export type PlannedWave = z.infer<typeof PlannedWave>;
 
@@ -51,6 +64,12 @@ const endsWithAll = (waves: PlannedWave[]) => {
   const last = waves.at(-1);
   return last !== undefined && 'percent' in last && last.percent === 100;
 };
+/** An approval is given by the wave's name, so that it cannot be taken for that of another wave. */
+const approvalsNamed = (waves: PlannedWave[]) =>
+  waves.every(
+    ({ name, approval }) =>
+      approval === undefined || (name !== undefined && waves.filter((wave) => wave.name === name).length === 1),
+  );
 
 /** How fast devices of a wave are told, in devices a minute. */
 const Rate = z.strictObject({
@@ -71,6 +90,7 @@ export const RolloutPlan = z.strictObject({
     .max(20)
     .refine(ascending, 'percentages and numbers of devices must grow from wave to wave')
     .refine(endsWithAll, 'the last wave must be 100 percent')
+    .refine(approvalsNamed, 'a wave with an approval needs a name that no other wave has')
     .default([{ percent: 10 }, { percent: 50 }, { percent: 100 }]),
   /** A label: each wave takes the same share of the devices of each of its values. */
   spread: z.string().min(1).max(63).optional(),
@@ -122,7 +142,15 @@ const Running = z.object({
 });
 
 export const RolloutState = z.discriminatedUnion('phase', [
-  z.object({ phase: z.literal('awaiting_approval') }),
+  z.object({
+    phase: z.literal('awaiting_approval'),
+    since: Instant.optional(),
+    /** The wave that is to be approved, by its name; unset: the whole rollout is, of a plan with `approval`. */
+    wave: z.number().int().min(0).optional(),
+    name: z.string().optional(),
+    /** The wave before, whose devices are still judged; unset before the first. */
+    after: Running.optional(),
+  }),
   Running,
   z.object({ phase: z.literal('paused'), reason: z.string(), resume: Running }),
   z.object({ phase: z.literal('completed'), at: Instant }),
@@ -132,6 +160,13 @@ export const RolloutState = z.discriminatedUnion('phase', [
   z.object({ phase: z.literal('rolled_back'), at: Instant, reason: z.string() }),
 ]);
 export type RolloutState = z.infer<typeof RolloutState>;
+
+/** The wave under way or at which it stands still; undefined before the first one has begun and when it is over. */
+export function presentWave(state: RolloutState): z.infer<typeof Running> | undefined {
+  if (state.phase === 'running') return state;
+  if (state.phase === 'paused') return state.resume;
+  return state.phase === 'awaiting_approval' ? state.after : undefined;
+}
 
 export const rolloutDeviceStates = [
   'waiting',
@@ -231,4 +266,6 @@ export const RolloutReason = z.strictObject({
   reason: z.string().max(500).default(''),
   /** Of `cancel`: takes the version back from the devices that run it, too. */
   rollback: z.boolean().default(false),
+  /** Of `approve`: the name of the wave that is approved, where one is waited for. */
+  wave: z.string().min(1).max(60).optional(),
 });
