@@ -4,7 +4,7 @@
 import { rmSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { AppError } from '@edgeloop/shared/errors';
-import type { Command, CommandResult, Desired } from '@edgeloop/shared/messages';
+import type { Command, CommandResult, Desired, Reported } from '@edgeloop/shared/messages';
 import { writeDurablySync } from '@edgeloop/shared/node/durable-files';
 import type { Logger } from 'pino';
 import type { Config } from './config.ts';
@@ -13,7 +13,7 @@ import { type DeviceDatabase, openDatabase } from './database/open.ts';
 import { deviceFacts } from './identity/device-facts.ts';
 import { type LinkHandlers, Membership } from './link/membership.ts';
 import { createFileCheck } from './models/file-check.ts';
-import { createLocalHold } from './models/hold.ts';
+import { createLocalHold, type LocalHold } from './models/hold.ts';
 import { createBandwidth } from './models/rollout/bandwidth.ts';
 import { ModelDriver } from './models/rollout/model-driver.ts';
 import { Orders } from './models/rollout/orders.ts';
@@ -175,7 +175,10 @@ function build({ config, home, database, writes, problems, log }: Ground) {
 }
 
 /** Connects a serving process with what decides and records for it. */
-function servingHandlers({ hold, models, problems, serving, telemetry }: Agent, process: number): ServingHandlers {
+function servingHandlers(
+  { hold, membership, models, problems, serving, telemetry }: Agent,
+  process: number,
+): ServingHandlers {
   return {
     async restore(letIn) {
       serving.tellProblems(problems.list());
@@ -200,6 +203,7 @@ function servingHandlers({ hold, models, problems, serving, telemetry }: Agent, 
     async onHold(wish) {
       if (wish.action === 'set') hold.set(wish.request);
       if (wish.action === 'clear') hold.clear();
+      if (wish.action !== 'tell') membership.reportSoon();
       return hold.present();
     },
     async onRepository() {
@@ -213,9 +217,10 @@ function servingHandlers({ hold, models, problems, serving, telemetry }: Agent, 
 
 /** Connects the control plane with what it decides about, and is told of. */
 function linkHandlers(agent: Agent): LinkHandlers {
-  const { facts, models, problems, startedAt, telemetry } = agent;
+  const { facts, hold, membership, models, problems, startedAt, telemetry } = agent;
   return {
     report: () => ({
+      ...standing(hold.present(), membership.keysSerial),
       generation: agent.orders.generation,
       models: models.report(),
       facts,
@@ -228,6 +233,17 @@ function linkHandlers(agent: Agent): LinkHandlers {
     onDesired: (desired) => follow(agent, desired),
     onAcknowledged: (ack) => telemetry.acknowledged(ack),
     onCommand: (command) => obey(agent, command),
+  };
+}
+
+/** What the device says of itself beside its models. */
+function standing(
+  hold: ReturnType<LocalHold['present']>,
+  serial: number | undefined,
+): Pick<Reported, 'hold' | 'releaseKeys'> {
+  return {
+    ...(hold === undefined ? {} : { hold: { until: hold.untilMs ?? null, reason: hold.reason } }),
+    ...(serial === undefined ? {} : { releaseKeys: { serial } }),
   };
 }
 

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { MaintenanceWindow, opensAt, weekDays } from './maintenance-window.ts';
+import { calendarOf, MaintenanceWindow, opensAt, weekDays, windowOfText } from './maintenance-window.ts';
 
 const former = process.env.TZ;
 beforeEach(() => {
@@ -13,6 +13,41 @@ afterEach(() => {
 
 const at = (text: string) => new Date(text).getTime();
 const nights: MaintenanceWindow[] = [{ from: '22:00', to: '04:30' }];
+
+it('open by the name of a zone as they open on a machine that stands there, also when clocks are changed', () => {
+  const time = fc
+    .record({ hours: fc.nat(23), minutes: fc.constantFrom(0, 15, 30, 45) })
+    .map(({ hours, minutes }) => `${String(hours).padStart(2, '0')}:${String(minutes).padStart(2, '0')}`);
+  const window = fc
+    .record({
+      days: fc.constantFrom(undefined, ['sun' as const], ['sat' as const, 'mon' as const]),
+      from: time,
+      to: time,
+    })
+    .filter(({ from, to }) => from !== to)
+    .map(({ days, ...times }): MaintenanceWindow => (days === undefined ? times : { days: [...days], ...times }));
+  // Around changes of the clocks in 2026: Berlin and New York by an hour, Lord Howe by half of one, Kathmandu never.
+  const instants = fc.oneof(
+    ...['2026-03-08', '2026-03-29', '2026-04-05', '2026-10-04', '2026-10-25', '2026-11-01'].map((day) =>
+      fc.integer({ min: -48 * 60, max: 48 * 60 }).map((minutes) => at(`${day}T00:00:00Z`) + minutes * 60_000),
+    ),
+  );
+  const zones = fc.constantFrom('Europe/Berlin', 'America/New_York', 'Australia/Lord_Howe', 'Asia/Kathmandu', 'UTC');
+  fc.assert(
+    fc.property(fc.array(window, { minLength: 1, maxLength: 3 }), instants, zones, (windows, now, zone) => {
+      process.env.TZ = zone;
+      expect(opensAt(windows, now, calendarOf(zone))).toBe(opensAt(windows, now));
+    }),
+    { numRuns: 400 },
+  );
+  expect(calendarOf('Mars/Olympus')).toBeUndefined();
+});
+
+it('are written as people write them', () => {
+  expect(windowOfText(' sat,sun 08:00-20:00')).toEqual({ days: ['sat', 'sun'], from: '08:00', to: '20:00' });
+  expect(windowOfText('22:00-04:00')).toEqual({ from: '22:00', to: '04:00' });
+  expect(windowOfText('at night')).toBeUndefined();
+});
 
 describe('maintenance windows', () => {
   it('are open from their beginning to before their end, over midnight, in the time zone of the machine', () => {

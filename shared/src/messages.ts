@@ -22,6 +22,9 @@ export const ActivationTerms = z.object({
 });
 export type ActivationTerms = z.infer<typeof ActivationTerms>;
 
+/** How long a hold may last for a rollout that names no maximum. */
+export const usualMaxHoldSeconds = 86_400;
+
 /** A model version that a device should run. `rolloutId` says on whose word: a version that failed is tried again only by a new rollout. */
 export const DesiredModel = z.object({
   name: ModelName,
@@ -102,6 +105,8 @@ export const DeviceFacts = z.object({
   cpuModel: z.string().default(''),
   memoryBytes: z.number().int(),
   hostname: z.string().default(''),
+  /** By whose clock maintenance windows open, a name of the IANA database; agents of before do not say. */
+  timeZone: z.string().max(100).optional(),
 });
 export type DeviceFacts = z.infer<typeof DeviceFacts>;
 
@@ -113,6 +118,16 @@ export const Reported = z.object({
   startedAt: Instant,
   reportedAt: Instant,
   outbox: z.object({ pendingItems: z.number().int(), pendingBytes: z.number().int(), droppedItems: z.number().int() }),
+  /** Software on the device says "not now", until then (null: as long as a lock file lies there). */
+  hold: z
+    .object({ until: Instant.nullable(), reason: z.string().max(1000) })
+    .optional()
+    .catch(undefined),
+  /** The newest list of release keys that it knows; agents of before do not say. */
+  releaseKeys: z
+    .object({ serial: z.number().int().min(0) })
+    .optional()
+    .catch(undefined),
   /** What stands in the way of serving, recording or following, for people, newest last. */
   problems: z.array(z.string()).max(20).optional(),
 });

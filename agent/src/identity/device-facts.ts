@@ -14,5 +14,6 @@ export function deviceFacts(): DeviceFacts {
     cpuModel: processors[0]?.model ?? '',
     memoryBytes: totalmem(),
     hostname: hostname(),
+    timeZone: Intl.DateTimeFormat().resolvedOptions().timeZone,
   };
 }

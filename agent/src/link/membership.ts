@@ -76,6 +76,11 @@ export class Membership {
     return this.#credentials && trustOf(this.#credentials.identity).keys;
   }
 
+  /** Of the newest list of keys that it knows; undefined before enrolment. */
+  get keysSerial(): number | undefined {
+    return this.#credentials && trustOf(this.#credentials.identity).serial;
+  }
+
   /** What of a message is to be followed; learns the keys that come with it. @throws AppError `integrity` for what is not signed */
   heed(desired: Desired): Heeded['order'] {
     if (this.#credentials === undefined) throw new AppError('internal', 'a message came before this device has joined');

@@ -135,9 +135,20 @@ function printForecast({ model, version, devices, conflicting, supersedes, waves
   for (const id of supersedes) printLine(`takes over devices of the rollout ${id}`);
   const beside = { rest: 'the rest', last_period: 'the last period of the old version', nothing: 'nothing' };
   printTable(
-    ['WAVE', 'DEVICES', 'OFFLINE', 'COMPARED WITH', 'DETAIL'],
-    waves.map((wave) => [wave.wave + 1, wave.devices, wave.offline.length, beside[wave.comparedWith], wave.detail]),
+    ['WAVE', 'NAME', 'DEVICES', 'OFFLINE', 'HELD', 'OUT OF WINDOW', 'COMPARED WITH', 'DETAIL'],
+    waves.map(({ counts, ...wave }) => [
+      ...[wave.wave + 1, wave.name, wave.devices, counts?.offline ?? wave.offline.length],
+      ...[counts?.held ?? wave.held.length, counts?.outOfWindow ?? wave.outOfWindow.length],
+      ...[beside[wave.comparedWith], wave.detail],
+    ]),
   );
+  for (const { wave, held, outOfWindow, zoneUnknown } of waves) {
+    for (const { deviceId, until, reason } of held)
+      printLine(`wave ${wave + 1}: ${deviceId} is held back until ${timeText(until)} at the latest: ${reason}`);
+    for (const { deviceId, until, timeZone } of outOfWindow)
+      printLine(`wave ${wave + 1}: ${deviceId} is out of window until ${timeText(until)} (${timeZone})`);
+    for (const deviceId of zoneUnknown) printLine(`wave ${wave + 1}: ${deviceId} reports no time zone`);
+  }
   printTable(
     ['WAVE', 'GATE', 'MODE', 'DETAIL'],
     waves.flatMap((wave) => wave.gates.map((gate) => [wave.wave + 1, gate.gate, gate.mode, gate.detail])),

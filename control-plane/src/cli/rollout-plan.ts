@@ -1,6 +1,7 @@
 // A rollout's plan as options of a command: waves, gates, windows.
 import type { PlannedWave } from '@edgeloop/shared/api/rollouts';
 import { AppError } from '@edgeloop/shared/errors';
+import { windowOfText } from '@edgeloop/shared/maintenance-window';
 import { approveBefore, parseWaves } from '@edgeloop/shared/wave-text';
 import type { Command } from 'commander';
 import { numeric } from './command.ts';
@@ -27,6 +28,7 @@ export interface PlanOptions {
   maxLoss?: number;
   minLabels?: number;
   maxRatio?: number;
+  evidenceTimeout?: number;
   drift?: string;
   onFailure: string;
   rollbackOf?: string;
@@ -57,6 +59,7 @@ export function addPlanOptions(command: Command): Command {
     .option('--max-loss <share>', 'accuracy that may be lost, 0 to 1', numeric)
     .option('--min-labels <n>', 'labels needed where labels come', numeric)
     .option('--max-ratio <factor>', 'growth of the latency that is allowed', numeric)
+    .option('--evidence-timeout <seconds>', 'how long gates wait for evidence before the rollout pauses', numeric)
     .option('--drift <mode>', 'of predicted classes: gate, warn or off')
     .option('--max-failed-devices <share>', 'gate, 0 to 1', numeric)
     .option('--min-healthy-devices <share>', 'of a wave, offline ones among them, 0 to 1', numeric)
@@ -102,6 +105,7 @@ function planOf(options: PlanOptions) {
     deployTimeoutSeconds: options.deployTimeout,
     gates: {
       ...{ maxErrorRate, minRequests, maxFailedDevices, minHealthyDevices },
+      evidenceTimeoutSeconds: options.evidenceTimeout,
       accuracy: { maxLoss, minLabels },
       latency: { maxRatio },
       drift: { mode: drift },
@@ -138,9 +142,8 @@ function windowsOf({ fetchWindow = [], activateWindow = [] }: PlanOptions) {
 
 /** What is wrong with days and times, the server says. */
 function windowOf(text: string) {
-  const match = /^(?:([a-z,]+)\s+)?([\d:]+)-([\d:]+)$/.exec(text.trim());
-  if (match === null)
+  const window = windowOfText(text);
+  if (window === undefined)
     throw new AppError('invalid_request', `the window "${text}" must have the form 22:00-04:00 or sat,sun 22:00-04:00`);
-  const [, days, from = '', to = ''] = match;
-  return { ...(days === undefined ? {} : { days: days.split(',') }), from, to };
+  return window;
 }

@@ -147,8 +147,8 @@ function arriving(device: ViewedDevice, { presence }: Extract<Word, { kind: 'pre
   return status === 'offline' && device.session !== session ? undefined : { status, session };
 }
 
-function viewed({ status, session, lastSeenAt, reported, publishedGeneration, conflictSince }: Change) {
-  const all = { status, session, lastSeenAt, reported, publishedGeneration, conflictSince };
+function viewed({ status, session, lastSeenAt, reported, reportedAt, publishedGeneration, conflictSince }: Change) {
+  const all = { status, session, lastSeenAt, reported, reportedAt, publishedGeneration, conflictSince };
   const set = Object.entries(all).filter(([, value]) => value !== undefined);
   return Object.fromEntries(set) as Partial<ViewedDevice>;
 }

@@ -19,6 +19,8 @@ export interface ViewedDevice {
   session: string | null;
   lastSeenAt: number | null;
   reported: Reported | null;
+  /** When that came, by this server's clock. */
+  reportedAt: number | null;
   desiredGeneration: number;
   /** The highest generation that it was ever told. */
   publishedGeneration: number;
@@ -130,9 +132,9 @@ export function createFleetView({ store, reader }: { store: FleetStore; reader: 
 }
 
 function toViewed(row: DeviceRow, desired: readonly DesiredRow[]): ViewedDevice {
-  const { id, labels, status, session, lastSeenAt, reported, desiredGeneration } = row;
+  const { id, labels, status, session, lastSeenAt, reported, reportedAt, desiredGeneration } = row;
   return {
-    ...{ id, labels, status, session, lastSeenAt, reported, desiredGeneration },
+    ...{ id, labels, status, session, lastSeenAt, reported, reportedAt, desiredGeneration },
     conflictSince: isConflicting(row) ? (row.conflictSince ?? row.reportedAt ?? 0) : null,
     publishedGeneration: row.publishedGeneration ?? desiredGeneration,
     desired: new Map(desired.map((each) => [each.model, toAssignment(each)])),

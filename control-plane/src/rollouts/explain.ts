@@ -9,6 +9,7 @@ import {
 } from '@edgeloop/shared/api/rollouts';
 import { approverWords } from './approvals.ts';
 import { holds } from './gates.ts';
+import { instant } from './instant.ts';
 import { deviceCounts, type Progress } from './progress.ts';
 import { describeThrottle } from './throttle.ts';
 import { waveWords } from './waves.ts';
@@ -161,9 +162,4 @@ function listed(names: readonly string[], all: number): string {
 
 function count(n: number, what: string): string {
   return n === 1 ? `1 ${what}` : `${n} ${what}s`;
-}
-
-/** To the second, in UTC. */
-function instant(at: number): string {
-  return `${new Date(at).toISOString().slice(0, 19)}Z`;
 }

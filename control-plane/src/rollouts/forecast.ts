@@ -2,12 +2,15 @@
 import type { RolloutForecast, WaveForecast } from '@edgeloop/shared/api/forecasts';
 import type { RolloutPlan } from '@edgeloop/shared/api/rollouts';
 import { duration, forecastOf, type GateSight, sightsOf, type Traffic } from '../gates/forecast.ts';
+import { instant } from './instant.ts';
+import type { Readiness } from './readiness.ts';
 
 export interface PlannedDevice {
   id: string;
   /** Null of one that is ahead of this server: an operator must decide on it first. */
   wave: number | null;
   online: boolean;
+  readiness: Readiness;
 }
 
 export interface Rehearsed {
@@ -48,14 +51,48 @@ function waveForecast(
     fresh.length === 0 ? [] : sightsOf(plan.gates, { fresh, former, traffic }, { waves: plan.waves.length, waitHours });
   const { hours, lacking } = judgedAfter(plan, sights);
   const ids = (which: readonly PlannedDevice[]) => which.slice(0, namedDevices).map(({ id }) => id);
+  const waits = waitsOf(own);
+  const name = plan.waves[wave]?.name;
   return {
-    ...{ wave, devices: own.length, deviceIds: ids(own) },
-    offline: ids(own.filter(({ online }) => !online)),
+    ...{ wave, ...(name === undefined ? {} : { name }), devices: own.length, deviceIds: ids(own) },
+    offline: ids(waits.offline),
+    held: waits.held.slice(0, namedDevices),
+    outOfWindow: waits.outOfWindow.slice(0, namedDevices),
+    zoneUnknown: ids(waits.zoneUnknown),
+    counts: {
+      ...{ offline: waits.offline.length, held: waits.held.length },
+      ...{ outOfWindow: waits.outOfWindow.length, zoneUnknown: waits.zoneUnknown.length },
+    },
     hours,
     comparedWith: traffic.lastPeriod.requests.length === 0 ? 'nothing' : former.length === 0 ? 'last_period' : 'rest',
     gates: sights.map((sight) => forecastOf(sight, hours ?? waitHours)),
-    detail: describe({ own, fresh, hours, lacking, waitHours }),
+    detail: [describe({ own, fresh, hours, lacking, waitHours }), ...describeWaits(waits)].join('; '),
   };
+}
+
+type Waits = ReturnType<typeof waitsOf>;
+
+/** What keeps devices from taking it up at once. */
+function waitsOf(own: readonly PlannedDevice[]) {
+  return {
+    offline: own.filter(({ online }) => !online),
+    held: own.flatMap(({ id, readiness: { held } }) => (held === null ? [] : [{ deviceId: id, ...held }])),
+    outOfWindow: own.flatMap(({ id, readiness }) =>
+      readiness.outOfWindow === null ? [] : [{ deviceId: id, ...readiness.outOfWindow }],
+    ),
+    zoneUnknown: own.filter(({ readiness }) => readiness.zoneUnknown),
+  };
+}
+
+function describeWaits({ held, outOfWindow, zoneUnknown }: Waits): string[] {
+  const latest = (all: readonly { until: number }[]) =>
+    instant(all.reduce((last, { until }) => Math.max(last, until), 0));
+  const words: string[] = [];
+  if (held.length > 0) words.push(`${held.length} held back on the device, until ${latest(held)} at the latest`);
+  if (outOfWindow.length > 0) words.push(`${outOfWindow.length} out of window, until ${latest(outOfWindow)}`);
+  if (zoneUnknown.length > 0)
+    words.push(`of ${zoneUnknown.length} no time zone is known, so neither are their windows`);
+  return words;
 }
 
 /** Hours until all gates that hold the wave up have their minimum; null and the gates when some will not have it in time. */

@@ -26,6 +26,7 @@ import { createFieldGates, type FieldSource } from './field-gates.ts';
 import { type PlannedDevice, rehearse } from './forecast.ts';
 import { describeState } from './history.ts';
 import { type Spoken, unknownRollout, writeAction } from './operator-words.ts';
+import { createReadiness } from './readiness.ts';
 import { createRolloutDriver } from './rollout-driver.ts';
 import { createRolloutStore, type RolloutStore } from './rollout-store.ts';
 import { verdictsOf } from './verdicts.ts';
@@ -133,7 +134,7 @@ export function createRollouts(given: RolloutsDeps) {
       const started = await store.inPhases(database.read, ['running', 'awaiting_approval', 'paused']);
       const open = started.filter(({ state }) => presentWave(state) !== undefined);
       return rehearse({
-        ...{ model, version, plan, devices: inWaves(model, plan, candidates) },
+        ...{ model, version, plan, devices: inWaves({ model, plan, now: now() }, candidates) },
         traffic: await traffic(trafficOf({ model, version, plan, candidates })),
         supersedes: claimedBy(open, { model, priority: plan.priority }, candidates),
       });
@@ -199,14 +200,27 @@ function trafficOf({ model, version, plan, candidates }: Asking): Parameters<Tra
 }
 
 /** Devices in the order in which waves take them; those ahead of this server have none. */
-function inWaves(model: string, plan: RolloutPlan, candidates: readonly Candidate[]): PlannedDevice[] {
-  const byId = new Map(candidates.map((each) => [each.id, each]));
+function inWaves(
+  { model, plan, now }: { model: string; plan: RolloutPlan; now: number },
+  candidates: readonly Candidate[],
+): PlannedDevice[] {
+  const readinessOf = createReadiness(plan, now);
+  const planned = new Map(
+    candidates.map((each) => [
+      each.id,
+      { id: each.id, online: each.status === 'online', readiness: readinessOf(each) },
+    ]),
+  );
   const free = candidates.filter(({ conflictSince }) => conflictSince === null);
-  const planned = planWaves({ model, plan }, free).map(({ deviceId: id, wave }) => ({
-    ...{ id, wave, online: byId.get(id)?.status === 'online' },
-  }));
   const barred = candidates.filter(({ conflictSince }) => conflictSince !== null);
-  return [...planned, ...barred.map(({ id, status }) => ({ id, wave: null, online: status === 'online' }))];
+  const placed = [
+    ...planWaves({ model, plan }, free).map(({ deviceId, wave }) => ({ deviceId, wave })),
+    ...barred.map(({ id }) => ({ deviceId: id, wave: null })),
+  ];
+  return placed.flatMap(({ deviceId, wave }) => {
+    const device = planned.get(deviceId);
+    return device === undefined ? [] : [{ ...device, wave }];
+  });
 }
 
 /** Rollouts under way that have or would have one of these devices, and that a new one goes before. */

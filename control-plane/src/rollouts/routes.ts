@@ -23,6 +23,7 @@ const routes = {
   plan: describeRoute(
     {
       ...operator,
+      role: 'viewer',
       path: '/rollouts/plan',
       summary: 'Say which devices a rollout would take when, and what its gates could see',
       status: 200,

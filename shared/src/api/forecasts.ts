@@ -1,6 +1,6 @@
 // What a rollout would do, told before it starts.
 import { z } from 'zod';
-import { DeviceId, ModelName, ModelVersion } from '../identifiers.ts';
+import { DeviceId, Instant, ModelName, ModelVersion } from '../identifiers.ts';
 import { gateNames } from './gates.ts';
 
 const Hours = z.number().nullable();
@@ -22,12 +22,28 @@ export const GateForecast = z.object({
 });
 export type GateForecast = z.infer<typeof GateForecast>;
 
+const WaveCounts = z.object({
+  offline: z.number().int(),
+  held: z.number().int(),
+  outOfWindow: z.number().int(),
+  zoneUnknown: z.number().int(),
+});
+
 export const WaveForecast = z.object({
   wave: z.number().int().min(0),
   devices: z.number().int(),
   /** The first of them, in the order of the wave. */
   deviceIds: z.array(DeviceId),
   offline: z.array(DeviceId),
+  /** Software on the device says "not now", by its last word: until then at the latest, by the plan's longest hold. */
+  held: z.array(z.object({ deviceId: DeviceId, until: Instant, reason: z.string() })).default([]),
+  /** Fetching or activating is not open now: when it could answer at the earliest, by its own clock. */
+  outOfWindow: z.array(z.object({ deviceId: DeviceId, until: Instant, timeZone: z.string() })).default([]),
+  /** They report no time zone, so that nobody here knows when their windows open. */
+  zoneUnknown: z.array(DeviceId).default([]),
+  /** How many there are of each, of which the lists above name the first. */
+  counts: WaveCounts.optional(),
+  name: z.string().optional(),
   /** From the last device having the version until the wave is judged, at present traffic; null: it would pause for lack of evidence. */
   hours: Hours,
   comparedWith: z.enum(['rest', 'last_period', 'nothing']),

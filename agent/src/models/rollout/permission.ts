@@ -1,12 +1,9 @@
 // Whether the next step of a rollout may begin at this moment: the rollout names windows for downloading and for activating, and
 // software on the device may say "not now" for a time. Going back to what worked before asks nobody.
 import { type MaintenanceWindow, opensAt } from '@edgeloop/shared/maintenance-window';
-import type { DesiredModel, Held } from '@edgeloop/shared/messages';
+import { type DesiredModel, type Held, usualMaxHoldSeconds } from '@edgeloop/shared/messages';
 import type { PresentHold } from '../../process/ipc.ts';
 import type { ModelState, Step } from './model-state.ts';
-
-/** A hold lasts no longer for a rollout that names no maximum. */
-const longestHoldSeconds = 24 * 60 * 60;
 
 /** Why `step` has to wait, and until when at most; undefined when it may begin. */
 export function heldBack(
@@ -29,7 +26,7 @@ function orderOf({ desired, candidate }: ModelState): DesiredModel | undefined {
 
 function asked(
   { candidate }: ModelState,
-  { maxHoldSeconds = longestHoldSeconds }: DesiredModel,
+  { maxHoldSeconds = usualMaxHoldSeconds }: DesiredModel,
   { hold, nowMs }: { hold: PresentHold | undefined; nowMs: number },
 ): Held | undefined {
   if (hold === undefined) return undefined;
