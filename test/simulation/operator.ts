@@ -109,7 +109,12 @@ export class Operator {
 
   async say(server: SimulatedServer, id: string, word: Word): Promise<void> {
     const { ledger } = this.#world;
-    const { phase } = (await server.rollouts.act(actor, id, word, '')).state;
+    const { rollouts } = server;
+    const said =
+      word === 'approve'
+        ? await rollouts.approve({ name: actor, role: 'admin' }, id, '')
+        : await rollouts.act(actor, id, word, '');
+    const { phase } = said.state;
     ledger.note(word, `${id}: ${phase}`);
     if (word === 'retry') ledger.retried(id);
     if (word === 'rollback' || word === 'take_back') ledger.takenBack(id);
