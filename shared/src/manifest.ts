@@ -1,10 +1,12 @@
 // `model.json`: what people say about a model that its ONNX file does not. Everything is optional.
 import { z } from 'zod';
+import { Acceptance } from './acceptance.ts';
 import { DetectionOutputs, SegmentationOutputs } from './detection-manifest.ts';
 import { ModelVersion } from './identifiers.ts';
 import { ImageInput } from './image-manifest.ts';
 import { Pipeline } from './pipeline-manifest.ts';
 import { ReferenceProfile } from './profile.ts';
+import { ManifestVariant, VariantSelection } from './variants.ts';
 
 export const tasks = [
   'classification',
@@ -165,6 +167,15 @@ export const Manifest = z.strictObject({
   /** Longest time of one run in milliseconds; a model that exceeds it is ended with its process. */
   maxRunMs: z.number().int().min(10).max(3_600_000).default(30_000),
   isolation: z.enum(['shared', 'process']).default('shared'),
+  /** Bounds on latency and memory, measured on each device before the version answers there. */
+  acceptance: Acceptance.optional(),
+  /**
+   * In a fleet: further files of the version, in the order in which a device prefers them. The plain file is `default`, and the
+   * last when it is not named here.
+   */
+  variants: z.array(ManifestVariant).min(1).max(16).optional(),
+  /** How a device picks one of the variants; `first` when unset. */
+  select: VariantSelection.optional(),
   /** Keep answers, up to so many bytes, and give them to who sends the same again. For deterministic models only. */
   cache: z.strictObject({ maxBytes: z.number().int().min(1024).max(1_073_741_824) }).optional(),
   capture: CapturePolicy.prefault({}),

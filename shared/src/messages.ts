@@ -1,6 +1,7 @@
 // MQTT messages and the bodies of the device port, once, for both sides. Unknown keys are tolerated: old agents talk to
 // new servers and the other way round.
 import { z } from 'zod';
+import { Measured } from './acceptance.ts';
 import { DeviceId, Instant, ModelName, ModelVersion, Sha256 } from './identifiers.ts';
 import { MaintenanceWindow } from './maintenance-window.ts';
 import { Labels } from './selector.ts';
@@ -75,13 +76,26 @@ export type FailureKind = z.infer<typeof FailureKind>;
 export const ModelReport = z.object({
   name: ModelName,
   /** What answers requests now. `release` says which bytes; the version is a name for people. */
-  active: z.object({ version: ModelVersion, release: Sha256.optional(), since: Instant }).nullable(),
+  active: z
+    .object({
+      version: ModelVersion,
+      release: Sha256.optional(),
+      since: Instant,
+      /** Of a version with several: which one, and why that. */
+      variant: z.string().optional(),
+      variantWhy: z.string().optional(),
+      /** On this device, before it answered. */
+      measured: Measured.optional().catch(undefined),
+    })
+    .nullable(),
   lastGood: ModelVersion.nullable(),
   /** What is being brought up, or what failed; null when the desired version is active and past probation. */
   candidate: z
     .object({
       version: ModelVersion,
       release: Sha256.optional(),
+      /** As soon as it is picked. */
+      variant: z.string().optional(),
       rolloutId: z.string(),
       state: ActivationState,
       since: Instant,

@@ -13,6 +13,8 @@ export const Window = z.object({
   version: ModelVersion,
   /** SHA-256 of the release document: which bytes ran. Absent from agents that did not say it yet. */
   release: Sha256.optional(),
+  /** Of a version with several: which one answered. */
+  variant: z.string().max(100).optional(),
   startedAt: Instant,
   endedAt: Instant,
   /** Requests answered with a result. */

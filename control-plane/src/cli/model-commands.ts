@@ -1,12 +1,20 @@
 // edgeloop models.
 import { basename, dirname } from 'node:path';
+import type { Acceptance } from '@edgeloop/shared/acceptance';
 import { Model, ModelAlias, ModelVersionDetail } from '@edgeloop/shared/api/models';
 import { pageOf } from '@edgeloop/shared/api/paging';
+import type { VariantRequirements } from '@edgeloop/shared/variants';
 import type { Command } from 'commander';
 import { action, group, numeric } from './command.ts';
 import { givenFile } from './given-file.ts';
+import { gathered, givenVariants, type VariantOptions, withVariants } from './given-variants.ts';
 import { saysPipeline, withTokenizerFiles } from './manifest-file.ts';
 import { printFields, printJson, printLine, printTable, shortDigest, timeText } from './output.ts';
+
+interface PushOptions extends VariantOptions {
+  manifest?: string;
+  golden?: string;
+}
 
 export function registerModelCommands(program: Command): void {
   const models = group(program, 'models', 'the model registry');
@@ -50,13 +58,25 @@ export function registerModelCommands(program: Command): void {
     .description('upload an ONNX file as a new version, or the files of a pipeline that the manifest describes')
     .option('--manifest <file>', 'model.json')
     .option('--golden <file>', 'golden samples, JSON')
+    .option('--variant <name=file>', 'a further file that devices may pick; may be given again', gathered, [])
+    .option(
+      '--require <name:what=value,…>',
+      'what a variant needs: arch, platform, memoryMb, cpus, cpuFeatures, provider, agentVersion; alternatives are joined by "|"',
+      gathered,
+      [],
+    )
+    .option('--select <how>', 'which variant a device takes of those it may run: first or measure')
     .action(
-      action(async ({ api, json }, name: string, files: string[], options: { manifest?: string; golden?: string }) => {
+      action(async ({ api, json }, name: string, files: string[], options: PushOptions) => {
         const form = new FormData();
-        const manifest =
+        const given =
           options.manifest === undefined
             ? undefined
             : await withTokenizerFiles(await givenFile(options.manifest), dirname(options.manifest));
+        const variants = givenVariants(options);
+        const manifest = await withVariants(given, variants);
+        for (const { name: variant, file } of variants.files)
+          form.append('variants', await givenFile(file), `${variant}.onnx`);
         const isPipeline = files.length > 1 || (manifest !== undefined && saysPipeline(await manifest.text()));
         for (const file of files) form.append(isPipeline ? 'files' : 'model', await givenFile(file), basename(file));
         if (manifest !== undefined) form.set('manifest', manifest, 'manifest.json');
@@ -130,6 +150,7 @@ function versionRow(version: Model['versions'][number]) {
 function printVersion(detail: ModelVersionDetail): void {
   const tensors = (specs: ModelVersionDetail['io']['inputs']) =>
     specs.map((spec) => `${spec.name} ${spec.datatype}[${spec.shape}]`).join(', ');
+  const { acceptance } = detail.manifest;
   printFields([
     ['model', `${detail.model} version ${detail.version}`],
     ['digest', `sha256:${detail.digest}`],
@@ -140,7 +161,29 @@ function printVersion(detail: ModelVersionDetail): void {
     ['opset', detail.io.opset],
     ['task', detail.manifest.task],
     ['golden samples', detail.goldenSamples],
+    ['bounds', acceptance === undefined ? 'none' : boundsText(acceptance)],
     ['lineage', JSON.stringify(detail.lineage)],
     ['created', `${timeText(detail.createdAt)} by ${detail.createdBy}`],
   ]);
+  if (detail.variants === undefined) return;
+  const how = detail.manifest.select === 'measure' ? 'the quickest on the device of those' : 'the first';
+  printLine(`variants; a device takes ${how} whose requirements hold:`);
+  printTable(
+    ['VARIANT', 'SIZE', 'DIGEST', 'REQUIRES'],
+    detail.variants.map(({ name, sizeBytes, digest, requires }) => [
+      ...[name, sizeBytes, shortDigest(digest), requirementsText(requires)],
+    ]),
+  );
+}
+
+function boundsText({ maxLatencyMs, quantile, runs, maxMemoryMb }: Acceptance): string {
+  const latency =
+    maxLatencyMs === undefined ? [] : [`${quantile * 100} % quantile of ${runs} runs at most ${maxLatencyMs} ms`];
+  const memory = maxMemoryMb === undefined ? [] : [`at most ${maxMemoryMb} MB of memory`];
+  return [...latency, ...memory].join(', ');
+}
+
+function requirementsText(requires: VariantRequirements): string {
+  const parts = Object.entries(requires).map(([what, value]) => `${what}=${[value].flat().join('|')}`);
+  return parts.length === 0 ? 'nothing' : parts.join(', ');
 }

@@ -174,6 +174,8 @@ export function defineSchema({
       goldenSamples: integer().notNull(),
       lineage: json().notNull(),
       metrics: json().notNull(),
+      /** The files that devices pick from, `VariantSummary`s; null where there is one only. */
+      variants: json(),
       createdAt: instant().notNull(),
       createdBy: text().notNull(),
     },

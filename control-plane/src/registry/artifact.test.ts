@@ -4,9 +4,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { writeBundle } from '@edgeloop/shared/node/model-bundle';
 import { encodeModel, type OnnxModel } from '@edgeloop/shared/onnx/encode';
+import type { Artifact } from '@edgeloop/shared/release';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { type Artifact, describeArtifact } from './artifact.ts';
+import { describeArtifact } from './artifact.ts';
 
 let folder = '';
 beforeEach(() => {

@@ -3,10 +3,8 @@ import { createHash } from 'node:crypto';
 import { type FileHandle, open } from 'node:fs/promises';
 import { sha256 } from '@edgeloop/shared/node/digests';
 import { readFile } from '@edgeloop/shared/node/file-bytes';
-import type { Release } from '@edgeloop/shared/release';
+import type { Artifact } from '@edgeloop/shared/release';
 import { boundariesOf, mostBytes, segmentLength } from './segmentation.ts';
-
-export type Artifact = Release['artifact'];
 
 /** Of a file of any size, which is never in memory whole. */
 export async function describeArtifact(path: string): Promise<Artifact> {

@@ -4,18 +4,21 @@ import type { Lineage, ModelVersionDetail } from '@edgeloop/shared/api/models';
 import { AppError } from '@edgeloop/shared/errors';
 import type { GoldenSamples } from '@edgeloop/shared/golden';
 import type { Manifest, ManifestInput } from '@edgeloop/shared/manifest';
+import type { Artifact, Release } from '@edgeloop/shared/release';
 import { recordAudit } from '../access/audit.ts';
 import type { Blobs } from '../blobs/folder.ts';
 import type { Database, Transaction } from '../database/open.ts';
-import type { Artifact } from './artifact.ts';
 import { type RegistryStore, toDetail, type VersionRow } from './registry-store.ts';
-import { contentDigest, encodeRelease, readRelease } from './release-document.ts';
-import type { UploadedFiles } from './uploaded-files.ts';
+import { contentDigest, encodeRelease, readRelease, type Said, saidOf } from './release-document.ts';
+import type { UploadedFiles, UploadedVariant } from './uploaded-files.ts';
+import { summaryOf } from './variants.ts';
 import type { VersionNumbers } from './version-numbers.ts';
 
 export interface Registration {
   model: string;
   files: UploadedFiles;
+  /** Further files that the manifest names as variants. */
+  variants?: readonly UploadedVariant[];
   manifest: ManifestInput;
   golden?: GoldenSamples | undefined;
   lineage: Lineage;
@@ -38,6 +41,7 @@ export interface RegistrationDeps {
 /** What makes a version one of its own. */
 export interface Content {
   artifact: Artifact;
+  variants: Release['variants'];
   manifest: Manifest;
   golden: GoldenSamples;
 }
@@ -50,17 +54,22 @@ interface Proven extends Content {
 export async function refuseRepetition(
   { database, store, blobs }: RegistrationDeps,
   name: string,
-  { artifact: { digest }, ...given }: Content,
+  { artifact: { digest }, manifest, golden, variants }: Content,
 ): Promise<void> {
-  const wanted = contentDigest(given);
+  const wanted = digestOf({ ...saidOf(manifest), golden, variants });
   for (const known of await store.withArtifact(database.read, name, digest)) {
     const release = await readRelease(blobs, known.release);
-    if (contentDigest({ manifest: release.manifest, golden: release.golden }) !== wanted) continue;
+    if (digestOf(release) !== wanted) continue;
     throw new AppError(
       'conflict',
       `model "${name}" has the same file and manifest as version ${known.version} already`,
     );
   }
+}
+
+function digestOf({ manifest, golden, acceptance, variants, select }: Said & Pick<Release, 'golden' | 'variants'>) {
+  const files = variants?.map(({ artifact, ...variant }) => ({ ...variant, digest: artifact?.digest }));
+  return contentDigest({ manifest, golden, acceptance, variants: files, select });
 }
 
 /** Gives the next version number, so one at a time. @throws AppError as `refuseRepetition`; `not_found` */
@@ -87,13 +96,14 @@ async function signVersion(
   version: number,
 ): Promise<VersionRow> {
   const { model, lineage, metrics = {} } = registration;
-  const { artifact, io, manifest, golden } = proven;
-  const parts = { name: model, version, artifact, signature: io, manifest, golden };
+  const { artifact, io, manifest, golden, variants } = proven;
+  const parts = { name: model, version, artifact, signature: io, manifest, golden, variants };
   const release = await blobs.put(encodeRelease(parts));
   return {
     ...{ model, version, release, io, manifest, lineage, metrics },
     digest: artifact.digest,
     sizeBytes: artifact.sizeBytes,
+    variants: variants === undefined ? null : summaryOf({ artifact, variants }),
     signature: signRelease(release),
     goldenSamples: golden.samples.length,
     createdAt: now(),

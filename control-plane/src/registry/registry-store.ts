@@ -3,6 +3,7 @@ import {
   Lineage,
   type ModelVersionDetail,
   type UnknownRelease,
+  VariantSummary,
   type VersionSummary,
 } from '@edgeloop/shared/api/models';
 import { parse } from '@edgeloop/shared/errors';
@@ -18,6 +19,7 @@ export type VersionRow = Schema['modelVersions']['$inferSelect'];
 export type RegistryStore = ReturnType<typeof createRegistryStore>;
 
 const Metrics = z.record(z.string(), z.number());
+const Variants = z.array(VariantSummary);
 const summaryColumns = ({ modelVersions: t }: Schema) => ({
   model: t.model,
   version: t.version,
@@ -28,6 +30,7 @@ const summaryColumns = ({ modelVersions: t }: Schema) => ({
   createdAt: t.createdAt,
   createdBy: t.createdBy,
   release: t.release,
+  variants: t.variants,
 });
 type SummaryRow = Pick<VersionRow, keyof ReturnType<typeof summaryColumns>>;
 
@@ -111,6 +114,7 @@ function toSummary(row: SummaryRow): VersionSummary {
     createdBy: row.createdBy,
     lineage: parse(Lineage, row.lineage, `${what}: lineage`, 'internal'),
     metrics: parse(Metrics, row.metrics, `${what}: metrics`, 'internal'),
+    ...(row.variants === null ? {} : { variants: parse(Variants, row.variants, `${what}: variants`, 'internal') }),
   };
 }
 

@@ -9,6 +9,8 @@ import { GoldenSamples, maxGoldenBytes } from '@edgeloop/shared/golden';
 import { ModelName } from '@edgeloop/shared/identifiers';
 import { featureNames, Manifest, maxManifestBytes } from '@edgeloop/shared/manifest';
 import { createTurn } from '@edgeloop/shared/node/turn';
+import type { Release } from '@edgeloop/shared/release';
+import type { ModelSignature } from '@edgeloop/shared/tensors';
 import type { Logger } from 'pino';
 import type { Blobs } from '../blobs/folder.ts';
 import type { Database } from '../database/open.ts';
@@ -27,6 +29,7 @@ import { createRegistryStore, type ModelRow } from './registry-store.ts';
 import { readRelease } from './release-document.ts';
 import { artifactOf } from './uploaded-files.ts';
 import { createValidator, type ValidationLimits } from './validation.ts';
+import { checkBounds, checkInterchangeable, goldenOf, type VariantFile, variantFiles } from './variants.ts';
 import { createVersionNumbers, versionKey } from './version-numbers.ts';
 
 export interface RegistryLimits {
@@ -93,6 +96,34 @@ export function createRegistry(deps: RegistryDeps) {
       unknownReleases: unknown.flatMap(({ model, ...each }) => (model === row.name ? [each] : [])),
       aliases: named.flatMap(({ model, ...each }) => (model === row.name ? [each] : [])),
     }));
+  }
+
+  async function describe(files: readonly VariantFile[] | undefined): Promise<Release['variants']> {
+    if (files === undefined) return undefined;
+    const described: NonNullable<Release['variants']> = [];
+    for (const { path, ...variant } of files)
+      described.push(path === undefined ? variant : { ...variant, artifact: await describeArtifact(path) });
+    return described;
+  }
+
+  /** Each is proven as the plain file is, and whoever asks must not notice which one answers. */
+  async function proveVariants(
+    files: readonly VariantFile[],
+    { manifest, golden, plain }: { manifest: Manifest; golden: GoldenSamples; plain: ModelSignature },
+  ): Promise<void> {
+    for (const { path, ...variant } of files) {
+      if (path === undefined) continue;
+      const io = await validator
+        .validate({ path, manifest, golden: goldenOf(golden, variant) })
+        .catch((error: unknown) => {
+          if (!(error instanceof AppError) || error.code !== 'model_rejected') throw error;
+          throw new AppError(error.code, `variant "${variant.name}": ${error.message}`, {
+            cause: error,
+            errors: error.errors,
+          });
+        });
+      checkInterchangeable(plain, io, variant.name);
+    }
   }
 
   return {
@@ -170,15 +201,26 @@ export function createRegistry(deps: RegistryDeps) {
     },
 
     /** The model file, a blob; of a pipeline, a tar with its files. @throws AppError `not_found` */
-    async artifact(name: string, number: number): Promise<{ digest: string; sizeBytes: number; isPipeline: boolean }> {
-      const { digest, sizeBytes, manifest } = await version(name, number);
-      return { digest, sizeBytes, isPipeline: manifest.pipeline !== undefined };
+    async artifact(name: string, number: number, variant?: string): Promise<{ digest: string; isPipeline: boolean }> {
+      const { digest, manifest, variants = [] } = await version(name, number);
+      const isPipeline = manifest.pipeline !== undefined;
+      if (variant === undefined) return { digest, isPipeline };
+      const found = variants.find((each) => each.name === variant);
+      if (found !== undefined) return { digest: found.digest, isPipeline };
+      const names = variants.map((each) => each.name).join(', ');
+      const there = names === '' ? 'it has one file only' : `it has ${names}`;
+      throw new AppError('not_found', `model "${name}" version ${number} has no variant "${variant}"; ${there}`);
     },
 
-    /** Digests of the blobs that a device needs to run this version: release document and model file. */
+    /** Digests of the blobs that a device needs to run this version: release document and model files. */
     async releaseBlobs(name: string, number: number): Promise<string[]> {
-      const { release, digest } = await version(name, number);
-      return [release, digest];
+      const { release, digest, variants = [] } = await version(name, number);
+      return [release, digest, ...variants.map((each) => each.digest)];
+    },
+
+    /** What devices pick from; none where there is one file only. @throws AppError `not_found` */
+    async variantNames(name: string, number: number): Promise<string[]> {
+      return ((await version(name, number)).variants ?? []).map((each) => each.name);
     },
 
     /**
@@ -193,14 +235,21 @@ export function createRegistry(deps: RegistryDeps) {
       if (registration.createModel !== true && (await store.model(database.read, name)) === undefined) {
         throw unknownModel(name);
       }
+      checkBounds(manifest);
+      const others = variantFiles(manifest, registration.variants ?? []);
       const path = await artifactOf(files, manifest);
       const artifact = await describeArtifact(path);
       if (artifact.sizeBytes > limits.model)
         throw new AppError('payload_too_large', `files: together they are larger than ${limits.model} bytes`);
-      await refuseRepetition(registering, name, { artifact, manifest, golden });
-      const io = await validator.validate({ path, manifest, golden });
+      const variants = await describe(others);
+      await refuseRepetition(registering, name, { artifact, variants, manifest, golden });
+      const plain = variants?.find((variant) => variant.artifact === undefined);
+      const plainGolden = plain?.tolerance === undefined ? golden : { ...golden, tolerance: plain.tolerance };
+      const io = await validator.validate({ path, manifest, golden: plainGolden });
+      if (others !== undefined) await proveVariants(others, { manifest, golden, plain: io });
       await blobs.putFile(path);
-      const proven = { artifact, io, manifest, golden };
+      for (const each of others ?? []) if (each.path !== undefined) await blobs.putFile(each.path);
+      const proven = { artifact, variants, io, manifest, golden };
       const registered = await numbering.run(() => commitVersion(registering, { actor, registration, proven }));
       log.info({ model: name, version: registered.version, digest: artifact.digest }, 'model version registered');
       notify({ type: 'model', id: name, state: `version ${registered.version}` });

@@ -4,10 +4,9 @@ import { parseJson } from '@edgeloop/shared/errors';
 import type { GoldenSamples } from '@edgeloop/shared/golden';
 import type { Sha256 } from '@edgeloop/shared/identifiers';
 import type { Manifest } from '@edgeloop/shared/manifest';
-import { Release } from '@edgeloop/shared/release';
+import { type Artifact, Release } from '@edgeloop/shared/release';
 import type { ModelSignature } from '@edgeloop/shared/tensors';
 import type { Blobs } from '../blobs/folder.ts';
-import type { Artifact } from './artifact.ts';
 
 export interface ReleaseParts {
   name: string;
@@ -16,11 +15,20 @@ export interface ReleaseParts {
   signature: ModelSignature;
   manifest: Manifest;
   golden: GoldenSamples;
+  variants: Release['variants'];
+}
+
+/** What a manifest says, as a release says it. */
+export type Said = Pick<Release, 'manifest' | 'acceptance' | 'select'>;
+
+/** What former agents would refuse in a manifest stands beside it; what it says of variants goes with their files. */
+export function saidOf({ acceptance, select, variants: _, ...manifest }: Manifest): Said {
+  return { manifest, acceptance, select };
 }
 
 /** The bytes whose SHA-256 is signed. */
-export function encodeRelease(parts: ReleaseParts): Uint8Array {
-  const release: Release = { format: 1, ...parts };
+export function encodeRelease({ manifest, ...parts }: ReleaseParts): Uint8Array {
+  const release: Release = { format: 1, ...parts, ...saidOf(manifest) };
   return new TextEncoder().encode(JSON.stringify(release));
 }
 

@@ -6,6 +6,7 @@ import { AppError, parseJson } from '@edgeloop/shared/errors';
 import { GoldenSamples } from '@edgeloop/shared/golden';
 import { ModelName, ModelVersion } from '@edgeloop/shared/identifiers';
 import { Manifest } from '@edgeloop/shared/manifest';
+import { VariantName } from '@edgeloop/shared/variants';
 import { createRoute } from '@hono/zod-openapi';
 import { z } from 'zod';
 import type { Blobs } from '../blobs/folder.ts';
@@ -17,6 +18,8 @@ import type { UploadedFiles } from './uploaded-files.ts';
 
 const NameParam = z.object({ name: ModelName });
 const VersionParam = z.object({ name: ModelName, version: z.coerce.number().pipe(ModelVersion) });
+/** The plain file when unset. */
+const ArtifactQuery = z.object({ variant: VariantName.optional() });
 const viewer = { role: 'viewer', tag: 'Models', method: 'get', status: 200 } as const;
 const operator = { role: 'operator', tag: 'Models', method: 'post', status: 201 } as const;
 
@@ -33,6 +36,11 @@ const uploadBody = {
             type: 'array' as const,
             items: { type: 'string' as const, format: 'binary' },
             description: 'In its place: the ONNX files of a pipeline, by the names that the manifest has for them',
+          },
+          variants: {
+            type: 'array' as const,
+            items: { type: 'string' as const, format: 'binary' },
+            description: 'Further files that the manifest names as variants, each named NAME.onnx',
           },
           manifest: { type: 'string' as const, description: 'The manifest, JSON' },
           golden: { type: 'string' as const, description: 'Golden samples, JSON' },
@@ -95,7 +103,7 @@ const routes = {
         summary: 'The ONNX file, or a tar with the files of a pipeline; takes Range',
         response: z.unknown(),
       },
-      { params: VersionParam },
+      { params: VersionParam, query: ArtifactQuery },
     ),
     responses: {
       200: {
@@ -135,16 +143,21 @@ export function registryRoutes({ registry, blobs }: { registry: Registry; blobs:
   });
   router.openapi(routes.artifact, async (c) => {
     const { name, version } = c.req.valid('param');
-    const { digest, isPipeline } = await registry.artifact(name, version);
+    const { variant } = c.req.valid('query');
+    const { digest, isPipeline } = await registry.artifact(name, version, variant);
     const extension = isPipeline ? 'tar' : 'onnx';
-    c.header('Content-Disposition', `attachment; filename="${name}-${version}.${extension}"`);
+    const stem = variant === undefined ? `${name}-${version}` : `${name}-${version}-${variant}`;
+    c.header('Content-Disposition', `attachment; filename="${stem}.${extension}"`);
     return blobResponse(c, blobs, digest);
   });
   return router;
 }
 
 /** One file, or those of a pipeline. */
-function filesOf({ files, several }: Pick<ReceivedForm<'model', never, 'files'>, 'files' | 'several'>): UploadedFiles {
+function filesOf({
+  files,
+  several,
+}: Pick<ReceivedForm<'model', never, 'files' | 'variants'>, 'files' | 'several'>): UploadedFiles {
   const { model } = files;
   const { files: parts = [] } = several;
   if (model !== undefined && parts.length > 0) {
@@ -165,13 +178,14 @@ async function push(registry: Registry, upload: { actor: string; name: string; r
   const form = await receiveForm(upload.request, {
     scratchDir: registry.scratchDir,
     files: { model: largest },
-    several: { files: largest },
+    several: { files: largest, variants: largest },
     texts: { manifest, golden },
   });
   try {
     return await registry.register(upload.actor, {
       model: upload.name,
       files: filesOf(form),
+      variants: (form.several.variants ?? []).map(({ name, path }) => ({ name: name.replace(/\.onnx$/, ''), path })),
       manifest: parseJson(Manifest, form.texts.manifest ?? '{}', 'manifest'),
       golden: form.texts.golden === undefined ? undefined : parseJson(GoldenSamples, form.texts.golden, 'golden'),
       lineage: { source: 'upload' },

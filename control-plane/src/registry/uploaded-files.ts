@@ -8,6 +8,12 @@ import { checkFiles, filesOf } from '@edgeloop/shared/node/servable-pipeline';
 /** One ONNX file, or those of a pipeline. They are temporary; the caller removes what is left of them and beside them. */
 export type UploadedFiles = { path: string } | { parts: readonly { name: string; path: string }[] };
 
+/** A further file that the manifest names as a variant. */
+export interface UploadedVariant {
+  name: string;
+  path: string;
+}
+
 /** In the bundle, so that its digest says what it computes. */
 const pipelineFile = 'pipeline.json';
 

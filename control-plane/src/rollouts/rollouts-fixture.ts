@@ -177,7 +177,7 @@ export async function openRollouts(versions = 3) {
       const digest = String(version % 10).repeat(64);
       const io = { inputs: [], outputs: [] };
       const given = { model: 'net', version, digest, release: digest, signature: `s${version}`, sizeBytes: 1, io };
-      const rest = { manifest: {}, goldenSamples: 0, lineage: { source: 'upload' }, metrics: {} };
+      const rest = { manifest: {}, goldenSamples: 0, lineage: { source: 'upload' }, metrics: {}, variants: null };
       await store.insertVersion(tx, { ...given, ...rest, createdAt: 0, createdBy: 'key:test' });
     }
   });

@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { Instant, ModelName, ModelVersion, Sha256 } from '../identifiers.ts';
 import { Manifest } from '../manifest.ts';
 import { ModelSignature } from '../tensors.ts';
+import { VariantRequirements } from '../variants.ts';
 
 /** Where a version came from. */
 export const Lineage = z.object({
@@ -17,6 +18,16 @@ export type Lineage = z.infer<typeof Lineage>;
 
 export const ModelCreate = z.strictObject({ name: ModelName, description: z.string().max(2000).default('') });
 
+/** One of the files of a version that devices pick from. */
+export const VariantSummary = z.object({
+  name: z.string(),
+  /** SHA-256 of its file. */
+  digest: Sha256,
+  sizeBytes: z.number().int(),
+  requires: VariantRequirements,
+});
+export type VariantSummary = z.infer<typeof VariantSummary>;
+
 export const VersionSummary = z.object({
   model: ModelName,
   version: ModelVersion,
@@ -30,6 +41,8 @@ export const VersionSummary = z.object({
   lineage: Lineage,
   /** Held-out metrics known at registration, for example `accuracy`. */
   metrics: z.record(z.string(), z.number()),
+  /** In the order in which devices prefer them; absent when there is one file only. */
+  variants: z.array(VariantSummary).optional(),
 });
 export type VersionSummary = z.infer<typeof VersionSummary>;
 
