@@ -117,9 +117,9 @@ function build({ folder, config, scratch, database, problems, writes, here, log 
     folder,
     serving,
     prove: (model) =>
-      proofs.once(model, () => {
+      proofs.once(model, async () => {
         serving.expectNewModel();
-        return proveModel(model, prove, work.signal);
+        return (await proveModel(model, prove, work.signal, config)).failure;
       }),
     async tuned(model, replaces) {
       if (replaces) await tuner.tune(model, work.signal);

@@ -19,6 +19,7 @@ import { ModelDriver } from './models/rollout/model-driver.ts';
 import { Orders } from './models/rollout/orders.ts';
 import { createStateStore } from './models/rollout/state-store.ts';
 import { createModelStore } from './models/store.ts';
+import { createAbilities } from './models/trying/abilities.ts';
 import { proveModel } from './models/trying/prove.ts';
 import { createQuarantine } from './models/trying/quarantine.ts';
 import { createTuner } from './models/trying/tuning.ts';
@@ -130,6 +131,7 @@ function build({ config, home, database, writes, problems, log }: Ground) {
   });
   const tuner = createTuner({ ...config, bounds: prove, database, writes, cpuModel: facts.cpuModel, log });
   const bandwidth = createBandwidth(config.bandwidthKbps);
+  const abilities = createAbilities(facts);
   const hold = createLocalHold({
     stored: {
       read: () => readFact(database, 'hold'),
@@ -143,11 +145,11 @@ function build({ config, home, database, writes, problems, log }: Ground) {
     store,
     serving,
     // What is on disk is checked without waiting for the way to the control plane.
-    source: () => ({ port: membership.port, trustedKeys: membership.trustedKeys, bandwidth }),
+    source: () => ({ port: membership.port, trustedKeys: membership.trustedKeys, bandwidth, abilities }),
     fileCheck: createFileCheck(log),
-    prove: (model, signal) => {
+    prove: (model, signal, measure) => {
       serving.expectNewModel();
-      return proveModel(model, prove, signal);
+      return proveModel(model, prove, signal, { providers: config.providers, measure });
     },
     tuningOf: tuner.tuningOf,
     tune: tuner.tune,

@@ -45,7 +45,7 @@ async function verdicts(path: string, manifest: Manifest): Promise<Verdicts> {
 async function verdictsOfProcesses(path: string, manifest: Manifest): Promise<Verdicts> {
   const registry = await validator.validate({ path, manifest, golden }).then(() => undefined, reasonOf);
   const files = { name: 'm', version: 1, path, manifest };
-  return both(registry, (await proveModel(files, limits, signal))?.message);
+  return both(registry, (await proveModel(files, limits, signal)).failure?.message);
 }
 
 function both(registry: string | undefined, agent: string | undefined): Verdicts {

@@ -29,6 +29,8 @@ export const ModelFiles = z.object({
   release: z.string().optional(),
   manifest: Manifest,
   golden: GoldenSamples.optional(),
+  /** Of a version with several files: which one this is. */
+  variant: z.string().optional(),
   tuning: Tuning.optional(),
   /** It has not proved itself, and another release takes its place when its process dies. */
   onTrial: z.boolean().optional(),

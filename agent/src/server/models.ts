@@ -85,6 +85,7 @@ export function configOf({ name, version, model }: ModelLease): object {
     ...(files.manifest.cache === undefined ? {} : { response_cache: { enable: true } }),
     parameters: {
       isolation: { string_value: files.manifest.isolation },
+      ...(files.variant === undefined ? {} : { variant: { string_value: files.variant } }),
       ...leftOutOf(signature),
       // Why requests share runs, or why not.
       joining: { string_value: runtime.joining },

@@ -165,8 +165,9 @@ function recordOf(
     latencyMs: endedMs - startedMs,
     rows,
   };
-  const { release } = lease.model.files;
+  const { release, variant } = lease.model.files;
   if (release !== undefined) record.release = release;
+  if (variant !== undefined) record.variant = variant;
   if ('error' in outcome) return record;
   if (predictions) {
     record.predicted = predictions.predicted;

@@ -3,10 +3,11 @@ import { QuantileSketchBuilder } from '@edgeloop/shared/sketches/ddsketch';
 import { type Histogram, mergeHistogram } from '@edgeloop/shared/sketches/histogram';
 import type { Window } from '@edgeloop/shared/telemetry';
 
-/** Which windows can be merged with each other: the same release and the same part of its features. */
+/** Which windows can be merged with each other: the same file of the same release and the same part of its features. */
 export function mergeKey(window: Window): string {
   const features = Object.entries(window.features).map(([name, { counts }]) => `${name}:${counts.length}`);
-  return JSON.stringify([window.model, window.version, window.release, window.confidence?.counts.length, features]);
+  const { model, version, release, variant, confidence } = window;
+  return JSON.stringify([model, version, release, variant, confidence?.counts.length, features]);
 }
 
 /** The sum of two windows with the same `mergeKey`. */

@@ -18,6 +18,8 @@ const RecordHeader = z.object({
   version: ModelVersion,
   /** Which bytes stand behind the version's number. Absent where no fleet said, and in journals of former agents. */
   release: Sha256.optional(),
+  /** Which file of a version with several. */
+  variant: z.string().optional(),
   at: Instant,
   outcome: z.enum(['ok', 'invalid', ...errorCodes]),
   latencyMs: z.number().min(0),

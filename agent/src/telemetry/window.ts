@@ -20,6 +20,7 @@ interface OpenWindow {
   model: string;
   version: number;
   release: string | undefined;
+  variant: string | undefined;
   startedAt: number;
   endedAt: number;
   succeeded: number;
@@ -43,8 +44,8 @@ export function createWindowSet(manifestOf: ManifestOf): WindowSet {
   const open = new Map<string, OpenWindow>();
   return {
     add(record) {
-      // Two releases of one number are two models.
-      const key = `${record.model}@${record.version}@${record.release ?? ''}`;
+      // Two releases of one number are two models, and so are two files of one release.
+      const key = `${record.model}@${record.version}@${record.release ?? ''}@${record.variant ?? ''}`;
       const window = open.get(key) ?? openWindow(record, manifestOf(record.model, record.version, record.release));
       open.set(key, window);
       addRecord(window, record);
@@ -53,7 +54,10 @@ export function createWindowSet(manifestOf: ManifestOf): WindowSet {
   };
 }
 
-function openWindow({ model, version, release, at }: JournalRecord, manifest: Manifest | undefined): OpenWindow {
+function openWindow(
+  { model, version, release, variant, at }: JournalRecord,
+  manifest: Manifest | undefined,
+): OpenWindow {
   const reference = manifest?.monitoring.reference;
   const names = manifest === undefined ? [] : featureNames(manifest);
   const columns = new Map<string, FeatureColumn>();
@@ -66,6 +70,7 @@ function openWindow({ model, version, release, at }: JournalRecord, manifest: Ma
     model,
     version,
     release,
+    variant,
     startedAt: at,
     endedAt: at,
     succeeded: 0,
@@ -115,6 +120,7 @@ function closeWindow(open: OpenWindow, recovered: boolean): Window {
     model: open.model,
     version: open.version,
     ...(open.release === undefined ? {} : { release: open.release }),
+    ...(open.variant === undefined ? {} : { variant: open.variant }),
     startedAt: open.startedAt,
     endedAt: open.endedAt,
     succeeded: open.succeeded,

@@ -129,7 +129,7 @@ export function openServer({ folder, authority, publish, disconnect, notify, evi
         for (const version of versions)
           await registryStore.insertVersion(tx, {
             ...version,
-            ...{ sizeBytes: 1, io: { inputs: [], outputs: [] }, manifest: {}, goldenSamples: 0 },
+            ...{ sizeBytes: 1, io: { inputs: [], outputs: [] }, manifest: {}, variants: [], goldenSamples: 0 },
             ...{ lineage: { source: 'upload' }, metrics: {}, createdAt: 0, createdBy: 'key:test' },
           });
       });

@@ -79,6 +79,7 @@ export async function startAgent(parts: AgentParts, own: (database: { close(): v
   const startedAt = Date.now();
   const driver = new ModelDriver({
     ...parts,
+    prove: async (model, signal) => ({ failure: await parts.prove(model, signal) }),
     store: createModelStore(join(folder, 'models')),
     states: {
       load: states.load,

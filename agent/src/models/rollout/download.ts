@@ -16,6 +16,8 @@ export interface Download {
   /** Each is a bound of its own. */
   bandwidths: readonly Bandwidth[];
   signal: AbortSignal;
+  /** A segment has come, and is right. */
+  onProgress?: (() => void) | undefined;
 }
 
 /** One request asks for so much at most, so that little is lost with a connection. */
@@ -111,8 +113,9 @@ class Transfer {
   async #take(segment: PlacedSegment, bytes: Buffer): Promise<void> {
     const places = this.#places.get(segment.digest) ?? [];
     this.#places.delete(segment.digest);
-    if (sha256(bytes) !== segment.digest) this.wrong.push(...places);
-    else for (const { offset } of places) await this.#options.file.write(bytes, 0, bytes.length, offset);
+    if (sha256(bytes) !== segment.digest) return void this.wrong.push(...places);
+    for (const { offset } of places) await this.#options.file.write(bytes, 0, bytes.length, offset);
+    this.#options.onProgress?.();
   }
 
   #all(): PlacedSegment[] {

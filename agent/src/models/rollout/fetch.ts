@@ -5,7 +5,7 @@ import { AppError, parseJson } from '@edgeloop/shared/errors';
 import { sha256 } from '@edgeloop/shared/node/digests';
 import { isMissing } from '@edgeloop/shared/node/durable-files';
 import { verifyRelease } from '@edgeloop/shared/node/signing';
-import { Release } from '@edgeloop/shared/release';
+import { type Artifact, Release, type Variant, variantsOf } from '@edgeloop/shared/release';
 import { bytesOf, type DevicePort } from '../../identity/device-port.ts';
 import { DamagedFile } from '../failure.ts';
 import { sha256OfFile } from '../file-check.ts';
@@ -13,6 +13,7 @@ import type { ModelStore, ReleaseRef } from '../store.ts';
 import { type Bandwidth, createBandwidth } from './bandwidth.ts';
 import { download, interrupted } from './download.ts';
 import { copyFromDisk, missingFrom, type PlacedSegment, placed } from './segments-on-disk.ts';
+import { type AbilitiesOf, variantsWanted } from './variant-choice.ts';
 
 export interface FetchSource {
   /** Undefined until the device has joined; what is on disk already needs none. */
@@ -22,6 +23,8 @@ export interface FetchSource {
   trustedKeys: readonly string[] | undefined;
   /** Of this device's link. */
   bandwidth: Bandwidth;
+  /** Unset: nothing is known of it, and only variants that need nothing fit. */
+  abilities?: AbilitiesOf;
 }
 
 /** A release to fetch. Without a signature: one that was verified here before. */
@@ -35,6 +38,8 @@ export interface FetchOptions {
   /** Releases that must stay on disk. */
   keep: readonly string[];
   signal: AbortSignal;
+  /** More of it is on this disk than before. */
+  onProgress?: () => void;
 }
 
 /** There is no fleet yet whose key a release could be checked with. */
@@ -53,19 +58,37 @@ const reserveBytes = 32 * 1024 * 1024;
  * @throws AppError `integrity` for tampered bytes, `insufficient_storage`, `unavailable` when the transfer broke
  */
 export async function fetchModel(source: FetchSource, target: FetchTarget, options: FetchOptions): Promise<void> {
-  const { store } = source;
   const release = await fetchRelease(source, target, options);
-  if (await store.isComplete(target)) return;
-  const file = await openPartial(store.partialPath(target));
+  for (const variant of await wantedOf(source, target, release)) await fetchFile(source, target, variant, options);
+}
+
+/** What is to be on this disk of a release. @throws NoVariantFits */
+function wantedOf(
+  { store, abilities }: Pick<FetchSource, 'store' | 'abilities'>,
+  { name, version, release: digest }: FetchTarget,
+  release: Release,
+) {
+  return variantsWanted(store, { of: { name, version, release: digest }, release, abilities });
+}
+
+async function fetchFile(
+  source: FetchSource,
+  target: FetchTarget,
+  { name: variant, artifact }: Variant,
+  { signal, onProgress }: FetchOptions,
+): Promise<void> {
+  const { store } = source;
+  if (await store.isComplete(target, variant)) return;
+  const file = await openPartial(store.partialPath(target, variant));
   try {
-    const { sizeBytes } = release.artifact;
-    const absent = await missingFrom(file, placed(release.artifact.segments));
+    const { sizeBytes } = artifact;
+    const absent = await missingFrom(file, placed(artifact.segments));
     await requireSpace(source, target, absent);
-    const missing = await copyFromDisk(store, target, file, absent);
-    const path = `/device/v1/blobs/${release.artifact.digest}`;
+    const missing = await copyFromDisk(store, { ...target, variant }, file, absent);
+    const path = `/device/v1/blobs/${artifact.digest}`;
     const bandwidths = [source.bandwidth, createBandwidth(target.bandwidthKbps)];
     if (missing.length > 0)
-      await download({ port: portOf(source), path, file, missing, bandwidths, signal: options.signal });
+      await download({ port: portOf(source), path, file, missing, bandwidths, signal, onProgress });
     await file.truncate(sizeBytes);
     await file.sync();
   } finally {
@@ -78,18 +101,15 @@ export async function fetchModel(source: FetchSource, target: FetchTarget, optio
  * @throws AppError `integrity` when the release itself does not hold; nothing of it stays on disk
  * @throws DamagedFile when the disk does not hold what was fetched; fetching it again mends that
  */
-export async function verifyModel(
-  { store, trustedKeys }: FetchSource,
-  target: FetchTarget,
-  signal: AbortSignal,
-): Promise<void> {
+export async function verifyModel(source: FetchSource, target: FetchTarget, signal: AbortSignal): Promise<void> {
+  const { store, trustedKeys } = source;
   const { name, version } = target;
   if (trustedKeys === undefined) throw new NotEnrolled();
   const document = await store.readRelease(target);
   if (document === undefined) throw new DamagedFile(`the release of ${name} ${version} is not on disk any more`);
   try {
     const release = checkRelease(document, target, trustedKeys);
-    await verifyFile(store, target, { release, signal });
+    for (const variant of await wantedOf(source, target, release)) await verifyFile(store, target, { variant, signal });
   } catch (error) {
     if (error instanceof DamagedFile) await store.distrust(target);
     else if (error instanceof AppError) await store.remove(target);
@@ -97,13 +117,25 @@ export async function verifyModel(
   }
 }
 
+/** The variants that are wanted here, by name. @throws DamagedFile when the release document is not what was verified */
+export async function variantsHere(
+  source: Pick<FetchSource, 'store' | 'abilities'>,
+  target: FetchTarget,
+): Promise<string[]> {
+  const document = await source.store.readRelease(target);
+  if (document === undefined)
+    throw new DamagedFile(`the release of ${target.name} ${target.version} is not on disk any more`);
+  const release = parseJson(Release, document.toString('utf8'), 'release', 'integrity');
+  return (await wantedOf(source, target, release)).map(({ name }) => name);
+}
+
 async function verifyFile(
   store: ModelStore,
   target: FetchTarget,
-  { release: { artifact }, signal }: { release: Release; signal: AbortSignal },
+  { variant: { name: variant, artifact }, signal }: { variant: Variant; signal: AbortSignal },
 ): Promise<void> {
-  const isComplete = await store.isComplete(target);
-  const path = isComplete ? store.modelPath(target) : store.partialPath(target);
+  const isComplete = await store.isComplete(target, variant);
+  const path = isComplete ? store.modelPath(target, variant) : store.partialPath(target, variant);
   const what = `the file of ${target.name} ${target.version}`;
   const found = await sha256OfFile(path, signal).catch((error: unknown) => {
     if (isMissing(error)) throw new DamagedFile(`${what} is not on disk any more`);
@@ -115,13 +147,13 @@ async function verifyFile(
     if (wrong.length > 0) throw new DamagedFile(`${what} was changed on disk after it was fetched`);
     throw new AppError('integrity', `${what} does not have the SHA-256 that its release names`);
   }
-  if (!isComplete) await store.complete(target);
+  if (!isComplete) await store.complete(target, variant);
 }
 
 async function fetchRelease(
   source: FetchSource,
   target: FetchTarget,
-  { keep, signal }: FetchOptions,
+  { keep, signal, onProgress }: FetchOptions,
 ): Promise<Release> {
   const { store, trustedKeys } = source;
   if (trustedKeys === undefined) throw new NotEnrolled();
@@ -132,6 +164,7 @@ async function fetchRelease(
   const release = checkRelease(document, target, trustedKeys);
   await store.claim(target, keep);
   await store.writeRelease(target, document, release);
+  onProgress?.();
   return release;
 }
 
@@ -150,10 +183,13 @@ function checkRelease(document: Buffer, target: FetchTarget, trustedKeys: readon
   const release = parseJson(Release, document.toString('utf8'), what, 'integrity');
   if (release.name !== target.name || release.version !== target.version)
     throw new AppError('integrity', `the ${what} is one of ${release.name} ${release.version}`);
-  const sum = release.artifact.segments.reduce((total, segment) => total + segment.sizeBytes, 0);
-  if (sum !== release.artifact.sizeBytes)
+  if (!variantsOf(release).every(({ artifact }) => addsUp(artifact)))
     throw new AppError('integrity', `the segments in the ${what} do not add up to its size`);
   return release;
+}
+
+function addsUp({ segments, sizeBytes }: Artifact): boolean {
+  return segments.reduce((total, segment) => total + segment.sizeBytes, 0) === sizeBytes;
 }
 
 async function requireSpace({ store }: FetchSource, { name, version }: FetchTarget, absent: readonly PlacedSegment[]) {

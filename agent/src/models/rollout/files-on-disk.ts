@@ -35,10 +35,10 @@ export class FilesOnDisk {
     this.#options = options;
   }
 
-  /** What the serving process is to load. @throws DamagedFile when it is not what was verified */
-  async read(of: ReleaseRef): Promise<ModelFiles> {
+  /** What the serving process is to load, or a variant that is only tried. @throws DamagedFile when it is not what was verified */
+  async read(of: ReleaseRef, variant?: string): Promise<ModelFiles> {
     const { store, fileCheck, tuningOf } = this.#options;
-    const files = await store.modelFiles(of);
+    const files = await store.modelFiles(of, variant);
     if (files.digest === undefined) return files;
     await fileCheck.check(files.path, files.digest);
     const tuning = tuningOf(files.digest);

@@ -74,7 +74,7 @@ export class ModelDriver {
     this.#steps = new Steps({
       ...options,
       tally: this.#tally,
-      filesOf: (target) => this.#files.read(target),
+      filesOf: (target, variant) => this.#files.read(target, variant),
       admit: (target, signal) => this.#held.admit(target.name, this.#served.wanted(target), signal),
     });
     this.#served = new Served({

@@ -1,12 +1,24 @@
 // What is known of a model on this device, and what may happen to it. How the one follows from the other stands in
 // `transitions.ts`; the driver performs the one step that a state asks for and tells the outcome.
+import { Measured } from '@edgeloop/shared/acceptance';
 import { Instant, ModelName, ModelVersion, Sha256 } from '@edgeloop/shared/identifiers';
 import { DesiredModel, Held } from '@edgeloop/shared/messages';
 import { z } from 'zod';
 import { Failure } from '../failure.ts';
 
 /** Which bytes: the version is a name for people, and after a restored registry the same number may name others. */
-const Release = z.object({ version: ModelVersion, release: Sha256 });
+const Release = z.object({
+  version: ModelVersion,
+  release: Sha256,
+  /** Of a version with several files: which one is used here, and why that. */
+  variant: z.string().optional(),
+  variantWhy: z.string().optional(),
+  /** Before it answered, where that was asked for. */
+  measured: Measured.optional(),
+});
+/** What was found out about a candidate on this device. */
+const Found = Release.omit({ version: true, release: true });
+export type Found = z.infer<typeof Found>;
 export type Release = z.infer<typeof Release>;
 
 const common = {
@@ -18,6 +30,7 @@ const common = {
   error: Failure.optional(),
   /** For whom or what it waits. */
   held: Held.optional(),
+  found: Found.optional(),
   /** When software on the device first held back this attempt. */
   holdSince: Instant.optional(),
 };
@@ -67,9 +80,9 @@ export type ModelEvent =
   /** The next step may not begin yet; and, later, it may. */
   | { kind: 'held'; held: Held }
   | { kind: 'freed' }
-  | { kind: 'fetched' }
+  | { kind: 'fetched'; found?: Found }
   | { kind: 'verified' }
-  | { kind: 'proved' }
+  | { kind: 'proved'; found?: Found }
   | { kind: 'activated' }
   /** The candidate is no good: bytes, proof, load, or too many failed requests in probation. */
   | { kind: 'failed'; error: Failure }
@@ -138,6 +151,7 @@ export function releasesToKeep(state: ModelState): Release[] {
 }
 
 /** Of what says more. */
-export function releaseOf({ version, release }: Release): Release {
-  return { version, release };
+export function releaseOf({ version, release, variant, variantWhy, measured }: Release): Release {
+  const found = Object.entries({ variant, variantWhy, measured }).filter(([, value]) => value !== undefined);
+  return { version, release, ...Object.fromEntries(found) };
 }

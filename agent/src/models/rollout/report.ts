@@ -7,9 +7,10 @@ import { type ModelState, releasesToHold } from './model-state.ts';
 export function reportOf({ name, active, lastGood, candidate }: ModelState): ModelReport {
   const former = { name, active, lastGood: lastGood?.version ?? null };
   if (candidate === null) return { ...former, candidate };
-  const { target, since, state, held } = candidate;
+  const { target, since, state, held, found } = candidate;
   const { version, release, rolloutId } = target;
-  return { ...former, candidate: { version, release, rolloutId, state, since, error: errorOf(candidate), held } };
+  const error = errorOf(candidate);
+  return { ...former, candidate: { version, release, variant: found?.variant, rolloutId, state, since, error, held } };
 }
 
 /** Why it is fetched again stays beside why that does not go on. */

@@ -1,12 +1,14 @@
 // Which segments of a file are already on this disk: in its own partial file from an earlier try, or in any other
 // version of any model. Every piece is hashed when it is taken, so a stale or damaged file can only cost time.
+import { existsSync } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { sha256 } from '@edgeloop/shared/node/digests';
 import { readIfPresent } from '@edgeloop/shared/node/durable-files';
-import { Release } from '@edgeloop/shared/release';
+import { Release, type Variant, variantsOf } from '@edgeloop/shared/release';
 import type { Segment } from '@edgeloop/shared/segments';
 import type { ModelStore, ReleaseRef } from '../store.ts';
+import { fileNameOf } from '../variant-files.ts';
 
 /** A segment with its place in the file. */
 export interface PlacedSegment extends Segment {
@@ -36,7 +38,7 @@ export async function missingFrom(file: FileHandle, segments: readonly PlacedSeg
 /** Copies what other releases on this disk have of `missing` into `target`; returns what is still missing. */
 export async function copyFromDisk(
   store: ModelStore,
-  { name, release }: ReleaseRef,
+  { name, release, variant }: ReleaseRef & { variant: string },
   target: FileHandle,
   missing: readonly PlacedSegment[],
 ): Promise<PlacedSegment[]> {
@@ -46,26 +48,38 @@ export async function copyFromDisk(
   for (const each of [name, ...others]) {
     for (const other of (await store.list(each)).reverse()) {
       if (left.length === 0) return left;
-      if (other.release === release || !other.isComplete) continue;
-      left = await copyFromFolder(other.folder, target, left);
+      const isOwn = other.release === release;
+      // Variants share layers, and those that are measured lie beside each other.
+      if (isOwn || other.isComplete)
+        left = await copyFromFolder(other.folder, isOwn ? variant : undefined, target, left);
     }
   }
   return left;
 }
 
+/** From whole files in a folder, but for the one that is being made. */
 async function copyFromFolder(
   folder: string,
+  except: string | undefined,
   target: FileHandle,
   wanted: readonly PlacedSegment[],
 ): Promise<PlacedSegment[]> {
-  const source = await segmentsIn(folder);
-  if (source === undefined || !wanted.some(({ digest }) => source.has(digest))) return [...wanted];
-  const file = await open(join(folder, 'model.onnx'), 'r');
-  try {
-    return await copySegments(file, source, target, wanted);
-  } finally {
-    await file.close();
+  let left = [...wanted];
+  for (const { name, artifact } of await variantsIn(folder)) {
+    const whole = join(folder, fileNameOf(name));
+    // Beside the one that is made, what has come of the others is not verified yet.
+    const path = except === undefined || existsSync(whole) ? whole : `${whole}.partial`;
+    if (name === except || !existsSync(path)) continue;
+    const source = new Map(placed(artifact.segments).map((segment) => [segment.digest, segment]));
+    if (!left.some(({ digest }) => source.has(digest))) continue;
+    const file = await open(path, 'r');
+    try {
+      left = await copySegments(file, source, target, left);
+    } finally {
+      await file.close();
+    }
   }
+  return left;
 }
 
 async function copySegments(
@@ -84,10 +98,9 @@ async function copySegments(
   return left;
 }
 
-async function segmentsIn(folder: string): Promise<Map<string, PlacedSegment> | undefined> {
+async function variantsIn(folder: string): Promise<Variant[]> {
   const release = Release.safeParse(jsonOf(await readIfPresent(join(folder, 'release.json'))));
-  if (!release.success) return undefined;
-  return new Map(placed(release.data.artifact.segments).map((segment) => [segment.digest, segment]));
+  return release.success ? variantsOf(release.data) : [];
 }
 
 function jsonOf(document: string | undefined): unknown {

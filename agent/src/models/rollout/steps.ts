@@ -8,12 +8,15 @@ import { createTurn } from '@edgeloop/shared/node/turn';
 import type { Logger } from 'pino';
 import type { ModelFiles } from '../../process/ipc.ts';
 import type { ServingProcesses } from '../../process/serving-processes.ts';
-import { DamagedFile, type Failure, failureOf, isModelsDoing } from '../failure.ts';
+import { DamagedFile, failureOf, isModelsDoing } from '../failure.ts';
 import { isAboutModel } from '../held-versions.ts';
 import type { ModelStore } from '../store.ts';
-import { type FetchSource, fetchModel, NotEnrolled, verifyModel } from './fetch.ts';
-import { type ModelEvent, type ModelState, releasesToKeep, type Step } from './model-state.ts';
+import type { Proof } from '../trying/prove.ts';
+import { type FetchSource, fetchModel, NotEnrolled, variantsHere, verifyModel } from './fetch.ts';
+import { type Found, type ModelEvent, type ModelState, releasesToKeep, type Step } from './model-state.ts';
+import { quickest, type Tried } from './quickest.ts';
 import { isFailing, type Tally } from './tally.ts';
+import { NoVariantFits } from './variant-choice.ts';
 
 export interface StepOptions {
   store: ModelStore;
@@ -24,9 +27,12 @@ export interface StepOptions {
   /** Where releases come from. */
   source(): Omit<FetchSource, 'store'>;
   /** What is on disk, checked. @throws DamagedFile */
-  filesOf(target: DesiredModel): Promise<ModelFiles>;
-  /** @throws AppError for what is not the model's doing */
-  prove(model: ModelFiles, signal: AbortSignal): Promise<Failure | undefined>;
+  filesOf(target: DesiredModel, variant?: string): Promise<ModelFiles>;
+  /**
+   * What is wrong with it, if anything, and what was measured; `measure` asks for that whether it has bounds or not.
+   * @throws AppError for what is not the model's doing
+   */
+  prove(model: ModelFiles, signal: AbortSignal, measure: boolean): Promise<Proof | undefined>;
   /** Measures how a model file runs best here, once per file. */
   tune(model: ModelFiles, signal: AbortSignal): Promise<void>;
   probationMs: number;
@@ -98,7 +104,12 @@ export class Steps {
       if (removed.length === 0) throw error;
       await fetchModel(this.#source(), target, { keep, signal });
     }
-    return { kind: 'fetched' };
+    return { kind: 'fetched', ...this.#chosen(target) };
+  }
+
+  #chosen(target: DesiredModel): { found?: Found } {
+    const choice = this.#options.store.choiceOf(target);
+    return choice === undefined ? {} : { found: { variant: choice.variant, variantWhy: choice.why } };
   }
 
   #source(): FetchSource {
@@ -106,14 +117,31 @@ export class Steps {
   }
 
   async #prove(target: DesiredModel, signal: AbortSignal): Promise<ModelEvent> {
-    const { prove, tune, filesOf } = this.#options;
-    const failure = await this.#proving.run(async () => {
-      const files = await filesOf(target);
-      const found = await prove(files, signal);
-      if (found === undefined) await tune(files, signal);
-      return found;
+    const { tune, filesOf } = this.#options;
+    return this.#proving.run(async () => {
+      const { failure, measured } = await this.#proveVariants(target, signal);
+      if (failure !== undefined) return { kind: 'failed', error: failure };
+      await tune(await filesOf(target), signal);
+      const found = { ...this.#chosen(target).found, ...(measured === undefined ? {} : { measured }) };
+      return { kind: 'proved', ...(Object.keys(found).length === 0 ? {} : { found }) };
     });
-    return failure === undefined ? { kind: 'proved' } : { kind: 'failed', error: failure };
+  }
+
+  /** Of several that may run here, each is measured and the quickest is kept. */
+  async #proveVariants(target: DesiredModel, signal: AbortSignal): Promise<Proof> {
+    const { prove, filesOf, store, log } = this.#options;
+    const wanted = await variantsHere(this.#source(), target);
+    const isMeasured = wanted.length > 1;
+    const tried: Tried[] = [];
+    for (const name of wanted) {
+      const files = await filesOf(target, isMeasured ? name : undefined);
+      tried.push({ name, proof: (await prove(files, signal, isMeasured)) ?? {} });
+    }
+    if (!isMeasured) return tried[0]?.proof ?? {};
+    const { proof, choice } = quickest(tried);
+    log.info({ model: target.name, version: target.version, ...choice }, 'measured the variants here');
+    if (choice !== undefined) await store.choose(target, choice);
+    return proof;
   }
 
   async #watch({ name, version, release }: DesiredModel, signal: AbortSignal): Promise<ModelEvent | undefined> {
@@ -141,7 +169,8 @@ function outcomeOf(
   if (error instanceof DamagedFile && step !== 'fetch')
     return { kind: 'damaged', release: target.release, error: failure };
   if (step === 'fetch') {
-    const isFinal = failure.code === 'integrity' || (failure.code === 'not_found' && failures >= triesForMissing);
+    const isMissing = failure.code === 'not_found' && failures >= triesForMissing;
+    const isFinal = failure.code === 'integrity' || error instanceof NoVariantFits || isMissing;
     return isFinal && !(error instanceof DamagedFile)
       ? { kind: 'failed', error: failure }
       : { kind: 'delayed', error: failure };

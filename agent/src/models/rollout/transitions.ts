@@ -2,7 +2,14 @@
 // tried. The driver performs the one step a state asks for and tells the outcome.
 import type { DesiredModel, FailureKind, Held } from '@edgeloop/shared/messages';
 import type { Failure } from '../failure.ts';
-import { type Candidate, type ModelEvent, type ModelState, newModelState, releaseOf } from './model-state.ts';
+import {
+  type Candidate,
+  type Found,
+  type ModelEvent,
+  type ModelState,
+  newModelState,
+  releaseOf,
+} from './model-state.ts';
 
 const deathsAllowed = 1;
 const bootsAllowed = 2;
@@ -27,12 +34,14 @@ export function next(state: ModelState, event: ModelEvent, now: number): ModelSt
     case 'freed':
       return candidate?.held === undefined ? state : enter(state, { ...candidate, held: undefined });
     case 'fetched':
-      return candidate?.state === 'fetching' ? enter(state, { ...basis(candidate, now), state: 'verifying' }) : state;
+      return candidate?.state === 'fetching'
+        ? enter(state, { ...basis(found(candidate, event.found), now), state: 'verifying' })
+        : state;
     case 'verified':
       return candidate?.state === 'verifying' ? enter(state, proving(candidate, now)) : state;
     case 'proved':
       return candidate?.state === 'warming' && candidate.step === 'proving'
-        ? enter(state, { ...candidate, error: undefined, step: 'loading' })
+        ? enter(state, { ...found(candidate, event.found), error: undefined, step: 'loading' })
         : state;
     case 'activated':
       return candidate?.state === 'warming' && candidate.step === 'loading' ? activate(state, candidate, now) : state;
@@ -68,10 +77,14 @@ function want(state: ModelState, model: DesiredModel | null, now: number): Model
 }
 
 function activate(state: ModelState, candidate: Extract<Candidate, { state: 'warming' }>, now: number): ModelState {
-  const { target, deaths, boots, kills, tries } = candidate;
-  const active = { ...releaseOf(target), since: now };
+  const { target, deaths, boots, kills, tries, found } = candidate;
+  const active = { ...releaseOf({ ...target, ...found }), since: now };
   if (target.release === state.lastGood?.release) return { ...state, active, candidate: null };
-  return { ...state, active, candidate: { target, since: now, state: 'probation', deaths, boots, kills, tries } };
+  return {
+    ...state,
+    active,
+    candidate: { target, since: now, state: 'probation', deaths, boots, kills, tries, found },
+  };
 }
 
 function hold(state: ModelState, held: Held, now: number): ModelState {
@@ -110,6 +123,7 @@ function fail(state: ModelState, error: Failure, now: number): ModelState {
 function kindOf(step: Exclude<Candidate['state'], 'failed'>, { code }: Failure): FailureKind {
   switch (step) {
     case 'fetching':
+      if (code === 'unsupported') return 'contract';
       return code === 'integrity' ? 'verify' : 'fetch';
     case 'verifying':
       return 'verify';
@@ -123,14 +137,18 @@ function kindOf(step: Exclude<Candidate['state'], 'failed'>, { code }: Failure):
 function refuse(state: ModelState, target: DesiredModel, { error, now }: { error: Failure; now: number }): ModelState {
   const others = state.refused.filter((each) => !isSame(each, target)).slice(-(refusedKept - 1));
   const refused = [...others, { ...releaseOf(target), rolloutId: target.rolloutId, error }];
-  return { ...state, candidate: failed(target, error, now), refused };
+  const { candidate } = state;
+  const known = candidate?.target.release === target.release ? candidate.found : undefined;
+  return { ...state, candidate: { ...failed(target, error, now), found: known }, refused };
 }
 
 /** What was said against the release before is proved wrong. */
 function endure(state: ModelState, target: DesiredModel): ModelState {
   const previousGood = state.lastGood?.release === target.release ? state.previousGood : state.lastGood;
   const refused = state.refused.filter(({ release }) => release !== target.release);
-  return { ...state, lastGood: releaseOf(target), previousGood, candidate: null, refused };
+  const { active } = state;
+  const good = active?.release === target.release ? releaseOf(active) : releaseOf(target);
+  return { ...state, lastGood: good, previousGood, candidate: null, refused };
 }
 
 /** Probation may be long over: the last good release other than this one takes its place. */
@@ -260,8 +278,13 @@ function failed(target: DesiredModel, error: Failure, since: number): Candidate 
   return { target, since, tries: 0, state: 'failed', error };
 }
 
-function basis({ target, tries }: Candidate, now: number) {
-  return { target, tries, since: now };
+function basis({ target, tries, found }: Candidate, now: number) {
+  return { target, tries, since: now, found };
+}
+
+/** With what became known of it. */
+function found<C extends Candidate>(candidate: C, more: Found | undefined): C {
+  return more === undefined ? candidate : { ...candidate, found: { ...candidate.found, ...more } };
 }
 
 function proving(candidate: Candidate, now: number): Candidate {

@@ -17,7 +17,9 @@ export function createProofs(database: DeviceDatabase, writes: PendingWrites): P
   const isProven = (digest: string) =>
     held.has(digest) || database.select().from(proofs).where(eq(proofs.digest, digest)).get() !== undefined;
   return {
-    async once({ digest = '' }, prove) {
+    async once({ digest: file = '', manifest: { acceptance } }, prove) {
+      // Other bounds are another proof.
+      const digest = acceptance === undefined || file === '' ? file : `${file} ${JSON.stringify(acceptance)}`;
       if (isProven(digest)) return undefined;
       const failure = await prove();
       if (failure !== undefined || digest === '') return failure;

@@ -31,12 +31,12 @@ const sample = (scores: number[]) => ({
 
 describe('the proof of a model in a process of its own', () => {
   it('holds when the golden samples reproduce, and without any when it runs on zeros', async () => {
-    expect(await proveModel(model(softmax, sample([0.5, 0.5])), bounds, signal)).toBeUndefined();
-    expect(await proveModel(model(softmax), bounds, signal)).toBeUndefined();
+    expect(await proveModel(model(softmax, sample([0.5, 0.5])), bounds, signal)).toEqual({});
+    expect(await proveModel(model(softmax), bounds, signal)).toEqual({});
   });
 
   it('names the golden sample that does not reproduce', async () => {
-    const failure = await proveModel(model(softmax, sample([0.9, 0.1])), bounds, signal);
+    const { failure } = await proveModel(model(softmax, sample([0.9, 0.1])), bounds, signal);
     expect(failure).toMatchObject({ code: 'model_rejected', message: expect.stringContaining('golden sample 0') });
   });
 
@@ -62,8 +62,45 @@ describe('the proof of a model in a process of its own', () => {
   });
 
   it('fails for what is not a model, and for a bound that is passed', async () => {
-    expect(await proveModel(model(Buffer.from('no')), bounds, signal)).toMatchObject({ code: 'model_rejected' });
-    const late = await proveModel(model(softmax), { ...bounds, timeoutMs: 50 }, signal);
+    const { failure } = await proveModel(model(Buffer.from('no')), bounds, signal);
+    expect(failure).toMatchObject({ code: 'model_rejected' });
+    const { failure: late } = await proveModel(model(softmax), { ...bounds, timeoutMs: 50 }, signal);
     expect(late).toMatchObject({ code: 'timeout', message: expect.stringContaining('did not finish within 0.05 s') });
+  });
+
+  const bounded = (bytes: Uint8Array, acceptance: unknown) => {
+    const { manifest, ...files } = model(bytes, sample([0.5, 0.5]));
+    return { ...files, manifest: Manifest.parse({ ...manifest, acceptance }) };
+  };
+
+  it('measures a model that has bounds, and says both numbers when it breaks one', async () => {
+    const wide = { maxLatencyMs: 5000, maxMemoryMb: 500 };
+    const kept = await proveModel(bounded(softmax, wide), bounds, signal);
+    expect(kept.failure).toBeUndefined();
+    expect(kept.measured).toMatchObject({ runs: 20, quantile: 0.9 });
+    expect(kept.measured?.medianMs).toBeLessThanOrEqual(kept.measured?.quantileMs ?? 0);
+    expect(kept.measured?.memoryMb).toBeLessThan(100);
+
+    const slow = await proveModel(bounded(softmax, { maxLatencyMs: 1e-6 }), bounds, signal);
+    expect(slow.failure).toMatchObject({ code: 'unsupported', kind: 'contract' });
+    expect(slow.failure?.message).toMatch(
+      /^the 90 % quantile of \d+ runs takes [\d.]+ ms on this device, its bound is 0\.000001 ms$/,
+    );
+    expect(slow.measured?.quantileMs).toBeGreaterThan(1e-6);
+  });
+
+  it('counts the memory of the model, not that of the runtime', async () => {
+    const large = softmaxClassifier(
+      [Array.from({ length: 4_000_000 }, () => 0)],
+      Array.from({ length: 4_000_000 }, () => 0),
+    );
+    const { manifest: _, golden: __, ...files } = model(large);
+    const measuredWith = (maxMemoryMb: number) =>
+      proveModel({ ...files, manifest: Manifest.parse({ acceptance: { maxMemoryMb } }) }, bounds, signal);
+    const broken = await measuredWith(20);
+    expect(broken.failure).toMatchObject({ kind: 'contract' });
+    expect(broken.failure?.message).toMatch(/^it takes [\d.]+ MB of memory on this device, its bound is 20 MB$/);
+    // Both tensors are 16 MB each.
+    expect(broken.measured?.memoryMb).toBeGreaterThan(30);
   });
 });
