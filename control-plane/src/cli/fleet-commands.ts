@@ -82,7 +82,7 @@ function registerDevices(program: Command): void {
         ]);
         const rows = device.models.map((model) => [
           model.name,
-          model.active?.version,
+          activeText(model.active),
           shortDigest(model.active?.release),
           model.candidate?.version,
           model.candidate?.state,
@@ -340,4 +340,10 @@ function registerAudit(program: Command): void {
         );
       }),
     );
+}
+
+/** What answers: of a version with variants also which one. */
+function activeText(active: Device['models'][number]['active']): string | undefined {
+  if (active === null) return undefined;
+  return active.variant === undefined ? String(active.version) : `${active.version} (${active.variant})`;
 }

@@ -204,7 +204,9 @@ function printDetail(detail: RolloutDetail): void {
   printLine(`${detail.model} version ${detail.version}: ${statusText(detail)}`);
   printTable(
     ['DEVICE', 'WAVE', 'STATE', 'DETAIL'],
-    detail.devices.map((device) => [device.deviceId, device.wave + 1, device.state, device.detail]),
+    detail.devices.map(({ deviceId, wave, state, detail, variant }) => [
+      ...[deviceId, wave + 1, state, variant === undefined ? detail : `${detail} (${variant})`],
+    ]),
   );
   const waves = detail.waves.flatMap(({ wave, outcome, counts, gates }) =>
     (gates.length === 0 ? [undefined] : gates).map((gate) => [

@@ -26,6 +26,13 @@ export interface Scope {
   rest: Arm;
 }
 
+/** `wave` is undefined when no device of the present wave has it. */
+export interface VariantScopes {
+  name: string;
+  wave: Scope | undefined;
+  all: Scope;
+}
+
 export interface FieldEvidence {
   wave: Scope;
   all: Scope;
@@ -33,6 +40,8 @@ export interface FieldEvidence {
   lastPeriod: Arm;
   /** Whether any device of the rollout runs the old version still. */
   restRuns: boolean;
+  /** Of a version with variants: each that devices have, and how many there are. */
+  variants?: { of: number; each: readonly VariantScopes[] };
   /** Labels that the wave's devices will probably have within the time that is waited. */
   labelsExpected: number;
 }
@@ -42,6 +51,8 @@ export interface FieldMember {
   wave: number;
   /** When it was given the new version. */
   since: number;
+  /** Which variant of it the device has, as soon as it says so. */
+  variant?: string | undefined;
 }
 
 export interface FieldQuery {
@@ -53,6 +64,8 @@ export interface FieldQuery {
   members: readonly FieldMember[];
   /** The wave under way. */
   wave: number;
+  /** How many variants the new version has; unset when it has none. */
+  variants?: number;
   /** Devices whose answers count. */
   matching: ReadonlySet<string>;
   /** Whether any of them runs another version still. */

@@ -200,3 +200,58 @@ describe('over many faultless rollouts, looked at again and again', () => {
     },
   );
 });
+
+describe('gates on a version with variants', () => {
+  const [good, bad] = [field(usual, { wave: 4 }), field(stuck, { wave: 2, seed: 2 })];
+  const mixed = (bad: FieldEvidence, isInWave = true): FieldEvidence => {
+    const own = { name: 'int8', wave: isInWave ? bad.wave : undefined, all: bad.all };
+    const each = [own, { name: 'default', wave: good.wave, all: good.all }];
+    // As a whole it would pass: what the bad one answers is not among it.
+    return { ...good, variants: { of: 2, each } };
+  };
+
+  test('fail for one of them though the other does well, and name both', () => {
+    const { accuracy } = judge(mixed(bad));
+    expect(judge(good).accuracy).toMatchObject({ verdict: 'passed' });
+    expect(accuracy).toMatchObject({ verdict: 'failed', blocking: true });
+    expect(accuracy?.detail).toMatch(/^variant "int8": accuracy 2.*; variant "default": accuracy 9/);
+    expect(accuracy?.variants?.map(({ name, verdict }) => [name, verdict])).toEqual([
+      ['int8', 'failed'],
+      ['default', 'passed'],
+    ]);
+  });
+
+  test('wait for a variant that has answered too little', () => {
+    const verdicts = judge(mixed(field(usual, { wave: 1, requests: 2 })));
+    expect(verdicts.error_rise).toMatchObject({ verdict: 'inconclusive' });
+    expect(verdicts.error_rise?.detail).toMatch(/^variant "int8": /);
+  });
+
+  test('fail for a variant of former waves, and wait for none', () => {
+    expect(judge(mixed(bad, false)).accuracy).toMatchObject({ verdict: 'failed' });
+    const former = judge(mixed(field(usual, { wave: 1, requests: 2 }), false));
+    expect(former.error_rise).toMatchObject({ verdict: 'passed' });
+    expect(former.error_rise?.variants).toHaveLength(1);
+  });
+
+  test('divide the false alarms by how many there are', () => {
+    const alphaIn = (field: FieldEvidence) => judge(field).accuracy?.numbers?.alpha ?? 0;
+    expect(alphaIn(mixed(good))).toBeCloseTo(alphaIn(good) / 2, 10);
+  });
+
+  test('judge errors of each by itself', () => {
+    const counts = (requests: number, failed: number) => ({ requests, failed });
+    const each = [
+      { name: 'int8', wave: counts(200, 60), all: counts(200, 60) },
+      { name: 'default', wave: counts(9800, 40), all: counts(9800, 40) },
+    ];
+    const whole = { wave: counts(10_000, 100), all: counts(10_000, 100) };
+    expect(judgeErrors(gates, whole, 3)).toMatchObject({ verdict: 'passed' });
+    const verdict = judgeErrors(gates, { ...whole, variants: { of: 2, each } }, 3);
+    expect(verdict).toMatchObject({
+      verdict: 'failed',
+      variants: [{ name: 'int8' }, { name: 'default', verdict: 'passed' }],
+    });
+    expect(judgeErrors(gates, { ...whole, variants: { of: 2, each: [] } }, 3)).toMatchObject({ verdict: 'passed' });
+  });
+});

@@ -17,6 +17,44 @@ interface Test {
 
 /** `waves`: how many the plan has. */
 export function judgeField(gates: RolloutGates, field: FieldEvidence, waves: number): GateVerdict[] {
+  const { variants } = field;
+  if (variants === undefined) return judgeOne(gates, field, waves);
+  return judgeEach(variants, gates, ({ wave, all }, shared) => {
+    const verdicts = judgeOne(shared, { ...field, wave: wave ?? all, all }, waves);
+    // What devices of former waves have can fail the wave still, and has passed before.
+    return wave === undefined ? verdicts.filter(({ verdict }) => verdict === 'failed') : verdicts;
+  });
+}
+
+/** Each variant by itself. They share the false alarms, as many as there are: which of them come to be judged is no matter. */
+function judgeEach<V extends { name: string }>(
+  { of, each }: { of: number; each: readonly V[] },
+  gates: RolloutGates,
+  judge: (variant: V, gates: RolloutGates) => GateVerdict[],
+): GateVerdict[] {
+  const shared = { ...gates, falseAlarms: gates.falseAlarms / Math.max(1, of) };
+  const judged = each.flatMap((variant) => judge(variant, shared).map((verdict) => ({ name: variant.name, verdict })));
+  return [...new Set(judged.map(({ verdict }) => verdict.gate))].map((gate) =>
+    worstOf(judged.filter(({ verdict }) => verdict.gate === gate)),
+  );
+}
+
+/** The worst first, each by its name. */
+function worstOf(judged: readonly { name: string; verdict: GateVerdict }[]): GateVerdict {
+  const ordered = judged.toSorted((a, b) => weightOf(b.verdict) - weightOf(a.verdict));
+  const [worst] = ordered;
+  if (worst === undefined) throw new RangeError('there is nothing to judge');
+  const detail = ordered.map(({ name, verdict }) => `variant "${name}": ${verdict.detail}`).join('; ');
+  const variants = judged.map(({ name, verdict: { verdict, detail, numbers } }) => ({
+    name,
+    verdict,
+    detail,
+    numbers,
+  }));
+  return { ...worst.verdict, detail, variants };
+}
+
+function judgeOne(gates: RolloutGates, field: FieldEvidence, waves: number): GateVerdict[] {
   const alpha = alphaOf(gates, waves);
   const verdicts = testsOf(gates, field).map(({ gate, mode, judge }) => {
     const wave = judge(field.wave, alpha.wave);
@@ -27,12 +65,34 @@ export function judgeField(gates: RolloutGates, field: FieldEvidence, waves: num
   );
 }
 
+interface Errors {
+  wave: RequestCounts;
+  all: RequestCounts;
+}
+
+/** As `FieldEvidence.variants`. */
+export interface VariantErrors extends Omit<Errors, 'wave'> {
+  name: string;
+  wave: RequestCounts | undefined;
+}
+
 /** Failed requests of the new version against the bound of the plan. */
 export function judgeErrors(
   gates: RolloutGates,
-  { wave, all }: { wave: RequestCounts; all: RequestCounts },
+  evidence: Errors & { variants?: { of: number; each: readonly VariantErrors[] } },
   waves: number,
 ): GateVerdict {
+  const { variants } = evidence;
+  if (variants === undefined) return errorsOf(gates, evidence, waves);
+  const [worst] = judgeEach(variants, gates, ({ wave, all }, shared) => {
+    const verdict = errorsOf(shared, { wave: wave ?? all, all }, waves);
+    return wave !== undefined || verdict.verdict === 'failed' ? [verdict] : [];
+  });
+  // Nobody says yet which variant it has.
+  return worst ?? errorsOf(gates, evidence, waves);
+}
+
+function errorsOf(gates: RolloutGates, { wave, all }: Errors, waves: number): GateVerdict {
   const alpha = alphaOf(gates, waves);
   const onWave = errorRate(wave, gates, { over: 'wave', alpha: alpha.wave });
   const onAll = errorRate(all, gates, { over: 'all', alpha: alpha.all });
@@ -106,6 +166,9 @@ const severity = { failed: 3, inconclusive: 2, waiting: 2, passed: 1 } as const;
 
 /** Of two verdicts of one gate, which may be judged beside the old version and below a bound. */
 function strictest(a: GateVerdict, b: GateVerdict): GateVerdict {
-  const weight = ({ verdict, blocking }: GateVerdict) => severity[verdict] * (blocking === false ? 0.1 : 1);
-  return weight(b) > weight(a) ? b : a;
+  return weightOf(b) > weightOf(a) ? b : a;
+}
+
+function weightOf({ verdict, blocking }: GateVerdict): number {
+  return severity[verdict] * (blocking === false ? 0.1 : 1);
 }

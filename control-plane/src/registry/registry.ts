@@ -218,11 +218,6 @@ export function createRegistry(deps: RegistryDeps) {
       return [release, digest, ...variants.map((each) => each.digest)];
     },
 
-    /** What devices pick from; none where there is one file only. @throws AppError `not_found` */
-    async variantNames(name: string, number: number): Promise<string[]> {
-      return ((await version(name, number)).variants ?? []).map((each) => each.name);
-    },
-
     /**
      * Proves the model in a process of its own, then gives it the next version number, signed.
      * @throws AppError `model_rejected` with the reason; `invalid_request` naming the manifest's field; `conflict` naming

@@ -94,6 +94,13 @@ function runs({ active }: ModelReport, wanted: Wanted | null): boolean {
   return active.release === undefined || active.release === wanted.release;
 }
 
+/** Which variant of the version the device runs, or brings up; undefined until it says so, and where there are none. */
+export function variantOf({ version }: Pick<Subject, 'version'>, { report }: Pick<DeviceView, 'report'>) {
+  const { active, candidate } = report ?? {};
+  if (candidate?.version === version && candidate.variant !== undefined) return candidate.variant;
+  return active?.version === version ? active.variant : undefined;
+}
+
 /** Whether the device answers with what it should run. */
 export function runsDesired({ report, desired }: Pick<DeviceView, 'report' | 'desired'>): boolean {
   return report !== null && desired !== null && runs(report, desired);

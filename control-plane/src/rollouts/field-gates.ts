@@ -2,6 +2,8 @@
 import type { GateVerdict } from '@edgeloop/shared/api/rollouts';
 import type { FieldEvidence, FieldMember, FieldQuery } from '../gates/evidence.ts';
 import { judgeField } from '../gates/judge.ts';
+import { variantOf } from './device-state.ts';
+import type { VariantCount } from './variant-count.ts';
 import type { GateSource } from './views.ts';
 
 /** What the versions of a rollout answered; undefined before any device was given the new one. */
@@ -11,6 +13,7 @@ interface FieldGatesDeps {
   field: FieldSource;
   /** Changes whenever there is new evidence on a model; without it, it is asked for at each look. */
   evidenceVersion?: ((model: string) => number) | undefined;
+  variantCount: VariantCount;
   now: () => number;
 }
 
@@ -26,7 +29,7 @@ const kept = 100;
 const againMs = 5000;
 
 /** Verdicts on the wave of each rollout. They are made anew only when something has come in. */
-export function createFieldGates({ field, evidenceVersion, now }: FieldGatesDeps): GateSource {
+export function createFieldGates({ field, evidenceVersion, variantCount, now }: FieldGatesDeps): GateSource {
   const judged = new Map<string, Judged>();
   return async ({ rollout, wave, progress }) => {
     const { id, model, plan } = rollout;
@@ -35,7 +38,8 @@ export function createFieldGates({ field, evidenceVersion, now }: FieldGatesDeps
     const again = Math.floor(now() / againMs);
     const key = version === undefined ? undefined : `${version} ${wave} ${progress.given.size} ${again}`;
     if (known !== undefined && key !== undefined && known.key === key) return known.verdicts;
-    const evidence = await field(queryOf({ rollout, wave, progress }));
+    const variants = await variantCount(rollout);
+    const evidence = await field({ ...queryOf({ rollout, wave, progress }), ...(variants > 1 ? { variants } : {}) });
     const isSame = known !== undefined && known.evidence === evidence;
     const verdicts = isSame
       ? known.verdicts
@@ -55,7 +59,9 @@ function queryOf({ rollout, wave, progress }: Parameters<GateSource>[0]): FieldQ
   const members: FieldMember[] = [];
   for (const deviceId of progress.given) {
     const member = progress.member(deviceId);
-    if (member?.assignedAt != null) members.push({ deviceId, wave: member.wave, since: member.assignedAt });
+    const view = progress.view(deviceId);
+    const variant = view && variantOf(rollout, view);
+    if (member?.assignedAt != null) members.push({ deviceId, wave: member.wave, since: member.assignedAt, variant });
   }
   const matching = new Set<string>();
   let restRuns = false;

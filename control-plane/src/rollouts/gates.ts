@@ -1,5 +1,6 @@
 // The gates of a wave. A gate that lacks evidence waits; it never passes for lack of data.
 import type { GateVerdict, RolloutGates, RolloutPlan } from '@edgeloop/shared/api/rollouts';
+import type { VariantErrors } from '../gates/judge.ts';
 import { judgeErrors } from '../gates/judge.ts';
 import type { RequestCounts } from '../gates/rates.ts';
 import type { Counts } from './progress.ts';
@@ -9,6 +10,8 @@ export interface Evidence {
   wave: RequestCounts;
   /** On all devices that have the version. */
   all: RequestCounts;
+  /** Of a version with variants, as far as devices say which they have. */
+  variants?: { of: number; each: readonly VariantErrors[] };
 }
 
 /** How many devices stand where. `pending`: not ended yet; devices that are away are `skipped` or pending, as the plan says. */
@@ -66,6 +69,35 @@ export function failedDevicesGate(
   }
   const nobody = wave.skipped > 0 ? `all ${wave.skipped} devices of this wave are offline` : 'no device matches yet';
   return verdict('waiting', nobody);
+}
+
+interface VariantTally {
+  name: string;
+  wave: Tally;
+  all: Tally;
+}
+
+/**
+ * A variant of which too many devices failed fails the wave though the others do well. Devices under way that have not said which
+ * variant they have may turn out to have this one.
+ */
+export function failedVariantGate(
+  { maxFailedDevices, ...gates }: RolloutGates,
+  { wave, all, variants }: { wave: Tally; all: Tally; variants: readonly VariantTally[] },
+): GateVerdict | undefined {
+  for (const variant of variants) {
+    for (const [where, whole, own] of [
+      ['this wave', wave, variant.wave],
+      ['all waves so far', all, variant.all],
+    ] as const) {
+      const known = variants.reduce((sum, each) => sum + (own === variant.wave ? each.wave : each.all).pending, 0);
+      const most = countable(own) + whole.pending - known;
+      if (own.bad <= maxFailedDevices * most + 1e-9) continue;
+      const detail = `${own.bad} of ${most} devices of ${where} with the variant "${variant.name}" failed, ${allowed({ maxFailedDevices, ...gates })}`;
+      return { gate: 'failed_devices', verdict: 'failed', detail, numbers: { ...own } };
+    }
+  }
+  return undefined;
 }
 
 function allowed({ maxFailedDevices }: RolloutGates): string {

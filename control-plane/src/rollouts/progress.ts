@@ -13,6 +13,7 @@ import {
   observe,
   type Subject,
   standing,
+  variantOf,
 } from './device-state.ts';
 import { Due } from './due.ts';
 import { labelValue, planWaves } from './waves.ts';
@@ -47,6 +48,8 @@ export class Progress {
   readonly #due = new Due();
   readonly #waves = new Map<number, Counts>();
   readonly #all: Counts = {};
+  /** The same of those that say which variant of the version they have. */
+  readonly #variants = new Map<string, { waves: Map<number, Counts>; all: Counts }>();
   readonly #ready = new Map<number, Set<string>>();
   readonly #claims = new Map<string, number>();
   readonly #underWay = new Map<string, number>();
@@ -144,6 +147,8 @@ export class Progress {
     const state = stands.state === 'offline' && stands.away ? 'away' : stands.state;
     add(this.wave(member.wave), state, by);
     add(this.#all, state, by);
+    const variant = variantOf(this.subject, view);
+    if (variant !== undefined) this.#countVariant(variant, { wave: member.wave, state, by });
     if (state === 'deploying' || state === 'baking' || state === 'offline') bump(this.#underWay, value, by);
     if (member.assignedAt !== null) bump(this.#told, member.assignedAt, by);
   }
@@ -163,6 +168,21 @@ export class Progress {
     const made: Counts = {};
     this.#waves.set(wave, made);
     return made;
+  }
+
+  #countVariant(name: string, { wave, state, by }: { wave: number; state: Counted; by: 1 | -1 }): void {
+    const known = this.#variants.get(name) ?? { waves: new Map<number, Counts>(), all: {} };
+    this.#variants.set(name, known);
+    const counts = known.waves.get(wave) ?? {};
+    known.waves.set(wave, counts);
+    add(counts, state, by);
+    add(known.all, state, by);
+  }
+
+  /** By variant: where devices stand that have it. */
+  variants(wave: number): { name: string; wave: Counts; all: Counts }[] {
+    const each = [...this.#variants].map(([name, { waves, all }]) => ({ name, wave: waves.get(wave) ?? {}, all }));
+    return each.sort((a, b) => (a.name < b.name ? -1 : 1));
   }
 
   get all(): Counts {

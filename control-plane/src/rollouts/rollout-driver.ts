@@ -16,6 +16,7 @@ import { type Claims, claimsOn, followedBy } from './precedence.ts';
 import { type Decision, decideOn, gatesOf, planOf } from './rollout-state.ts';
 import type { RolloutStore } from './rollout-store.ts';
 import { claimsKey, Tracked } from './tracked.ts';
+import type { VariantCount } from './variant-count.ts';
 import { type EvidenceSource, evidenceOf, type GateSource, noEvidence } from './views.ts';
 
 export interface RolloutDriverDeps {
@@ -23,6 +24,7 @@ export interface RolloutDriverDeps {
   store: RolloutStore;
   fleet: Fleet;
   registry: Pick<Registry, 'version' | 'moveAlias'>;
+  variantCount: VariantCount;
   evidence: EvidenceSource;
   /** Changes whenever there is new evidence on a model; without it, it is asked for at each look. */
   evidenceVersion?: ((model: string) => number) | undefined;
@@ -164,10 +166,12 @@ export function createRolloutDriver(deps: RolloutDriverDeps) {
     const present = presentWave(state);
     if (present === undefined) return noEvidence;
     const version = deps.evidenceVersion?.(model);
-    const key = version === undefined ? undefined : `${version} ${present.wave} ${progress.given.size}`;
+    const variants = await deps.variantCount(rollout);
+    const there = variants > 1 ? progress.variants(present.wave).map(({ name }) => name) : [];
+    const key = version === undefined ? undefined : `${version} ${present.wave} ${progress.given.size} ${there}`;
     const known = judged.get(id);
     if (known !== undefined && known.key !== undefined && known.key === key) return known.evidence;
-    const found = await evidenceOf(deps.evidence, rollout, progress);
+    const found = await evidenceOf(deps.evidence, rollout, { progress, variants });
     judged.set(id, { evidence: found, key });
     return found;
   }

@@ -10,7 +10,17 @@ import {
 import { approvalDue, beginning, goingOn, waitingFor } from './approvals.ts';
 import { type Clock, type DeviceView, type Member, progressOf, runsDesired, type Subject } from './device-state.ts';
 import { countKinds, failureKindOf, withKinds } from './failure-kinds.ts';
-import { answerGates, countable, type Evidence, failedDevicesGate, holds, stops, type Tally, tally } from './gates.ts';
+import {
+  answerGates,
+  countable,
+  type Evidence,
+  failedDevicesGate,
+  failedVariantGate,
+  holds,
+  stops,
+  type Tally,
+  tally,
+} from './gates.ts';
 import { deviceCounts, Progress } from './progress.ts';
 import { admitted, batch } from './throttle.ts';
 import { type PlannedMember, planWaves, waveWord } from './waves.ts';
@@ -191,7 +201,11 @@ export function gatesOf(seen: Pick<Seen, 'progress' | 'evidence' | 'gates'>, { w
   const all = tally(progress.all, offlineDevices);
   const last = nextWave(progress, index) === undefined;
   const judged = !last || countable(wave) > 0;
-  const devices = withKinds(failedDevicesGate(bounds, { wave, all, last }), kindsOf(progress));
+  const variants = progress.variants(index).map((each) => ({
+    ...{ name: each.name, wave: tally(each.wave, offlineDevices), all: tally(each.all, offlineDevices) },
+  }));
+  const failed = failedVariantGate(bounds, { wave, all, variants }) ?? failedDevicesGate(bounds, { wave, all, last });
+  const devices = withKinds(failed, kindsOf(progress));
   const answers = answerGates(plan, { evidence: seen.evidence, field: seen.gates ?? [], judged });
   return { gates: [devices, ...answers], wave, all };
 }

@@ -29,6 +29,7 @@ import { type Spoken, unknownRollout, writeAction } from './operator-words.ts';
 import { createReadiness } from './readiness.ts';
 import { createRolloutDriver } from './rollout-driver.ts';
 import { createRolloutStore, type RolloutStore } from './rollout-store.ts';
+import { createVariantCount } from './variant-count.ts';
 import { verdictsOf } from './verdicts.ts';
 import type { EvidenceSource } from './views.ts';
 import { planWaves } from './waves.ts';
@@ -63,7 +64,9 @@ export function createRollouts(given: RolloutsDeps) {
   const store = createRolloutStore(database.tables);
   const stored: Stored = { database, store, now };
   const operating = { ...given, store };
-  const driver = createRolloutDriver({ ...given, gates: createFieldGates(given), store, listeningSince: given.now() });
+  const variantCount = createVariantCount(registry);
+  const gates = createFieldGates({ ...given, variantCount });
+  const driver = createRolloutDriver({ ...given, gates, variantCount, store, listeningSince: given.now() });
 
   async function known(id: string): Promise<Rollout> {
     const rollout = await store.rollout(database.read, id);

@@ -1,10 +1,18 @@
 // Every device of a rollout and where it stands, for people.
 import type { RolloutDevice, RolloutState } from '@edgeloop/shared/api/rollouts';
-import { type DeviceView, isRestored, progressOf } from './device-state.ts';
+import { type DeviceView, isRestored, progressOf, variantOf } from './device-state.ts';
 import type { Progress } from './progress.ts';
 
 /** Sorted by id. Of a rollout that is over, devices it never had to do with are left out. */
 export function verdictsOf(progress: Progress, state: RolloutState, now: number): RolloutDevice[] {
+  return wordsOf(progress, state, now).map((device) => {
+    const view = progress.view(device.deviceId);
+    const variant = view?.member?.assignedAt == null ? undefined : variantOf(progress.subject, view);
+    return variant === undefined ? device : { ...device, variant };
+  });
+}
+
+function wordsOf(progress: Progress, state: RolloutState, now: number): RolloutDevice[] {
   const isOpen = ['awaiting_approval', 'running', 'paused'].includes(state.phase);
   const preview = isOpen ? progress.preview() : new Map<string, number>();
   const views = [...progress.views()].sort((a, b) => (a.id < b.id ? -1 : 1));

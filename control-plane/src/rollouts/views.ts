@@ -2,8 +2,9 @@
 import { type GateVerdict, presentWave, type Rollout } from '@edgeloop/shared/api/rollouts';
 import { matches, parseSelector, type Selector } from '@edgeloop/shared/selector';
 import type { Candidate } from '../fleet/fleet.ts';
+import type { VariantErrors } from '../gates/judge.ts';
 import type { RequestCounts } from '../gates/rates.ts';
-import type { DeviceView, Member } from './device-state.ts';
+import { type DeviceView, type Member, variantOf } from './device-state.ts';
 import type { Evidence } from './gates.ts';
 import { type Claims, claimantOf } from './precedence.ts';
 import type { Progress } from './progress.ts';
@@ -55,20 +56,37 @@ export function viewOf({ rollout, selector, claims, members }: Eye, device: Cand
 export const noEvidence: Evidence = { wave: { requests: 0, failed: 0 }, all: { requests: 0, failed: 0 } };
 
 /** What the devices of the present wave answered, and those of all waves. */
-export async function evidenceOf(source: EvidenceSource, rollout: Rollout, progress: Progress): Promise<Evidence> {
+export async function evidenceOf(
+  source: EvidenceSource,
+  rollout: Rollout,
+  { progress, variants }: { progress: Progress; variants: number },
+): Promise<Evidence> {
   const { state, model, version } = rollout;
   const running = presentWave(state);
   if (running === undefined) return noEvidence;
   const given = [...progress.given].flatMap((deviceId) => {
     const member = progress.member(deviceId);
-    return member?.assignedAt == null ? [] : [{ deviceId, since: member.assignedAt, wave: member.wave }];
+    const view = progress.view(deviceId);
+    const variant = view && variantOf(rollout, view);
+    return member?.assignedAt == null ? [] : [{ deviceId, since: member.assignedAt, wave: member.wave, variant }];
   });
   const release = given[0] && progress.view(given[0].deviceId)?.desired?.release;
   const counts = (of: typeof given) => {
     const assigned = of.map(({ deviceId, since }) => ({ deviceId, since }));
     return of.length === 0 ? Promise.resolve(noEvidence.all) : source({ model, version, release, assigned });
   };
-  const wave = given.filter((each) => each.wave === running.wave);
-  const ofWave = await counts(wave);
-  return { wave: ofWave, all: wave.length === given.length ? ofWave : await counts(given) };
+  const scopes = async (of: typeof given) => {
+    const wave = of.filter((each) => each.wave === running.wave);
+    const ofWave = await counts(wave);
+    return { wave: ofWave, all: wave.length === of.length ? ofWave : await counts(of), isInWave: wave.length > 0 };
+  };
+  const { wave, all } = await scopes(given);
+  const names = variants > 1 ? [...new Set(given.flatMap(({ variant }) => variant ?? []))].sort() : [];
+  if (names.length === 0) return { wave, all };
+  const each: VariantErrors[] = [];
+  for (const name of names) {
+    const own = await scopes(given.filter(({ variant }) => variant === name));
+    each.push({ name, wave: own.isInWave ? own.wave : undefined, all: own.all });
+  }
+  return { wave, all, variants: { of: variants, each } };
 }

@@ -123,3 +123,39 @@ test('leaves out what a device ran before its last version', async () => {
   const evidence = await room.telemetry.fieldEvidence(query);
   expect(sumOf(evidence?.lastPeriod.requests ?? []).trials).toBe(5);
 });
+
+test('tells what devices answered with each variant, and the labels of those that have it', async () => {
+  const members = [
+    { deviceId: 'a', wave: 0, since: started, variant: 'int8' },
+    { deviceId: 'b', wave: 0, since: started, variant: 'default' },
+    { deviceId: 'c', wave: 0, since: started },
+  ];
+  const asked = { ...query, rolloutId: 'with variants', members, variants: 3 };
+  await answered('a', { startedAt: at(10), version: 2, variant: 'int8', succeeded: 8, failed: { internal: 2 } });
+  await answered('b', { startedAt: at(10), version: 2, variant: 'default', succeeded: 5 });
+  await answered('c', { startedAt: at(10), version: 2, succeeded: 3 });
+  await labelled('a', [{ version: 2, predictedAt: at(10), label: 'wrong' }]);
+  await labelled('b', [{ version: 2, predictedAt: at(10) }]);
+  const evidence = await room.telemetry.fieldEvidence(asked);
+  expect(evidence?.variants?.of).toBe(3);
+  const said = evidence?.variants?.each.map(({ name, wave }) => [
+    name,
+    sumOf(wave?.fresh.requests ?? []),
+    wave?.fresh.labels,
+  ]);
+  expect(said).toEqual([
+    // A window of before names none: the plain file answered.
+    ['default', { hits: 0, trials: 8 }, [{ hits: 1, trials: 1 }]],
+    ['int8', { hits: 2, trials: 10 }, [{ hits: 0, trials: 1 }]],
+  ]);
+  expect(sumOf(evidence?.wave.fresh.requests ?? [])).toEqual({ hits: 2, trials: 18 });
+
+  const told = members.map((member) => (member.deviceId === 'c' ? { ...member, variant: 'fp16' } : member));
+  const later = await room.telemetry.fieldEvidence({ ...asked, members: told, wave: 1 });
+  expect(later?.variants?.each.map(({ name, wave }) => [name, wave])).toEqual([
+    ['default', undefined],
+    ['fp16', undefined],
+    ['int8', undefined],
+  ]);
+  expect((await room.telemetry.fieldEvidence(query))?.variants).toBeUndefined();
+});

@@ -1,7 +1,7 @@
 // Hands gates what the field says of a rollout: what is stored is read once, what comes in afterwards is added.
 import type { FieldEvidence, FieldQuery } from '../gates/evidence.ts';
 import type { FieldStore } from './field-store.ts';
-import { FieldTally, type Seen, startOf } from './field-tally.ts';
+import { FieldTally, type Seen, startOf, variantsOf } from './field-tally.ts';
 import { readLastPeriod } from './last-period.ts';
 import { itemKey, type Stored, type WindowRow } from './telemetry-store.ts';
 
@@ -131,5 +131,6 @@ export function createFieldEvidence({ fieldStore, now }: FieldEvidenceDeps) {
 }
 
 function isSame(before: FieldQuery | undefined, now: FieldQuery): boolean {
-  return before?.wave === now.wave && before.members.length === now.members.length && before.restRuns === now.restRuns;
+  if (before?.wave !== now.wave || before.restRuns !== now.restRuns) return false;
+  return before.members.length === now.members.length && variantsOf(before).join() === variantsOf(now).join();
 }

@@ -1,7 +1,8 @@
 // What one rollout's versions answered in the field, kept up as windows come in: a look costs what is new since the last.
 import type { Window } from '@edgeloop/shared/telemetry';
+import { plainVariant } from '@edgeloop/shared/variants';
 import type { Counts } from '../gates/counts.ts';
-import type { FieldEvidence, FieldMember, FieldQuery, Scope } from '../gates/evidence.ts';
+import type { FieldEvidence, FieldMember, FieldQuery, Scope, VariantScopes } from '../gates/evidence.ts';
 import { ArmTally } from './arm-tally.ts';
 import type { LabelSums } from './field-store.ts';
 import type { LastPeriod } from './last-period.ts';
@@ -16,6 +17,8 @@ interface WaveTally {
   startedAt: number;
   fresh: ArmTally;
   rest: ArmTally;
+  /** Of the new version, by variant. */
+  variants: Map<string, ArmTally>;
 }
 
 const hourMs = 3_600_000;
@@ -26,6 +29,8 @@ export class FieldTally {
   readonly #version: number;
   readonly #period: LastPeriod;
   readonly #fresh: ArmTally;
+  /** The same by variant; windows that name none are of the plain file. */
+  readonly #variants = new Map<string, ArmTally>();
   readonly #rest: ArmTally;
   readonly #last: ArmTally;
   #wave: WaveTally;
@@ -68,7 +73,8 @@ export class FieldTally {
     this.#sums = sums;
   }
 
-  evidence({ members, wave, matching, restRuns, patienceMs }: FieldQuery): FieldEvidence {
+  evidence(query: FieldQuery): FieldEvidence {
+    const { members, wave, matching, restRuns, patienceMs } = query;
     const waveOf = new Map(members.map((member) => [member.deviceId, member.wave]));
     const fresh = this.#sums.filter((each) => each.fresh && waveOf.has(each.deviceId));
     const former = this.#sums.filter((each) => !each.fresh && matching.has(each.deviceId));
@@ -84,7 +90,23 @@ export class FieldTally {
     });
     const waveDevices = members.filter((member) => member.wave === wave).length;
     const share = waveDevices / Math.max(1, matching.size);
+    const variant = (name: string): VariantScopes => {
+      const own = members.filter((member) => member.variant === name);
+      const ids = new Set(own.map(({ deviceId }) => deviceId));
+      const none = new ArmTally(this.#period.latencyOf);
+      const labels = (sums: LabelSums[]) => sums.filter(({ deviceId }) => ids.has(deviceId));
+      const onWave = { fresh: this.#wave.variants.get(name) ?? none, rest: this.#wave.rest };
+      const onAll = { fresh: this.#variants.get(name) ?? none, rest: this.#rest };
+      const isInWave = own.some((member) => member.wave === wave);
+      return {
+        name,
+        wave: isInWave ? scope('wave', onWave, [labels(inWave), former]) : undefined,
+        all: scope('all', onAll, [labels(fresh), former]),
+      };
+    };
+    const names = variantsOf(query);
     return {
+      ...(names.length === 0 ? {} : { variants: { of: query.variants ?? names.length, each: names.map(variant) } }),
       wave: scope('wave', this.#wave, [inWave, former]),
       all: scope('all', { fresh: this.#fresh, rest: this.#rest }, [fresh, former]),
       lastPeriod: this.#last.arm(added(this.#period.labels, former)),
@@ -97,7 +119,16 @@ export class FieldTally {
     if (member === undefined && this.#unknown.length < mostUnknown) this.#unknown.push({ deviceId, window });
     if (member === undefined || window.endedAt <= member.since) return;
     this.#fresh.add(deviceId, window);
-    if (member.wave === this.#wave.wave) this.#wave.fresh.add(deviceId, window);
+    this.#variant(this.#variants, window).add(deviceId, window);
+    if (member.wave !== this.#wave.wave) return;
+    this.#wave.fresh.add(deviceId, window);
+    this.#variant(this.#wave.variants, window).add(deviceId, window);
+  }
+
+  #variant(arms: Map<string, ArmTally>, { variant = plainVariant }: Window): ArmTally {
+    const arm = arms.get(variant) ?? new ArmTally(this.#period.latencyOf);
+    arms.set(variant, arm);
+    return arm;
   }
 
   #addFormer(deviceId: string, window: Window): void {
@@ -110,8 +141,15 @@ export class FieldTally {
   #newWave({ wave, members }: FieldQuery): WaveTally {
     const startedAt = startOf(members.filter((member) => member.wave === wave));
     const { latencyOf } = this.#period;
-    return { wave, startedAt, fresh: new ArmTally(latencyOf), rest: new ArmTally(latencyOf) };
+    const variants = new Map<string, ArmTally>();
+    return { wave, startedAt, fresh: new ArmTally(latencyOf), rest: new ArmTally(latencyOf), variants };
   }
+}
+
+/** Those that devices say they have, by name; none of a version without any. */
+export function variantsOf({ variants, members }: Pick<FieldQuery, 'variants' | 'members'>): string[] {
+  if (variants === undefined) return [];
+  return [...new Set(members.flatMap(({ variant }) => variant ?? []))].sort();
 }
 
 /** When the first of them was given the version; never, when there are none. */

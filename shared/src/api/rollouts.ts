@@ -194,6 +194,8 @@ export const RolloutDevice = z.object({
    */
   state: z.enum(rolloutDeviceStates),
   detail: z.string(),
+  /** Of a version with variants: which one it runs or brings up. */
+  variant: z.string().optional(),
 });
 export type RolloutDevice = z.infer<typeof RolloutDevice>;
 
@@ -208,6 +210,17 @@ export const GateVerdict = z.object({
   numbers: z.union([GateNumbers, z.record(z.string(), z.number())]).optional(),
   /** Of `failed_devices`: how many failed at what. */
   kinds: z.record(z.string(), z.number().int()).optional(),
+  /** Of a version with variants: the verdict on each that devices run. The worst of them is that of the gate. */
+  variants: z
+    .array(
+      z.object({
+        name: z.string(),
+        verdict: z.enum(['passed', 'failed', 'waiting', 'inconclusive']),
+        detail: z.string(),
+        numbers: z.union([GateNumbers, z.record(z.string(), z.number())]).optional(),
+      }),
+    )
+    .optional(),
 });
 export type GateVerdict = z.infer<typeof GateVerdict>;
 

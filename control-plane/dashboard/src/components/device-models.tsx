@@ -48,6 +48,7 @@ export function DeviceModels({ device }: { device: Device }) {
                     <VersionLink model={row.name} version={row.report.active.version} />{' '}
                     {row.report.active.release !== undefined && <Digest hash={row.report.active.release} />}{' '}
                     {isUnknown(device, row.name, row.report.active) && <Badge tone="bad">not registered</Badge>}{' '}
+                    <Variant active={row.report.active} />
                     <span class="muted">
                       since <Ago at={row.report.active.since} />
                     </span>
@@ -68,12 +69,32 @@ function isUnknown({ unknownReleases }: Device, name: string, active: { version:
   return unknownReleases.some((each) => each.name === name && each.version === version && each.release === release);
 }
 
+/** Which file of a version with several, why that one, and what was measured of it here. */
+function Variant({ active }: { active: NonNullable<Device['models'][number]['active']> }) {
+  const { variant, variantWhy, measured } = active;
+  const memory = measured?.memoryMb === undefined ? '' : `, ${measured.memoryMb} MB`;
+  return (
+    <>
+      {variant !== undefined && (
+        <span title={variantWhy}>
+          <Badge tone="info">{variant}</Badge>
+        </span>
+      )}{' '}
+      {measured !== undefined && (
+        <span class="small" title={`median of ${measured.runs} runs before it answered`}>
+          {measured.medianMs} ms{memory}{' '}
+        </span>
+      )}
+    </>
+  );
+}
+
 function Candidate({ report }: { report: Device['models'][number] | undefined }) {
   const candidate = report?.candidate;
   if (candidate == null) return <span class="muted">none</span>;
   return (
     <span title={candidate.release}>
-      v{candidate.version} <ActivationBadge state={candidate.state} />
+      v{candidate.version} {candidate.variant} <ActivationBadge state={candidate.state} />
       {candidate.error !== undefined && <span class="text-bad small"> {candidate.error.message}</span>}
     </span>
   );

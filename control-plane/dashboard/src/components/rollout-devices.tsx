@@ -27,7 +27,11 @@ const columns: Column<RolloutDevice>[] = [
   { title: 'Device', cell: (device) => <DeviceLink id={device.deviceId} /> },
   { title: 'Wave', kind: 'number', cell: (device) => device.wave + 1 },
   { title: 'State', cell: (device) => <Badge tone={rolloutDeviceTones[device.state]}>{words(device.state)}</Badge> },
-  { title: 'Detail', kind: 'sentence', cell: (device) => device.detail },
+  {
+    title: 'Detail',
+    kind: 'sentence',
+    cell: ({ detail, variant }) => (variant === undefined ? detail : `${detail} (${variant})`),
+  },
 ];
 
 export function RolloutDevices({ devices }: { devices: RolloutDevice[] }) {

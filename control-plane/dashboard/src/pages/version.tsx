@@ -59,6 +59,10 @@ function FileCard({ version }: { version: ModelVersionDetail }) {
       <Facts
         facts={[
           ['Size', formatBytes(version.sizeBytes)],
+          ...(version.variants ?? []).map(({ name, sizeBytes, requires }): [string, string] => [
+            `Variant ${name}`,
+            `${formatBytes(sizeBytes)}, ${requirementsText(requires)}`,
+          ]),
           ['SHA-256', <Digest key="digest" hash={version.digest} />],
           ['Release', <Digest key="release" hash={version.release} />],
           [
@@ -82,6 +86,20 @@ function FileCard({ version }: { version: ModelVersionDetail }) {
   );
 }
 
+function requirementsText(requires: NonNullable<ModelVersionDetail['variants']>[number]['requires']): string {
+  const parts = Object.entries(requires).map(([what, value]) => `${what} ${[value].flat().join(' or ')}`);
+  return parts.length === 0 ? 'for every device' : `needs ${parts.join(', ')}`;
+}
+
+function boundsOf({ acceptance }: ModelVersionDetail['manifest']): [string, string][] {
+  const { maxLatencyMs, quantile, runs, maxMemoryMb } = acceptance ?? {};
+  const latency = `${(quantile ?? 0) * 100} % of ${runs} runs within ${maxLatencyMs} ms`;
+  return [
+    ...(maxLatencyMs === undefined ? [] : [['Bound on latency', latency] satisfies [string, string]]),
+    ...(maxMemoryMb === undefined ? [] : [['Bound on memory', `${maxMemoryMb} MB`] satisfies [string, string]]),
+  ];
+}
+
 function BehaviourCard({ version }: { version: ModelVersionDetail }) {
   const { manifest } = version;
   const reference = manifest.monitoring.reference;
@@ -97,6 +115,7 @@ function BehaviourCard({ version }: { version: ModelVersionDetail }) {
           ['Golden samples', version.goldenSamples],
           ['Batching', `up to ${manifest.batching.maxBatch} rows, ${manifest.batching.maxDelayMs} ms`],
           ['Isolation', manifest.isolation],
+          ...boundsOf(manifest),
           ['Capture', `${formatShare(manifest.capture.rate)} of answers`],
           [
             'Reference profile',
