@@ -1,20 +1,13 @@
 // Loads an uploaded model and runs it. Only for a process of its own: a model can end its process or never return.
-import { readFile } from 'node:fs/promises';
-import { AppError, messageOf } from '@edgeloop/shared/errors';
+import { AppError } from '@edgeloop/shared/errors';
 import type { GoldenSamples } from '@edgeloop/shared/golden';
 import { mismatch } from '@edgeloop/shared/golden-match';
 import type { Manifest } from '@edgeloop/shared/manifest';
 import { interpret } from '@edgeloop/shared/meaning/interpretation';
-import { type ModelFile, type ModelSource, openServable } from '@edgeloop/shared/node/servable-model';
-import { openPipeline } from '@edgeloop/shared/node/servable-pipeline';
-import { readModelHeader } from '@edgeloop/shared/onnx/header';
-import { runPipeline } from '@edgeloop/shared/pipeline/run';
-import type { Pipeline } from '@edgeloop/shared/pipeline-manifest';
-import type { NamedTensor } from '@edgeloop/shared/tensor-data';
 import type { ModelSignature, TensorSpec } from '@edgeloop/shared/tensors';
-import { InferenceSession, type Tensor } from 'onnxruntime-node';
+import type { Tensor } from 'onnxruntime-node';
 import { elementCount, toJson, toOrt, zeros } from './json-tensors.ts';
-import * as tensors from './ort-tensors.ts';
+import { openRunnable, type RunnableModel, reasonOf } from './runnable.ts';
 
 /** Values in a tensor of zeros: larger ones are not tried. */
 const maxZeros = 64 * 1024 * 1024;
@@ -25,81 +18,20 @@ export interface Tried {
   golden: GoldenSamples;
 }
 
-/** A model, or the models of a pipeline as one. */
-interface Servable {
-  signature: ModelSignature;
-  run(feeds: Record<string, Tensor>): Promise<Record<string, Tensor>>;
-  release(): Promise<void>;
-}
-
 /**
  * The signature of the model at `path`, once its manifest fits it as every agent will have it, and it has run: on its golden
  * samples, which it must reproduce, or else once on zeros where its shapes allow.
  * @throws AppError `model_rejected` with the reason, and the fields of the manifest that do not fit
  */
 export async function tryModel({ path, manifest, golden }: Tried): Promise<ModelSignature> {
-  const model = await (manifest.pipeline ? openSteps(path, manifest.pipeline) : openFile(path));
+  const model = await openRunnable(path, manifest);
   interpret(manifest, model.signature);
   if (golden.samples.length === 0) await runOnZeros(model);
   else await reproduce(model, golden);
   return model.signature;
 }
 
-/** Files that name other files are refused before ONNX Runtime would open those. */
-async function refuseOtherFiles(file: ModelFile): Promise<void> {
-  const bytes = typeof file === 'string' ? await readFile(file) : file.bytes;
-  const [place] = readModelHeader(bytes).externalDataLocations;
-  if (place === undefined) return;
-  throw new AppError(
-    'model_rejected',
-    `the model keeps tensors outside of its file, at "${place}"; save it as one file with all tensors inside`,
-  );
-}
-
-async function load(source: ModelSource): Promise<InferenceSession> {
-  const options = {
-    intraOpNumThreads: 1,
-    interOpNumThreads: 1,
-    executionMode: 'sequential',
-    logSeverityLevel: 3,
-  } as const;
-  try {
-    if ('path' in source) return await InferenceSession.create(source.path, options);
-    return await InferenceSession.create(source.bytes, options);
-  } catch (cause) {
-    throw new AppError('model_rejected', `ONNX Runtime cannot load the model: ${reasonOf(cause)}`, { cause });
-  }
-}
-
-async function openFile(file: ModelFile): Promise<Servable> {
-  await refuseOtherFiles(file);
-  const { session, signature, fetches } = await openServable(file, load);
-  return {
-    signature,
-    run: (feeds) => (fetches === undefined ? session.run(feeds) : session.run(feeds, fetches)),
-    release: () => session.release(),
-  };
-}
-
-async function openSteps(path: string, pipeline: Pipeline): Promise<Servable> {
-  const { plan, models, release } = await openPipeline(path, pipeline, openFile);
-  const runModel = async (file: string, inputs: readonly NamedTensor[]): Promise<NamedTensor[]> => {
-    const model = models.get(file);
-    const results = await model?.run(Object.fromEntries(inputs.map((input) => [input.name, tensors.toOrt(input)])));
-    return model?.signature.outputs.map((spec) => tensors.fromOrt(spec, results?.[spec.name])) ?? [];
-  };
-  return {
-    signature: plan.signature,
-    async run(feeds) {
-      const inputs = plan.signature.inputs.map((spec) => tensors.fromOrt(spec, feeds[spec.name]));
-      const outputs = await runPipeline(plan, inputs, { runModel, nowMs: () => performance.now() });
-      return Object.fromEntries(outputs.map((output) => [output.name, tensors.toOrt(output)]));
-    },
-    release,
-  };
-}
-
-async function reproduce(model: Servable, golden: GoldenSamples): Promise<void> {
+async function reproduce(model: RunnableModel, golden: GoldenSamples): Promise<void> {
   for (const [at, sample] of golden.samples.entries()) {
     const reason = await failureOf(model, { sample, tolerance: golden.tolerance });
     if (reason !== undefined) throw new AppError('model_rejected', `golden sample ${at}: ${reason}`);
@@ -111,7 +43,7 @@ interface Expected {
   tolerance: GoldenSamples['tolerance'];
 }
 
-async function failureOf(model: Servable, { sample, tolerance }: Expected): Promise<string | undefined> {
+async function failureOf(model: RunnableModel, { sample, tolerance }: Expected): Promise<string | undefined> {
   const { signature } = model;
   const expected = Object.entries(sample.outputs);
   if (expected.length === 0) return 'it names no outputs, so it proves nothing';
@@ -154,7 +86,7 @@ function feedsOf(given: Expected['sample']['inputs'], specs: readonly TensorSpec
  * Free dimensions are tried as 1. That the model fails on zeros is no fault of it, and agents hold none against it either; that
  * it ends its process or never returns is.
  */
-async function runOnZeros(model: Servable): Promise<void> {
+async function runOnZeros(model: RunnableModel): Promise<void> {
   const { inputs } = model.signature;
   const shapes = inputs.map(({ shape }) => shape.map((dim) => (dim === -1 ? 1 : dim)));
   if (shapes.reduce((sum, shape) => sum + elementCount(shape), 0) > maxZeros) return;
@@ -168,8 +100,4 @@ async function runOnZeros(model: Servable): Promise<void> {
 
 function namesOf(specs: readonly TensorSpec[]): string {
   return specs.map((spec) => `"${spec.name}"`).join(', ');
-}
-
-function reasonOf(error: unknown): string {
-  return messageOf(error).replaceAll(/\s+/g, ' ').trim();
 }
