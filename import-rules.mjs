@@ -53,6 +53,8 @@ const table = {
     rollouts: 'access database fleet:fleet gates http registry:registry',
     telemetry: 'database fleet:fleet gates http',
     data: 'access blobs database fleet:fleet http',
+    backtests:
+      'access blobs database fleet:fleet http data:data registry:registry,runnable,ort-tensors training:evaluation/comparison',
     monitoring: 'access database gates:log-gamma http telemetry:telemetry',
     'monitoring/statistics': '',
     'monitoring/alerts': 'statistics',
@@ -63,7 +65,7 @@ const table = {
     'training/evaluation': 'jobs trainers',
     'training/runs': 'evaluation jobs trainers',
     composition:
-      'access blobs broker config.ts data database fleet http monitoring registry rollouts telemetry training version.ts',
+      'access backtests blobs broker config.ts data database fleet http monitoring registry rollouts telemetry training version.ts',
     cli: '',
     demo: 'cli',
     'server.ts': 'composition config.ts',

@@ -5,6 +5,7 @@ import { Model, ModelAlias, ModelVersionDetail } from '@edgeloop/shared/api/mode
 import { pageOf } from '@edgeloop/shared/api/paging';
 import type { VariantRequirements } from '@edgeloop/shared/variants';
 import type { Command } from 'commander';
+import { addBacktestCommand } from './backtest-command.ts';
 import { action, group, numeric } from './command.ts';
 import { givenFile } from './given-file.ts';
 import { gathered, givenVariants, type VariantOptions, withVariants } from './given-variants.ts';
@@ -89,6 +90,7 @@ export function registerModelCommands(program: Command): void {
         );
       }),
     );
+  addBacktestCommand(models);
 }
 
 export function registerAliasCommands(program: Command): void {

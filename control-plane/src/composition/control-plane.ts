@@ -7,6 +7,7 @@ import { writeDurably } from '@edgeloop/shared/node/durable-files';
 import type { Logger } from 'pino';
 import { accessRoutes } from '../access/routes.ts';
 import { createCertificateKeeper } from '../access/server-certificate.ts';
+import { backtestRoutes } from '../backtests/routes.ts';
 import type { Config } from '../config.ts';
 import { dataDeviceRoutes } from '../data/device-routes.ts';
 import { dataRoutes } from '../data/routes.ts';
@@ -120,12 +121,14 @@ function untold(log: Logger): (error: unknown) => void {
 }
 
 /** What looks again and again whether something is to be done. */
-async function startLoops({ rollouts, monitoring, training }: Rooms, closing: Closing): Promise<void> {
+async function startLoops({ rollouts, monitoring, training, backtests }: Rooms, closing: Closing): Promise<void> {
   const stopping = new AbortController();
   training.start(stopping.signal);
   closing.add('training', () => training.close());
   monitoring.start(stopping.signal);
   closing.add('monitoring', () => monitoring.close());
+  backtests.start();
+  closing.add('backtests', () => backtests.close());
   await rollouts.start();
   closing.add('rollouts', () => rollouts.close());
   closing.add('loops', () => stopping.abort());
@@ -174,11 +177,12 @@ async function openDevicePorts(
 async function openOperatorsPort(base: Foundation, rooms: Rooms, closing: Closing): Promise<number> {
   const { database, storage, keys, metrics, events, blobs, config, now } = base;
   const { fleet, enrolment, joinTokens, releaseKeys, registry, telemetry, data, broker } = rooms;
-  const { rollouts, monitoring, training } = rooms;
+  const { rollouts, monitoring, training, backtests } = rooms;
   const app = createApp({
     rooms: [
       fleetRoutes(fleet, enrolment),
       registryRoutes({ registry, blobs }),
+      backtestRoutes(backtests),
       rolloutRoutes(rollouts),
       telemetryRoutes(telemetry),
       monitoringRoutes(monitoring),

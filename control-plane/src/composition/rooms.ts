@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import type { RolloutPlan } from '@edgeloop/shared/api/rollouts';
 import { AppError } from '@edgeloop/shared/errors';
 import type { ReferenceProfile } from '@edgeloop/shared/profile';
+import { type Backtests, createBacktests } from '../backtests/backtests.ts';
 import { createData } from '../data/data.ts';
 import { createMonitoring, type Monitoring } from '../monitoring/monitoring.ts';
 import { createRegistry, type Registry } from '../registry/registry.ts';
@@ -33,6 +34,20 @@ export async function buildRooms(base: Foundation, ports: Ports) {
     devicesMatching: async (selector) => new Set((await fleet.matching(selector)).map(({ id }) => id)),
     driftSeries: (query) => monitoring.driftSeries(query),
   });
+  const data = createData({
+    ...common('data'),
+    scratchDir: join(dataDir, 'tmp', 'data'),
+    metrics: metrics.registry,
+    claims: fleet.claims,
+    featuresOf: registry.featureNames,
+    featureCount: registry.featureCount,
+  });
+  const backtests: Backtests = createBacktests({
+    ...common('backtests'),
+    ...{ fleet, registry, samples: data },
+    scratchDir: join(dataDir, 'tmp', 'backtests'),
+    ended: () => rollouts.wake(),
+  });
   const rollouts: Rollouts = createRollouts({
     ...common('rollouts'),
     fleet,
@@ -50,14 +65,6 @@ export async function buildRooms(base: Foundation, ports: Ports) {
     deviceLabels: async () => new Map((await fleet.matching([])).map(({ id, labels }) => [id, labels])),
     onFiring: (alert) => training.onAlert(alert),
   });
-  const data = createData({
-    ...common('data'),
-    scratchDir: join(dataDir, 'tmp', 'data'),
-    metrics: metrics.registry,
-    claims: fleet.claims,
-    featuresOf: registry.featureNames,
-    featureCount: registry.featureCount,
-  });
   const training: Training = createTraining({
     ...common('training'),
     data,
@@ -66,7 +73,7 @@ export async function buildRooms(base: Foundation, ports: Ports) {
     deployed: (model) => fleet.deployed(model),
     release: (model, version, plan, runId) => releaseOnce(rollouts, { model, version, plan, runId }),
   });
-  return { ...access, registry, telemetry, rollouts, monitoring, data, training };
+  return { ...access, registry, telemetry, rollouts, monitoring, data, backtests, training };
 }
 
 async function referenceOf(registry: Registry, model: string, version: number): Promise<ReferenceProfile | undefined> {

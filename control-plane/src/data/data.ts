@@ -1,10 +1,11 @@
 // The data room: samples and labels from the field become immutable, content-hashed dataset versions.
 import { createDatasetStore } from './dataset-store.ts';
 import { createDatasets, type DatasetsDeps } from './datasets.ts';
-import { createSampleStore } from './sample-store.ts';
+import { createSampleStore, type FieldSample } from './sample-store.ts';
 import { createSamples, type SamplesDeps } from './samples.ts';
 
 export type DataDeps = Omit<DatasetsDeps, 'datasetStore' | 'sampleStore'> & Omit<SamplesDeps, 'sampleStore'>;
+export type { FieldSample };
 export type Data = ReturnType<typeof createData>;
 
 export function createData(deps: DataDeps) {

@@ -20,6 +20,18 @@ export interface SamplePosition {
   inferenceId: string;
 }
 
+/** A sample with its values. */
+export interface FieldSample {
+  deviceId: string;
+  inferenceId: string;
+  version: number;
+  predictedAt: number;
+  reason: string;
+  values: Float32Array;
+  predicted: string | null;
+  label: string | null;
+}
+
 /** What was true of an inference. */
 export interface Truth {
   inferenceId: string;
@@ -151,6 +163,41 @@ export function createSampleStore({ samples, labels }: Schema) {
         predicted: sample.predicted,
         score: sample.score,
         label: truth,
+      }));
+    },
+
+    /** Samples of predictions in [`from`, `to`), newest first, that come behind `after`. */
+    async fieldSamples(
+      read: Reader,
+      query: { model: string; from: number; to: number; after: FieldSample | undefined; limit: number },
+    ): Promise<FieldSample[]> {
+      const { model, from, to, after, limit } = query;
+      const { predictedAt, inferenceId, deviceId } = samples;
+      const isBehind =
+        after &&
+        or(
+          lt(predictedAt, after.predictedAt),
+          lt(inferenceId, after.inferenceId),
+          and(eq(inferenceId, after.inferenceId), lt(deviceId, after.deviceId)),
+        );
+      const rows = await read
+        .select({ sample: samples, label })
+        .from(samples)
+        .leftJoin(labels, sameInference)
+        .where(
+          and(
+            eq(samples.model, model),
+            gte(predictedAt, from),
+            // Those of the same instant are told apart by the rest; the bound lets the index begin where the page does.
+            after === undefined ? lt(predictedAt, to) : and(lte(predictedAt, after.predictedAt), isBehind),
+          ),
+        )
+        .orderBy(desc(predictedAt), desc(inferenceId), desc(deviceId))
+        .limit(limit);
+      return rows.map(({ sample, label: truth }) => ({
+        ...{ deviceId: sample.deviceId, inferenceId: sample.inferenceId, version: sample.version },
+        ...{ predictedAt: sample.predictedAt, reason: sample.reason, predicted: sample.predicted },
+        ...{ values: bytesToFloats(sample.features), label: truth },
       }));
     },
 

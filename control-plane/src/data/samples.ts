@@ -18,7 +18,7 @@ import {
   versionKey,
 } from './captured.ts';
 import { isHeldOut, type LabelledRows, pack } from './rows.ts';
-import type { SampleStore } from './sample-store.ts';
+import type { FieldSample, SampleStore } from './sample-store.ts';
 
 export interface SamplesDeps {
   database: Database;
@@ -107,6 +107,22 @@ export function createSamples({ database, sampleStore, now, featuresOf, ...deps 
         });
         return ids;
       });
+    },
+
+    /** Samples of predictions in [`from`, `to`) with their values, newest first, page by page. */
+    async *fieldSamples(query: {
+      model: string;
+      from: number;
+      to: number;
+      pageRows: number;
+    }): AsyncGenerator<readonly FieldSample[]> {
+      const { pageRows: limit, ...span } = query;
+      for (let after: FieldSample | undefined; ; ) {
+        const page = await sampleStore.fieldSamples(database.read, { ...span, after, limit });
+        if (page.length > 0) yield page;
+        after = page.at(-1);
+        if (page.length < limit) return;
+      }
     },
 
     /** Labelled samples of predictions made at or after `from`. */

@@ -19,6 +19,7 @@ export const {
   rollouts,
   rolloutDevices,
   rolloutHistory,
+  backtests,
   rolloutWaves,
   telemetryItems,
   windows,

@@ -268,6 +268,35 @@ export function defineSchema({
     (t) => [index('rollout_history_rollout').on(t.rolloutId)],
   );
 
+  const backtests = table(
+    'backtests',
+    {
+      id: text().primaryKey(),
+      model: text().notNull(),
+      version: integer().notNull(),
+      status: text().notNull(),
+      /** What was asked. */
+      asked: json().notNull(),
+      /** The rollout whose gate it is, with the bounds of that gate. */
+      rolloutId: text(),
+      bounds: json(),
+      report: json(),
+      /** Why there is no report, and by whose fault. */
+      failure: json(),
+      /** Of the rollout's gate. */
+      verdict: json(),
+      createdAt: instant().notNull(),
+      createdBy: text().notNull(),
+      startedAt: instant(),
+      endedAt: instant(),
+    },
+    (t) => [
+      index('backtests_version').on(t.model, t.version),
+      index('backtests_status').on(t.status),
+      index('backtests_rollout').on(t.rolloutId),
+    ],
+  );
+
   // telemetry
   const telemetryItems = table(
     'telemetry_items',
@@ -504,6 +533,7 @@ export function defineSchema({
     rolloutDevices,
     rolloutWaves,
     rolloutHistory,
+    backtests,
     telemetryItems,
     windows,
     labels,

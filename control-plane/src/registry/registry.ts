@@ -188,6 +188,15 @@ export function createRegistry(deps: RegistryDeps) {
       return featureNames((await readRelease(blobs, release)).manifest);
     },
 
+    /**
+     * What devices run the version by, and the digest of its file. Unlike that of `version`, the manifest has its inputs in the
+     * order of captured samples. @throws AppError `not_found`
+     */
+    async contract(name: string, number: number): Promise<{ manifest: Manifest; digest: string }> {
+      const { release, digest } = await version(name, number);
+      return { manifest: (await readRelease(blobs, release)).manifest, digest };
+    },
+
     /** How many values a captured sample of the version has; undefined when there is no such version. */
     async featureCount(name: string, number: number): Promise<number | undefined> {
       const key = versionKey({ model: name, version: number });

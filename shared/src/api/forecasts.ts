@@ -1,7 +1,16 @@
 // What a rollout would do, told before it starts.
 import { z } from 'zod';
 import { DeviceId, Instant, ModelName, ModelVersion } from '../identifiers.ts';
+import { Backtest } from './backtests.ts';
 import { gateNames } from './gates.ts';
+import { RolloutCreate } from './rollouts.ts';
+
+/** A rollout that is to be rehearsed. */
+export const RolloutRehearsal = RolloutCreate.extend({
+  /** Begins a backtest of the version on samples of the devices; else the newest there is is told of. */
+  backtest: z.boolean().default(false),
+});
+export type RolloutRehearsal = z.infer<typeof RolloutRehearsal>;
 
 const Hours = z.number().nullable();
 
@@ -63,5 +72,7 @@ export const RolloutForecast = z.object({
   /** Sum over the waves; null when one of them would pause. */
   hours: Hours,
   waves: z.array(WaveForecast),
+  /** The newest backtest of the version; null: there is none. */
+  backtest: Backtest.nullable().optional(),
 });
 export type RolloutForecast = z.infer<typeof RolloutForecast>;

@@ -37,7 +37,31 @@ export const DriftGate = z.strictObject({
 });
 export type DriftGate = z.infer<typeof DriftGate>;
 
-export const gateNames = ['failed_devices', 'error_rate', 'error_rise', 'latency', 'accuracy', 'drift'] as const;
+/** The version over captured samples of the field, before the first device is told. `warn` holds nobody up. */
+export const BacktestGate = z.strictObject({
+  mode: Mode.default('off'),
+  /** Samples of so many last days. */
+  days: z.number().gt(0).max(90).default(7),
+  /** Highest share of samples that may be answered otherwise than now; unset: any. */
+  maxChanged: z.number().min(0).max(1).optional(),
+  /** Highest loss of accuracy on labelled samples, as a share; of numbers, by which share the mean error may grow. */
+  maxLoss: z.number().min(0).max(1).default(0.05),
+  /** Samples without which nothing is judged. */
+  minSamples: z.number().int().min(1).default(100),
+  /** Labelled samples without which the loss is not judged. */
+  minLabels: z.number().int().min(1).default(30),
+});
+export type BacktestGate = z.infer<typeof BacktestGate>;
+
+export const gateNames = [
+  'backtest',
+  'failed_devices',
+  'error_rate',
+  'error_rise',
+  'latency',
+  'accuracy',
+  'drift',
+] as const;
 
 /** Shares from 0 to 1; of latency, `value` and `baseline` are milliseconds, and the effect a factor. */
 export const GateNumbers = z.object({

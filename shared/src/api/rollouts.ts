@@ -3,7 +3,8 @@ import { z } from 'zod';
 import { DeviceId, Instant, ModelName, ModelVersion } from '../identifiers.ts';
 import { ActivationTerms } from '../messages.ts';
 import { SelectorText } from '../selector.ts';
-import { AccuracyGate, DriftGate, GateNumbers, gateNames, LatencyGate } from './gates.ts';
+import { Backtest } from './backtests.ts';
+import { AccuracyGate, BacktestGate, DriftGate, GateNumbers, gateNames, LatencyGate } from './gates.ts';
 
 export const RolloutGates = z.strictObject({
   /** Highest share of failed requests of the new version, 0 to 1. */
@@ -21,6 +22,7 @@ export const RolloutGates = z.strictObject({
   latency: LatencyGate.prefault({}),
   accuracy: AccuracyGate.prefault({}),
   drift: DriftGate.prefault({}),
+  backtest: BacktestGate.prefault({}),
   /** Share of faultless rollouts that the statistical gates, all together and over all looks, may stop. */
   falseAlarms: z.number().gt(0).max(0.5).default(0.01),
 });
@@ -137,7 +139,8 @@ const Running = z.object({
   phase: z.literal('running'),
   /** Index of the wave, from 0. */
   wave: z.number().int().min(0),
-  step: z.enum(['deploying', 'baking', 'judging']),
+  /** `backtesting`: no device has been told yet. */
+  step: z.enum(['backtesting', 'deploying', 'baking', 'judging']),
   since: Instant,
 });
 
@@ -261,6 +264,8 @@ export const RolloutDetail = Rollout.extend({
   gates: z.array(GateVerdict),
   /** Those that have begun, in order. */
   waves: z.array(RolloutWave).default([]),
+  /** The newest backtest of its gate. */
+  backtest: Backtest.nullable().optional(),
   history: z.array(
     z.object({
       at: Instant,

@@ -1,9 +1,12 @@
 // One version of a model: its file, its contract, its reference.
+import { Backtest } from '@edgeloop/shared/api/backtests';
 import { ModelVersionDetail } from '@edgeloop/shared/api/models';
+import { pageOf } from '@edgeloop/shared/api/paging';
 import { labelsOf } from '@edgeloop/shared/meaning/interpretation';
 import type { TensorSpec } from '@edgeloop/shared/tensors';
 import { useRoute } from 'preact-iso/router';
 import { useQuery } from '../api/queries.ts';
+import { BacktestCard } from '../components/backtest-card.tsx';
 import { Card, Facts, Loaded, PageHead } from '../components/layout.tsx';
 import { type Column, Table } from '../components/table.tsx';
 import { Ago, Digest } from '../components/values.tsx';
@@ -21,6 +24,7 @@ export function VersionPage() {
   const { name = '', version = '' } = useRoute().params;
   const path = `/models/${encodeURIComponent(name)}/versions/${encodeURIComponent(version)}`;
   const detail = useQuery(ModelVersionDetail, path, ['model']);
+  const backtests = useQuery(pageOf(Backtest), `${path}/backtests?limit=1`, ['model']);
   return (
     <>
       <PageHead
@@ -46,6 +50,9 @@ export function VersionPage() {
                 id={(tensor) => `${tensor.direction} ${tensor.name}`}
               />
             </Card>
+            {backtests.data?.items.map((backtest) => (
+              <BacktestCard key={backtest.id} backtest={backtest} />
+            ))}
           </div>
         )}
       </Loaded>

@@ -44,8 +44,8 @@ function correlation({ both, challengerOnly, rivalOnly, neither }: PairedCounts,
   return corrected / Math.sqrt(scale);
 }
 
-/** Score interval of a proportion. Source: E. B. Wilson, JASA 22 (1927). */
-function wilson(share: number, rows: number, z: number): { low: number; high: number } {
+/** Score interval of a proportion, of `z` standard deviations. Source: E. B. Wilson, JASA 22 (1927). */
+export function wilson(share: number, rows: number, z: number): { low: number; high: number } {
   const centre = share + z ** 2 / (2 * rows);
   const half = z * Math.sqrt((share * (1 - share)) / rows + z ** 2 / (4 * rows ** 2));
   const scale = 1 + z ** 2 / rows;
