@@ -1,4 +1,4 @@
-// Hostile models, once more with all reading left to Node's HTTP server.
+// What hostile models do to their callers' connections, once more with all reading left to Node's HTTP server.
 import { describe } from 'vitest';
 
 process.env.EDGELOOP_PLAIN_HTTP = 'off';

@@ -73,15 +73,15 @@ export function slowToLoad(products = 28, side = 1500): Uint8Array {
   });
 }
 
-/** Never returns when `x` is above zero. */
-export function endlessLoop(): Uint8Array {
+/** Never returns when `x` is above `bound`. */
+export function endlessLoop(bound = 0): Uint8Array {
   return encodeGraph({
     inputs: [{ name: 'x', type: 'float', dims: [1] }],
     outputs: [{ name: 'y', type: 'float', dims: [1] }],
-    initializers: [{ name: 'zero', dims: [], data: Float32Array.of(0) }],
+    initializers: [{ name: 'bound', dims: [], data: Float32Array.of(bound) }],
     nodes: [
       { opType: 'ReduceSum', inputs: ['x'], outputs: ['sum'], attributes: [{ name: 'keepdims', int: 0 }] },
-      { opType: 'Greater', inputs: ['sum', 'zero'], outputs: ['go'] },
+      { opType: 'Greater', inputs: ['sum', 'bound'], outputs: ['go'] },
       {
         opType: 'Loop',
         inputs: ['', 'go', 'x'],
