@@ -459,6 +459,55 @@ describe('the inference protocol over gRPC', () => {
     expect(messagesIn(await client.call('RepositoryIndex', [[2, true]]), 1).length).toBe(front.engine.list().length);
   });
 
+  it('tells how a model keeps sequences, and the inputs that are told of them', async () => {
+    const one = (name: string, type: 'float' | 'bool' | 'int64') => ({ name, type, dims: [1] });
+    const graph = encodeGraph({
+      inputs: [
+        one('x', 'float'),
+        one('before', 'float'),
+        one('START', 'float'),
+        one('END', 'bool'),
+        one('ID', 'int64'),
+      ],
+      outputs: [one('sum', 'float'), one('started', 'float'), one('ended', 'bool'), one('id', 'int64')],
+      nodes: [
+        { opType: 'Add', inputs: ['x', 'before'], outputs: ['sum'] },
+        { opType: 'Identity', inputs: ['START'], outputs: ['started'] },
+        { opType: 'Identity', inputs: ['END'], outputs: ['ended'] },
+        { opType: 'Identity', inputs: ['ID'], outputs: ['id'] },
+      ],
+    });
+    await front.load('remembers', graph, {
+      inputs: { before: { state: 'sum' } },
+      sequences: { idleSeconds: 7, controls: { start: 'START', end: 'END', id: 'ID' } },
+    });
+    const [config = new Map()] = messagesIn(await client.call('ModelConfig', [[1, 'remembers']]), 1);
+    const [sequences = new Map()] = messagesIn(config, 13);
+    expect(sequences.get(1)).toEqual([7_000_000n]);
+    const controls = messagesIn(sequences, 2).map((input) => {
+      const [control = new Map()] = messagesIn(input, 2);
+      return [textIn(input, 1), control.get(1)?.[0] ?? 0n, control.get(4)?.[0] ?? 0n];
+    });
+    // Kinds START, END and CORRID; the type of the ids.
+    expect(controls).toEqual([
+      ['START', 0n, 0n],
+      ['END', 2n, 0n],
+      ['ID', 3n, 9n],
+    ]);
+    const [start = new Map(), end = new Map()] = messagesIn(sequences, 2).flatMap((input) => messagesIn(input, 2));
+    expect(start.get(3)).toEqual([Buffer.from(new Uint8Array(Float32Array.of(0, 1).buffer))]);
+    expect(end.get(5)).toEqual([Buffer.of(0, 1)]);
+    const [state = new Map()] = messagesIn(sequences, 5);
+    expect([textIn(state, 1), textIn(state, 2), state.get(3)?.[0], integersIn(state, 4)]).toEqual([
+      'before',
+      'sum',
+      11n,
+      [1n],
+    ]);
+    const [plain = new Map()] = messagesIn(await client.call('ModelConfig', [[1, 'sides']]), 1);
+    expect(messagesIn(plain, 13)).toEqual([]);
+  });
+
   it('loads and unloads through the same channel, with configuration', async () => {
     await client.call('RepositoryModelLoad', [[2, 'sides']]);
     await client.call('RepositoryModelUnload', [[2, 'sides']]);

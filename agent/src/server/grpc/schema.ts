@@ -158,6 +158,48 @@ const configMessages = {
   ModelDynamicBatching: {
     fields: { preferred_batch_size: list(1, 'int32'), max_queue_delay_microseconds: field(2, 'uint64') },
   },
+  ControlKind: {
+    values: {
+      CONTROL_SEQUENCE_START: 0,
+      CONTROL_SEQUENCE_READY: 1,
+      CONTROL_SEQUENCE_END: 2,
+      CONTROL_SEQUENCE_CORRID: 3,
+    },
+  },
+  Control: {
+    fields: {
+      kind: field(1, 'ControlKind'),
+      int32_false_true: list(2, 'int32'),
+      fp32_false_true: list(3, 'float'),
+      data_type: field(4, 'DataType'),
+      bool_false_true: list(5, 'bool'),
+    },
+  },
+  ControlInput: { fields: { name: field(1, 'string'), control: list(2, 'Control') } },
+  SequenceState: {
+    fields: {
+      input_name: field(1, 'string'),
+      output_name: field(2, 'string'),
+      data_type: field(3, 'DataType'),
+      dims: list(4, 'int64'),
+    },
+  },
+  ModelSequenceBatching: {
+    fields: {
+      max_sequence_idle_microseconds: field(1, 'uint64'),
+      control_input: list(2, 'ControlInput'),
+      state: list(5, 'SequenceState'),
+    },
+  },
+  EnsembleStep: {
+    fields: {
+      model_name: field(1, 'string'),
+      model_version: field(2, 'int64'),
+      input_map: map(3, 'string'),
+      output_map: map(4, 'string'),
+    },
+  },
+  ModelEnsembling: { fields: { step: list(1, 'EnsembleStep') } },
   ModelParameter: { fields: { string_value: field(1, 'string') } },
   ModelResponseCache: { fields: { enable: field(1, 'bool') } },
   ModelConfig: {
@@ -171,7 +213,9 @@ const configMessages = {
       instance_group: list(7, 'ModelInstanceGroup'),
       default_model_filename: field(8, 'string'),
       dynamic_batching: field(11, 'ModelDynamicBatching'),
+      sequence_batching: field(13, 'ModelSequenceBatching'),
       parameters: map(14, 'ModelParameter'),
+      ensemble_scheduling: field(15, 'ModelEnsembling'),
       backend: field(17, 'string'),
       response_cache: field(24, 'ModelResponseCache'),
     },
