@@ -522,3 +522,57 @@ export const expected: Record<'wordPiece' | 'bytePairs', [string, number[]][]> =
     ['日本 pump', [0, 165, 248, 101, 165, 253, 108, 263, 2]],
   ],
 };
+
+/** As multilingual models have it: each piece with the logarithm of how likely it is. Small enough to be worked out by hand. */
+export const unigram = {
+  version: '1.0',
+  truncation: null,
+  padding: null,
+  added_tokens: ['<s>', '<pad>', '</s>', '<unk>'].map((content, id) => ({
+    ...{ id, content, single_word: false, lstrip: false, rstrip: false, normalized: false, special: true },
+  })),
+  normalizer: null,
+  pre_tokenizer: { type: 'Metaspace', replacement: '▁', prepend_scheme: 'always', split: true },
+  post_processor: {
+    type: 'TemplateProcessing',
+    single: [
+      { SpecialToken: { id: '<s>', type_id: 0 } },
+      { Sequence: { id: 'A', type_id: 0 } },
+      { SpecialToken: { id: '</s>', type_id: 0 } },
+    ],
+    pair: [
+      { SpecialToken: { id: '<s>', type_id: 0 } },
+      { Sequence: { id: 'A', type_id: 0 } },
+      { SpecialToken: { id: '</s>', type_id: 0 } },
+      { SpecialToken: { id: '</s>', type_id: 0 } },
+      { Sequence: { id: 'B', type_id: 0 } },
+      { SpecialToken: { id: '</s>', type_id: 0 } },
+    ],
+    special_tokens: {
+      '<s>': { id: '<s>', ids: [0], tokens: ['<s>'] },
+      '</s>': { id: '</s>', ids: [2], tokens: ['</s>'] },
+    },
+  },
+  decoder: { type: 'Metaspace', replacement: '▁', prepend_scheme: 'always', split: true },
+  model: {
+    type: 'Unigram',
+    unk_id: 3,
+    vocab: [
+      ...['<s>', '<pad>', '</s>', '<unk>'].map((piece) => [piece, 0]),
+      ...[
+        ['▁the', -2],
+        ['▁pump', -3],
+        ['s', -4],
+        ['▁a', -1],
+        ['bc', -1],
+        ['▁ab', -6],
+        ['c', -6],
+        ['▁', -5],
+        ['.', -3],
+        ['▁p', -4],
+        ['ump', -4.5],
+      ],
+    ],
+    byte_fallback: false,
+  },
+};

@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { encodeGraph } from '../../../../test/support/onnx-models.ts';
 import { servePredict } from './predict-fixture.ts';
-import { bytePairs, expected, wordPiece } from './tokenizer-fixture.ts';
+import { bytePairs, expected, unigram, wordPiece } from './tokenizer-fixture.ts';
 
 const served = await servePredict();
 const { post } = served;
@@ -46,6 +46,7 @@ const takes = (tokenizer: object, more: object = {}, outputs: ManifestInput['out
 beforeAll(async () => {
   await served.load('wordPiece', echo(), takes(wordPiece));
   await served.load('bytePairs', echo({ more: ['attention_mask'] }), takes(bytePairs));
+  await served.load('unigram', echo({ more: ['attention_mask'] }), takes(unigram));
   await served.load('short', echo(), takes(wordPiece, { maxTokens: 4 }));
   await served.load('fixed', echo({ dims: [1, 6], more: ['attention_mask'] }), takes(bytePairs));
   await served.load('bare', echo({ more: [] }), takes(wordPiece));
@@ -93,6 +94,26 @@ describe('texts', () => {
       expect(await tensors(model, { text }), text).toMatchObject({ input_ids: ids, attention_mask: ids.map(() => 1) });
       expect(await tensors(model, text, 'text/plain'), text).toMatchObject({ input_ids: ids });
     }
+  });
+
+  it.each([
+    // -2 - 3, where "▁p" and "ump" would be -8.5.
+    ['the pump', [4, 5]],
+    ['the pumps.', [4, 5, 6, 12]],
+    // -1 - 1: the longest first piece, "▁ab", would lead to -12.
+    ['abc', [7, 8]],
+    // What is in no piece is one unknown, however long.
+    ['the ☃☃ pump', [4, 11, 3, 5]],
+  ])('become the likeliest pieces of a Unigram model: %s', async (text, ids) => {
+    expect(await tensors('unigram', { text })).toMatchObject({ input_ids: [0, ...ids, 2] });
+  });
+
+  it('of a Unigram model are filled up with its own token, and pairs are told apart as it says', async () => {
+    expect(await tensors('unigram', { texts: ['abc', 'the pumps.'] })).toMatchObject({
+      input_ids: [0, 7, 8, 2, 1, 1, 0, 4, 5, 6, 12, 2],
+      attention_mask: [1, 1, 1, 1, 0, 0, 1, 1, 1, 1, 1, 1],
+    });
+    expect(await tensors('unigram', { text: ['abc', 'the'] })).toMatchObject({ input_ids: [0, 7, 8, 2, 2, 4, 2] });
   });
 
   it('of different lengths go into one run, filled up as the tokenizer says', async () => {
