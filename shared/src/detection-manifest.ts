@@ -52,8 +52,8 @@ export const DetectionOutputs = z
     table: z.string().optional(),
     /** Output of a pipeline that says how many boxes there were before a step of it cut them. */
     found: z.string().optional(),
-    /** For a `head`: an output for each of its strides, in their order. */
-    maps: z.array(z.string()).min(1).max(8).optional(),
+    /** For a `head`: an output for each of its strides, in their order; or for each several, whose numbers stand one behind the other. */
+    maps: z.array(z.string()).min(1).max(24).optional(),
     /** What is to be done to the table or the maps, in the place of `columns`, `format` and `normalised`. */
     head: DetectionHead.optional(),
     /** A score for each class (when unset); before them a score of any object, to multiply with; or one score and the class. */
@@ -70,9 +70,9 @@ export const DetectionOutputs = z
     multiLabel: z.boolean().optional(),
     /** Place of the class that means "nothing here". */
     background: z.number().int().min(0).optional(),
-    /** Behind the scores of the table: factors of the prototypes, which are an output of their own. */
+    /** Behind the scores: factors of the prototypes, which are an output of their own. */
     masks: z.strictObject({ prototypes: z.string() }).optional(),
-    /** Behind the scores of the table: points of the body, for example. */
+    /** Behind the scores: points of the body, for example. */
     keypoints: Keypoints.optional(),
   })
   .refine(
@@ -90,10 +90,18 @@ export const DetectionOutputs = z
     'a "head" says itself what "columns", "format" and "normalised" would',
   )
   .refine(
-    ({ masks, keypoints, table, head }) =>
+    ({ masks, keypoints, table, maps }) =>
       (masks === undefined && keypoints === undefined) ||
-      (table !== undefined && head === undefined && (masks === undefined || keypoints === undefined)),
-    'either "masks" or "keypoints" stand in a "table" without a "head"',
+      ((table ?? maps) !== undefined && (masks === undefined || keypoints === undefined)),
+    'either "masks" or "keypoints" stand in a "table" or in "maps"',
+  )
+  .refine(
+    ({ masks, head }) => masks === undefined || head === undefined || head.kind === 'yolov5' || head.kind === 'yolov8',
+    '"masks" behind a "head" are those of yolov5 and yolov8',
+  )
+  .refine(
+    ({ keypoints, head }) => keypoints === undefined || head === undefined || head.kind === 'yolov8',
+    '"keypoints" behind a "head" are those of yolov8',
   );
 export type DetectionOutputs = z.infer<typeof DetectionOutputs>;
 

@@ -3,7 +3,7 @@ import type { DetectionOutputs, SegmentationOutputs } from '../detection-manifes
 import type { Manifest } from '../manifest.ts';
 import type { ModelSignature, TensorSpec } from '../tensors.ts';
 import { checkCount, isClassWidthSaid } from './class-scores.ts';
-import { numbersBehind } from './detection.ts';
+import { numbersBehind, widthsOf } from './detection.ts';
 import { checkHead } from './detection-head.ts';
 import { tableShape } from './detection-layout.ts';
 import type { PictureInput } from './media-inputs.ts';
@@ -27,7 +27,10 @@ export function detectionOutputs(
   if (head) {
     const read = [...(maps ?? []), ...(table === undefined ? [] : [table])];
     const tensors = read.flatMap((name) => outputs.find((output) => output.name === name) ?? []);
-    const reason = checkHead(head, tensors, picture.image, labels?.length);
+    const widths = widthsOf(detection, outputs, labels?.length);
+    // Of masks it is the prototypes that say how many.
+    const isKnown = masks === undefined || widths.behind > 0;
+    const reason = isKnown ? checkHead(head, tensors, picture.image, widths) : undefined;
     if (reason !== undefined) throw reject('outputs.detection.head', reason);
   } else if (table !== undefined) {
     checkTable(detection, outputs, labels?.length);

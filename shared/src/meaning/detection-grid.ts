@@ -71,15 +71,18 @@ function placesIn(shape: readonly number[], level: Level, width: number): Places
   return undefined;
 }
 
-/** Tensors of one row a cell, of all levels, or why they are none. */
+/**
+ * Tensors of one row a cell, of all levels, or why they are none. Each level has one, or as many as each other one: the numbers of
+ * a cell then stand in them one behind the other.
+ */
 export function rowsOf(
   levels: readonly Level[],
   tensors: readonly NamedTensor[],
 ): { values: Float32Array; width: number } | string {
   const cells = levels.reduce((sum, level) => sum + cellsIn(level), 0);
+  const isByLevel = tensors.length > 0 && tensors.length % levels.length === 0;
   // A table has the cells of all levels one below the other.
-  const sources: readonly Level[] =
-    tensors.length === levels.length ? levels : [{ stride: 0, width: cells, height: 1, anchors: [[0, 0]] }];
+  const sources: readonly Level[] = isByLevel ? levels : [{ stride: 0, width: cells, height: 1, anchors: [[0, 0]] }];
   const total = tensors.reduce((sum, { shape }) => sum + elementCount(shape), 0);
   const width = total / cells;
   if (!Number.isInteger(width)) return `has ${cells} cells, which ${told(tensors)} can't be divided into`;
@@ -89,18 +92,29 @@ export function rowsOf(
   if (isTable && lone.data instanceof Float32Array) return { values: lone.data, width };
   const values = new Float32Array(total);
   let row = 0;
+  const parts = tensors.length / sources.length;
   for (const [at, level] of sources.entries()) {
-    const tensor = tensors[at];
-    const from = tensor && numbersOf(tensor);
-    const places = tensor && placesIn(tensor.shape, level, width);
-    if (!from || !places)
-      return `has ${cellsIn(level)} cells of ${width} numbers, which ${told(tensors)} does not hold`;
-    for (let cell = 0; cell < cellsIn(level); cell++, row++) {
-      const base = places.base(cell);
-      for (let i = 0; i < width; i++) values[row * width + i] = from[base + i * places.step] ?? Number.NaN;
+    let filled = 0;
+    for (const tensor of tensors.slice(at * parts, (at + 1) * parts)) {
+      const own = elementCount(tensor.shape) / cellsIn(level);
+      const from = numbersOf(tensor);
+      const places = placesIn(tensor.shape, level, own);
+      if (!from || !places || filled + own > width) return unfit(level, width, tensors);
+      for (let cell = 0; cell < cellsIn(level); cell++) {
+        const base = places.base(cell);
+        const first = (row + cell) * width + filled;
+        for (let i = 0; i < own; i++) values[first + i] = from[base + i * places.step] ?? Number.NaN;
+      }
+      filled += own;
     }
+    if (filled !== width) return unfit(level, width, tensors);
+    row += cellsIn(level);
   }
   return { values, width };
+}
+
+function unfit(level: Level, width: number, tensors: readonly NamedTensor[]): string {
+  return `has ${cellsIn(level)} cells of ${width} numbers, which ${told(tensors)} does not hold`;
 }
 
 function told(tensors: readonly NamedTensor[]): string {

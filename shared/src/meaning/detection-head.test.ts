@@ -102,6 +102,15 @@ type Level = { across: number; down: number; rows: number[][] };
 const byRows = ({ rows }: Level) => rows.flat();
 const byColumns = (rows: number[][]) => (rows[0] ?? []).flatMap((_, i) => rows.map((row) => row[i] ?? 0));
 
+/** The first numbers of each cell flattened, the rest by planes. */
+function inParts({ across, down, rows }: Level): [number[], number[]][] {
+  const [head, rest] = [rows.map((row) => row.slice(0, 3)), rows.map((row) => row.slice(3))];
+  return [
+    [[1, rows.length, 3], head.flat()],
+    [[1, rest[0]?.length ?? 0, down, across], byColumns(rest)],
+  ];
+}
+
 /** The same numbers as exports lay them out: `[shape, data]` of each output. */
 function layouts(levels: Level[], each: number): Record<string, [number[], number[]][]> {
   const all = levels.flatMap(({ rows }) => rows);
@@ -118,6 +127,8 @@ function layouts(levels: Level[], each: number): Record<string, [number[], numbe
     'maps by planes': levels.map((l) => [[1, each * width, l.down, l.across], planes(l)]),
     'maps by pixels': levels.map((l) => [[1, l.down, l.across, each * width], pixels(l)]),
     'maps by anchors': levels.map((l) => [[1, each, l.down, l.across, width], byRows(l)]),
+    // As the first NanoDet and Yolo-FastestV2 have it: what a cell says stands in several outputs.
+    ...(each === 1 && { 'maps in two parts': levels.flatMap(inParts) }),
     'maps flattened': levels.map((l) => [[1, l.rows.length, width], byRows(l)]),
   };
 }
@@ -205,6 +216,57 @@ describe('heads', () => {
     expect(read({ kind: 'yolov5', strides: [8, 16] }, [1, 120, 8])).toContain('3 lists of anchors for 2 strides');
     expect(read({ kind: 'yolov5', strides: [8], anchors: [[1, 2, 3]] }, [1, 96, 8])).toContain('in turn');
     expect(DetectionHead.safeParse({ kind: 'yolo9000' }).success).toBe(false);
+  });
+
+  it('leave what stands behind them: factors of masks as they are, key points in pixels', () => {
+    const cells = 12 * 8;
+    const at = 2 * 12 + 3;
+    const one = (outputs: Record<string, unknown>, row: number[], more: NamedTensor[] = []) => {
+      const data = new Array<number>(cells * row.length).fill(-20);
+      data.splice(at * row.length, row.length, ...row);
+      const detection = DetectionOutputs.parse({ table: 't', scoreThreshold: 0.1, ...outputs });
+      const found = detect({ detection, labels: 1 }, [floats('t', [1, cells, row.length], data), ...more], size);
+      return typeof found === 'string' ? found : found.seen.map(({ behind }) => behind);
+    };
+    const prototypes = [floats('p', [1, 3, 2, 2], new Array<number>(12).fill(0))];
+    const masks = { prototypes: 'p' };
+    const yolov5 = { kind: 'yolov5', strides: [8], anchors: [[10, 6]] };
+    expect(one({ head: yolov5, masks }, [0, 0, 0, 0, 0, 0, 1, -2, 3], prototypes)).toEqual([[1, -2, 3]]);
+    const yolov8 = { kind: 'yolov8', strides: [8] };
+    const box = [...new Array<number>(64).fill(0), 0];
+    expect(one({ head: yolov8, masks }, [...box, 1, -2, 3], prototypes)).toEqual([[1, -2, 3]]);
+    // (0.5 * 2 + 3) * 8 = 32 across, (-0.25 * 2 + 2) * 8 = 12 down, sigmoid of 0 is a half.
+    const points = [0.5, -0.25, 0, 0, 0, 0];
+    expect(one({ head: yolov8, keypoints: { count: 2 } }, [...box, ...points])).toEqual([[32, 12, 0.5, 24, 16, 0.5]]);
+    const unscored = { head: yolov8, keypoints: { names: ['nose'], scored: false } };
+    expect(one(unscored, [...box, 0.5, -0.25])).toEqual([[32, 12]]);
+    expect(one(unscored, [...box, 0.5])).toContain('0 are scores for 1 labels and 2 numbers behind them');
+    for (const refused of [
+      { head: { kind: 'yolox' }, masks },
+      { head: yolov5, keypoints: { count: 2 } },
+    ])
+      expect(DetectionOutputs.safeParse({ table: 't', ...refused }).error?.message).toMatch(/behind a \\?"head/);
+  });
+
+  it('say what the parts of a cell are that do not fit', () => {
+    const shapes = [
+      [1, 96, 3],
+      [1, 96, 32],
+      [1, 24, 3],
+      [1, 24, 33],
+    ];
+    const named = shapes.map((shape, i) =>
+      floats(`o${i}`, shape, new Array<number>(shape.reduce((a, b) => a * b, 1)).fill(0)),
+    );
+    const detection = DetectionOutputs.parse({ maps: ['o0', 'o1', 'o2', 'o3'], head: { kind: 'nanodet', strides } });
+    expect(detect({ detection, labels: 3 }, named, size)).toMatch(/cells/);
+    const right = named.map((tensor, i) =>
+      i === 3 ? floats('o3', [1, 24, 32], new Array<number>(24 * 32).fill(0)) : tensor,
+    );
+    expect(detect({ detection, labels: 3 }, right, size)).toMatchObject({ seen: [] });
+    // Another number of outputs than of strides.
+    const odd = DetectionOutputs.parse({ maps: ['o0', 'o1', 'o2'], head: { kind: 'nanodet', strides } });
+    expect(detect({ detection: odd, labels: 3 }, right, size)).toMatch(/cells/);
   });
 
   it('round grids up where a stride does not fit the input', () => {

@@ -26,6 +26,8 @@ interface HeadRule {
   score(value: number): number;
   /** In pixels of the model's input. */
   box(cell: Cell): Edges;
+  /** One of the two coordinates of a key point, in pixels of the model's input. */
+  coordinate?(value: number, place: number, stride: number): number;
   /** Whether the program that came with it takes one box for several classes. */
   multiLabel: boolean;
 }
@@ -99,6 +101,7 @@ function ruleOf(head: DetectionHead): HeadRule {
         score: sigmoid,
         multiLabel: false,
         box: (cell) => byDistances(cell, { first: 0, bins, offset: 0.5 }),
+        coordinate: (value, place, stride) => (value * 2 + place) * stride,
       };
     }
   }
@@ -133,12 +136,21 @@ function byDistances(
   return [centreX - distance(0), centreY - distance(1), centreX + distance(2), centreY + distance(3)];
 }
 
-/** `labels`: how many classes the manifest names. A string says why the outputs are none of this head. */
+export interface HeadWidths {
+  /** How many classes the manifest names. */
+  labels: number | undefined;
+  /** Numbers of a cell behind all that its box and its scores are made of. */
+  behind: number;
+  /** Those of one key point, where they are key points. */
+  point: number | undefined;
+}
+
+/** A string says why the outputs are none of this head. */
 export function headLayout(
   head: DetectionHead,
   tensors: readonly NamedTensor[],
   size: Size,
-  labels: number | undefined,
+  { labels, behind, point }: HeadWidths,
 ): DetectionLayout | string {
   const levels = levelsOf(head, size);
   if (typeof levels === 'string') return `its head: ${levels}`;
@@ -146,18 +158,19 @@ export function headLayout(
   const rule = ruleOf(head);
   if (typeof rows === 'string') return `its head "${head.kind}" for ${size.width} x ${size.height} ${rows}`;
   const { values, width } = rows;
-  const classes = width - rule.before - rule.behind;
+  const classes = width - rule.before - rule.behind - behind;
   if (classes < 1 || (labels !== undefined && labels !== classes)) {
-    return `its head "${head.kind}" has ${width} numbers a cell, of which ${Math.max(0, classes)} are scores for ${labels ?? 'no'} labels`;
+    return `its head "${head.kind}" has ${width} numbers a cell, of which ${Math.max(0, classes)} are scores for ${labels ?? 'no'} labels${behind === 0 ? '' : ` and ${behind} numbers behind them`}`;
   }
   const column = (start: number): Column => ({ values, start, step: width });
   const { objectness } = rule;
   const objects = objectness && column(objectness.place);
   const grid = gridOf(levels);
+  const numberAt = (at: number, place: number): number => values[at * width + place] ?? Number.NaN;
   return {
     boxes: values.length / width,
     boxAt(at) {
-      const number = (place: number): number => values[at * width + place] ?? Number.NaN;
+      const number = (place: number): number => numberAt(at, place);
       const [left, top, right, bottom] = rule.box({ number, classes, ...grid(at) });
       return { left, top, right, bottom };
     },
@@ -165,7 +178,15 @@ export function headLayout(
     weight: objects && ((at) => objectness.weight(numberOf(objects, at))),
     score: rule.score,
     multiLabel: rule.multiLabel,
-    behind: [],
+    behind(at) {
+      const numbers = Array.from({ length: behind }, (_, i) => numberAt(at, width - behind + i));
+      const { coordinate } = rule;
+      if (point === undefined || coordinate === undefined) return numbers;
+      const { x, y, stride } = grid(at);
+      return numbers.map((value, i) =>
+        i % point === 2 ? sigmoid(value) : coordinate(value, i % point === 0 ? x : y, stride),
+      );
+    },
   };
 }
 
@@ -174,7 +195,7 @@ export function checkHead(
   head: DetectionHead,
   shapes: readonly { name: string; shape: readonly number[] }[],
   size: Size,
-  labels: number | undefined,
+  widths: HeadWidths,
 ): string | undefined {
   const levels = levelsOf(head, size);
   if (typeof levels === 'string') return levels;
@@ -187,6 +208,6 @@ export function checkHead(
       data: new Float32Array(elementCount(shape)),
     }),
   );
-  const layout = headLayout(head, tensors, size, labels);
+  const layout = headLayout(head, tensors, size, widths);
   return typeof layout === 'string' ? layout : undefined;
 }

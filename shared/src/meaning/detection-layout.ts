@@ -32,8 +32,8 @@ export interface DetectionLayout {
   places?: Column;
   /** Whether one box may be several classes. */
   multiLabel: boolean;
-  /** Numbers behind the scores: of masks, or of key points. */
-  behind: readonly Column[];
+  /** Numbers behind the scores of a box: of masks, or of key points. */
+  behind(at: number): number[];
 }
 
 interface Size {
@@ -70,7 +70,7 @@ export function separateLayout(
     scores: columns(scores, classes),
     score: plain,
     multiLabel: true,
-    behind: [],
+    behind: () => [],
     ...(places && { places: { values: places, start: 0, step: 1 } }),
   };
 }
@@ -114,12 +114,13 @@ export function tableLayout(
     upright ? { values, start: place, step: width } : { values, start: place * boxes, step: 1 };
   const scored = width - widths.behind;
   const [first = column(4), ...rest] = Array.from({ length: scored - 4 }, (_, i) => column(4 + i));
+  const behind = Array.from({ length: widths.behind }, (_, i) => column(scored + i));
   const common = {
     boxes,
     boxAt: boxReader([0, 1, 2, 3].map(column), detection, size),
     score: plain,
     multiLabel: true,
-    behind: Array.from({ length: widths.behind }, (_, i) => column(scored + i)),
+    behind: (at: number) => behind.map((each) => numberOf(each, at)),
   };
   switch (detection.columns ?? 'scores') {
     case 'class':

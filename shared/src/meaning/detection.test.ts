@@ -226,7 +226,7 @@ describe('the outputs of a detector', () => {
       [{ ...manifest, head }, 'reads a \\"table\\"'],
       [{ maps: ['a'] }, 'are for a'],
       [{ table: 't', head, format: 'xyxy' }, 'says itself'],
-      [{ table: 't', head, keypoints: { count: 1 } }, 'without a'],
+      [{ table: 't', head, keypoints: { count: 1 } }, 'those of yolov8'],
       [{ table: 't', masks: { prototypes: 'p' }, keypoints: { count: 1 } }, 'either'],
       [{ table: 't', keypoints: {} }, 'or \\"count\\"'],
     ] as const) {

@@ -1,7 +1,7 @@
 // Boxes out of the tensors of a detector: thresholds, and non-maximum suppression per class. Pure.
 import type { DetectionOutputs } from '../detection-manifest.ts';
 import { type NamedTensor, numbersOf } from '../tensor-data.ts';
-import { headLayout } from './detection-head.ts';
+import { type HeadWidths, headLayout } from './detection-head.ts';
 import { type Box, type DetectionLayout, numberOf, separateLayout, tableLayout } from './detection-layout.ts';
 
 export interface Candidate {
@@ -55,10 +55,7 @@ export function detect(
       ? [`${scored.cut} boxes beyond the ${maxCandidates} with the best scores were not looked at`]
       : []),
   ];
-  const seen = kept.map(({ at, ...rest }) => ({
-    ...rest,
-    behind: layout.behind.map((column) => numberOf(column, at)),
-  }));
+  const seen = kept.map(({ at, ...rest }) => ({ ...rest, behind: layout.behind(at) }));
   return { seen, warnings };
 }
 
@@ -70,10 +67,20 @@ function layoutOf(
   const { head, table, maps } = detection;
   if (head) {
     const tensors = (maps ?? [table]).flatMap((name) => outputs.find((output) => output.name === name) ?? []);
-    return headLayout(head, tensors, size, labels);
+    return headLayout(head, tensors, size, widthsOf(detection, outputs, labels));
   }
   if (table === undefined) return separateLayout(detection, outputs, size);
   return tableLayout(detection, outputs, size, { labels, behind: numbersBehind(detection, outputs) });
+}
+
+/** How wide the numbers of a cell are: `labels` of the manifest. */
+export function widthsOf(
+  detection: Pick<DetectionOutputs, 'masks' | 'keypoints'>,
+  outputs: readonly { name: string; shape: readonly number[] }[],
+  labels: number | undefined,
+): HeadWidths {
+  const { keypoints } = detection;
+  return { labels, behind: numbersBehind(detection, outputs), point: keypoints && numbersOfPoint(keypoints) };
 }
 
 /** How many numbers of a box stand behind its scores. */

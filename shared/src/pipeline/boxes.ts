@@ -68,7 +68,7 @@ function checkLayout({ detection, classes, size }: DetectStep, fitting: Fitting)
   const specs = namedIn(detection).map((name) => ({ name, ...fitting.factsOf(name) }));
   if (head) {
     const read = specs.filter(({ name }) => name === table || maps?.includes(name));
-    const reason = size && checkHead(head, read, size, classes);
+    const reason = size && checkHead(head, read, size, { labels: classes, behind: 0, point: undefined });
     if (reason !== undefined) throw fitting.wrong('detection.head', reason);
   } else if (table !== undefined) {
     const shape = specs.find(({ name }) => name === table)?.shape ?? [];

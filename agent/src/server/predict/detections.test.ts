@@ -124,6 +124,14 @@ describe('masks and key points', () => {
     const pose = saying({ table: { dims: [1, 11, 1], data: [16, 16, 16, 16, 0.9, 8, 8, 0.75, 40, 8, 0.5] } });
     const keypoints = { names: ['nose', 'tail'] };
     await served.load('pose', pose, detector({ labels: ['cat'], detection: { ...table, keypoints } }));
+    // One cell of 16: its box reaches half a stride from (12, 12), since both bins are alike.
+    const silent = [...Array(8).fill(0), -20, ...Array(6).fill(0)];
+    const said = [...Array(8).fill(0), 3, 0.5, -0.25, 0, 3, 0, 0];
+    const raw = saying({
+      table: { dims: [1, 16, 15], data: [...Array(5).fill(silent), said, ...Array(10).fill(silent)].flat() },
+    });
+    const head = { kind: 'yolov8' as const, strides: [8], bins: 2 };
+    await served.load('raw-pose', raw, detector({ labels: ['cat'], detection: { table: 'table', head, keypoints } }));
   });
 
   it('cover the box, as fine as the model saw it', async () => {
@@ -143,6 +151,21 @@ describe('masks and key points', () => {
           keypoints: [
             { name: 'nose', x: 16, y: 8, score: 0.75 },
             { name: 'tail', x: 80, y: 8, score: 0.5 },
+          ],
+        },
+      ],
+    });
+  });
+
+  it('are reckoned as the program of a head does', async () => {
+    expect(await ask('raw-pose', 64, 32)).toMatchObject({
+      detections: [
+        {
+          box: { x: 16, y: 8, width: 16, height: 8 },
+          keypoints: [
+            // (0.5 * 2 + 1) * 8 and (-0.25 * 2 + 1) * 8 in a model that saw the picture at half its width.
+            { name: 'nose', x: 32, y: 4, score: 0.5 },
+            { name: 'tail', x: 112, y: 8, score: 0.5 },
           ],
         },
       ],

@@ -106,7 +106,7 @@ function whole(length: number): number {
 }
 
 function keypointsOf(detection: DetectionOutputs, { behind }: Seen, { placement, size }: Seeing): object[] {
-  const { keypoints, normalised = true } = detection;
+  const { keypoints, head, normalised = head === undefined } = detection;
   if (!keypoints) return [];
   const [x, y] = normalised ? [size.width, size.height] : [1, 1];
   const each = numbersOfPoint(keypoints);
