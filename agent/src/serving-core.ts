@@ -93,7 +93,7 @@ function compose(config: ServingConfig, engine: Engine, { log, send }: { log: Lo
   const observer = createObserver({ append, now: Date.now });
   const figures = createDeviceFigures({ engine, observer, journal: journal.status, neighbours });
   const ownPlace = neighbours && place;
-  const metrics = metricsWhenAsked({ figures, place: ownPlace, problems: () => problems });
+  const metrics = metricsWhenAsked({ figures, engine, place: ownPlace, problems: () => problems });
   const feedback = createFeedbackChannel(send);
   const hold = createHoldChannel(send);
   const repository = createRepositoryChannel(send);

@@ -122,7 +122,7 @@ function usual(engine: Engine, observer: Observer): AppDeps {
     nowMs: () => performance.now(),
     neighbours: undefined,
     figures,
-    metrics: createMetrics({ problems: () => [], figures, place: undefined }),
+    metrics: createMetrics({ problems: () => [], figures, engine, place: undefined }),
     feedback: createFeedbackChannel(() => undefined, 10),
     hold: createHoldChannel(() => undefined, 10),
     repository: createRepositoryChannel(() => undefined, 10),

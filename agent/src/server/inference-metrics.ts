@@ -24,9 +24,46 @@ const counters: [name: string, help: string, read: (figures: VersionFigures) => 
   ['cache_miss_total', 'Requests of models whose answers are kept that had to run.', ({ tally }) => tally.cacheMisses],
 ];
 
-/** Registers the metrics; `figures` is asked at every scrape. */
-export function registerInferenceMetrics(registry: Registry, figures: () => readonly VersionFigures[]): void {
+type StepFigures = VersionFigures['runs']['steps'][number];
+
+const stepCounters: [name: string, help: string, read: (step: StepFigures) => number][] = [
+  ['success_total', 'Runs of a step of a pipeline.', ({ success }) => success.count],
+  ['failure_total', 'Runs of a step of a pipeline that failed.', ({ fail }) => fail.count],
+  [
+    'duration_seconds_total',
+    'Running a step of a pipeline, those that failed among them.',
+    ({ success, fail }) => (success.ns + fail.ns) / 1e9,
+  ],
+  ['cut_total', 'Runs of a step of a pipeline that had more than it may give.', ({ cut }) => cut],
+];
+
+export interface InferenceFigures {
+  /** Asked at every scrape. */
+  figures(): readonly VersionFigures[];
+  /** The names of the steps of a pipeline, in their order. */
+  stepsOf(model: string, version: number): readonly string[];
+}
+
+/** Registers the metrics. */
+export function registerInferenceMetrics(registry: Registry, { figures, stepsOf }: InferenceFigures): void {
   const registers = [registry];
+  for (const [name, help, read] of stepCounters) {
+    new Counter({
+      name: `${prefix}step_${name}`,
+      help,
+      labelNames: [...labelNames, 'step'],
+      registers,
+      collect() {
+        this.reset();
+        for (const { model, version, runs } of figures()) {
+          if (runs.steps.length === 0) continue;
+          const names = stepsOf(model, version);
+          for (const [at, step] of runs.steps.entries())
+            this.inc({ model, version, step: names[at] ?? String(at) }, read(step));
+        }
+      },
+    });
+  }
   for (const [name, help, read] of counters) {
     new Counter({
       name: prefix + name,

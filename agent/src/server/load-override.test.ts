@@ -34,6 +34,18 @@ describe('what a load request brings along', () => {
     });
   });
 
+  it('may be a pipeline by its manifest and its files, and not by the words of an ensemble', async () => {
+    const files = { 'file:1/model.json': base64('{}'), 'file:1/detector.onnx': base64('one') };
+    const override = await read({ config: '{"platform":"ensemble"}', ...files });
+    expect(readdirSync(join(override?.root ?? '', 'simple', '1')).sort()).toEqual(['detector.onnx', 'model.json']);
+    await expect(read({ config: '{"ensemble_scheduling":{"step":[]}}' })).rejects.toThrow(
+      /config.*ensemble_scheduling.*send "file:VERSION\/model\.json"/,
+    );
+    await expect(read({ config: '{}', 'file:1/detector.onnx': base64('one') })).rejects.toThrow(
+      'version 1 has no model; send it as "file:1/model.onnx", or the manifest of a pipeline as "file:1/model.json"',
+    );
+  });
+
   it('is a folder of models when files come with it', async () => {
     const files = { 'file:1/model.onnx': base64('one'), 'file:12/model.onnx': base64('two'), 'file:1/w.bin': '' };
     const override = await read({ config: '{}', ...files });

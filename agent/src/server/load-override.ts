@@ -20,7 +20,7 @@ const Whole = z.union([
 const TritonConfig = z
   .strictObject({
     name: z.string(),
-    platform: z.enum(['onnxruntime_onnx', '']),
+    platform: z.enum(['onnxruntime_onnx', 'ensemble', '']),
     backend: z.enum(['onnxruntime', '']),
     default_model_filename: z.enum(['model.onnx', '']),
     max_batch_size: Whole,
@@ -43,6 +43,9 @@ const TritonConfig = z
       z.strictObject({ all: z.strictObject({}) }),
       z.strictObject({ specific: z.strictObject({ versions: z.array(Whole) }) }),
     ]),
+    ensemble_scheduling: z.undefined(
+      'steps are not taken from a configuration; send "file:VERSION/model.json" with a "pipeline", and its models beside it',
+    ),
     input: z.unknown(),
     output: z.unknown(),
     parameters: z.unknown(),
@@ -71,8 +74,12 @@ export async function readOverride(
   if (files.length === 0) return { manifest };
   const decoded = files.map(([name, content]) => decodedFile(name, content));
   for (const { version } of decoded) {
-    if (decoded.some((file) => file.version === version && file.name === 'model.onnx')) continue;
-    throw invalid(`version ${version} has no model; send it as "file:${version}/model.onnx"`);
+    const names = decoded.filter((file) => file.version === version).map(({ name }) => name);
+    // Which files a pipeline needs, its manifest says; that is checked with them.
+    if (names.includes('model.onnx') || names.includes('model.json')) continue;
+    throw invalid(
+      `version ${version} has no model; send it as "file:${version}/model.onnx", or the manifest of a pipeline as "file:${version}/model.json" beside its models`,
+    );
   }
   const root = join(dir, randomUUID());
   try {

@@ -1,5 +1,6 @@
 // What Prometheus reads from one agent.
 import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
+import type { Engine } from '../inference/engine.ts';
 import type { Figures, VersionFigures } from '../process/figures.ts';
 import type { DeviceFigures } from './device-figures.ts';
 import { histogramText, mergedTexts } from './exposition.ts';
@@ -18,6 +19,7 @@ export interface MetricSources {
   figures: Pick<DeviceFigures, 'withProcesses'>;
   /** Of this process, by which its own metrics are told from those of others; undefined where it is the only one. */
   place: number | undefined;
+  engine: Pick<Engine, 'list'>;
   /** What stands in the way at this moment, in words. */
   problems(): readonly { what: string; words: string }[];
 }
@@ -70,7 +72,13 @@ export function createMetrics(sources: MetricSources): ServingMetrics {
     },
   });
 
-  registerInferenceMetrics(registry, versions);
+  registerInferenceMetrics(registry, {
+    figures: versions,
+    stepsOf(model, version) {
+      const found = sources.engine.list().find((each) => each.name === model && each.version === version);
+      return found?.model.steps.map(({ name }) => name) ?? [];
+    },
+  });
 
   function journalGauge(name: string, help: string, field: keyof Figures['journal']): void {
     new Gauge({

@@ -8,11 +8,12 @@ import sharp from 'sharp';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { grpcClient, inferFields, rawOutputsOf } from '../../../test/support/grpc.ts';
-import { softmaxClassifier } from '../../../test/support/onnx-models.ts';
+import { identity, softmaxClassifier } from '../../../test/support/onnx-models.ts';
 import { cellPicture, colourFiles, colourManifest } from '../../../test/support/pipeline-models.ts';
 import { until } from '../../../test/support/until.ts';
 import { ModelFiles } from '../process/ipc.ts';
 import { type ServedFront, serveFront } from './front-fixture.ts';
+import { unigram } from './predict/tokenizer-fixture.ts';
 
 const Stats = z.object({
   model_stats: z.array(
@@ -173,6 +174,49 @@ describe.each(['in a folder', 'in one file', 'in a process of its own'])('a pipe
     expect(steps.map(({ success }) => success.count)).toEqual(steps.map(() => execution_count));
     expect(steps.every(({ success }) => success.ns > 0)).toBe(true);
     expect(steps.map(({ cut }, at) => cut - (before.steps[at]?.cut ?? 0))).toEqual([0, 0, 1, 0, 0]);
+    const text = (await front.get('/metrics')).body.toString('utf8');
+    const series = `{model="${name}",version="1",step="bright"}`;
+    for (const line of [`step_success_total${series} ${execution_count}`, `step_cut_total${series} ${steps[2]?.cut}`])
+      expect(text).toContain(`edgeloop_inference_${line}\n`);
+    expect(text).toContain(`edgeloop_inference_step_failure_total{model="${name}",version="1",step="colours"} 0\n`);
+    expect(text).toMatch(/step_duration_seconds_total\{model="[^"]+",version="1",step="detector"\} [\d.e-]+\n/);
+  });
+});
+
+describe('in front of a pipeline', () => {
+  it('answers are kept: the same picture runs no step, another one all of them', async () => {
+    await load('kept', colourFiles, { ...colourManifest(), cache: { maxBytes: 1_000_000 } });
+    const ask = async (pixels: Uint8Array) =>
+      Outputs.parse((await front.post('/v2/models/kept/infer', pictureInput(pixels))).json()).outputs;
+    const runs = async () => (await statsOf('kept')).steps.map(({ success }) => success.count);
+    const first = await ask(colourful);
+    expect(await runs()).toEqual([1, 1, 1, 1, 1]);
+    expect(await ask(colourful)).toEqual(first);
+    expect(await runs()).toEqual([1, 1, 1, 1, 1]);
+    expect(await ask(cellPicture({}))).not.toEqual(first);
+    expect(await runs()).toEqual([2, 2, 2, 2, 2]);
+  });
+
+  it('texts become tokens', async () => {
+    await load(
+      'texts',
+      { 'tokens.onnx': identity('int64', ['n', 't']) },
+      {
+        pipeline: {
+          inputs: [{ name: 'input_ids', datatype: 'INT64', shape: [-1, -1] }],
+          outputs: ['numbers'],
+          steps: [
+            { name: 'tokens', model: 'tokens.onnx', inputs: { x: 'input_ids' }, outputs: { y: 'ids' } },
+            { name: 'floats', operation: 'cast', input: 'ids', output: 'numbers', to: 'FP32' },
+          ],
+        },
+        inputs: { input_ids: { text: { tokenizer: unigram } } },
+      },
+    );
+    const answer = await front.post('/predict/texts', { text: 'the pump' });
+    expect(answer.json()).toMatchObject({ outputs: [{ name: 'numbers', datatype: 'FP32', data: [0, 4, 5, 2] }] });
+    const cut = await front.post('/predict/texts', { texts: ['the pump', 7] });
+    expect(cut.status).toBe(400);
   });
 });
 
