@@ -1,12 +1,11 @@
 // `serve DIR --grpc-port` as a real program: the port stays open through the death of the process behind it, is off by
 // default, and is drained.
-import { readFile } from 'node:fs/promises';
 import type { ServiceError } from '@grpc/grpc-js';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { type GrpcClient, grpcClient, inferFields, rawOutputsOf, textIn } from '../support/grpc.ts';
 import { manifest, sumClassifier } from '../support/models.ts';
 import { agentProgram, freePorts, startProgram, temporaryFolder } from '../support/programs.ts';
-import { type FolderServer, processTree, startServing, writeModel } from '../support/serving.ts';
+import { type FolderServer, processTree, servingPid, startServing, writeModel } from '../support/serving.ts';
 import { until } from '../support/until.ts';
 
 let folder: Awaited<ReturnType<typeof temporaryFolder>>;
@@ -36,15 +35,6 @@ async function serve(env: Record<string, string> = {}): Promise<{ server: Folder
   server = await startServing(folder.path, { env: { ...common, ...env } });
   client = grpcClient(port);
   return { server, grpc: client };
-}
-
-/** The command line tells which of the processes serves. */
-async function servingPid(of: FolderServer): Promise<number> {
-  for (const pid of (await processTree(of.program.pid)).keys()) {
-    const command = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '');
-    if (command.includes('serving.js') && !command.includes('--spare')) return pid;
-  }
-  throw new Error('nothing serves');
 }
 
 const asked = (grpc: GrpcClient) => grpc.call('ModelInfer', inferFields('sum', [features]), { timeoutMs: 30_000 });

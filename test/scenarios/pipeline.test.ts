@@ -9,7 +9,7 @@ import { release, rolloutIn } from '../support/fleet.ts';
 import { oneAgentFleet } from '../support/one-agent.ts';
 import { cellPicture, colourClassifier, colourFiles, colourManifest } from '../support/pipeline-models.ts';
 import { runCli, temporaryFolder } from '../support/programs.ts';
-import { startServing } from '../support/serving.ts';
+import { servingPid, startServing } from '../support/serving.ts';
 import { until } from '../support/until.ts';
 
 const Answer = z.object({
@@ -97,6 +97,33 @@ test('a folder with a pipeline is served, and goes on when its next manifest doe
     await until('version 2', async () => (await answered(server.url)) === '2' || undefined, {
       context: server.program.output,
     });
+
+    // The process that serves ends in the middle of runs: only what was under way there is lost.
+    let [going, failures] = [true, 0];
+    const callers = Array.from({ length: 4 }, async () => {
+      while (going) await answered(server.url).catch(() => failures++);
+    });
+    process.kill(await servingPid(server), 'SIGKILL');
+    await until('the death', async () => /the serving process died/.test(server.program.output()) || undefined);
+    await until('an answer', async () => (await answered(server.url).catch(() => undefined)) === '2' || undefined, {
+      context: server.program.output,
+    });
+    going = false;
+    await Promise.all(callers);
+    expect(failures).toBeLessThanOrEqual(callers.length);
+
+    const base64 = (bytes: Uint8Array | string) => Buffer.from(bytes).toString('base64');
+    const load = async (manifest: object) => {
+      const parts = Object.entries({ ...colourFiles, 'model.json': JSON.stringify(manifest) });
+      const files = Object.fromEntries(parts.map(([name, bytes]) => [`file:7/${name}`, base64(bytes)]));
+      const body = JSON.stringify({ parameters: { config: '{}', ...files } });
+      const answer = await fetch(`${server.url}/v2/repository/models/colours/load`, { method: 'POST', body });
+      return { status: answer.status, text: await answer.text() };
+    };
+    expect(await load(broken)).toMatchObject({ status: 422, text: expect.stringContaining('nothing makes') });
+    expect(await answered(server.url)).toBe('2');
+    expect(await load(colourManifest())).toEqual({ status: 200, text: '' });
+    expect(await answered(server.url)).toBe('7');
   } finally {
     await server.stop();
     await folder.remove();

@@ -1,6 +1,6 @@
 // `edgeloop-agent serve DIR` from the build as tests use it: a folder of models, its port, and what its processes hold.
 import { execFile } from 'node:child_process';
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { agentProgram, freePorts, type Program, startProgram } from './programs.ts';
@@ -82,4 +82,13 @@ export async function processTree(pid: number): Promise<Map<number, number>> {
     for (const [id = 0, parent = 0] of rows) if (inTree.has(parent)) inTree.add(id);
   }
   return new Map(rows.flatMap(([id = 0, , rss = 0]) => (inTree.has(id) ? [[id, rss * 1024]] : [])));
+}
+
+/** The process that serves, on Linux; the command line tells it from one that waits. */
+export async function servingPid({ program }: Pick<FolderServer, 'program'>): Promise<number> {
+  for (const pid of (await processTree(program.pid)).keys()) {
+    const command = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '');
+    if (command.includes('serving.js') && !command.includes('--spare')) return pid;
+  }
+  throw new Error('nothing serves');
 }
