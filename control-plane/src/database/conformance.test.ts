@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { eq } from 'drizzle-orm';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { deleteBefore } from './expire.ts';
 import { afterCommit, type Database, openPostgres, openSqlite } from './open.ts';
 import { startTestPostgres } from './postgres-fixture.ts';
 
@@ -85,6 +86,26 @@ for (const { name, missing, open } of engines) {
     });
 
     const model = (modelName: string, createdAt = 1) => ({ name: modelName, description: '', createdAt });
+
+    it('lets go of the oldest rows before an instant, so many at a time and of those asked for', async () => {
+      const { audit } = database.tables;
+      await database.transact(async (tx) => {
+        for (let at = 1; at <= 10; at++)
+          await tx
+            .insert(audit)
+            .values({ id: String(at), at, actor: 'a', action: 'b', subject: at === 3 ? 'kept' : 'c' });
+      });
+      const expiring = {
+        table: audit,
+        key: [audit.id, audit.action],
+        at: audit.at,
+        only: eq(audit.subject, 'c'),
+      } as const;
+      const gone = () => database.transact((tx) => deleteBefore(tx, expiring, { before: 8, limit: 4 }));
+      expect([await gone(), await gone(), await gone()]).toEqual([4, 2, 0]);
+      const left = await database.read.select({ at: audit.at }).from(audit).orderBy(audit.at);
+      expect(left.map(({ at }) => at)).toEqual([3, 8, 9, 10]);
+    });
 
     it('gives JSON back as it was, whatever its kind', async () => {
       const { audit } = database.tables;

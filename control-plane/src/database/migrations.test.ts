@@ -124,6 +124,26 @@ for (const { name, missing, openFormer } of engines) {
       await database.close();
     });
 
+    it('numbers the windows that there are, and knows which items were taken', async () => {
+      const columns = 'device_id, epoch, sequence, model, version, started_at, ended_at, received_at';
+      const window = (sequence: number) =>
+        `insert into windows (${columns}, succeeded, failed, invalid, "rows", body)
+         values ('cam', 1, ${sequence}, 'm', 1, 0, 1, ${sequence}, 1, 0, 0, 1, '{}')`;
+      const item = (epoch: number, sequence: number) =>
+        `insert into telemetry_items (device_id, epoch, sequence) values ('cam', ${epoch}, ${sequence})`;
+      const database = await openFormer(7, [window(1), window(2), item(1, 1), item(1, 2), item(2, 7)]);
+      const { windows, telemetryFloors, telemetryItems } = database.tables;
+      const arrivals = await database.read.select({ arrival: windows.arrival }).from(windows).orderBy(windows.sequence);
+      expect(arrivals).toEqual([{ arrival: 1 }, { arrival: 2 }]);
+      const floors = await database.read.select().from(telemetryFloors).orderBy(telemetryFloors.epoch);
+      expect(floors.map(({ epoch, sequence }) => [epoch, sequence])).toEqual([
+        [1, 2],
+        [2, 7],
+      ]);
+      expect(await database.read.$count(telemetryItems)).toBe(0);
+      await database.close();
+    });
+
     it('finds in the audit log how many uses older join tokens had', async () => {
       const database = await openFormer(2, [
         `insert into join_tokens (id, hash, labels, uses_left, expires_at, created_at, created_by)

@@ -324,15 +324,58 @@ export function defineSchema({
       rows: integer().notNull(),
       /** Set when the device ran another release under this number than the registry has: kept, but counted nowhere. */
       foreignRelease: text(),
+      /** Grows with every window that is stored. */
+      arrival: integer().notNull().default(0),
+      /** The latencies, as `packSketch` writes them, and the mean confidence; null in rows of before, where the body has them. */
+      latency: blob(),
+      confidenceSum: real(),
+      confidenceCount: integer(),
       /** The whole window as it came (`Window` of the protocol). */
       body: json().notNull(),
     },
     (t) => [
       primaryKey({ columns: [t.deviceId, t.epoch, t.sequence] }),
+      index('windows_arrival').on(t.arrival),
       index('windows_model_time').on(t.model, t.startedAt),
       index('windows_model_ended').on(t.model, t.version, t.endedAt),
       index('windows_time').on(t.startedAt),
     ],
+  );
+  /** Windows of one model version put together by the time they began; windows that count nowhere are not among them. */
+  const rollups = table(
+    'rollups',
+    {
+      /** Seconds. */
+      level: integer().notNull(),
+      /** Empty: of all devices. */
+      deviceId: text().notNull(),
+      model: text().notNull(),
+      version: integer().notNull(),
+      startedAt: instant().notNull(),
+      windows: integer().notNull(),
+      succeeded: integer().notNull(),
+      failed: integer().notNull(),
+      invalid: integer().notNull(),
+      rows: integer().notNull(),
+      latency: blob().notNull(),
+      confidenceSum: real().notNull(),
+      confidenceCount: integer().notNull(),
+      classes: json().notNull(),
+      /** The merged window, of all devices and from a quarter of an hour on: what drift is judged on. */
+      body: json(),
+    },
+    (t) => [
+      primaryKey({ columns: [t.level, t.deviceId, t.model, t.version, t.startedAt] }),
+      index('rollups_time').on(t.level, t.startedAt),
+    ],
+  );
+  /** How far it has come: the highest arrival that the rollups of a part hold, or the start before which windows were let go of. */
+  const telemetryMarks = table('telemetry_marks', { name: text().primaryKey(), value: integer().notNull() });
+  /** Numbers up to this one of a device and epoch were taken; those above stand one by one. */
+  const telemetryFloors = table(
+    'telemetry_floors',
+    { deviceId: text().notNull(), epoch: instant().notNull(), sequence: integer().notNull() },
+    (t) => [primaryKey({ columns: [t.deviceId, t.epoch] })],
   );
   const labels = table(
     'labels',
@@ -351,6 +394,7 @@ export function defineSchema({
     (t) => [
       primaryKey({ columns: [t.deviceId, t.inferenceId] }),
       index('labels_model_time').on(t.model, t.predictedAt),
+      index('labels_time').on(t.predictedAt),
     ],
   );
   const losses = table(
@@ -364,7 +408,7 @@ export function defineSchema({
       requests: integer().notNull(),
       labels: integer().notNull(),
     },
-    (t) => [primaryKey({ columns: [t.deviceId, t.epoch, t.sequence] })],
+    (t) => [primaryKey({ columns: [t.deviceId, t.epoch, t.sequence] }), index('losses_time').on(t.receivedAt)],
   );
 
   // monitoring
@@ -409,7 +453,10 @@ export function defineSchema({
       verdict: text().notNull(),
       detail: json().notNull(),
     },
-    (t) => [primaryKey({ columns: [t.ruleId, t.model, t.version, t.windowStart] })],
+    (t) => [
+      primaryKey({ columns: [t.ruleId, t.model, t.version, t.windowStart] }),
+      index('evaluations_time').on(t.windowEnd),
+    ],
   );
   const notificationChannels = table('notification_channels', {
     id: text().primaryKey(),
@@ -446,6 +493,7 @@ export function defineSchema({
       primaryKey({ columns: [t.deviceId, t.inferenceId] }),
       index('samples_model_time').on(t.model, t.predictedAt),
       index('samples_inference').on(t.inferenceId),
+      index('samples_time').on(t.predictedAt),
     ],
   );
   const datasets = table('datasets', {
@@ -512,7 +560,7 @@ export function defineSchema({
   const runLogs = table(
     'run_logs',
     { runId: text().notNull(), line: integer().notNull(), at: instant().notNull(), text: text().notNull() },
-    (t) => [primaryKey({ columns: [t.runId, t.line] })],
+    (t) => [primaryKey({ columns: [t.runId, t.line] }), index('run_logs_time').on(t.at)],
   );
 
   return {
@@ -536,6 +584,9 @@ export function defineSchema({
     backtests,
     telemetryItems,
     windows,
+    rollups,
+    telemetryMarks,
+    telemetryFloors,
     labels,
     losses,
     alertRules,

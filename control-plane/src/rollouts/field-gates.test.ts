@@ -1,9 +1,10 @@
 import { RolloutCreate, type RolloutDetail, RolloutGates } from '@edgeloop/shared/api/rollouts';
+import { pino } from 'pino';
 import { Registry } from 'prom-client';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type Behaviour, normalOf, randomOf, stuck, usual } from '../gates/field-fixture.ts';
 import { createTelemetry } from '../telemetry/telemetry.ts';
-import { batchOf, labelOf, windowOf } from '../telemetry/telemetry-fixture.ts';
+import { batchOf, keepAll, labelOf, windowOf } from '../telemetry/telemetry-fixture.ts';
 import { openRollouts, type World } from './rollouts-fixture.ts';
 
 const ids = Array.from({ length: 10 }, (_, i) => `device-${i}`);
@@ -28,6 +29,8 @@ async function openField() {
     claims: { judge: async () => () => 'counted', disregard: async () => undefined },
     devicesMatching: async () => new Set(),
     driftSeries: async () => [],
+    keep: keepAll,
+    log: pino({ level: 'silent' }),
   });
   world.field.mockImplementation(telemetry.fieldEvidence);
   world.evidence.mockImplementation(telemetry.evidence);

@@ -3,7 +3,8 @@ import type { FieldEvidence, FieldQuery } from '../gates/evidence.ts';
 import type { FieldStore } from './field-store.ts';
 import { FieldTally, type Seen, startOf, variantsOf } from './field-tally.ts';
 import { readLastPeriod } from './last-period.ts';
-import { itemKey, type Stored, type WindowRow } from './telemetry-store.ts';
+import { itemKey } from './number-store.ts';
+import type { Stored, WindowRow } from './telemetry-store.ts';
 
 interface FieldEvidenceDeps {
   fieldStore: FieldStore;

@@ -6,7 +6,8 @@ import type { Database } from '../database/open.ts';
 import type { Claims } from '../fleet/fleet.ts';
 import { type Believed, believe, claimsOf } from './belief.ts';
 import type { IngestCounters } from './counters.ts';
-import { type ItemKey, itemKey, type Stored, type TelemetryStore } from './telemetry-store.ts';
+import { type ItemKey, itemKey } from './number-store.ts';
+import type { Stored, TelemetryStore } from './telemetry-store.ts';
 
 interface Waiting {
   deviceId: string;
@@ -141,7 +142,8 @@ function broughtBy(
   for (const { item, ...key } of items) {
     // Deleting makes a repetition within the group count once as well.
     if (!left.delete(itemKey(key))) continue;
-    if (item.kind === 'window') stored.windows.push({ ...key, receivedAt, foreignRelease: null, window: item });
+    if (item.kind === 'window')
+      stored.windows.push({ ...key, receivedAt, arrival: 0, foreignRelease: null, window: item });
     else if (item.kind === 'labels') {
       stored.labels.push(...item.labels.map((label) => ({ ...label, deviceId: key.deviceId, foreignRelease: null })));
     } else {

@@ -1,10 +1,9 @@
 // How each metric is read: sums by the database where columns suffice, merged sketches where they do not.
 import type { Metric, MetricQuery } from '@edgeloop/shared/api/metrics';
-import { QuantileSketch, QuantileSketchBuilder, quantile } from '@edgeloop/shared/sketches/ddsketch';
-import { Histogram } from '@edgeloop/shared/sketches/histogram';
-import { z } from 'zod';
+import { QuantileSketchBuilder, quantile } from '@edgeloop/shared/sketches/ddsketch';
+import type { History, HistoryQuery, Origin } from './history.ts';
 import type { GroupColumn, Grouping, Key, SeriesStore } from './series-store.ts';
-import type { BodyOf, Span, TelemetryStore } from './telemetry-store.ts';
+import type { Span } from './telemetry-store.ts';
 import { bucketOf, coveredSeconds, type TimeBuckets } from './time-buckets.ts';
 
 export type GroupBy = NonNullable<MetricQuery['groupBy']>;
@@ -19,7 +18,7 @@ export type DriftSeries = (query: {
 }) => Promise<{ labels: Record<string, string>; at: number; value: number }[]>;
 
 export interface ReaderDeps {
-  store: TelemetryStore;
+  history: History;
   seriesStore: SeriesStore;
   driftSeries: DriftSeries;
 }
@@ -44,31 +43,27 @@ interface Sums {
   rows: number;
 }
 
-const LatencyOf = z.object({ latencyMs: QuantileSketch });
-const ConfidenceOf = z.object({ confidence: Histogram.optional() });
-const ClassesOf = z.object({ classes: z.record(z.string(), z.number()) });
-
-export function createMetricReaders({ store, seriesStore, driftSeries }: ReaderDeps) {
+export function createMetricReaders({ history, seriesStore, driftSeries }: ReaderDeps) {
   return function readMetric(metric: Metric, scope: MetricScope): Promise<Cell[]> {
     switch (metric) {
       case 'requests':
-        return windowCells(seriesStore, scope, requestsOf);
+        return windowCells(history, scope, requestsOf);
       case 'succeeded':
       case 'failed':
       case 'invalid':
-        return windowCells(seriesStore, scope, (sums) => sums[metric]);
+        return windowCells(history, scope, (sums) => sums[metric]);
       case 'rows':
         return scope.groupBy === 'class'
-          ? classCells(store, scope)
-          : windowCells(seriesStore, scope, (sums) => sums.rows);
+          ? classCells(history, scope)
+          : windowCells(history, scope, (sums) => sums.rows);
       case 'throughput':
-        return windowCells(seriesStore, scope, (sums, at) => requestsOf(sums) / coveredSeconds(scope.buckets, at));
+        return windowCells(history, scope, (sums, at) => requestsOf(sums) / coveredSeconds(scope.buckets, at));
       case 'error_rate':
-        return windowCells(seriesStore, scope, ({ failed, succeeded }) => ratio(failed, failed + succeeded));
+        return windowCells(history, scope, ({ failed, succeeded }) => ratio(failed, failed + succeeded));
       case 'latency':
-        return latencyCells(store, scope);
+        return latencyCells(history, scope);
       case 'confidence':
-        return confidenceCells(store, scope);
+        return confidenceCells(history, scope);
       case 'labels':
         return labelCells(seriesStore, scope, (sums) => sums.labels);
       case 'accuracy':
@@ -82,15 +77,19 @@ export function createMetricReaders({ store, seriesStore, driftSeries }: ReaderD
 }
 
 async function windowCells(
-  seriesStore: SeriesStore,
+  history: History,
   scope: MetricScope,
   value: (sums: Sums, at: number) => number | null,
 ): Promise<Cell[]> {
-  const rows = await seriesStore.windowSums(spanOf(scope), groupingOf(scope));
-  return rows.map((row) => {
-    const cell = cellOf(row, scope);
-    return { ...cell, value: value(row, cell.at) };
+  const fold = createFold(scope, () => ({ succeeded: 0, failed: 0, invalid: 0, rows: 0 }));
+  await history.sums(historyQuery(scope), (share) => {
+    const sums = fold.at(share);
+    sums.succeeded += share.succeeded;
+    sums.failed += share.failed;
+    sums.invalid += share.invalid;
+    sums.rows += share.rows;
   });
+  return fold.cells(value);
 }
 
 async function labelCells(
@@ -107,31 +106,30 @@ async function lostCells(seriesStore: SeriesStore, scope: MetricScope): Promise<
   return rows.map((row) => ({ ...cellOf(row, scope), value: row.requests }));
 }
 
-async function latencyCells(store: TelemetryStore, scope: MetricScope): Promise<Cell[]> {
+async function latencyCells(history: History, scope: MetricScope): Promise<Cell[]> {
   const fold = createFold(scope, () => new QuantileSketchBuilder());
-  for await (const row of store.bodies(spanOf(scope), LatencyOf)) fold.at(row).merge(row.body.latencyMs);
+  await history.figures(historyQuery(scope), (share) => fold.at(share).merge(share.latency));
   return fold.cells((builder) => quantile(builder.toJSON(), scope.quantile) ?? null);
 }
 
-async function confidenceCells(store: TelemetryStore, scope: MetricScope): Promise<Cell[]> {
+async function confidenceCells(history: History, scope: MetricScope): Promise<Cell[]> {
   const fold = createFold(scope, () => ({ sum: 0, count: 0 }));
-  for await (const row of store.bodies(spanOf(scope), ConfidenceOf)) {
-    const { confidence } = row.body;
-    if (confidence === undefined) continue;
-    const mean = fold.at(row);
-    mean.sum += confidence.sum;
-    // The last count is of missing values, which the sum leaves out.
-    mean.count += confidence.counts.slice(0, -1).reduce((sum, count) => sum + count, 0);
-  }
+  await history.figures(historyQuery(scope), (share) => {
+    const { sum, count } = share.confidence;
+    if (count === 0) return;
+    const mean = fold.at(share);
+    mean.sum += sum;
+    mean.count += count;
+  });
   return fold.cells(({ sum, count }) => ratio(sum, count));
 }
 
 /** Rows by predicted class. */
-async function classCells(store: TelemetryStore, scope: MetricScope): Promise<Cell[]> {
+async function classCells(history: History, scope: MetricScope): Promise<Cell[]> {
   const fold = createFold(scope, () => ({ rows: 0 }));
-  for await (const row of store.bodies(spanOf(scope), ClassesOf)) {
-    for (const [name, count] of Object.entries(row.body.classes)) fold.at(row, { class: name }).rows += count;
-  }
+  await history.classes(historyQuery(scope), (share) => {
+    for (const [name, count] of Object.entries(share.classes)) fold.at(share, { class: name }).rows += count;
+  });
   return fold.cells(({ rows }) => rows);
 }
 
@@ -151,22 +149,26 @@ async function driftCells(driftSeries: DriftSeries, scope: MetricScope): Promise
 function createFold<A>(scope: MetricScope, empty: () => A) {
   const cells = new Map<string, { labels: Record<string, string>; at: number; state: A }>();
   return {
-    at(row: BodyOf<unknown>, more: Record<string, string> = {}): A {
-      const at = bucketOf(scope.buckets, row.startedAt);
-      const key = { bucket: at, model: row.model, version: String(row.version), device: row.deviceId, class: '' };
+    at({ model, version, device, at: began }: Origin, more: Record<string, string> = {}): A {
+      const at = bucketOf(scope.buckets, began);
+      const key = { bucket: at, model, version, device, class: '' };
       const labels = { ...labelsOf(key, scope), ...more };
       const id = JSON.stringify([labels, at]);
       const known = cells.get(id) ?? { labels, at, state: empty() };
       cells.set(id, known);
       return known.state;
     },
-    cells: (value: (state: A) => number | null): Cell[] =>
-      [...cells.values()].map(({ labels, at, state }) => ({ labels, at, value: value(state) })),
+    cells: (value: (state: A, at: number) => number | null): Cell[] =>
+      [...cells.values()].map(({ labels, at, state }) => ({ labels, at, value: value(state, at) })),
   };
 }
 
 function spanOf({ model, version, devices, buckets }: MetricScope): Span {
   return { model, version, devices, from: buckets.from, to: buckets.to };
+}
+
+function historyQuery(scope: MetricScope): HistoryQuery {
+  return { ...spanOf(scope), ...groupingOf(scope) };
 }
 
 function groupingOf(scope: MetricScope): Grouping {

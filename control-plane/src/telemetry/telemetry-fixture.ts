@@ -4,9 +4,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { QuantileSketchBuilder } from '@edgeloop/shared/sketches/ddsketch';
 import type { LabelledPrediction, TelemetryItem, Window } from '@edgeloop/shared/telemetry';
+import { pino } from 'pino';
 import { Registry } from 'prom-client';
 import { openSqlite } from '../database/open.ts';
+import type { KeepTelemetry } from './retention.ts';
 import { createTelemetry, type TelemetryDeps } from './telemetry.ts';
+
+/** Nothing is let go of. */
+export const keepAll: KeepTelemetry = { windowsMs: 1e15, windowsBytes: 1e15, historyMs: 1e15 };
 
 /** A clock that stands until it is set. */
 interface Clock {
@@ -21,7 +26,7 @@ export function openTelemetry(overrides: Partial<TelemetryDeps> = {}) {
   const metrics = new Registry();
   const events: string[] = [];
   const telemetry = createTelemetry({
-    ...{ database, metrics, now: clock.now },
+    ...{ database, metrics, now: clock.now, keep: keepAll, log: pino({ level: 'silent' }) },
     notify: ({ type, id, state }) => events.push(`${type} ${id} ${state}`),
     claims: { judge: async () => () => 'counted', disregard: async () => undefined },
     devicesMatching: async () => new Set(),

@@ -1,19 +1,18 @@
 // All SQL of telemetry that writes, and what others count and read window by window.
 import type { LabelledPrediction, Window } from '@edgeloop/shared/telemetry';
-import { type AnyColumn, and, asc, eq, gt, gte, inArray, isNull, lt, type SQL, sql } from 'drizzle-orm';
+import { type AnyColumn, and, asc, desc, eq, gt, gte, inArray, isNull, lt, type SQL, sql } from 'drizzle-orm';
 import type { z } from 'zod';
 import type { Database, Transaction } from '../database/open.ts';
+import { chunksOf, createNumberStore, type ItemKey } from './number-store.ts';
+import { packSketch } from './packed-sketch.ts';
+import { confidenceOf } from './rollup.ts';
 
-export interface ItemKey {
-  deviceId: string;
-  epoch: number;
-  sequence: number;
-}
 /** `foreignRelease`: the device ran other bytes under the number than are registered; it is kept, and counts nowhere. */
 interface Foreign {
   foreignRelease: string | null;
 }
-export type WindowRow = ItemKey & Foreign & { receivedAt: number; window: Window };
+/** `arrival` grows with every window that is stored; 0 until it is. */
+export type WindowRow = ItemKey & Foreign & { receivedAt: number; arrival: number; window: Window };
 export type LabelRow = { deviceId: string } & Foreign & LabelledPrediction;
 export type LossRow = ItemKey & { receivedAt: number; windows: number; requests: number; labels: number };
 
@@ -40,29 +39,37 @@ export interface BodyOf<T> extends ItemKey {
   body: T;
 }
 
-/** Rows of one insert: the widest table has 14 columns, and SQLite takes 32,766 parameters. */
-const chunkRows = 500;
 /** Bodies read at once; between pages other work gets its turn. */
 const pageRows = 100;
+const pageFigures = 500;
 
 export type TelemetryStore = ReturnType<typeof createTelemetryStore>;
 
 export function createTelemetryStore({ tables, read }: Pick<Database, 'tables' | 'read'>) {
-  return { claim, addWindows, upsertLabels, addLosses, countEvidence, bodies, countLabels };
+  return {
+    ...createNumberStore(tables),
+    addWindows,
+    upsertLabels,
+    addLosses,
+    countEvidence,
+    bodies,
+    figures,
+    oldestWindow,
+    countLabels,
+  };
 
-  /** Takes the numbers of items; returns the keys of those that nobody had taken before. */
-  async function claim(tx: Transaction, items: readonly ItemKey[]): Promise<Set<string>> {
-    const fresh = new Set<string>();
-    for (const chunk of chunksOf(items)) {
-      const values = chunk.map(({ deviceId, epoch, sequence }) => ({ deviceId, epoch, sequence }));
-      const taken = await tx.insert(tables.telemetryItems).values(values).onConflictDoNothing().returning();
-      for (const item of taken) fresh.add(itemKey(item));
-    }
-    return fresh;
-  }
-
+  /** Numbers them by their arrival. */
   async function addWindows(tx: Transaction, rows: readonly WindowRow[]): Promise<void> {
-    for (const chunk of chunksOf(rows)) await tx.insert(tables.windows).values(chunk.map(columnsOf));
+    if (rows.length === 0) return;
+    const { windows } = tables;
+    const [newest] = await tx
+      .select({ arrival: windows.arrival })
+      .from(windows)
+      .orderBy(desc(windows.arrival))
+      .limit(1);
+    let arrival = newest?.arrival ?? 0;
+    for (const row of rows) row.arrival = ++arrival;
+    for (const chunk of chunksOf(rows)) await tx.insert(windows).values(chunk.map(columnsOf));
   }
 
   /** One label for each prediction: the newest by `labelledAt`, and of two at the same instant the greater by text. */
@@ -122,9 +129,42 @@ export function createTelemetryStore({ tables, read }: Pick<Database, 'tables' |
       for (const row of page) yield { ...row, body: schema.parse(row.body) };
       const last = page.at(-1);
       if (last === undefined || page.length < pageRows) return;
-      after = sql`(${startedAt}, ${deviceId}, ${epoch}, ${sequence}) > (${last.startedAt}, ${last.deviceId}, ${last.epoch}, ${last.sequence})`;
+      after = afterRow(last);
       await new Promise((resolve) => setImmediate(resolve));
     }
+  }
+
+  /** What charts ask of windows, page by page; the body only of those that were stored before it had columns of its own. */
+  async function* figures(span: Span) {
+    const { windows } = tables;
+    const { deviceId, epoch, sequence, model, version, startedAt, latency, confidenceSum, confidenceCount } = windows;
+    const body = sql<unknown>`case when ${latency} is null then ${windows.body} end`.mapWith(windows.body);
+    let after: SQL | undefined;
+    for (;;) {
+      const page = await read
+        .select({ deviceId, epoch, sequence, model, version, startedAt, latency, confidenceSum, confidenceCount, body })
+        .from(windows)
+        .where(and(...windowConditions(span), after))
+        .orderBy(asc(startedAt), asc(deviceId), asc(epoch), asc(sequence))
+        .limit(pageFigures);
+      yield* page;
+      const last = page.at(-1);
+      if (last === undefined || page.length < pageFigures) return;
+      after = afterRow(last);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+  }
+
+  function afterRow(last: ItemKey & { startedAt: number }): SQL {
+    const { startedAt, deviceId, epoch, sequence } = tables.windows;
+    return sql`(${startedAt}, ${deviceId}, ${epoch}, ${sequence}) > (${last.startedAt}, ${last.deviceId}, ${last.epoch}, ${last.sequence})`;
+  }
+
+  /** When the oldest window that is kept began. */
+  async function oldestWindow(): Promise<number | undefined> {
+    const { startedAt } = tables.windows;
+    const [row] = await read.select({ startedAt }).from(tables.windows).orderBy(asc(startedAt)).limit(1);
+    return row?.startedAt;
   }
 
   async function countLabels(span: Span): Promise<{ labels: number; correct: number }> {
@@ -171,16 +211,14 @@ export function total(column: AnyColumn) {
   return sql<number>`coalesce(sum(${column}), 0)`.mapWith(Number);
 }
 
-export function itemKey({ deviceId, epoch, sequence }: ItemKey): string {
-  return `${deviceId} ${epoch} ${sequence}`;
-}
-
-function columnsOf({ deviceId, epoch, sequence, receivedAt, foreignRelease, window }: WindowRow) {
+function columnsOf({ deviceId, epoch, sequence, receivedAt, arrival, foreignRelease, window }: WindowRow) {
   const { model, version, startedAt, endedAt, succeeded, invalid, rows } = window;
   const failed = Object.values(window.failed).reduce((sum, count) => sum + count, 0);
+  const confidence = confidenceOf(window);
   return {
-    ...{ deviceId, epoch, sequence, receivedAt, model, version, startedAt, endedAt },
+    ...{ deviceId, epoch, sequence, receivedAt, arrival, model, version, startedAt, endedAt },
     ...{ succeeded, failed, invalid, rows, foreignRelease, body: window },
+    ...{ latency: packSketch(window.latencyMs), confidenceSum: confidence.sum, confidenceCount: confidence.count },
   };
 }
 
@@ -197,8 +235,4 @@ function newestLabels(rows: readonly LabelRow[]): LabelRow[] {
     if (newer) newest.set(key, row);
   }
   return [...newest.values()];
-}
-
-function* chunksOf<T>(items: readonly T[]): Generator<T[]> {
-  for (let at = 0; at < items.length; at += chunkRows) yield items.slice(at, at + chunkRows);
 }

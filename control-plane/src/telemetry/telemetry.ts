@@ -3,7 +3,9 @@ import type { ChangeEvent } from '@edgeloop/shared/api/events';
 import type { MetricQuery, MetricResult } from '@edgeloop/shared/api/metrics';
 import type { Selector } from '@edgeloop/shared/selector';
 import { type TelemetryAck, type TelemetryBatch, Window } from '@edgeloop/shared/telemetry';
+import type { Logger } from 'pino';
 import type { Registry } from 'prom-client';
+import type { Keeper } from '../database/expire.ts';
 import type { Database } from '../database/open.ts';
 import type { Claims } from '../fleet/fleet.ts';
 import type { FieldEvidence, FieldQuery } from '../gates/evidence.ts';
@@ -11,11 +13,15 @@ import type { Traffic } from '../gates/forecast.ts';
 import { createIngestCounters } from './counters.ts';
 import { createFieldEvidence } from './field-evidence.ts';
 import { createFieldStore } from './field-store.ts';
+import { createHistory, type History } from './history.ts';
 import { createIngest } from './ingest.ts';
 import type { LastPeriodQuery } from './last-period.ts';
 import { createWindowMerge, type WindowMerge } from './merge.ts';
 import type { DriftSeries } from './metric-readers.ts';
 import { createMetricQuery } from './query.ts';
+import { createRetention, type KeepTelemetry } from './retention.ts';
+import { createRollupStore } from './rollup-store.ts';
+import { createRollups } from './rollups.ts';
 import { createSeriesStore } from './series-store.ts';
 import { createTelemetryStore, type Span, type Stored, type TelemetryStore } from './telemetry-store.ts';
 import { createThrottle } from './throttle.ts';
@@ -33,6 +39,8 @@ export interface TelemetryDeps {
   claims: Claims;
   devicesMatching: (selector: Selector) => Promise<ReadonlySet<string>>;
   driftSeries: DriftSeries;
+  keep: KeepTelemetry;
+  log: Logger;
 }
 
 /** Devices that were told to run a version, each since when. */
@@ -93,11 +101,21 @@ export function createTelemetry(deps: TelemetryDeps) {
     now: deps.now,
     onStored,
   });
-  const query = createMetricQuery({ ...deps, store, seriesStore });
+  const rollupStore = createRollupStore(deps.database);
+  const rollups = createRollups({ ...deps, store: rollupStore });
+  const retention = createRetention({ ...deps, store, rollupStore, rolledUpTo: rollups.writtenUpTo });
+  const history = createHistory({ ...retention, store, seriesStore, rollups });
+  const query = createMetricQuery({ ...deps, history, seriesStore });
   const fieldStore = createFieldStore(deps.database);
   const field = createFieldEvidence({ fieldStore, now: deps.now });
 
   return {
+    /** Begins to put together what was stored before this process. */
+    start: (): void => rollups.start(),
+
+    /** What lets old telemetry go. */
+    keepers: retention.keepers as readonly Keeper[],
+
     /** Stores each item once by (device, epoch, sequence); resolves when all of the batch is durable. */
     ingest: async (deviceId: string, batch: TelemetryBatch): Promise<TelemetryAck> => ingest.add(deviceId, batch),
 
@@ -118,7 +136,7 @@ export function createTelemetry(deps: TelemetryDeps) {
       readTraffic(fieldStore, { ...asked, startedAt: deps.now() }),
 
     /** Everything merged over devices and time, and of how many windows; undefined when there are none. */
-    merged: (asked: MergeQuery): Promise<{ window: Window; windows: number } | undefined> => mergeAll(store, asked),
+    merged: (asked: MergeQuery): Promise<{ window: Window; windows: number } | undefined> => mergeAll(history, asked),
 
     /** The same for each device by itself, with only these features kept. */
     mergedByDevice: (asked: MergeQuery, features: ReadonlySet<string>): Promise<Map<string, Window>> =>
@@ -129,11 +147,16 @@ export function createTelemetry(deps: TelemetryDeps) {
 
     /** By version and step (of their start): windows and the requests in them. Without `stepMs` one step, 0. */
     async activity({ model, from, to, stepMs }: ActivityQuery): Promise<Activity[]> {
-      const rows = await seriesStore.windowSums({ model, from, to }, { stepMs, columns: ['version'] });
-      return rows.map(({ version, bucket, windows, succeeded, failed, invalid }) => ({
-        ...{ version: Number(version), at: bucket, windows },
-        requests: succeeded + failed + invalid,
-      }));
+      const steps = new Map<string, Activity>();
+      await history.sums({ model, from, to, stepMs, columns: ['version'] }, (share) => {
+        const at = stepMs === undefined ? 0 : share.at - (share.at % stepMs);
+        const key = `${share.version} ${at}`;
+        const step = steps.get(key) ?? { version: Number(share.version), at, windows: 0, requests: 0 };
+        steps.set(key, step);
+        step.windows += share.windows;
+        step.requests += share.succeeded + share.failed + share.invalid;
+      });
+      return [...steps.values()];
     },
 
     /** By version and step (of the prediction): labels and how many were right. */
@@ -158,6 +181,7 @@ export function createTelemetry(deps: TelemetryDeps) {
     /** Waits until all that was taken in is stored. */
     async close(): Promise<void> {
       await ingest.idle();
+      await rollups.close();
       changed.close();
     },
   };
@@ -168,6 +192,7 @@ export function createTelemetry(deps: TelemetryDeps) {
       commits.set(model, (commits.get(model) ?? 0) + 1);
       changed.call(model);
     }
+    rollups.onStored(stored.windows);
     field.onStored(stored);
     for (const handler of handlers) handler(stored);
   }
@@ -192,15 +217,15 @@ async function sumEvidence(
   return sums;
 }
 
-async function mergeAll(store: TelemetryStore, asked: MergeQuery) {
+async function mergeAll(history: History, asked: MergeQuery) {
   const merge = createWindowMerge();
-  let windows = 0;
-  for await (const { body } of store.bodies(asked, Window)) {
-    merge.add(body);
-    windows += 1;
-  }
+  let count = 0;
+  await history.full(asked, (window, windows) => {
+    merge.add(window);
+    count += windows;
+  });
   const window = merge.result();
-  return window && { window, windows };
+  return window && { window, windows: count };
 }
 
 async function mergeByDevice(store: TelemetryStore, asked: MergeQuery, features: ReadonlySet<string>) {

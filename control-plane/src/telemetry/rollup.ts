@@ -1,0 +1,172 @@
+// Windows of one model version put together by the time they began: what charts of long ranges and old times are read from. Held
+// in memory until they are written down; pure.
+import { type QuantileSketch, QuantileSketchBuilder } from '@edgeloop/shared/sketches/ddsketch';
+import type { Window } from '@edgeloop/shared/telemetry';
+import { createWindowMerge, type WindowMerge } from './merge.ts';
+
+const minute = 60;
+const quarter = 900;
+const hour = 3600;
+const day = 86_400;
+
+/** Seconds that a rollup spans, from the coarsest; of each device by itself only the coarse ones. */
+export const fleetLevels = [day, hour, quarter, minute] as const;
+export const deviceLevels = [day, hour] as const;
+/** Rollups of the fleet that hold what drift is judged on. */
+export const fullLevels: readonly number[] = [day, hour, quarter];
+
+/** Rollups of all devices together, or of each. */
+export type PartKind = 'fleet' | 'devices';
+
+export interface RollupKey {
+  /** Seconds. */
+  level: number;
+  /** Empty: of all devices. */
+  deviceId: string;
+  model: string;
+  version: number;
+  /** A multiple of the level. */
+  startedAt: number;
+}
+
+export interface RollupSums {
+  windows: number;
+  succeeded: number;
+  failed: number;
+  invalid: number;
+  rows: number;
+  latency: QuantileSketch;
+  confidenceSum: number;
+  confidenceCount: number;
+  classes: Record<string, number>;
+  /** The merged window, of the fleet. */
+  body: Window | null;
+}
+export type Rollup = RollupKey & RollupSums;
+
+export function startOf(at: number, level: number): number {
+  return at - (at % (level * 1000));
+}
+
+/** The sum of confidences and how many there were; missing ones, the last count, are in neither. */
+export function confidenceOf({ confidence }: Pick<Window, 'confidence'>): { sum: number; count: number } {
+  if (confidence === undefined) return { sum: 0, count: 0 };
+  return { sum: confidence.sum, count: confidence.counts.slice(0, -1).reduce((sum, count) => sum + count, 0) };
+}
+
+/** Sums that more is added to. */
+export class RollupSum {
+  readonly #latency = new QuantileSketchBuilder();
+  readonly #classes: Record<string, number> = {};
+  readonly #merge: WindowMerge | undefined;
+  #sums = { windows: 0, succeeded: 0, failed: 0, invalid: 0, rows: 0, confidenceSum: 0, confidenceCount: 0 };
+
+  /** `full`: with the merged window. */
+  constructor(full: boolean) {
+    this.#merge = full ? createWindowMerge() : undefined;
+  }
+
+  addWindow(window: Window): void {
+    const sums = this.#sums;
+    const { sum, count } = confidenceOf(window);
+    sums.windows += 1;
+    sums.succeeded += window.succeeded;
+    for (const failures of Object.values(window.failed)) sums.failed += failures;
+    sums.invalid += window.invalid;
+    sums.rows += window.rows;
+    sums.confidenceSum += sum;
+    sums.confidenceCount += count;
+    this.#latency.merge(window.latencyMs);
+    this.#addClasses(window.classes);
+    this.#merge?.add(window);
+  }
+
+  add(other: RollupSums): void {
+    const sums = this.#sums;
+    sums.windows += other.windows;
+    sums.succeeded += other.succeeded;
+    sums.failed += other.failed;
+    sums.invalid += other.invalid;
+    sums.rows += other.rows;
+    sums.confidenceSum += other.confidenceSum;
+    sums.confidenceCount += other.confidenceCount;
+    this.#latency.merge(other.latency);
+    this.#addClasses(other.classes);
+    if (other.body !== null) this.#merge?.add(other.body);
+  }
+
+  result(): RollupSums {
+    const body = this.#merge?.result() ?? null;
+    return { ...this.#sums, latency: this.#latency.toJSON(), classes: this.#classes, body };
+  }
+
+  #addClasses(classes: Readonly<Record<string, number>>): void {
+    for (const [name, count] of Object.entries(classes)) this.#classes[name] = (this.#classes[name] ?? 0) + count;
+  }
+}
+
+/** Windows that are not written down yet, by the finest level of their part; coarser ones are sums of these. */
+export class PendingRollups {
+  readonly #levels: readonly number[];
+  readonly #finest: number;
+  readonly #perDevice: boolean;
+  readonly #sums = new Map<string, { key: RollupKey; sum: RollupSum }>();
+
+  constructor(part: PartKind) {
+    this.#perDevice = part === 'devices';
+    this.#levels = part === 'fleet' ? fleetLevels : deviceLevels;
+    this.#finest = Math.min(...this.#levels);
+  }
+
+  get size(): number {
+    return this.#sums.size;
+  }
+
+  add(device: string, window: Window): void {
+    const { model, version } = window;
+    const deviceId = this.#perDevice ? device : '';
+    const key = { level: this.#finest, deviceId, model, version, startedAt: startOf(window.startedAt, this.#finest) };
+    const id = rollupId(key);
+    const known = this.#sums.get(id) ?? { key, sum: new RollupSum(!this.#perDevice) };
+    this.#sums.set(id, known);
+    known.sum.addWindow(window);
+  }
+
+  /** What is to be added to the rollups of this level. */
+  *of(level: number): Generator<Rollup> {
+    for (const { key, sum } of this.#sums.values())
+      yield { ...key, ...sum.result(), level, startedAt: startOf(key.startedAt, level) };
+  }
+
+  /** What is to be added to the rollups of every level, one for each. */
+  all(): Rollup[] {
+    return this.#levels.flatMap((level) => {
+      const sums = new Map<string, { key: RollupKey; sum: RollupSum }>();
+      for (const rollup of this.of(level)) {
+        const { deviceId, model, version, startedAt } = rollup;
+        const key = { level, deviceId, model, version, startedAt };
+        const known = sums.get(rollupId(key)) ?? { key, sum: new RollupSum(isFull(key)) };
+        sums.set(rollupId(key), known);
+        known.sum.add(rollup);
+      }
+      return [...sums.values()].map(({ key, sum }) => ({ ...key, ...sum.result() }));
+    });
+  }
+
+  /** Takes in those of another one of the same part. */
+  absorb(other: PendingRollups): void {
+    for (const [id, { key, sum }] of other.#sums) {
+      const known = this.#sums.get(id);
+      if (known === undefined) this.#sums.set(id, { key, sum });
+      else known.sum.add(sum.result());
+    }
+  }
+}
+
+export function isFull({ level, deviceId }: Pick<RollupKey, 'level' | 'deviceId'>): boolean {
+  return deviceId === '' && fullLevels.includes(level);
+}
+
+export function rollupId({ level, deviceId, model, version, startedAt }: RollupKey): string {
+  return `${level} ${startedAt} ${version} ${model} ${deviceId}`;
+}
