@@ -27,3 +27,12 @@ it('takes an empty variable as unset, and host names separated by commas', () =>
   expect(config.http.port).toBe(7400);
   expect(config.publicHosts).toEqual(['loop.example.com', '10.0.0.7']);
 });
+
+it('says how long things are kept, in whole days and megabytes', () => {
+  expect(readConfig({}).keep).toMatchObject({ windowsMs: 7 * 86_400_000, windowsBytes: 8 * 1024 ** 3 });
+  expect(readConfig({ EDGELOOP_KEEP_LOGS_DAYS: '1' }).keep.logsMs).toBe(86_400_000);
+  for (const wrong of ['0', '-1', '1.5', 'ever', '10000000'])
+    expect(() => readConfig({ EDGELOOP_KEEP_AUDIT_DAYS: wrong })).toThrow(
+      'EDGELOOP_KEEP_AUDIT_DAYS: must be a whole number',
+    );
+});

@@ -4,6 +4,8 @@ import { resolve } from 'node:path';
 import { AppError, fieldErrors } from '@edgeloop/shared/errors';
 import { z } from 'zod';
 
+const dayMs = 86_400_000;
+
 const port = (fallback: number) =>
   z
     .string()
@@ -12,6 +14,13 @@ const port = (fallback: number) =>
       (text) => /^\d+$/.test(text) && Number(text) <= 65_535,
       'must be a TCP port, 0 to 65535; 0 takes a free one',
     )
+    .transform(Number);
+
+const amount = (fallback: number) =>
+  z
+    .string()
+    .default(String(fallback))
+    .refine((text) => /^\d{1,6}$/.test(text) && Number(text) >= 1, 'must be a whole number from 1 to 999999')
     .transform(Number);
 
 /** Variable, unit and consequence; `docs/configuration.md` lists them for operators. */
@@ -48,6 +57,16 @@ const Environment = z.object({
         .map((entry) => entry.trim())
         .filter((entry) => entry !== ''),
     ),
+  /** Single windows of telemetry are kept for so many days, and so many megabytes of them. */
+  EDGELOOP_KEEP_WINDOWS_DAYS: amount(7),
+  EDGELOOP_KEEP_WINDOWS_MB: amount(8192),
+  /** What was put together of them, labels, judged windows: by the hour and day. */
+  EDGELOOP_KEEP_HISTORY_DAYS: amount(400),
+  /** Samples that devices sent for training. */
+  EDGELOOP_KEEP_SAMPLES_DAYS: amount(400),
+  /** Lines and curves of training runs. */
+  EDGELOOP_KEEP_LOGS_DAYS: amount(90),
+  EDGELOOP_KEEP_AUDIT_DAYS: amount(730),
   EDGELOOP_LOG_LEVEL: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']).default('info'),
 });
 
@@ -59,6 +78,14 @@ export interface Config {
   readonly databaseUrl: string | undefined;
   readonly publicHosts: readonly string[];
   readonly webhookAllow: readonly string[];
+  readonly keep: {
+    readonly windowsMs: number;
+    readonly windowsBytes: number;
+    readonly historyMs: number;
+    readonly samplesMs: number;
+    readonly logsMs: number;
+    readonly auditMs: number;
+  };
   readonly logLevel: z.infer<typeof Environment>['EDGELOOP_LOG_LEVEL'];
 }
 
@@ -84,6 +111,14 @@ export function readConfig(environment: NodeJS.ProcessEnv): Config {
     databaseUrl: env.EDGELOOP_DATABASE_URL,
     publicHosts: Object.freeze(env.EDGELOOP_PUBLIC_HOST),
     webhookAllow: Object.freeze(env.EDGELOOP_WEBHOOK_ALLOW),
+    keep: Object.freeze({
+      windowsMs: env.EDGELOOP_KEEP_WINDOWS_DAYS * dayMs,
+      windowsBytes: env.EDGELOOP_KEEP_WINDOWS_MB * 1024 ** 2,
+      historyMs: env.EDGELOOP_KEEP_HISTORY_DAYS * dayMs,
+      samplesMs: env.EDGELOOP_KEEP_SAMPLES_DAYS * dayMs,
+      logsMs: env.EDGELOOP_KEEP_LOGS_DAYS * dayMs,
+      auditMs: env.EDGELOOP_KEEP_AUDIT_DAYS * dayMs,
+    }),
     logLevel: env.EDGELOOP_LOG_LEVEL,
   });
 }

@@ -28,6 +28,8 @@ import { type Closing, createClosing } from './closing.ts';
 import type { Ports } from './device-access.ts';
 import { createDeviceMessages } from './device-messages.ts';
 import { type Foundation, layFoundation } from './foundation.ts';
+import { buildKeepers } from './keepers.ts';
+import { createRetention } from './retention.ts';
 import { buildRooms, type Rooms } from './rooms.ts';
 
 export interface ControlPlane {
@@ -58,7 +60,7 @@ export async function startControlPlane(options: {
     const rooms = await buildRooms(base, ports);
     await startRooms(base, rooms, closing);
     await openDevicePorts(base, rooms, { ports, closing });
-    await startLoops(rooms, closing);
+    await startLoops(base, rooms, closing);
     const http = await openOperatorsPort(base, rooms, closing);
     const url = urlOf(config.http.host, http);
     const all = { ...ports, http };
@@ -121,7 +123,19 @@ function untold(log: Logger): (error: unknown) => void {
 }
 
 /** What looks again and again whether something is to be done. */
-async function startLoops({ rollouts, monitoring, training, backtests }: Rooms, closing: Closing): Promise<void> {
+async function startLoops(base: Foundation, rooms: Rooms, closing: Closing): Promise<void> {
+  const { rollouts, monitoring, training, telemetry, backtests } = rooms;
+  const { database, config, now, metrics, log } = base;
+  telemetry.start();
+  const keepers = [...telemetry.keepers, ...buildKeepers({ database, keep: config.keep, now })];
+  const retention = createRetention({
+    database,
+    keepers,
+    metrics: metrics.registry,
+    log: log.child({ room: 'retention' }),
+  });
+  retention.start();
+  closing.add('retention', () => retention.close());
   const stopping = new AbortController();
   training.start(stopping.signal);
   closing.add('training', () => training.close());

@@ -30,6 +30,7 @@ export async function buildRooms(base: Foundation, ports: Ports) {
   const telemetry: Telemetry = createTelemetry({
     ...common('telemetry'),
     metrics: metrics.registry,
+    keep: config.keep,
     claims: fleet.claims,
     devicesMatching: async (selector) => new Set((await fleet.matching(selector)).map(({ id }) => id)),
     driftSeries: (query) => monitoring.driftSeries(query),
