@@ -209,7 +209,7 @@ describe('the state of a model on a device', () => {
     expect(state).toMatchObject({
       active: { version: 1, since: 99 },
       lastGood: { version: 1 },
-      candidate: { state: 'failed', target: { version: 2 }, error },
+      candidate: { state: 'failed', target: { version: 2 }, error: { ...error, kind: 'crash' } },
     });
     // The same word changes nothing, another rollout does.
     expect(stepOf(next(state, { kind: 'desired', model: wanted(2) }, 100))).toBe('rest');

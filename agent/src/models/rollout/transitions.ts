@@ -163,7 +163,8 @@ function quarantine(
   if (active?.release !== release) return state;
   const fallen = dismiss(state, release, now);
   // A newer release that is on its way goes on.
-  return desired?.release === release && candidate === null ? refuse(fallen, desired, { error, now }) : fallen;
+  if (desired?.release !== release || candidate !== null) return fallen;
+  return refuse(fallen, desired, { error: { ...error, kind: 'crash' }, now });
 }
 
 /** The active release is good no more: what was good before takes its place, if there is something. */
