@@ -149,12 +149,12 @@ class SimulatedFleet {
       const first = this.#versions.find((each) => each.model === model);
       this.#plane.ask((server) => this.#operator.create(server, first));
     }
-    this.#again(() => this.#operator.act(), 25_000);
+    this.#again(() => this.#operator.act(), 12_000);
     this.#again(
       () => strike(this.#dice.pick([...this.#devices.values()]), this.#fate),
-      240_000 / Math.sqrt(this.#settings.devices),
+      150_000 / Math.sqrt(this.#settings.devices),
     );
-    this.#again(() => hitServer(this.#plane, this.#fate), 150_000);
+    this.#again(() => hitServer(this.#plane, this.#fate), 100_000);
   }
 
   /** Until there is peace, after times whose mean is `meanMs`. */

@@ -94,13 +94,9 @@ export class Ledger {
   state(device: WatchedDevice, name: string, state: ModelState | undefined): void {
     const book = this.#of(device);
     if (state === undefined) return;
-    const { candidate, lastGood, active, previousGood } = state;
+    const { candidate, lastGood, active } = state;
     const before = device.states.get(name);
-    if (this.verbose)
-      this.note(
-        'state',
-        `${device.id} ${name} active ${active?.version} good ${lastGood?.version} before ${previousGood?.version} ${candidate?.state} ${candidate?.target.version} ${candidate?.target.rolloutId.slice(9, 18)}${candidate?.target.rolloutId.slice(36)} ${candidate?.error?.message ?? ''}`,
-      );
+    this.#tell(device.id, before, state);
     if (candidate === null) {
       // What passed its probation was wronged before.
       if (lastGood !== null && before?.lastGood?.release !== lastGood.release)
@@ -118,6 +114,11 @@ export class Ledger {
         );
     }
     if (active !== null && candidate?.state === 'probation' && lastGood !== null) this.kept(device, name, lastGood);
+  }
+
+  #tell(id: string, before: ModelState | undefined, state: ModelState): void {
+    const words = wordsOf(state);
+    if (before === undefined || wordsOf(before) !== words) this.note('state', `${id} ${words}`);
   }
 
   /** The last good version stays loadable. */
@@ -224,4 +225,11 @@ export class Ledger {
     const book = this.#devices.get(deviceId);
     if (book !== undefined) book.ahead = undefined;
   }
+}
+
+function wordsOf({ name, active, lastGood, candidate }: ModelState): string {
+  const serves = `${name}: ${active?.version ?? 'nothing'} answers, ${lastGood?.version ?? 'nothing'} is good`;
+  if (candidate === null) return serves;
+  const { state, target, error } = candidate;
+  return `${serves}, ${target.version} by ${target.rolloutId} is ${state}${error === undefined ? '' : `: ${error.message}`}`;
 }

@@ -1,7 +1,8 @@
 // Operators: whatever people may say to rollouts and devices, at any moment. What they are refused, for a rollout is over or a device
 // removed, changes nothing.
-import { RolloutCreate } from '@edgeloop/shared/api/rollouts';
+import { RolloutCreate, type RolloutState } from '@edgeloop/shared/api/rollouts';
 import { AppError } from '@edgeloop/shared/errors';
+import { parseSelector } from '@edgeloop/shared/selector';
 import { createDeviceKey, facts } from '../../control-plane/src/fleet/device-fixture.ts';
 import type { SimulatedServer } from '../../control-plane/src/rollouts/server-fixture.ts';
 import type { SimulatedControlPlane } from './control-plane.ts';
@@ -23,6 +24,13 @@ export interface OperatorWorld {
 const actor = 'key:test';
 const words = ['approve', 'pause', 'resume', 'retry', 'cancel', 'take_back', 'rollback'] as const;
 type Word = (typeof words)[number];
+const sayable: Partial<Record<RolloutState['phase'], readonly Word[]>> = {
+  awaiting_approval: ['approve', 'approve', 'cancel'],
+  running: ['pause', 'cancel', 'cancel', 'take_back', 'rollback'],
+  paused: ['resume', 'retry', 'retry', 'cancel', 'rollback'],
+  completed: ['rollback', 'retry'],
+  cancelled: ['rollback'],
+};
 export const sites = ['a', 'b', 'c'];
 
 export class Operator {
@@ -104,7 +112,11 @@ export class Operator {
     const { dice } = this.#world;
     const rollouts = (await server.rolloutsByAge()).slice(-6);
     const rollout = rollouts.length === 0 ? undefined : dice.pick(rollouts);
-    if (rollout !== undefined) await this.say(server, rollout.id, dice.pick(words));
+    if (rollout === undefined) return;
+    const { phase } = rollout.state;
+    // Mostly what makes sense, and anything at times.
+    const sensible = sayable[phase] ?? words;
+    await this.say(server, rollout.id, dice.pick(dice.chance(0.8) ? sensible : words));
   }
 
   async say(server: SimulatedServer, id: string, word: Word): Promise<void> {
@@ -191,7 +203,7 @@ export class Operator {
   async #hold(): Promise<void> {
     const { dice, time, ledger } = this.#world;
     const device = this.#any();
-    device.hold = { reason: 'busy', untilMs: time.nowMs + device.clockAheadMs + dice.between(1000, 60_000) };
+    device.hold = { reason: 'busy', untilMs: Math.round(time.nowMs + device.clockAheadMs + dice.between(1000, 60_000)) };
     ledger.note('hold', device.id);
   }
 
@@ -201,7 +213,10 @@ export class Operator {
     plane.ask(async (server) => {
       await this.readmitAll(server, this.#world.devices.size);
       for (const id of await this.conflicting(server)) await this.#attempt(() => this.resolve(server, id, 'follow'));
-      for (const { id, state } of await server.rolloutsByAge()) {
+      for (const { id, state, plan } of await server.rolloutsByAge()) {
+        const isAlone = state.phase === 'running' && (await server.fleet.matching(parseSelector(plan.selector))).length === 0;
+        // It waits for devices that match, as long as it takes.
+        if (isAlone) await this.#attempt(() => this.say(server, id, 'cancel'));
         const word =
           state.phase === 'awaiting_approval'
             ? 'approve'
