@@ -45,8 +45,6 @@ export class Network {
   readonly #cutUntil = new Map<string, number>();
   readonly #sessions = new Map<string, Session>();
   readonly #retained = new Map<string, string>();
-  /** What a device was told: asked once it is with the device. */
-  delivered = 0;
 
   constructor(time: VirtualTime, dice: Dice) {
     this.time = time;
@@ -55,10 +53,6 @@ export class Network {
 
   latencyMs(): number {
     return this.dice.chance(0.02) ? this.dice.between(500, 5000) : this.dice.between(2, 60);
-  }
-
-  isConnected(deviceId: string): boolean {
-    return this.#sessions.get(deviceId)?.open === true;
   }
 
   reaches(deviceId: string): boolean {
@@ -136,7 +130,7 @@ export class Network {
     this.time.after(
       session.downAt - this.time.nowMs,
       () => {
-        if (session.open) work();
+        if (session.open && client.has(session)) work();
       },
       client.life,
     );
@@ -148,10 +142,20 @@ export class Network {
     this.#end(session, 0);
   }
 
-  /** The device's program has ended, so its connection has. */
+  /** The device's program or machine has ended. */
   died(deviceId: string): void {
-    const session = this.#sessions.get(deviceId);
-    if (session?.open === true) this.#end(session, this.latencyMs());
+    this.#breaks(this.#sessions.get(deviceId));
+  }
+
+  /** The device is without its connection; the server may learn of it late, and perhaps only when the next one takes over. */
+  #breaks(session: Session | undefined): void {
+    if (session?.open !== true) return;
+    if (this.dice.chance(0.5)) {
+      this.#end(session, this.latencyMs());
+      return;
+    }
+    session.client.lost(session);
+    this.time.after(this.dice.between(1000, keepAliveMs), () => this.#end(session, 0), this.time.world);
   }
 
   /** The server hears of the end, by the last will, after some time. */
@@ -160,7 +164,7 @@ export class Network {
     session.open = false;
     const { client, server, will } = session;
     if (this.#sessions.get(client.id) === session) this.#sessions.delete(client.id);
-    client.lost();
+    client.lost(session);
     const parsed = will && parseTopic(will.topic);
     if (will === undefined || parsed === undefined) return;
     const payload = Buffer.from(will.payload);
@@ -206,8 +210,7 @@ export class Network {
 
   /** The connection breaks, and can be made again at once. */
   reset(deviceId: string): void {
-    const session = this.#sessions.get(deviceId);
-    if (session?.open === true) this.#end(session, this.latencyMs());
+    this.#breaks(this.#sessions.get(deviceId));
   }
 
   /** Nothing comes through for so long. A short cut delays what is on its way; a longer one ends the session, which both sides notice late. */
@@ -282,8 +285,13 @@ export class SimulatedClient extends EventEmitter implements LinkClient {
     this.emit('connect');
   }
 
+  has(session: Session): boolean {
+    return this.#session === session;
+  }
+
   /** The program may have ended, then nobody hears of it. */
-  lost(): void {
+  lost(session: Session): void {
+    if (this.#session !== session) return;
     this.#session = undefined;
     this.#network.time.after(
       0,
@@ -296,7 +304,6 @@ export class SimulatedClient extends EventEmitter implements LinkClient {
   }
 
   received(topic: string, payload: string): void {
-    this.#network.delivered += 1;
     this.emit('message', topic, Buffer.from(payload));
   }
 
