@@ -14,12 +14,14 @@ import { until } from '../support/until.ts';
 let folder: Awaited<ReturnType<typeof temporaryFolder>>;
 let plane: ControlPlane;
 let agent: Agent;
+/** The version that passed its probation last. */
+let good: number;
 
 beforeAll(async () => {
   folder = await temporaryFolder();
   plane = await startControlPlane(`${folder.path}/server`);
   agent = await startAgent({ folder: `${folder.path}/agent`, id: 'edge-1', token: await joinToken(plane) });
-  const good = await pushVersion(plane, 'sum');
+  good = await pushVersion(plane, 'sum');
   await release(plane, 'sum', good);
   await endures(good);
 }, 240_000);
@@ -64,29 +66,93 @@ async function pushLarge(name: string, megabytes = 48): Promise<number> {
   return (await plane.api.send('POST', '/models/sum/versions', ModelVersionDetail, form)).version;
 }
 
-/** Ends the agent as soon as its log says that the version has come so far. */
-async function endWhen(state: string, version: number, signal: NodeJS.Signals): Promise<void> {
+/** The agent's log says that the version has come so far. */
+const logged = (state: string) => async (version: number) => {
   const mark = new RegExp(`"candidate":\\{"version":${version},.{0,300}"state":"${state}"`);
-  await until(`the version ${state}`, async () => mark.test(agent.program.output()) || undefined, {
-    everyMs: 1,
-    context: agent.program.output,
-  });
-  agent.program.signal(signal);
-  await agent.program.waitForEnd();
+  return mark.test(agent.program.output()) || undefined;
+};
+
+/** Each step of bringing up a version, and what is seen of it from outside when it is under way. */
+const steps = {
+  fetching: async (version: number) => {
+    const [done, size] = await Promise.all([sizeOf(version, 'model.onnx'), sizeOf(version, 'model.onnx.partial')]);
+    return (done === 0 && size > 1_000_000) || undefined;
+  },
+  verifying: logged('verifying'),
+  warming: logged('warming'),
+  proving: () => childOf(agent.program.pid, 'prove-process'),
+  // The proof is done, and the version is in a process of its own beside the serving one.
+  loading: async (version: number) => (await logged('warming')(version)) && (await modelProcess()),
+  swapping: async (version: number) =>
+    agent.program.output().includes(`"version":${version},"msg":"serves"`) || undefined,
+  probation: logged('probation'),
+  // It has endured, and moves in among the others.
+  'taking in': async (version: number) =>
+    new RegExp(`"event":"endured".{0,200}"version":${version},`).test(agent.program.output()) || undefined,
+} satisfies Record<string, (version: number) => Promise<unknown>>;
+
+async function sizeOf(version: number, file: string): Promise<number> {
+  const path = join(folder.path, 'agent/models/sum', String(version), file);
+  return (await stat(path).catch(() => undefined))?.size ?? 0;
 }
 
-test.each(['SIGTERM', 'SIGKILL'] as const)(
-  'an agent that is ended by %s while it verifies or warms a version goes on with it',
-  { timeout: 240_000 },
-  async (signal) => {
-    const version = await pushLarge(signal);
-    await release(plane, 'sum', version);
-    for (const state of ['verifying', 'warming']) {
-      await endWhen(state, version, signal);
-      await agent.start();
+/** Ends the agent as soon as the version is in each of these steps, in turn; it goes on, and nothing else ever answered. */
+async function goesOn(version: number, ended: readonly (keyof typeof steps)[], signal: NodeJS.Signals): Promise<void> {
+  const caller = startAsking();
+  for (const step of ended) {
+    const isIn: (version: number) => Promise<unknown> = steps[step];
+    await until(`the version ${step}`, () => isIn(version), { everyMs: 1, context: agent.program.output });
+    agent.program.signal(signal);
+    await agent.program.waitForEnd();
+    await agent.start();
+  }
+  await endures(version);
+  await serves(agent, 'sum', version);
+  const answered = await caller.stop();
+  expect([good, version]).toEqual(expect.arrayContaining(answered));
+  expect(answered).toContain(version);
+  good = version;
+}
+
+/** Somebody who asks all the time, and is not answered while nobody is there. */
+function startAsking() {
+  const versions = new Set<number>();
+  let going = true;
+  const asking = (async () => {
+    while (going) {
+      const answer = await predict(agent.url, 'sum', { a: 1, b: 1 }).catch(() => undefined);
+      if (answer !== undefined) versions.add(Number(answer.version));
+      await new Promise((resolve) => setTimeout(resolve, 50));
     }
-    await endures(version);
-    await serves(agent, 'sum', version);
+  })();
+  return {
+    async stop(): Promise<number[]> {
+      going = false;
+      await asking;
+      return [...versions];
+    },
+  };
+}
+
+test('an agent that is stopped while it verifies or warms a version goes on with it', {
+  timeout: 240_000,
+}, async () => {
+  const version = await pushLarge('stopped');
+  await release(plane, 'sum', version);
+  await goesOn(version, ['verifying', 'warming'], 'SIGTERM');
+});
+
+test.each([
+  // A version that is there when the agent itself dies three times is blamed for it, so each has no more than two such steps.
+  ['fetched, verified, proven, loaded and let answer', ['fetching', 'verifying', 'proving', 'loading', 'swapping']],
+  ['in its probation, and while it is taken in among the others', ['probation', 'taking in']],
+] as const)(
+  'an agent that is killed while a version is %s goes on with it',
+  { timeout: 300_000 },
+  async (name, killed) => {
+    const version = await pushLarge(name);
+    await release(plane, 'sum', version, killed.length > 2 ? { bandwidthKbps: 100_000 } : {});
+    await goesOn(version, killed, 'SIGKILL');
   },
 );
 
@@ -101,6 +167,12 @@ test('a proof that is killed from outside is tried again', { timeout: 240_000 },
   await endures(version);
   await serves(agent, 'sum', version);
 });
+
+/** A model's own process, which is a child of the serving process. */
+async function modelProcess(): Promise<number | undefined> {
+  const serving = await childOf(agent.program.pid, 'serving.js');
+  return serving === undefined ? undefined : childOf(serving, 'process-main');
+}
 
 async function childOf(parent: number, mark: string): Promise<number | undefined> {
   const { stdout } = await promisify(execFile)('ps', ['-A', '-o', 'pid=,ppid=,args=']);
