@@ -203,7 +203,10 @@ export class Operator {
   async #hold(): Promise<void> {
     const { dice, time, ledger } = this.#world;
     const device = this.#any();
-    device.hold = { reason: 'busy', untilMs: Math.round(time.nowMs + device.clockAheadMs + dice.between(1000, 60_000)) };
+    device.hold = {
+      reason: 'busy',
+      untilMs: Math.round(time.nowMs + device.clockAheadMs + dice.between(1000, 60_000)),
+    };
     ledger.note('hold', device.id);
   }
 
@@ -214,7 +217,8 @@ export class Operator {
       await this.readmitAll(server, this.#world.devices.size);
       for (const id of await this.conflicting(server)) await this.#attempt(() => this.resolve(server, id, 'follow'));
       for (const { id, state, plan } of await server.rolloutsByAge()) {
-        const isAlone = state.phase === 'running' && (await server.fleet.matching(parseSelector(plan.selector))).length === 0;
+        const isAlone =
+          state.phase === 'running' && (await server.fleet.matching(parseSelector(plan.selector))).length === 0;
         // It waits for devices that match, as long as it takes.
         if (isAlone) await this.#attempt(() => this.say(server, id, 'cancel'));
         const word =
