@@ -3,7 +3,7 @@
 import { createBreath } from '@edgeloop/shared/node/breath';
 
 /** Ids in one `in (…)`, and rows in one insert. */
-const rowsAtOnce = 200;
+const rowsAtOnce = 100;
 
 /** In order, one after the other; between two others get their turn, also in the middle of a transaction. */
 export async function inChunks<T>(items: readonly T[], work: (part: T[]) => Promise<unknown>): Promise<void> {
@@ -21,4 +21,16 @@ export async function readChunks<T, Row>(items: readonly T[], read: (part: T[]) 
     for (const row of await read(part)) rows.push(row);
   });
   return rows;
+}
+
+/** All rows that `read` gives in pages of at most `limit`, each after the last one of the page before. */
+export async function readPages<Row>(limit: number, read: (after: Row | undefined) => Promise<Row[]>): Promise<Row[]> {
+  const rows: Row[] = [];
+  const breathe = createBreath();
+  for (;;) {
+    const page = await read(rows.at(-1));
+    for (const row of page) rows.push(row);
+    if (page.length < limit) return rows;
+    await breathe();
+  }
 }

@@ -5,8 +5,8 @@
 // - What is put in was committed. What somebody else has written is read anew, once, at the next look.
 import type { DeviceStatus } from '@edgeloop/shared/api/devices';
 import type { Reported } from '@edgeloop/shared/messages';
-import { createBreath } from '@edgeloop/shared/node/breath';
 import type { Labels } from '@edgeloop/shared/selector';
+import { readPages } from '../database/chunks.ts';
 import type { Reader } from '../database/open.ts';
 import type { Assignment } from './device-changes.ts';
 import { isConflicting } from './device-problems.ts';
@@ -63,19 +63,9 @@ export function createFleetView({ store, reader }: { store: FleetStore; reader: 
     return rows.map((row) => toViewed(row, byDevice.get(row.id) ?? []));
   }
 
-  async function readAll(): Promise<Map<string, ViewedDevice>> {
-    const found = new Map<string, ViewedDevice>();
-    const breathe = createBreath();
-    for (let afterId: string | undefined; ; await breathe()) {
-      const page = await read({ afterId, limit: pageDevices });
-      for (const device of page) found.set(device.id, device);
-      afterId = page.at(-1)?.id;
-      if (page.length < pageDevices) return found;
-    }
-  }
-
   async function load(): Promise<Map<string, ViewedDevice>> {
-    const found = devices ?? (await readAll());
+    const page = (last?: ViewedDevice) => read({ afterId: last?.id, limit: pageDevices });
+    const found = devices ?? new Map((await readPages(pageDevices, page)).map((device) => [device.id, device]));
     devices = found;
     while (outdated.size > 0) {
       const ids = [...outdated];

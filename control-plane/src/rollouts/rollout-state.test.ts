@@ -24,7 +24,7 @@ const phaseOf = (state: RolloutState) => state.phase;
 const terminal = ['completed', 'cancelled', 'superseded', 'rolled_back', 'awaiting_approval'];
 
 const defaults = RolloutPlan.parse({}).gates;
-const verdicts = (look: Look) => verdictsOf(progressOn(look), look.state, look.now);
+const verdicts = (look: Look) => [...verdictsOf(progressOn(look), look.state, look.now)];
 
 /** A fleet and a rollout as they would be stored, with the decisions applied as the driver does. */
 function simulate(

@@ -10,10 +10,10 @@ import {
   RolloutWave,
 } from '@edgeloop/shared/api/rollouts';
 import { parse } from '@edgeloop/shared/errors';
-import { and, asc, count, desc, eq, inArray, isNotNull, isNull, lt, max, notInArray, type SQL } from 'drizzle-orm';
+import { and, asc, count, desc, eq, gt, inArray, isNotNull, isNull, lt, max, notInArray, type SQL } from 'drizzle-orm';
 import { v7 as uuid } from 'uuid';
 import { z } from 'zod';
-import { inChunks } from '../database/chunks.ts';
+import { inChunks, readPages } from '../database/chunks.ts';
 import type { Reader, Transaction } from '../database/open.ts';
 import type { Schema } from '../database/schema.ts';
 import type { Member } from './device-state.ts';
@@ -25,6 +25,9 @@ export type MemberRow = Member & { deviceId: string };
 export type HistoryEntry = RolloutDetail['history'][number];
 type WaveRow = Omit<RolloutWave, 'startedAt' | 'endedAt'> & { at: number };
 
+/** Read at once. */
+const pageMembers = 500;
+
 const Outcome = RolloutDevice.shape.state;
 const Evidence = z.object({ gates: z.array(GateVerdict), counts: DeviceCounts });
 
@@ -32,6 +35,20 @@ export function createRolloutStore(tables: Schema) {
   const { rollouts, rolloutDevices, rolloutHistory, rolloutWaves } = tables;
   const isMember = (rolloutId: string, deviceIds: string[]) =>
     and(eq(rolloutDevices.rolloutId, rolloutId), inArray(rolloutDevices.deviceId, deviceIds));
+
+  async function membersWhere(reader: Reader, condition: SQL | undefined): Promise<MemberRow[]> {
+    const rows = await reader
+      .select()
+      .from(rolloutDevices)
+      .where(condition)
+      .orderBy(asc(rolloutDevices.deviceId))
+      .limit(pageMembers);
+    return rows.map(({ previous: _previous, rolloutId: _rollout, attempt, outcome, ...row }) => ({
+      ...row,
+      attempt: attempt ?? 1,
+      outcome: outcome === null ? null : parse(Outcome, outcome, 'rollout_devices.outcome', 'internal'),
+    }));
+  }
 
   return {
     async rollout(reader: Reader, id: string): Promise<Rollout | undefined> {
@@ -77,16 +94,13 @@ export function createRolloutStore(tables: Schema) {
 
     /** Devices with their waves, in the order of waves. */
     async members(reader: Reader, rolloutId: string): Promise<MemberRow[]> {
-      const rows = await reader
-        .select()
-        .from(rolloutDevices)
-        .where(eq(rolloutDevices.rolloutId, rolloutId))
-        .orderBy(asc(rolloutDevices.wave), asc(rolloutDevices.rank), asc(rolloutDevices.deviceId));
-      return rows.map(({ previous: _previous, rolloutId: _rollout, attempt, outcome, ...row }) => ({
-        ...row,
-        attempt: attempt ?? 1,
-        outcome: outcome === null ? null : parse(Outcome, outcome, 'rollout_devices.outcome', 'internal'),
-      }));
+      const { deviceId } = rolloutDevices;
+      const rows = await readPages(pageMembers, (last?: { deviceId: string }) => {
+        const after = last === undefined ? undefined : gt(deviceId, last.deviceId);
+        const ofRollout = and(eq(rolloutDevices.rolloutId, rolloutId), after);
+        return membersWhere(reader, ofRollout);
+      });
+      return rows.sort((a, b) => a.wave - b.wave || (a.rank ?? -1) - (b.rank ?? -1));
     },
 
     /** Stores waves that were decided; who has been told already keeps what is known of it. */

@@ -9,6 +9,7 @@ import {
   type RolloutDetail,
   RolloutPlan,
 } from '@edgeloop/shared/api/rollouts';
+import { inSlices } from '@edgeloop/shared/node/breath';
 import { matches, parseSelector } from '@edgeloop/shared/selector';
 import type { Logger } from 'pino';
 import { v7 as uuid } from 'uuid';
@@ -78,7 +79,7 @@ export function createRollouts(given: RolloutsDeps) {
     const rollout = await known(id);
     const { tracked, gates: live } = await driver.see(rollout);
     const { progress } = tracked;
-    const devices = verdictsOf(progress, rollout.state, now());
+    const devices = await inSlices(verdictsOf(progress, rollout.state, now()));
     const waves = await store.waves(database.read, id);
     const gates = live.length > 0 ? [...live] : (waves.findLast((wave) => wave.gates.length > 0)?.gates ?? []);
     const ended = (await store.outcomes(database.read, [id])).get(id);

@@ -4,30 +4,37 @@ import { type DeviceView, isRestored, progressOf, variantOf } from './device-sta
 import type { Progress } from './progress.ts';
 
 /** Sorted by id. Of a rollout that is over, devices it never had to do with are left out. */
-export function verdictsOf(progress: Progress, state: RolloutState, now: number): RolloutDevice[] {
-  return wordsOf(progress, state, now).map((device) => {
-    const view = progress.view(device.deviceId);
-    const variant = view?.member?.assignedAt == null ? undefined : variantOf(progress.subject, view);
-    return variant === undefined ? device : { ...device, variant };
-  });
+export function* verdictsOf(progress: Progress, state: RolloutState, now: number): Generator<RolloutDevice> {
+  const isOpen = ['awaiting_approval', 'running', 'paused'].includes(state.phase);
+  const seen: Seen = { progress, state, now, isOpen, preview: isOpen ? progress.preview() : new Map() };
+  for (const view of [...progress.views()].sort((a, b) => (a.id < b.id ? -1 : 1))) {
+    const verdict = verdictOn(view, seen);
+    if (verdict === undefined) continue;
+    const variant = view.member?.assignedAt == null ? undefined : variantOf(progress.subject, view);
+    yield variant === undefined ? verdict : { ...verdict, variant };
+  }
 }
 
-function wordsOf(progress: Progress, state: RolloutState, now: number): RolloutDevice[] {
-  const isOpen = ['awaiting_approval', 'running', 'paused'].includes(state.phase);
-  const preview = isOpen ? progress.preview() : new Map<string, number>();
-  const views = [...progress.views()].sort((a, b) => (a.id < b.id ? -1 : 1));
+interface Seen {
+  progress: Progress;
+  state: RolloutState;
+  now: number;
+  isOpen: boolean;
+  /** Waves of those that have none yet. */
+  preview: ReadonlyMap<string, number>;
+}
+
+function verdictOn(view: DeviceView, { progress, state, now, isOpen, preview }: Seen): RolloutDevice | undefined {
+  const { id: deviceId, member } = view;
   const last = progress.subject.plan.waves.length - 1;
-  return views.flatMap((view): RolloutDevice[] => {
-    const { id: deviceId, member } = view;
-    const wave = member?.wave ?? (progress.given.size > 0 ? last : (preview.get(deviceId) ?? 0));
-    const stands = progress.standing(deviceId, now);
-    if (stands !== undefined && (member?.outcome ?? null) === null)
-      return [{ deviceId, wave, state: stands.state, detail: stands.detail + coming(view) }];
-    if (member?.outcome != null) return [{ deviceId, wave, state: member.outcome, detail: member.detail ?? '' }];
-    if (member?.assignedAt != null) return [{ deviceId, wave, ...released(view, state) }];
-    if (!isOpen && (member === null || !view.matches)) return [];
-    return view.matches ? [{ deviceId, wave, ...waiting(view, progress.given.size > 0) }] : [];
-  });
+  const wave = member?.wave ?? (progress.given.size > 0 ? last : (preview.get(deviceId) ?? 0));
+  const stands = progress.standing(deviceId, now);
+  if (stands !== undefined && (member?.outcome ?? null) === null)
+    return { deviceId, wave, state: stands.state, detail: stands.detail + coming(view) };
+  if (member?.outcome != null) return { deviceId, wave, state: member.outcome, detail: member.detail ?? '' };
+  if (member?.assignedAt != null) return { deviceId, wave, ...released(view, state) };
+  if (!isOpen && (member === null || !view.matches)) return undefined;
+  return view.matches ? { deviceId, wave, ...waiting(view, progress.given.size > 0) } : undefined;
 }
 
 function coming({ claimedBy }: DeviceView): string {

@@ -1,6 +1,6 @@
 // Which devices belong to which wave: shares, numbers or groups of the matching devices, in an order that depends on nothing
 // but names and labels. Decided once, when a rollout begins, and stored; who matches later comes into the last wave.
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import type { PlannedWave, RolloutPlan } from '@edgeloop/shared/api/rollouts';
 import { type Labels, matches, parseSelector } from '@edgeloop/shared/selector';
 
@@ -18,7 +18,7 @@ export interface PlannedMember {
 
 /** Device ids in the order in which waves take them: the same for every rollout of a model. */
 export function waveOrder(model: string, deviceIds: readonly string[]): string[] {
-  const keyed = deviceIds.map((id) => ({ id, key: createHash('sha256').update(`${model}\n${id}`).digest('hex') }));
+  const keyed = deviceIds.map((id) => ({ id, key: hash('sha256', `${model}\n${id}`) }));
   return keyed.sort((a, b) => (a.key < b.key ? -1 : 1)).map(({ id }) => id);
 }
 

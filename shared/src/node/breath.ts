@@ -17,3 +17,14 @@ export function createBreath(clock: () => number = () => performance.now()): Bre
     since = clock();
   };
 }
+
+/** All items, made in slices. */
+export async function inSlices<T>(items: Iterable<T>): Promise<T[]> {
+  const made: T[] = [];
+  const breathe = createBreath();
+  for (const item of items) {
+    made.push(item);
+    await breathe();
+  }
+  return made;
+}
