@@ -1,4 +1,4 @@
-// pnpm bench rollouts [--only SIZE]: a rollout in six waves without baking to a simulated fleet, over the real broker: what it costs
+// pnpm bench rollouts [--only SIZE|engine|engine:SIZE]: a rollout in six waves without baking to a simulated fleet, over the real broker: what it costs
 // the control plane, and whether its API answers meanwhile; then one with a bound on those under way and a rate, and what it costs
 // when devices only report.
 import { type ChildProcess, spawn } from 'node:child_process';
@@ -17,6 +17,7 @@ import { type ControlPlane, startControlPlane, temporaryFolder } from '../suppor
 import { until } from '../support/until.ts';
 import { processorMs } from './processor-time.ts';
 import { machine, megabytes, printTable, writeResult } from './report.ts';
+import { benchEngine } from './rollout-engine.ts';
 
 const perProcess = 2500;
 const settleMs = 20 * 60_000;
@@ -78,7 +79,9 @@ export interface RolloutFigures {
 }
 
 export async function benchRollouts({ quick, only }: { quick: boolean; only?: string | undefined }): Promise<void> {
-  const sizes = only === undefined ? (quick ? [100] : [1000, 3000, 10_000]) : [Number(only)];
+  const [, engine, size] = /^(engine)?:?(\d+)?$/.exec(only ?? '') ?? [];
+  const sizes = size === undefined ? (quick ? [100] : [1000, 3000, 10_000]) : [Number(size)];
+  if (engine !== undefined) return benchEngine(sizes);
   const figures: RolloutFigures[] = [];
   for (const devices of sizes) {
     const measured = await measure(devices);
