@@ -94,7 +94,7 @@ async function fill({ database, devices }: { database: ReturnType<typeof openSql
     for (const version of [1, 2, 3]) {
       const digest = String(version).repeat(64);
       const given = { model: 'bench', version, digest, release: digest, signature: 's', sizeBytes: 1 };
-      const rest = { manifest: {}, goldenSamples: 0, lineage: { source: 'upload' }, metrics: {} };
+      const rest = { variants: null, manifest: {}, goldenSamples: 0, lineage: { source: 'upload' }, metrics: {} };
       const io = { inputs: [], outputs: [] };
       await store.insertVersion(tx, { ...given, ...rest, io, createdAt: 0, createdBy: 'bench' });
     }
