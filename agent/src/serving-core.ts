@@ -4,6 +4,7 @@ import { Socket } from 'node:net';
 import { AppError, type ErrorCode, messageOf } from '@edgeloop/shared/errors';
 import type { Logger } from 'pino';
 import { createEngine, type Engine } from './inference/engine.ts';
+import { rerunGolden } from './inference/golden-again.ts';
 import type {
   ForwardedCall,
   ForwardedReply,
@@ -185,6 +186,8 @@ async function handle(serving: Serving, message: ToServing, socket: unknown): Pr
       return replyTo(serving, message.requestId, async () => engine.activate(message.name, message.version));
     case 'unload':
       return replyTo(serving, message.requestId, () => unload(serving, message.name, message.version));
+    case 'rerun_golden':
+      return replyTo(serving, message.requestId, () => rerunGolden(engine, message.name, message.version));
     case 'journal':
       return replyTo(serving, message.requestId, () => journal.switchTo(message.path));
     case 'ready':

@@ -155,6 +155,7 @@ function build({ config, home, database, writes, problems, log }: Ground) {
     tune: tuner.tune,
     quarantine: createQuarantine(database, writes, Date.now),
     probationMs: config.probationMs,
+    rerunGolden: ({ name, version }) => serving.rerunGolden(name, version),
     hold: () => hold.present(),
     log,
     onChange: () => membership.reportSoon(),

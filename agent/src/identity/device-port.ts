@@ -33,6 +33,13 @@ export interface DevicePortOptions {
   tls: TlsMaterial;
 }
 
+/** Nobody was reached: it says nothing of what was asked for. */
+export class Unreached extends AppError {
+  constructor(message: string) {
+    super('unavailable', message);
+  }
+}
+
 const problemBytes = 64 * 1024;
 
 /** A client of `hosts`: the one that answered last is asked first. */
@@ -58,7 +65,7 @@ export function createDevicePort({ hosts, port, tls: first }: DevicePortOptions)
       if (response.statusCode < 300) return response;
       throw await refusalOf(response, asked);
     }
-    throw new AppError('unavailable', `the control plane does not answer (${failures.join('; ')})`);
+    throw new Unreached(`the control plane does not answer (${failures.join('; ')})`);
   }
 
   return {

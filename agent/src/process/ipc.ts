@@ -143,6 +143,8 @@ export const ToServing = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('activate'), requestId: RequestId, name: ModelName, version: ModelVersion }),
   /** Forget a version once its requests in flight are done, and end its worker threads. */
   z.object({ kind: z.literal('unload'), requestId: RequestId, name: ModelName, version: ModelVersion }),
+  /** Run the golden samples of a loaded version again, where its requests run. */
+  z.object({ kind: z.literal('rerun_golden'), requestId: RequestId, name: ModelName, version: ModelVersion }),
   /** Append to this journal file from now on; the reply says that the former one is complete and on disk. */
   z.object({ kind: z.literal('journal'), requestId: RequestId, path: z.string() }),
   /** Everything that was active before is active again: answer ready. */

@@ -129,6 +129,10 @@ export class ServingProcess {
     return this.#call({ kind: 'unload', name, version });
   }
 
+  rerunGolden(name: string, version: number): Promise<void> {
+    return this.#call({ kind: 'rerun_golden', name, version });
+  }
+
   journal(path: string): Promise<void> {
     return this.#call({ kind: 'journal', path });
   }

@@ -75,6 +75,11 @@ export class ServingProcesses {
     for (const each of this.processes) each.expectNewModel();
   }
 
+  /** In each of them. @throws AppError `model_rejected` when one does not reproduce */
+  async rerunGolden(name: string, version: number): Promise<void> {
+    await Promise.all(this.processes.map((each) => each.rerunGolden(name, version)));
+  }
+
   tell(known: readonly KnownModel[], misplaced: readonly Misplaced[] = []): void {
     for (const each of this.processes) each.tell(known, misplaced);
   }

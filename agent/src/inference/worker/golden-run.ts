@@ -6,7 +6,7 @@ import { tensorFromJson, tensorToJson } from '@edgeloop/shared/tensor-data';
 import type { Session } from './session.ts';
 
 /** Throws `model_rejected` naming the sample and the first value that does not reproduce. */
-export async function proveGolden(session: Session, golden: GoldenSamples): Promise<void> {
+export async function proveGolden(session: Pick<Session, 'run'>, golden: GoldenSamples): Promise<void> {
   for (const [at, sample] of golden.samples.entries()) {
     const reason = await failureOf(session, sample, golden.tolerance);
     if (reason !== undefined) throw new AppError('model_rejected', `golden sample ${at}: ${reason}`);
@@ -14,7 +14,7 @@ export async function proveGolden(session: Session, golden: GoldenSamples): Prom
 }
 
 async function failureOf(
-  session: Session,
+  session: Pick<Session, 'run'>,
   sample: GoldenSamples['samples'][number],
   tolerance: GoldenSamples['tolerance'],
 ): Promise<string | undefined> {

@@ -6,7 +6,7 @@ import { sha256 } from '@edgeloop/shared/node/digests';
 import { isMissing } from '@edgeloop/shared/node/durable-files';
 import { verifyRelease } from '@edgeloop/shared/node/signing';
 import { type Artifact, Release, type Variant, variantsOf } from '@edgeloop/shared/release';
-import { bytesOf, type DevicePort } from '../../identity/device-port.ts';
+import { bytesOf, type DevicePort, Unreached } from '../../identity/device-port.ts';
 import { DamagedFile } from '../failure.ts';
 import { sha256OfFile } from '../file-check.ts';
 import type { ModelStore, ReleaseRef } from '../store.ts';
@@ -169,7 +169,7 @@ async function fetchRelease(
 }
 
 function portOf({ port }: FetchSource): DevicePort {
-  if (port === undefined) throw new AppError('unavailable', 'there is no connection to the control plane yet');
+  if (port === undefined) throw new Unreached('there is no connection to the control plane yet');
   return port;
 }
 

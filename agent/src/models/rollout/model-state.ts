@@ -45,7 +45,13 @@ const deaths = {
 
 const Candidate = z.discriminatedUnion('state', [
   /** `because`: what was on this disk before was damaged there. */
-  z.object({ ...common, state: z.literal('fetching'), because: z.string().optional() }),
+  z.object({
+    ...common,
+    state: z.literal('fetching'),
+    because: z.string().optional(),
+    /** Time without anything new on this disk though the control plane answers. */
+    stalledMs: z.number().default(0),
+  }),
   z.object({ ...common, state: z.literal('verifying') }),
   /** `loading` is on disk before the serving process touches the model, so that a death there is laid to it. */
   z.object({ ...common, ...deaths, state: z.literal('warming'), step: z.enum(['proving', 'loading']) }),
@@ -73,8 +79,8 @@ export type ModelState = z.infer<typeof ModelState>;
 
 export type ModelEvent =
   | { kind: 'desired'; model: DesiredModel | null }
-  /** Fetching failed for now and goes on. */
-  | { kind: 'delayed'; error: Failure }
+  /** Fetching failed for now and goes on. `stalledMs`: time that went by without anything coming; 0 when something came. */
+  | { kind: 'delayed'; error: Failure; stalledMs?: number }
   /** A step was ended by what is not the model's doing, and is tried again. `counts`: towards the bound of this. */
   | { kind: 'setback'; error: Failure; counts: boolean }
   /** The next step may not begin yet; and, later, it may. */

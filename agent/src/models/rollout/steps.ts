@@ -1,11 +1,13 @@
 // The steps of a rollout on this device: fetching, verifying, proving and tuning, loading, and watching a version in its
 // probation. What comes next is decided in `transitions.ts`.
 import { performance } from 'node:perf_hooks';
-import { messageOf } from '@edgeloop/shared/errors';
+import { AppError, messageOf } from '@edgeloop/shared/errors';
 import type { DesiredModel } from '@edgeloop/shared/messages';
 import { pause } from '@edgeloop/shared/node/backoff';
+import { withDeadline } from '@edgeloop/shared/node/deadline';
 import { createTurn } from '@edgeloop/shared/node/turn';
 import type { Logger } from 'pino';
+import { Unreached } from '../../identity/device-port.ts';
 import type { ModelFiles } from '../../process/ipc.ts';
 import type { ServingProcesses } from '../../process/serving-processes.ts';
 import { DamagedFile, failureOf, isModelsDoing } from '../failure.ts';
@@ -15,7 +17,7 @@ import type { Proof } from '../trying/prove.ts';
 import { type FetchSource, fetchModel, NotEnrolled, variantsHere, verifyModel } from './fetch.ts';
 import { type Found, type ModelEvent, type ModelState, releasesToKeep, type Step } from './model-state.ts';
 import { quickest, type Tried } from './quickest.ts';
-import { isFailing, type Tally } from './tally.ts';
+import { type Counts, isFailing, isFailingWithFew, type Tally } from './tally.ts';
 import { NoVariantFits } from './variant-choice.ts';
 
 export interface StepOptions {
@@ -36,6 +38,13 @@ export interface StepOptions {
   /** Measures how a model file runs best here, once per file. */
   tune(model: ModelFiles, signal: AbortSignal): Promise<void>;
   probationMs: number;
+  /** Bound on steps that have none of their own; a quarter of an hour when unset. */
+  deadlineMs?: number;
+  /**
+   * Runs its golden samples again where it answers. Unset: nothing is run again.
+   * @throws AppError `model_rejected` when one does not reproduce
+   */
+  rerunGolden?(target: DesiredModel): Promise<void>;
   log: Logger;
 }
 
@@ -46,6 +55,8 @@ export interface StepContext {
   signal: AbortSignal;
 }
 
+/** Of verifying, of loading and beginning to answer, and of looking again at the end of a probation. */
+const stepMs = 15 * 60_000;
 const watchEveryMs = 100;
 const triesForMissing = 5;
 
@@ -53,6 +64,10 @@ export class Steps {
   readonly #options: StepOptions;
   /** A proof takes the memory of a whole model. */
   readonly #proving = createTurn();
+  /** By release: since when it is fetched, or the last try ended. */
+  readonly #fetching = new Map<string, number>();
+  /** Releases of which something came in the present try. */
+  readonly #came = new Set<string>();
 
   constructor(options: StepOptions) {
     this.#options = options;
@@ -62,15 +77,41 @@ export class Steps {
   async perform(step: Step, context: StepContext): Promise<ModelEvent | undefined> {
     const target = context.state.candidate?.target;
     if (target === undefined) return undefined;
+    const deadlineMs = this.#deadlineOf(step);
+    let bounded = context.signal;
     try {
-      return await this.#perform(step, target, context);
-    } catch (error) {
+      if (deadlineMs === undefined) return await this.#perform(step, target, context);
+      return await withDeadline(deadlineMs, context.signal, (signal) => {
+        bounded = signal;
+        return this.#perform(step, target, { ...context, signal });
+      });
+    } catch (thrown) {
       if (context.signal.aborted) return undefined;
-      const outcome = outcomeOf(error, { step, target, failures: context.failures });
+      const late = `the step "${step}" did not end within ${(deadlineMs ?? 0) / 1000} s`;
+      const error = bounded.aborted ? new AppError('unavailable', late, { cause: thrown }) : thrown;
+      const stalledMs = step === 'fetch' ? this.#stalledMs(target, error) : undefined;
+      const outcome = outcomeOf(error, { step, target, failures: context.failures, stalledMs });
       if (outcome?.kind !== 'failed')
         this.#options.log.warn({ model: target.name, step, reason: messageOf(error) }, 'a step is tried again');
       return outcome;
     }
+  }
+
+  /** Fetching has a bound on the time without progress instead, and proving the bounds of its process. */
+  #deadlineOf(step: Step): number | undefined {
+    const { probationMs, deadlineMs = stepMs } = this.#options;
+    if (step === 'fetch' || step === 'prove' || step === 'rest') return undefined;
+    return deadlineMs + (step === 'watch' ? probationMs : 0);
+  }
+
+  /** Time without anything new; 0 when something came in this try, undefined when nobody was there to ask. */
+  #stalledMs({ release }: DesiredModel, error: unknown): number | undefined {
+    const now = performance.now();
+    const sinceMs = this.#fetching.get(release) ?? now;
+    const came = this.#came.delete(release);
+    this.#fetching.set(release, now);
+    if (error instanceof Unreached || error instanceof NotEnrolled) return undefined;
+    return came ? 0 : Math.max(1, now - sinceMs);
   }
 
   async #perform(step: Step, target: DesiredModel, { state, signal }: StepContext): Promise<ModelEvent | undefined> {
@@ -96,14 +137,19 @@ export class Steps {
   async #fetch(target: DesiredModel, state: ModelState, signal: AbortSignal): Promise<ModelEvent> {
     const kept = releasesToKeep(state);
     const keep = kept.map(({ release }) => release);
+    const { release } = target;
+    if (!this.#fetching.has(release)) this.#fetching.set(release, performance.now());
+    const onProgress = () => void this.#came.add(release);
     try {
-      await fetchModel(this.#source(), target, { keep, signal });
+      await fetchModel(this.#source(), target, { keep, signal, onProgress });
     } catch (error) {
       if (failureOf(error).code !== 'insufficient_storage') throw error;
       const removed = await this.#options.store.collect(target.name, kept, 0);
       if (removed.length === 0) throw error;
-      await fetchModel(this.#source(), target, { keep, signal });
+      await fetchModel(this.#source(), target, { keep, signal, onProgress });
     }
+    this.#fetching.delete(release);
+    this.#came.delete(release);
     return { kind: 'fetched', ...this.#chosen(target) };
   }
 
@@ -144,7 +190,8 @@ export class Steps {
     return proof;
   }
 
-  async #watch({ name, version, release }: DesiredModel, signal: AbortSignal): Promise<ModelEvent | undefined> {
+  async #watch(target: DesiredModel, signal: AbortSignal): Promise<ModelEvent | undefined> {
+    const { name, version, release } = target;
     const { tally, serving, probationMs } = this.#options;
     const until = performance.now() + probationMs;
     while (await pause(watchEveryMs, signal)) {
@@ -154,16 +201,36 @@ export class Steps {
         return { kind: 'failed', error: { code: 'model_rejected', message: failingMessage(counts.failed, total) } };
       if (performance.now() < until) continue;
       await serving.up(signal);
-      return { kind: 'endured' };
+      return this.#lastLook(target, counts);
     }
     return undefined;
+  }
+
+  /** Few requests say little of a version: the ones that there were, and its golden samples once more where it answers. */
+  async #lastLook(target: DesiredModel, counts: Counts): Promise<ModelEvent> {
+    const { failed, succeeded } = counts;
+    if (isFailingWithFew(counts))
+      return { kind: 'failed', error: { code: 'model_rejected', message: failingMessage(failed, succeeded + failed) } };
+    try {
+      await this.#options.rerunGolden?.(target);
+    } catch (error) {
+      if (!isModelsDoing(error)) throw error;
+      const message = `at the end of its probation, ${messageOf(error)}`;
+      return { kind: 'failed', error: { code: 'model_rejected', message, kind: 'golden' } };
+    }
+    return { kind: 'endured' };
   }
 }
 
 /** What a step that ended with an error means for the candidate. Only what the model or its release did is held against it. */
 function outcomeOf(
   error: unknown,
-  { step, target, failures }: { step: Step; target: DesiredModel; failures: number },
+  {
+    step,
+    target,
+    failures,
+    stalledMs,
+  }: { step: Step; target: DesiredModel; failures: number; stalledMs?: number | undefined },
 ): ModelEvent | undefined {
   const failure = failureOf(error);
   if (error instanceof DamagedFile && step !== 'fetch')
@@ -173,7 +240,7 @@ function outcomeOf(
     const isFinal = failure.code === 'integrity' || error instanceof NoVariantFits || isMissing;
     return isFinal && !(error instanceof DamagedFile)
       ? { kind: 'failed', error: failure }
-      : { kind: 'delayed', error: failure };
+      : { kind: 'delayed', error: failure, ...(stalledMs === undefined ? {} : { stalledMs }) };
   }
   // A death while loading is judged by `servingDied`.
   if (step === 'load' && !isAboutModel(error)) return undefined;

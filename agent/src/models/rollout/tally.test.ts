@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { createTally, isFailing } from './tally.ts';
+import { createTally, isFailing, isFailingWithFew } from './tally.ts';
 
 const of = (version: number, release = 'a') => ({ name: 'm', version, release });
 const counts = (version: number, succeeded: number, failed = 0, release = 'a') => ({
@@ -39,4 +39,20 @@ describe('the tally of a version in probation', () => {
     expect(isFailing({ succeeded: 19, failed: 1 })).toBe(false);
     expect(isFailing({ succeeded: 18, failed: 2 })).toBe(true);
   });
+});
+
+it.each([
+  [0, 0, false],
+  [0, 1, false],
+  [0, 2, false],
+  [0, 3, true],
+  [2, 3, false],
+  [1, 4, true],
+  [7, 3, false],
+  [6, 4, false],
+  [5, 5, true],
+  // With so many it was judged before.
+  [16, 4, false],
+])('of few requests, %i answered and %i failed: beyond chance %s', (succeeded, failed, expected) => {
+  expect(isFailingWithFew({ succeeded, failed })).toBe(expected);
 });

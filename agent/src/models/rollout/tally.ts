@@ -27,6 +27,26 @@ export function isFailing({ succeeded, failed }: Counts): boolean {
   return succeeded + failed >= evidence && failed / (succeeded + failed) > share;
 }
 
+/** How seldom so many of few requests fail by chance, at the share that is allowed. */
+const chance = 0.001;
+
+/** The same at the end, of fewer requests than the evidence that is asked for before: more failed than by chance. */
+export function isFailingWithFew({ succeeded, failed }: Counts): boolean {
+  const total = succeeded + failed;
+  return failed > 0 && total < evidence && tailOf(failed, total) < chance;
+}
+
+/** Binomial: that at least so many of `total` fail, each with the allowed share. */
+function tailOf(failed: number, total: number): number {
+  let below = 0;
+  let exactly = (1 - share) ** total;
+  for (let count = 0; count < failed; count += 1) {
+    below += exactly;
+    exactly *= ((total - count) / (count + 1)) * (share / (1 - share));
+  }
+  return 1 - below;
+}
+
 export function createTally(): Tally {
   const before = new Map<string, Counts>();
   /** By process. */

@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { anyModelState } from './former-state.ts';
 import { type ModelEvent, ModelState, newModelState, releasesToHold, releasesToKeep, stepOf } from './model-state.ts';
-import { next, triesAllowed } from './transitions.ts';
+import { next, stalledAtMostMs, triesAllowed } from './transitions.ts';
 
 /** The release that stands behind a number, or another one that was given the same number. */
 const digest = (version: number, given = 'a') => given.repeat(63) + String(version);
@@ -337,5 +337,29 @@ describe('whatever happens in whatever order', () => {
         }
       }),
     );
+  });
+});
+
+describe('fetching', () => {
+  const delayed = (stalledMs?: number): ModelEvent => ({
+    ...{ kind: 'delayed', error: { code: 'forbidden', message: 'not part of what this device should run' } },
+    ...(stalledMs === undefined ? {} : { stalledMs }),
+  });
+  const half = stalledAtMostMs / 2;
+
+  it('ends with the last reason when nothing comes for long though there is somebody to ask', () => {
+    expect(after(1, delayed(half), delayed(half)).candidate).toMatchObject({ state: 'fetching', stalledMs: 2 * half });
+    const { candidate } = after(1, delayed(half), delayed(half), delayed(1));
+    expect(candidate).toMatchObject({
+      state: 'failed',
+      error: { kind: 'fetch', message: 'nothing came for 24 hours: not part of what this device should run' },
+    });
+  });
+
+  it('goes on while something comes, and however long nobody can be asked', () => {
+    const coming = after(1, delayed(half), delayed(half), delayed(0), delayed(half));
+    expect(coming.candidate).toMatchObject({ state: 'fetching', stalledMs: half });
+    const away = Array.from({ length: 100 }, () => delayed());
+    expect(after(1, delayed(half), ...away).candidate).toMatchObject({ state: 'fetching', stalledMs: half });
   });
 });

@@ -17,6 +17,8 @@ const bootsAllowed = 2;
 const killsAllowed = 5;
 /** With the driver's pauses between them, about a quarter of an hour. */
 export const triesAllowed = 20;
+/** Of fetching, while the control plane answers. */
+export const stalledAtMostMs = 24 * 3_600_000;
 const refusedKept = 20;
 
 /** The state after `event` at `now`. An event that does not fit the state changes nothing. */
@@ -26,7 +28,7 @@ export function next(state: ModelState, event: ModelEvent, now: number): ModelSt
     case 'desired':
       return want(state, event.model, now);
     case 'delayed':
-      return candidate?.state === 'fetching' ? enter(state, { ...candidate, error: event.error }) : state;
+      return candidate?.state === 'fetching' ? delay(state, candidate, event, now) : state;
     case 'setback':
       return setBack(state, event, now);
     case 'held':
@@ -74,6 +76,19 @@ function want(state: ModelState, model: DesiredModel | null, now: number): Model
   const refused = state.refused.find((each) => isSame(each, model));
   if (refused !== undefined) return enter(wanted, failed(model, refused.error, now));
   return enter(wanted, fetching(model, now));
+}
+
+/** Nobody to reach is no reason to give up: the device may be away for long, and follows when it is back. */
+function delay(
+  state: ModelState,
+  candidate: Extract<Candidate, { state: 'fetching' }>,
+  { error, stalledMs: more }: Extract<ModelEvent, { kind: 'delayed' }>,
+  now: number,
+): ModelState {
+  const stalledMs = more === 0 ? 0 : candidate.stalledMs + (more ?? 0);
+  if (stalledMs <= stalledAtMostMs) return enter(state, { ...candidate, error, stalledMs });
+  const hours = Math.round(stalledAtMostMs / 3_600_000);
+  return fail(state, { code: 'unavailable', message: `nothing came for ${hours} hours: ${error.message}` }, now);
 }
 
 function activate(state: ModelState, candidate: Extract<Candidate, { state: 'warming' }>, now: number): ModelState {
@@ -272,7 +287,7 @@ function enter(state: ModelState, candidate: Candidate): ModelState {
 }
 
 function fetching(target: DesiredModel, since: number): Extract<Candidate, { state: 'fetching' }> {
-  return { target, since, tries: 0, state: 'fetching' };
+  return { target, since, tries: 0, state: 'fetching', stalledMs: 0 };
 }
 
 function failed(target: DesiredModel, error: Failure, since: number): Candidate {

@@ -2,6 +2,7 @@ import { createPrivateKey, randomBytes } from 'node:crypto';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { AppError } from '@edgeloop/shared/errors';
 import type { DesiredModel } from '@edgeloop/shared/messages';
 import { sha256 } from '@edgeloop/shared/node/digests';
 import { createFleetKey, signRelease } from '@edgeloop/shared/node/signing';
@@ -108,7 +109,7 @@ const filesIn = (version: number) =>
     .filter((name) => name.endsWith('.onnx'))
     .sort();
 
-async function boot(): Promise<ModelDriver> {
+async function boot(more: Partial<ConstructorParameters<typeof ModelDriver>[0]> = {}): Promise<ModelDriver> {
   const serving = {
     up: async () => undefined,
     load: async (files: ModelFiles) => {
@@ -135,6 +136,7 @@ async function boot(): Promise<ModelDriver> {
     hold: () => undefined,
     log,
     onChange: () => undefined,
+    ...more,
   });
   await running.start(stop.signal, true);
   await running.restore(() => undefined, 0);
@@ -287,4 +289,75 @@ it('is refused when a bound is broken, and what was good goes on', async () => {
     active: { version: 1 },
     candidate: { version: 2, error: { kind: 'contract', message } },
   });
+});
+
+describe('the end of a probation', () => {
+  it('runs the golden samples again where the version answers, and goes back when one does not reproduce', async () => {
+    const asked: string[] = [];
+    const driver = await boot({
+      rerunGolden: async ({ version }) => {
+        asked.push(`${version}`);
+        if (version === 2) throw new AppError('model_rejected', 'golden sample 0: output "y" value 0 is 2, expected 1');
+      },
+    });
+    await bring(driver, publish(1));
+    const report = await bring(
+      driver,
+      publish(2, { golden: { samples: [], tolerance: {} }, manifest: { description: '2' } }),
+      2,
+    );
+    expect(asked).toEqual(['1', '2']);
+    expect(report).toMatchObject({ active: { version: 1 }, lastGood: 1, candidate: { version: 2, state: 'failed' } });
+    expect(report?.candidate?.error).toMatchObject({
+      kind: 'golden',
+      message: 'at the end of its probation, golden sample 0: output "y" value 0 is 2, expected 1',
+    });
+  });
+
+  it('holds nothing against a version whose samples did not come to be run', async () => {
+    const hindered = [new AppError('unavailable', 'too many wait'), new AppError('unavailable', 'too many wait')];
+    const driver = await boot({
+      rerunGolden: async () => {
+        const error = hindered.pop();
+        if (error !== undefined) throw error;
+      },
+    });
+    expect(await bring(driver, publish(1))).toMatchObject({ lastGood: 1, candidate: null });
+    expect(hindered).toEqual([]);
+  });
+
+  it('judges a few requests, too', async () => {
+    const driver = await boot({ probationMs: 1500 });
+    const [one, two] = [publish(1), publish(2)];
+    await bring(driver, one);
+    driver.setDesired({ generation: 2, models: [two] });
+    await vi.waitFor(() => expect(driver.report()[0]?.candidate?.state).toBe('probation'), { timeout: 15_000 });
+    driver.update([{ name: 'm', version: 2, release: two.release, succeeded: 0, failed: 4 }], 0);
+    const report = await bring(driver, two, 2);
+    expect(report).toMatchObject({ active: { version: 1 }, candidate: { error: { kind: 'probation' } } });
+    expect(report?.candidate?.error?.message).toBe('4 of 4 requests failed in its probation');
+  });
+});
+
+it('tries a step again that does not end, and says so', async () => {
+  let waits = 0;
+  const never = (signal: AbortSignal) =>
+    new Promise<void>((_, reject) => {
+      waits += 1;
+      signal.addEventListener('abort', () => reject(signal.reason), { once: true });
+    });
+  const gone = {
+    up: never,
+    load: async () => undefined,
+    activate: async () => undefined,
+    unload: async () => undefined,
+    tell: () => undefined,
+  };
+  const driver = await boot({ deadlineMs: 2000, serving: { ...gone, processes: [gone] } });
+  driver.setDesired({ generation: 1, models: [publish(1)] });
+  await vi.waitFor(
+    () => expect(driver.report()[0]?.candidate?.error?.message).toBe('the step "load" did not end within 2 s'),
+    { timeout: 15_000 },
+  );
+  await vi.waitFor(() => expect(waits).toBeGreaterThan(1), { timeout: 15_000 });
 });
