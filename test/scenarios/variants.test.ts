@@ -67,7 +67,7 @@ function slowClassifier(): Uint8Array {
 }
 
 test('a device picks a variant by what it has and by measuring, and refuses one that breaks its bound', {
-  timeout: 240_000,
+  timeout: 480_000,
 }, async () => {
   const { plane, agent } = fleet();
   const folder = await temporaryFolder();
