@@ -7,7 +7,7 @@ export default defineConfig({
   ssr: { resolve: { conditions: ['@edgeloop/source'], externalConditions: ['@edgeloop/source'] } },
   test: {
     include: [
-      '{shared,agent,control-plane}/src/**/*.test.ts',
+      '{shared,agent,control-plane,control-plane/dashboard}/src/**/*.test.ts',
       'test/{scenarios,conformance,faults,browser,packaging,simulation,support,flakes,fuzz}/**/*.test.ts',
     ],
     // Children and worker threads run the sources too. Models are measured where a test asks for it.

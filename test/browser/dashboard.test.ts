@@ -1,11 +1,20 @@
 // The dashboard in real Chromium, against a real control plane and agent.
 import { mkdir, readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
+import { CreatedApiKey } from '@edgeloop/shared/api/access';
+import { RolloutForecast } from '@edgeloop/shared/api/forecasts';
 import { type Browser, chromium as playwright } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { startClient } from '../support/client.ts';
 import { joinToken, pushVersion, release, rolloutIn, serves } from '../support/fleet.ts';
-import { type Agent, type ControlPlane, startAgent, startControlPlane, temporaryFolder } from '../support/programs.ts';
+import {
+  type Agent,
+  type ControlPlane,
+  runCli,
+  startAgent,
+  startControlPlane,
+  temporaryFolder,
+} from '../support/programs.ts';
 import { chromium } from '../support/requirements.ts';
 
 const browserProgram = chromium();
@@ -78,6 +87,51 @@ describe.skipIf(browserProgram.path === undefined)(`the dashboard in Chromium${b
     await page.close();
   });
 
+  test('a rollout is planned, created and approved from the page, and a viewer is told why not', async () => {
+    const version = await pushVersion(plane, 'sum', { weight: 2 });
+    const page = await browser.newPage({ viewport: { width: 1280, height: 1000 } });
+    await page.goto(`${plane.url}/models/sum/versions/${version}#key=${key}`);
+    await fetch(`${agent.url}/hold`, { method: 'PUT', body: '{"seconds":600,"reason":"oven is hot"}' });
+    await page.getByRole('link', { name: 'Plan a rollout' }).click();
+    await page.getByLabel('Waves', { exact: true }).fill('canary:1n,fleet:100');
+    await page.getByLabel('Waves that wait for approval').fill('fleet:admin');
+    await page.getByLabel('Requests needed').fill('0');
+    await page.getByLabel('Bake').fill('0');
+    await page.getByText('oven is hot').first().waitFor();
+    await page.getByRole('heading', { name: 'Wave 2 of 2 (fleet)' }).waitFor();
+    await page.screenshot({ path: `${results}dashboard-plan.png` });
+    await checkCommandLine(await page.locator('.command pre').innerText());
+
+    const { key: viewer } = await plane.api.send('POST', '/keys', CreatedApiKey, { name: 'vera', role: 'viewer' });
+    const other = await browser.newContext();
+    const looking = await other.newPage();
+    await looking.goto(`${plane.url}/rollouts/plan?model=sum#key=${viewer}`);
+    await looking.getByText('This needs the role operator; your key "vera" has the role viewer.').waitFor();
+    expect(await looking.getByRole('button', { name: 'Create the rollout' }).isDisabled()).toBe(true);
+    await other.close();
+
+    await fetch(`${agent.url}/hold`, { method: 'DELETE' });
+    await page.getByRole('button', { name: 'Create the rollout' }).click();
+    await page.getByRole('dialog').getByRole('button', { name: 'Create the rollout' }).click();
+    await page.getByRole('button', { name: 'Approve fleet' }).click({ timeout: 60_000 });
+    await page.getByRole('dialog').getByRole('button', { name: 'Approve fleet' }).click();
+    await page.getByText('completed', { exact: true }).first().waitFor({ timeout: 60_000 });
+    await page.close();
+  });
+
+  /** The line on the page asks for what the page shows. */
+  async function checkCommandLine(line: string): Promise<void> {
+    expect(line).toMatch(/^edgeloop rollouts create sum 2 --waves canary:1n,fleet:100 --approval-before fleet:admin/);
+    const words = line.replace('create', 'plan').split(' ').slice(1);
+    const { code, output } = await runCli([...words, '--json'], { ...plane.env, EDGELOOP_URL: plane.url });
+    expect(code, output).toBe(0);
+    const forecast = RolloutForecast.parse(JSON.parse(output));
+    expect(forecast.waves.map(({ name, devices, held }) => [name, devices, held.length])).toEqual([
+      ['canary', 1, 1],
+      ['fleet', 0, 0],
+    ]);
+  }
+
   test('every page fits a phone', async () => {
     const page = await browser.newPage({ viewport: { width: 390, height: 844 }, colorScheme: 'dark' });
     await page.goto(`${plane.url}/#key=${key}`);
@@ -88,6 +142,7 @@ describe.skipIf(browserProgram.path === undefined)(`the dashboard in Chromium${b
       '/models',
       '/models/sum',
       '/rollouts',
+      '/rollouts/plan?model=sum',
       '/monitoring',
       '/training',
       '/audit',

@@ -11,6 +11,7 @@ import { ModelPage } from './pages/model.tsx';
 import { ModelsPage } from './pages/models.tsx';
 import { NotFoundPage } from './pages/not-found.tsx';
 import { OverviewPage } from './pages/overview.tsx';
+import { PlanPage } from './pages/plan.tsx';
 import { RolloutPage } from './pages/rollout.tsx';
 import { RolloutsPage } from './pages/rollouts.tsx';
 import { RunPage } from './pages/run.tsx';
@@ -30,6 +31,7 @@ export function App() {
           <Route path="/models/:name" component={ModelPage} />
           <Route path="/models/:name/versions/:version" component={VersionPage} />
           <Route path="/rollouts" component={RolloutsPage} />
+          <Route path="/rollouts/plan" component={PlanPage} />
           <Route path="/rollouts/:id" component={RolloutPage} />
           <Route path="/monitoring" component={AlertsPage} />
           <Route path="/training" component={TrainingPage} />

@@ -8,6 +8,7 @@ import {
   CreatedJoinToken,
   JoinToken,
   JoinTokenCreate,
+  Me,
   ReleaseKey,
   ReleaseKeyAdd,
 } from '@edgeloop/shared/api/access';
@@ -24,6 +25,10 @@ const Id = z.object({ id: z.string().max(100) });
 const admin = { role: 'admin', tag: 'Access' } as const;
 
 const routes = {
+  me: describeRoute(
+    { ...admin, role: 'viewer', method: 'get', path: '/me', summary: 'Whose key this is', status: 200, response: Me },
+    {},
+  ),
   listKeys: describeRoute(
     { ...admin, method: 'get', path: '/keys', summary: 'List API keys', status: 200, response: pageOf(ApiKey) },
     { query: PageQuery },
@@ -126,6 +131,7 @@ export interface AccessRoutesDeps {
 
 export function accessRoutes({ database, keys, joinTokens, releaseKeys }: AccessRoutesDeps): Router {
   const router = createRouter();
+  router.openapi(routes.me, (c) => c.json({ name: c.var.actor.name, role: c.var.actor.role }, 200));
   router.openapi(routes.listKeys, async (c) => c.json(await keys.list(c.req.valid('query')), 200));
   router.openapi(routes.createKey, async (c) => c.json(await keys.create(c.var.actor.name, c.req.valid('json')), 201));
   router.openapi(routes.revokeKey, async (c) =>

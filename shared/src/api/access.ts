@@ -8,6 +8,9 @@ export const roles = ['viewer', 'operator', 'admin'] as const;
 export const Role = z.enum(roles);
 export type Role = z.infer<typeof Role>;
 
+/** Whose key a request was made with. */
+export const Me = z.object({ name: z.string(), role: Role });
+
 export const ApiKeyCreate = z.strictObject({ name: z.string().min(1).max(100), role: Role });
 export const ApiKey = z.object({
   id: z.string(),

@@ -10,6 +10,8 @@ export interface ApiRequest {
   /** Below `/api/v1`, with its query. */
   path: string;
   body?: unknown;
+  /** It only asks, so that it may be sent again without care. */
+  asks?: true;
   /** Another key than the session's, to try it. */
   key?: string;
 }
@@ -51,7 +53,7 @@ async function reach(request: ApiRequest): Promise<Response> {
   const headers = new Headers({ Accept: 'application/json' });
   const key = request.key ?? apiKey.value;
   if (key !== undefined) headers.set('Authorization', `Bearer ${key}`);
-  if (request.method !== 'GET') headers.set('Idempotency-Key', randomId());
+  if (request.method !== 'GET' && request.asks !== true) headers.set('Idempotency-Key', randomId());
   if (request.body !== undefined) headers.set('Content-Type', 'application/json');
   const body = request.body === undefined ? null : JSON.stringify(request.body);
   try {

@@ -15,6 +15,8 @@ interface Action {
   /** Asks for a reason too. */
   reasoned?: boolean;
   done?: (answer: unknown) => void;
+  /** Why it cannot be used now. */
+  refusal?: string | undefined;
 }
 
 export function ActionButton(action: Action) {
@@ -26,11 +28,13 @@ export function ActionButton(action: Action) {
       <button
         type="button"
         class={`button button-${tone}`}
-        disabled={busy}
+        disabled={busy || action.refusal !== undefined}
+        title={action.refusal}
         onClick={() => (action.confirm === undefined ? void run('') : setAsking(true))}
       >
         {action.label}
       </button>
+      {action.refusal !== undefined && action.tone === 'primary' && <span class="muted small">{action.refusal}</span>}
       {error !== undefined && !asking && <Failure error={error} />}
       {asking && (
         <ConfirmDialog action={action} busy={busy} error={error} confirmed={run} closed={() => setAsking(false)} />

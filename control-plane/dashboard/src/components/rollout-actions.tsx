@@ -1,5 +1,7 @@
 // What a person can do with a rollout, which depends on where it is.
+import type { Role } from '@edgeloop/shared/api/access';
 import type { Rollout, RolloutState } from '@edgeloop/shared/api/rollouts';
+import { useRefusal } from '../api/me.ts';
 import { ActionButton } from './action.tsx';
 
 type Verb = 'approve' | 'pause' | 'resume' | 'retry' | 'cancel' | 'take_back' | 'rollback';
@@ -14,6 +16,9 @@ const verbsIn: Record<RolloutState['phase'], Verb[]> = {
   rolling_back: [],
   rolled_back: [],
 };
+
+/** While an approval is waited for between waves. */
+const between: Verb[] = ['approve', 'pause', 'retry', 'cancel', 'take_back', 'rollback'];
 
 const verbs: Record<Verb, { label: string; tone?: 'primary' | 'danger'; confirm: string }> = {
   approve: { label: 'Approve', tone: 'primary', confirm: 'The first wave begins at once.' },
@@ -40,18 +45,38 @@ const verbs: Record<Verb, { label: string; tone?: 'primary' | 'danger'; confirm:
   },
 };
 
+function approvalOf(wave: string) {
+  return { label: `Approve ${wave}`, confirm: `The wave ${wave} begins at once.` };
+}
+
+function approverRole({ state, plan }: Rollout): Role {
+  const wave = state.phase === 'awaiting_approval' ? state.wave : undefined;
+  return (wave === undefined ? undefined : plan.waves[wave]?.approval?.role) ?? 'operator';
+}
+
 export function RolloutActions({ rollout }: { rollout: Rollout }) {
+  const { state } = rollout;
+  const wave = state.phase === 'awaiting_approval' ? state.name : undefined;
+  const isBetween = state.phase === 'awaiting_approval' && state.after !== undefined;
+  const forbidden = useRefusal('operator');
+  const unapproved = useRefusal(approverRole(rollout));
   return (
     <>
-      {verbsIn[rollout.state.phase].map((verb) => (
+      {(isBetween ? between : verbsIn[state.phase]).map((verb) => (
         <ActionButton
           key={verb}
           {...verbs[verb]}
+          {...(verb === 'approve' && wave !== undefined ? approvalOf(wave) : {})}
+          refusal={verb === 'approve' ? unapproved : forbidden}
           reasoned
           request={(reason) => ({
             method: 'POST',
             path: `/rollouts/${encodeURIComponent(rollout.id)}/${verb === 'take_back' ? 'cancel' : verb}`,
-            body: { reason, ...(verb === 'take_back' ? { rollback: true } : {}) },
+            body: {
+              reason,
+              ...(verb === 'take_back' ? { rollback: true } : {}),
+              ...(verb === 'approve' && wave !== undefined ? { wave } : {}),
+            },
           })}
         />
       ))}

@@ -1,11 +1,12 @@
 // Progress of a rollout: a block per wave, a cell per device.
-import type {
-  PlannedWave,
-  Rollout,
-  RolloutDetail,
-  RolloutDevice,
-  RolloutState,
-  RolloutWave,
+import {
+  type PlannedWave,
+  presentWave,
+  type Rollout,
+  type RolloutDetail,
+  type RolloutDevice,
+  type RolloutState,
+  type RolloutWave,
 } from '@edgeloop/shared/api/rollouts';
 import { useLocation } from 'preact-iso/router';
 import { words } from '../format.ts';
@@ -16,9 +17,7 @@ const deviceStates = Object.keys(rolloutDeviceTones);
 /** Index of the wave that is or was under way; the number of waves when all are done. */
 function currentWave(rollout: Rollout): number | undefined {
   const { state } = rollout;
-  if (state.phase === 'running') return state.wave;
-  if (state.phase === 'paused') return state.resume.wave;
-  return state.phase === 'completed' ? rollout.plan.waves.length : undefined;
+  return state.phase === 'completed' ? rollout.plan.waves.length : presentWave(state)?.wave;
 }
 
 /** A short word on where a rollout is. */
@@ -29,6 +28,7 @@ export function progressText(rollout: Rollout): string {
   if (state.phase === 'running') return wave(state);
   if (state.phase === 'paused') return `${wave(state.resume)}: ${state.reason}`;
   if (state.phase === 'superseded') return `by ${state.by}`;
+  if (state.phase === 'awaiting_approval' && state.name !== undefined) return `before the wave ${state.name}`;
   return 'reason' in state ? state.reason : '';
 }
 
@@ -36,7 +36,12 @@ export function progressText(rollout: Rollout): string {
 export function waveText(wave: PlannedWave): string {
   const which =
     'percent' in wave ? `to ${wave.percent} %` : 'devices' in wave ? `to ${wave.devices} devices` : wave.selector;
-  return wave.name === undefined ? which : `${wave.name}: ${which}`;
+  const approved = wave.approval === undefined ? '' : `, approved by ${approverText(wave.approval)}`;
+  return `${wave.name === undefined ? '' : `${wave.name}: `}${which}${approved}`;
+}
+
+function approverText({ role, fourEyes }: NonNullable<PlannedWave['approval']>): string {
+  return `the role ${role}${fourEyes ? ', four eyes' : ''}`;
 }
 
 /** How much of the bar a wave takes; what is no percentage takes a little. */
@@ -57,7 +62,8 @@ const outcomeTones: Record<RolloutWave['outcome'], Tone> = {
 /** Waves as a bar of their shares, filled up to the present one. */
 export function WaveBar({ rollout }: { rollout: Rollout }) {
   const reached = currentWave(rollout);
-  const waveTone = rollout.state.phase === 'paused' ? 'wait' : 'info';
+  const { phase } = rollout.state;
+  const waveTone = phase === 'paused' ? 'wait' : phase === 'awaiting_approval' ? 'ok' : 'info';
   return (
     <span class="wave-bar" role="img" aria-label={progressText(rollout)}>
       {rollout.plan.waves.map((wave, i) => {

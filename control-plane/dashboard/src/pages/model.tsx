@@ -159,7 +159,7 @@ function ModelRollouts({ rollouts }: { rollouts: Rollout[] }) {
               </span>
               <PhaseBadge state={rollout.state} />
             </div>
-            <span class="muted small">{progressText(rollout)}</span>
+            <span class="muted small">{rollout.status ?? progressText(rollout)}</span>
           </li>
         ))}
         {rollouts.length === 0 && <li class="muted">No rollout of this model yet: edgeloop rollouts create</li>}

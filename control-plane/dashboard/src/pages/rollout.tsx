@@ -1,5 +1,5 @@
 // One rollout, live: its waves, its gates, and what happened.
-import { type Rollout, RolloutDetail } from '@edgeloop/shared/api/rollouts';
+import { presentWave, type Rollout, RolloutDetail } from '@edgeloop/shared/api/rollouts';
 import type { MaintenanceWindow } from '@edgeloop/shared/maintenance-window';
 import { useRoute } from 'preact-iso/router';
 import { useQuery } from '../api/queries.ts';
@@ -60,7 +60,7 @@ function Summary({ rollout }: { rollout: Rollout }) {
 /** Of the present wave as they stand, and of every wave before as they were when it ended. */
 function Gates({ rollout }: { rollout: RolloutDetail }) {
   const { state } = rollout;
-  const present = state.phase === 'running' ? state.wave : state.phase === 'paused' ? state.resume.wave : undefined;
+  const present = presentWave(state)?.wave;
   const former = rollout.waves.filter(({ wave, gates }) => wave !== present && gates.length > 0);
   const none = rollout.gates.length === 0 && former.length === 0;
   return (

@@ -20,7 +20,7 @@ const columns: Column<Rollout>[] = [
   },
   { title: 'State', cell: (rollout) => <PhaseBadge state={rollout.state} /> },
   { title: 'Waves', cell: (rollout) => <WaveBar rollout={rollout} /> },
-  { title: 'Progress', kind: 'sentence', cell: progressText },
+  { title: 'Progress', kind: 'sentence', cell: (rollout) => rollout.status ?? progressText(rollout) },
   {
     title: 'Selector',
     cell: (rollout) => (rollout.plan.selector === '' ? 'all devices' : <code>{rollout.plan.selector}</code>),
@@ -33,7 +33,11 @@ export function RolloutsPage() {
   const rollouts = useList(Rollout, { path: '/rollouts', limit, on: ['rollout'] });
   return (
     <>
-      <PageHead title="Rollouts" />
+      <PageHead title="Rollouts">
+        <a class="button" href="/rollouts/plan">
+          Plan a rollout
+        </a>
+      </PageHead>
       <Card title="All rollouts" flush>
         <Loaded query={rollouts}>
           {(found) =>

@@ -33,7 +33,14 @@ export function VersionPage() {
           { title: 'Models', path: '/models' },
           { title: name, path: `/models/${encodeURIComponent(name)}` },
         ]}
-      />
+      >
+        <a
+          class="button"
+          href={`/rollouts/plan?model=${encodeURIComponent(name)}&version=${encodeURIComponent(version)}`}
+        >
+          Plan a rollout
+        </a>
+      </PageHead>
       <Loaded query={detail}>
         {(found) => (
           <div class="grid two">
