@@ -100,7 +100,7 @@ describe.skipIf(browserProgram.path === undefined)(`the dashboard in Chromium${b
     await page.getByText('oven is hot').first().waitFor();
     await page.getByRole('heading', { name: 'Wave 2 of 2 (fleet)' }).waitFor();
     await page.screenshot({ path: `${results}dashboard-plan.png` });
-    await checkCommandLine(await page.locator('.command pre').innerText());
+    await checkCommandLine((await page.locator('.command pre').textContent()) ?? '');
 
     const { key: viewer } = await plane.api.send('POST', '/keys', CreatedApiKey, { name: 'vera', role: 'viewer' });
     const other = await browser.newContext();

@@ -17,19 +17,21 @@ let database: Database;
 let ring: KeyRing;
 let keys: ReleaseKeys;
 let told = 0;
+let serials: Map<string, number | null>;
 
 async function open(): Promise<void> {
   ring = await openKeyRing(folder);
   const changed = async () => {
     told++;
   };
-  keys = createReleaseKeys({ ring, database, now: () => 5000, changed });
+  keys = createReleaseKeys({ ring, database, now: () => 5000, serials: async () => serials, changed });
 }
 
 beforeEach(async () => {
   folder = mkdtempSync(join(tmpdir(), 'keys-'));
   database = openSqlite(join(folder, 'test.db'));
   told = 0;
+  serials = new Map();
   await open();
 });
 afterEach(async () => {
@@ -63,15 +65,33 @@ describe('the keys that sign for a fleet', () => {
   });
 
   it('are retired, but for the one that signs', async () => {
-    const [first] = keys.list();
+    const [first] = (await keys.list()).items;
     const added = await keys.add('key:admin', {});
     await expect(keys.retire('key:admin', added.id)).rejects.toThrow(/add another one first/);
     await expect(keys.retire('key:admin', 'none')).rejects.toMatchObject({ code: 'not_found' });
     await keys.retire('key:admin', first?.id ?? '');
     await open();
-    expect(keys.list()).toEqual([added]);
+    expect((await keys.list()).items).toEqual([added]);
     const { items } = await auditPage(database, { limit: 10 });
     expect(items.map(({ action }) => action)).toEqual(['release-key.retire', 'release-key.add']);
+  });
+
+  it('say which devices do not know the newest list, and which would still trust a retired one', async () => {
+    serials = new Map([
+      ['new', 1],
+      ['away', 0],
+      ['old-agent', null],
+    ]);
+    const { items, ...before } = await keys.list();
+    expect(before).toEqual({ serial: 0, behind: [], behindCount: 0 });
+    await keys.add('key:admin', {});
+    const behind = [
+      { deviceId: 'away', serial: 0 },
+      { deviceId: 'old-agent', serial: null },
+    ];
+    expect(await keys.list()).toMatchObject({ serial: 1, behind, behindCount: 2 });
+    expect(await keys.retire('key:admin', items[0]?.id ?? '')).toMatchObject({ id: items[0]?.id, behind, behindCount: 2 });
+    expect(await keys.list()).toMatchObject({ serial: 2, behindCount: 3 });
   });
 
   it('may lie elsewhere: a public key is trusted, and signs nothing here', async () => {

@@ -1,5 +1,5 @@
 // Which keys sign for the fleet, as operators see and change them, and what is sent to devices under their signature.
-import type { ReleaseKey } from '@edgeloop/shared/api/access';
+import type { Behind, ReleaseKey } from '@edgeloop/shared/api/access';
 import type { Desired, Order } from '@edgeloop/shared/messages';
 import { createTurn } from '@edgeloop/shared/node/turn';
 import type { Database } from '../database/open.ts';
@@ -10,13 +10,18 @@ export interface ReleaseKeysDeps {
   ring: KeyRing;
   database: Database;
   now: () => number;
+  /** The newest list that each device says it knows, by id; null of those that do not say. */
+  serials: () => Promise<ReadonlyMap<string, number | null>>;
   /** Devices are to hear of it. */
   changed: () => Promise<void>;
 }
 
 export type ReleaseKeys = ReturnType<typeof createReleaseKeys>;
 
-export function createReleaseKeys({ ring, database, now, changed }: ReleaseKeysDeps) {
+/** Devices that are named; the others are counted. */
+const namedDevices = 100;
+
+export function createReleaseKeys({ ring, database, now, serials, changed }: ReleaseKeysDeps) {
   const changes = createTurn();
 
   async function record(actor: string, action: string, { id, publicKey }: Pick<RingKey, 'id' | 'publicKey'>) {
@@ -28,8 +33,15 @@ export function createReleaseKeys({ ring, database, now, changed }: ReleaseKeysD
     await changed();
   }
 
+  async function behind(): Promise<Behind> {
+    const { serial: newest } = ring.trusted();
+    const all = [...(await serials())].filter(([, serial]) => newest > 0 && (serial ?? -1) < newest);
+    const named = all.slice(0, namedDevices).map(([deviceId, serial]) => ({ deviceId, serial }));
+    return { serial: newest, behind: named, behindCount: all.length };
+  }
+
   return {
-    list: (): ReleaseKey[] => ring.keys(),
+    list: async (): Promise<Behind & { items: ReleaseKey[] }> => ({ items: ring.keys(), ...(await behind()) }),
 
     /** Without a public key, a new key is made here and signs from now on. @throws AppError `invalid_request`, `conflict` */
     add: (actor: string, { publicKey }: { publicKey?: string | undefined }): Promise<ReleaseKey> =>
@@ -39,14 +51,16 @@ export function createReleaseKeys({ ring, database, now, changed }: ReleaseKeysD
         return added;
       }),
 
-    /** @throws AppError `not_found`; `conflict` for the one that signs */
-    retire: (actor: string, id: string): Promise<ReleaseKey> =>
+    /** With the devices that trust it until they return. @throws AppError `not_found`; `conflict` for the one that signs */
+    retire: (actor: string, id: string): Promise<ReleaseKey & Behind> =>
       changes.run(async () => {
         const key = ring.keys().find((each) => each.id === id);
+        // Who knows the list before is online or was lately, and hears of this one at once.
+        const left = await behind();
         await ring.retire(id);
         const retired = { id, publicKey: key?.publicKey ?? '', signs: false };
         await record(actor, 'retire', retired);
-        return retired;
+        return { ...retired, ...left };
       }),
   };
 }

@@ -11,6 +11,8 @@ import {
   Me,
   ReleaseKey,
   ReleaseKeyAdd,
+  ReleaseKeys,
+  RetiredReleaseKey,
 } from '@edgeloop/shared/api/access';
 import { PageQuery, pageOf } from '@edgeloop/shared/api/paging';
 import { z } from 'zod';
@@ -19,7 +21,7 @@ import { createRouter, describeRoute, jsonBody, type Router } from '../http/rout
 import { auditPage } from './audit.ts';
 import type { JoinTokens } from './join-tokens.ts';
 import type { Keys } from './keys.ts';
-import type { ReleaseKeys } from './release-keys.ts';
+import type { ReleaseKeys as Ring } from './release-keys.ts';
 
 const Id = z.object({ id: z.string().max(100) });
 const admin = { role: 'admin', tag: 'Access' } as const;
@@ -82,7 +84,7 @@ const routes = {
       path: '/release-keys',
       summary: 'The keys that devices trust',
       status: 200,
-      response: z.object({ items: z.array(ReleaseKey) }),
+      response: ReleaseKeys,
     },
     {},
   ),
@@ -102,9 +104,9 @@ const routes = {
       ...admin,
       method: 'delete',
       path: '/release-keys/{id}',
-      summary: 'Retire a key: devices trust it no more',
+      summary: 'Retire a key: devices trust it no more, once they have heard of it',
       status: 200,
-      response: ReleaseKey,
+      response: RetiredReleaseKey,
     },
     { params: Id },
   ),
@@ -126,7 +128,7 @@ export interface AccessRoutesDeps {
   database: Database;
   keys: Keys;
   joinTokens: JoinTokens;
-  releaseKeys: ReleaseKeys;
+  releaseKeys: Ring;
 }
 
 export function accessRoutes({ database, keys, joinTokens, releaseKeys }: AccessRoutesDeps): Router {
@@ -144,7 +146,7 @@ export function accessRoutes({ database, keys, joinTokens, releaseKeys }: Access
   router.openapi(routes.createJoinToken, async (c) =>
     c.json(await joinTokens.create(c.var.actor.name, c.req.valid('json')), 201),
   );
-  router.openapi(routes.listReleaseKeys, (c) => c.json({ items: releaseKeys.list() }, 200));
+  router.openapi(routes.listReleaseKeys, async (c) => c.json(await releaseKeys.list(), 200));
   router.openapi(routes.addReleaseKey, async (c) =>
     c.json(await releaseKeys.add(c.var.actor.name, c.req.valid('json')), 201),
   );

@@ -3,10 +3,13 @@ import { readFileSync } from 'node:fs';
 import {
   ApiKey,
   AuditEntry,
+  type Behind,
   CreatedApiKey,
   CreatedJoinToken,
   JoinToken,
   ReleaseKey,
+  ReleaseKeys,
+  RetiredReleaseKey,
 } from '@edgeloop/shared/api/access';
 import { Device, ResolvedDevices } from '@edgeloop/shared/api/devices';
 import { pageOf } from '@edgeloop/shared/api/paging';
@@ -14,7 +17,6 @@ import { AppError } from '@edgeloop/shared/errors';
 import { plainText } from '@edgeloop/shared/plain-text';
 import { parseLabels } from '@edgeloop/shared/selector';
 import type { Command } from 'commander';
-import { z } from 'zod';
 import { Anything, action, group, numeric } from './command.ts';
 import { labelsText, printFields, printJson, printLine, printTable, shortDigest, timeText } from './output.ts';
 
@@ -284,12 +286,13 @@ function registerReleaseKeys(program: Command): void {
     .description('list them')
     .action(
       action(async ({ api, json }) => {
-        const { items } = await api.get('/release-keys', z.object({ items: z.array(ReleaseKey) }));
+        const { items, ...known } = await api.get('/release-keys', ReleaseKeys);
         if (json) return printJson(items);
         printTable(
           ['ID', 'SIGNS', 'PUBLIC KEY'],
           items.map(({ id, signs, publicKey }) => [id, signs ? 'yes' : 'no', bodyOf(publicKey)]),
         );
+        printBehind(known, 'do not know the newest list yet, and follow when they return');
       }),
     );
   keys
@@ -312,11 +315,18 @@ function registerReleaseKeys(program: Command): void {
     .description('let devices trust a key no more')
     .action(
       action(async ({ api, json }, id: string) => {
-        const retired = await api.send('DELETE', `/release-keys/${encodeURIComponent(id)}`, ReleaseKey);
+        const retired = await api.send('DELETE', `/release-keys/${encodeURIComponent(id)}`, RetiredReleaseKey);
         if (json) return printJson(retired);
         printLine(`${id} retired; each device hears of it when it connects`);
+        printBehind(retired, 'were not online since the last change, and trust it until they return');
       }),
     );
+}
+
+function printBehind({ behind, behindCount }: Behind, what: string): void {
+  if (behindCount === 0) return;
+  const named = behind.slice(0, 20).map(({ deviceId, serial }) => `${deviceId} (${serial === null ? 'its agent does not say' : `list ${serial}`})`);
+  printLine(`${behindCount} device${behindCount === 1 ? '' : 's'} ${what}: ${named.join(', ')}${behindCount > named.length ? ', …' : ''}`);
 }
 
 function bodyOf(pem: string): string {

@@ -55,7 +55,11 @@ export async function buildDeviceAccess(
     seal: createSeal(authority.ring, now),
     numbers: createVersionNumbers(database.tables),
   });
-  const releaseKeys = createReleaseKeys({ ring: authority.ring, database, now, changed: fleet.publishAllDesired });
+  const releaseKeys = createReleaseKeys({
+    ...{ ring: authority.ring, database, now, changed: fleet.publishAllDesired },
+    serials: async () =>
+      new Map([...(await fleet.devices())].map(([id, { reported }]) => [id, reported?.releaseKeys?.serial ?? null])),
+  });
   const joinTokens = createJoinTokens({
     database,
     now,

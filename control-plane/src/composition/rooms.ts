@@ -42,6 +42,7 @@ export async function buildRooms(base: Foundation, ports: Ports) {
     claims: fleet.claims,
     featuresOf: registry.featureNames,
     featureCount: registry.featureCount,
+    labelled: telemetry.labelled,
   });
   const backtests: Backtests = createBacktests({
     ...common('backtests'),

@@ -16,6 +16,7 @@ let data: Data;
 let metrics: Registry;
 let verdicts: Map<string, Verdict>;
 let disregarded: Disregarded[];
+let labelled: string[];
 
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'edgeloop-data-'));
@@ -23,6 +24,7 @@ beforeEach(async () => {
   metrics = new Registry();
   verdicts = new Map();
   disregarded = [];
+  labelled = [];
   data = createData({
     database,
     blobs: createFolderBlobs(join(folder, 'blobs')),
@@ -34,6 +36,7 @@ beforeEach(async () => {
       judge: async () => (claim) => verdicts.get(`${claim.model} ${claim.version}`) ?? 'counted',
       disregard: async (_tx, entries) => void disregarded.push(...entries),
     },
+    labelled: (models) => void labelled.push(...models),
     metrics,
   });
 });
@@ -209,7 +212,9 @@ test('the truth of one device’s input labels no input of another that uses the
     data.label('key:test', { labels: [{ inferenceId: 'i1', label: 'y', ...(deviceId && { deviceId }) }] });
   expect(await label()).toEqual({ stored: 0, unknown: [], ambiguous: ['i1'] });
   expect(await data.labelledSince('m', 0)).toBe(0);
+  expect(labelled).toEqual([]);
   expect(await label('device-1')).toEqual({ stored: 1, unknown: [], ambiguous: [] });
+  expect(labelled).toEqual(['m']);
   expect(await label('device-3')).toEqual({ stored: 0, unknown: ['i1'], ambiguous: [] });
   const { items } = await data.samples({ limit: 10 });
   expect(items.map(({ deviceId, label: truth }) => [deviceId, truth])).toEqual([

@@ -93,7 +93,8 @@ export function createSampleStore({ samples, labels }: Schema) {
      * Sets the label of what is known of an inference. Without `deviceId` only when one device has used the id: the truth of
      * one device's input must not label another's.
      */
-    async label(tx: Transaction, truth: Truth): Promise<'stored' | 'unknown' | 'ambiguous'> {
+    /** The model whose prediction it was, or why it was none. */
+    async label(tx: Transaction, truth: Truth): Promise<{ model: string | undefined } | 'unknown' | 'ambiguous'> {
       const { inferenceId, label: text, labelledAt } = truth;
       const sampled = await tx.select({ deviceId: samples.deviceId }).from(samples).where(isOf(samples, truth));
       const users =
@@ -106,8 +107,10 @@ export function createSampleStore({ samples, labels }: Schema) {
       const meant = { inferenceId, deviceId: user.deviceId };
       const [sample] = await tx.update(samples).set({ label: text }).where(isOf(samples, meant)).returning();
       if (sample === undefined) {
-        await tx.update(labels).set({ label: text, labelledAt }).where(isOf(labels, meant));
-      } else if (sample.predicted !== null) {
+        const [row] = await tx.update(labels).set({ label: text, labelledAt }).where(isOf(labels, meant)).returning();
+        return { model: row?.model };
+      }
+      if (sample.predicted !== null) {
         const { model, version, predictedAt, predicted } = sample;
         await tx
           .insert(labels)
@@ -117,7 +120,7 @@ export function createSampleStore({ samples, labels }: Schema) {
             set: { label: text, labelledAt },
           });
       }
-      return 'stored';
+      return { model: sample.model };
     },
 
     /** Newest first, at most `limit + 1`. */

@@ -30,6 +30,8 @@ export interface SamplesDeps {
   featureCount: (model: string, version: number) => Promise<number | undefined>;
   /** Which of what devices say counts. */
   claims: Claims;
+  /** Hears, once they are stored, of which models there are new labels. */
+  labelled: (models: ReadonlySet<string>) => void;
   /** Prometheus metrics of the process. */
   metrics: Registry;
 }
@@ -91,12 +93,16 @@ export function createSamples({ database, sampleStore, now, featuresOf, ...deps 
 
     /** Labels samples by inference id; says which ids are unknown, and which ones several devices have used. */
     async label(actor: string, { labels }: z.infer<typeof LabelsCreate>): Promise<LabelsResult> {
-      return database.transact(async (tx) => {
+      const models = new Set<string>();
+      const result = await database.transact(async (tx) => {
         const ids: LabelsResult = { stored: 0, unknown: [], ambiguous: [] };
         for (const given of labels) {
           const outcome = await sampleStore.label(tx, { ...given, labelledAt: now() });
-          if (outcome === 'stored') ids.stored += 1;
-          else ids[outcome].push(given.inferenceId);
+          if (typeof outcome === 'string') ids[outcome].push(given.inferenceId);
+          else {
+            ids.stored += 1;
+            if (outcome.model !== undefined) models.add(outcome.model);
+          }
         }
         await recordAudit(database.tables, tx, {
           at: now(),
@@ -107,6 +113,8 @@ export function createSamples({ database, sampleStore, now, featuresOf, ...deps 
         });
         return ids;
       });
+      deps.labelled(models);
+      return result;
     },
 
     /** Samples of predictions in [`from`, `to`) with their values, newest first, page by page. */

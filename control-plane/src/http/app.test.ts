@@ -66,7 +66,10 @@ beforeAll(async () => {
   writeFileSync(join(dir, 'dashboard', 'assets', 'main-abc.js'), 'let a;');
   writeFileSync(join(dir, 'secret.txt'), 'secret');
   const ring = await openKeyRing(dir);
-  const releaseKeys = createReleaseKeys({ ring, database, now: Date.now, changed: async () => undefined });
+  const releaseKeys = createReleaseKeys({
+    ...{ ring, database, now: Date.now, changed: async () => undefined },
+    serials: async () => new Map(),
+  });
   app = createApp({
     rooms: [things(), accessRoutes({ database, keys, joinTokens, releaseKeys })],
     authenticate: keys.authenticate,

@@ -96,7 +96,7 @@ describe('a named wave that asks for approval', () => {
 
   it('is approved by a key with the role only, and with four eyes not by the one that created it', async () => {
     const id = await waitingFor('fleet');
-    expect(await statusOf(id)).toContain('by a key with the role admin other than key:test, which created it,');
+    expect(await statusOf(id)).toContain('by a key with the role admin other than key:test (who created it): edgeloop');
     await expect(world.rollouts.approve({ ...operator, wave: 'fleet' }, id, '')).rejects.toMatchObject({
       code: 'forbidden',
       message: 'the approval of the wave "fleet" needs the role admin; your key "key:jo" has the role operator',

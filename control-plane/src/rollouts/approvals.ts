@@ -83,8 +83,8 @@ export function requireApprover(
     );
 }
 
-/** `a key with the role admin other than key:jo`. */
+/** `a key with the role admin other than key:jo (who created it)`. */
 export function approverWords({ plan, createdBy }: Pick<Rollout, 'plan' | 'createdBy'>, { wave }: Waiting): string {
   const { role = 'operator', fourEyes = false } = (wave === undefined ? undefined : plan.waves[wave]?.approval) ?? {};
-  return `a key with the role ${role}${fourEyes ? ` other than ${createdBy}, which created it,` : ''}`;
+  return `a key with the role ${role}${fourEyes ? ` other than ${createdBy} (who created it)` : ''}`;
 }

@@ -2,6 +2,7 @@
 import type { RolloutDevice, RolloutPlan } from '@edgeloop/shared/api/rollouts';
 import type { ModelReport } from '@edgeloop/shared/messages';
 import type { Labels } from '@edgeloop/shared/selector';
+import { instant } from './instant.ts';
 
 /** A device that a rollout has given its version to, or will. Instants are by this server's clock. */
 export interface Member {
@@ -210,12 +211,17 @@ export function progressOf({ online, report, desired, problems }: DeviceView): s
   const active = report?.active ?? null;
   if (desired === null) return active === null ? 'runs nothing' : `still runs version ${active.version}`;
   const own = ownCandidate({ report, desired });
-  const held = own?.held === undefined ? '' : ` (${clipped(own.held.message)})`;
+  const held = own?.held === undefined ? '' : ` (${clipped(own.held.message)}, until ${untilWords(own.held.until)} by its clock)`;
   const step = own === undefined ? 'told to fetch' : own.state + held;
   const why = own?.error === undefined ? undefined : describeError(own.error);
   const doing = why === undefined ? step + complaints(problems) : `${step}: ${why}`;
   const other = active === null ? undefined : otherBytes(active, desired);
   return other === undefined ? doing : `${other}; ${doing}`;
+}
+
+/** A device may say any number. */
+function untilWords(at: number): string {
+  return at <= 8.64e15 ? instant(at) : 'no end';
 }
 
 /** Set when it runs the number that it should with bytes that it should not: a restored registry gave it twice. */

@@ -8,6 +8,7 @@ import {
   rolloutDeviceStates,
 } from '@edgeloop/shared/api/rollouts';
 import { approverWords } from './approvals.ts';
+import { progressOf } from './device-state.ts';
 import { holds } from './gates.ts';
 import { instant } from './instant.ts';
 import { deviceCounts, type Progress } from './progress.ts';
@@ -46,7 +47,7 @@ export function explain(asked: Explained): string {
     case 'rolling_back': {
       const until = instant(state.since + plan.deployTimeoutSeconds * 1000);
       const left = progress?.missing({ now: asked.now, listeningSince: 0 }) ?? [];
-      const named = left.slice(0, 3).map((each) => each.id);
+      const named = left.slice(0, 3).map((each) => `${each.id}: ${progressOf(each)}`);
       const who = left.length === 0 ? 'the devices' : `${count(left.length, 'device')} (${listed(named, left.length)})`;
       return `rolling back: ${state.reason}; it waits for ${who} to confirm, until ${until} at the latest`;
     }
@@ -139,7 +140,9 @@ function troublesOf(progress: Progress, now: number): string {
     for (const id of ids) {
       if (troubled.size === 3) break;
       const view = progress.view(id);
-      const told = view?.report?.candidate?.error !== undefined || (view?.problems.length ?? 0) > 0;
+      const candidate = view?.report?.candidate;
+      const told =
+        candidate?.error !== undefined || candidate?.held !== undefined || (view?.problems.length ?? 0) > 0;
       if (!told && !progress.failed.has(id)) continue;
       const stands = progress.standing(id, now);
       if (stands !== undefined && stands.state !== 'healthy') troubled.add(`${id}: ${stands.detail}`);

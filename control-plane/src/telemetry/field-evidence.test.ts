@@ -117,6 +117,21 @@ test('credits labels to the version and the time of their prediction, however la
   expect(evidence?.labelsExpected).toBeCloseTo(1 / 60 / 3, 5);
 });
 
+test('takes in labels that came another way than from devices', async () => {
+  await labelled('a', [{ version: 2, predictedAt: at(5), predicted: 'x', label: 'x' }]);
+  await room.telemetry.fieldEvidence(query);
+  const news = room.telemetry.storedOf('m');
+  const { labels } = room.database.tables;
+  await room.database.transact(async (tx) => void (await tx.update(labels).set({ label: 'y' })));
+  room.telemetry.labelled(new Set(['m']));
+  expect(room.telemetry.storedOf('m')).toBeGreaterThan(news);
+  const evidence = await vi.waitUntil(async () => {
+    const present = await room.telemetry.fieldEvidence(query);
+    return sumOf(present?.wave.fresh.labels ?? []).hits === 0 ? present : undefined;
+  });
+  expect(sumOf(evidence?.wave.fresh.labels ?? []).trials).toBe(1);
+});
+
 test('leaves out what a device ran before its last version', async () => {
   await answered('b', { startedAt: at(-300), version: 7, succeeded: 50 });
   await answered('b', { startedAt: at(-200), version: 1, succeeded: 5 });

@@ -56,6 +56,11 @@ export function createFieldEvidence({ fieldStore, now }: FieldEvidenceDeps) {
       return reading;
     },
 
+    /** There are labels of the model that came another way. */
+    onLabelled(model: string): void {
+      for (const each of watched.values()) each.labelsChanged ||= each.model === model;
+    },
+
     onStored({ windows, labels }: Stored): void {
       if (watched.size === 0) return;
       for (const each of watched.values()) {

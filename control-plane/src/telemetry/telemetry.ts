@@ -88,7 +88,7 @@ export function createTelemetry(deps: TelemetryDeps) {
   const store = createTelemetryStore(deps.database);
   const seriesStore = createSeriesStore(deps.database);
   const handlers: StoredHandler[] = [];
-  /** Commits with windows of a model since this process began. */
+  /** Commits with windows or labels of a model since this process began. */
   const commits = new Map<string, number>();
   const changed = createThrottle(notifyEveryMs, (model) =>
     deps.notify({ type: 'telemetry', id: model, state: 'ingested' }),
@@ -178,6 +178,14 @@ export function createTelemetry(deps: TelemetryDeps) {
       handlers.push(handler);
     },
 
+    /** Labels of these models came another way than from devices, and are stored. */
+    labelled(models: ReadonlySet<string>): void {
+      for (const model of models) {
+        noteNews(model);
+        field.onLabelled(model);
+      }
+    },
+
     /** Waits until all that was taken in is stored. */
     async close(): Promise<void> {
       await ingest.idle();
@@ -186,12 +194,14 @@ export function createTelemetry(deps: TelemetryDeps) {
     },
   };
 
+  function noteNews(model: string): void {
+    commits.set(model, (commits.get(model) ?? 0) + 1);
+    changed.call(model);
+  }
+
   function onStored(stored: Stored): void {
     const models = new Set([...stored.windows.map(({ window }) => window.model), ...stored.labels.map((l) => l.model)]);
-    for (const model of models) {
-      commits.set(model, (commits.get(model) ?? 0) + 1);
-      changed.call(model);
-    }
+    for (const model of models) noteNews(model);
     rollups.onStored(stored.windows);
     field.onStored(stored);
     for (const handler of handlers) handler(stored);

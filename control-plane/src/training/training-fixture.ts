@@ -47,6 +47,7 @@ export async function createWorkshop({ given }: { given?: string } = {}) {
     ...{ database, blobs, now: Date.now, scratchDir: join(folder, 'scratch'), featuresOf },
     featureCount: async () => features.length,
     claims: { judge: async () => () => 'counted', disregard: async () => undefined },
+    labelled: () => undefined,
     metrics: new Registry(),
   });
   const releases: { model: string; version: number; runId: string }[] = [];

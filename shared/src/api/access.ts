@@ -60,6 +60,21 @@ export const ReleaseKey = z.object({
   signs: z.boolean(),
 });
 export type ReleaseKey = z.infer<typeof ReleaseKey>;
+/** A device that does not know the newest list of keys yet; of agents of before the serial is null, since they do not say. */
+const DeviceBehind = z.object({ deviceId: z.string(), serial: z.number().int().nullable() });
+/** Devices that were not online since the keys changed: they trust what they knew, and follow when they return. */
+const Behind = z.object({
+  /** Of the newest list; each change of the keys makes another. */
+  serial: z.number().int(),
+  /** The first of them. */
+  behind: z.array(DeviceBehind),
+  behindCount: z.number().int(),
+});
+export type Behind = z.infer<typeof Behind>;
+export const ReleaseKeys = Behind.extend({ items: z.array(ReleaseKey) });
+/** Who still trusts it. */
+export const RetiredReleaseKey = ReleaseKey.extend(Behind.shape);
+
 export const ReleaseKeyAdd = z.strictObject({
   /** To trust a key whose private half lies elsewhere, PEM. Unset: a new key is made on the server and signs from now on. */
   publicKey: z.string().min(1).max(1000).optional(),

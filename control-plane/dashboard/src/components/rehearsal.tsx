@@ -1,7 +1,7 @@
 // What a rollout would do: a card a wave, with its devices and what its gates would see.
 import type { GateForecast, RolloutForecast, WaveForecast } from '@edgeloop/shared/api/forecasts';
 import type { ComponentChildren } from 'preact';
-import { formatDuration, formatInstant, formatNumber, words } from '../format.ts';
+import { formatDuration, formatInstant, formatNumber, formatPoints, formatShare, words } from '../format.ts';
 import { Badge } from './badge.tsx';
 import { Card, Facts, Figure } from './layout.tsx';
 import { type Column, Table } from './table.tsx';
@@ -143,14 +143,27 @@ function Waits({ waits, all }: { waits: readonly Wait[]; all: number }) {
 const secondsOfAnHour = 3600;
 
 const gateColumns: Column<GateForecast>[] = [
-  { title: 'Gate', cell: ({ gate }) => <strong class="nowrap">{words(gate)}</strong> },
-  { title: 'Does', cell: ({ mode }) => (mode === 'gate' ? 'holds the wave' : 'only warns') },
-  { title: 'Evidence an hour', kind: 'number', cell: ({ perHour }) => formatNumber(perHour) },
+  {
+    title: 'Gate',
+    cell: ({ gate, mode }) => (
+      <span class="nowrap">
+        <strong>{words(gate)}</strong>
+        {mode === 'warn' && <span class="muted"> warns</span>}
+      </span>
+    ),
+  },
   {
     title: 'Judges after',
     kind: 'number',
-    cell: ({ hoursToMinimum }) =>
-      hoursToMinimum === null ? 'never' : formatDuration(hoursToMinimum * secondsOfAnHour),
+    cell: ({ hoursToMinimum }) => (hoursToMinimum === null ? 'never' : formatDuration(hoursToMinimum * secondsOfAnHour)),
   },
-  { title: 'What it sees', kind: 'sentence', cell: ({ detail }) => detail },
+  { title: 'Sees from', kind: 'number', cell: seenText },
+  { title: 'In words', kind: 'sentence', cell: ({ detail }) => detail },
 ];
+
+/** The smallest change that is seen by then. */
+function seenText({ gate, seen }: GateForecast): string {
+  if (seen === null) return 'nothing';
+  if (gate === 'latency') return `${formatNumber(seen)} times`;
+  return gate === 'error_rate' ? formatShare(seen) : formatPoints(seen).replace('+', '');
+}

@@ -49,9 +49,10 @@ function approvalOf(wave: string) {
   return { label: `Approve ${wave}`, confirm: `The wave ${wave} begins at once.` };
 }
 
-function approverRole({ state, plan }: Rollout): Role {
+function approverOf({ state, plan, createdBy }: Rollout): { role: Role; otherThan: string | undefined } {
   const wave = state.phase === 'awaiting_approval' ? state.wave : undefined;
-  return (wave === undefined ? undefined : plan.waves[wave]?.approval?.role) ?? 'operator';
+  const { role = 'operator', fourEyes = false } = (wave === undefined ? undefined : plan.waves[wave]?.approval) ?? {};
+  return { role, otherThan: fourEyes ? createdBy : undefined };
 }
 
 export function RolloutActions({ rollout }: { rollout: Rollout }) {
@@ -59,7 +60,8 @@ export function RolloutActions({ rollout }: { rollout: Rollout }) {
   const wave = state.phase === 'awaiting_approval' ? state.name : undefined;
   const isBetween = state.phase === 'awaiting_approval' && state.after !== undefined;
   const forbidden = useRefusal('operator');
-  const unapproved = useRefusal(approverRole(rollout));
+  const approver = approverOf(rollout);
+  const unapproved = useRefusal(approver.role, approver);
   return (
     <>
       {(isBetween ? between : verbsIn[state.phase]).map((verb) => (
