@@ -90,7 +90,11 @@ describe('the keys that sign for a fleet', () => {
       { deviceId: 'old-agent', serial: null },
     ];
     expect(await keys.list()).toMatchObject({ serial: 1, behind, behindCount: 2 });
-    expect(await keys.retire('key:admin', items[0]?.id ?? '')).toMatchObject({ id: items[0]?.id, behind, behindCount: 2 });
+    expect(await keys.retire('key:admin', items[0]?.id ?? '')).toMatchObject({
+      id: items[0]?.id,
+      behind,
+      behindCount: 2,
+    });
     expect(await keys.list()).toMatchObject({ serial: 2, behindCount: 3 });
   });
 

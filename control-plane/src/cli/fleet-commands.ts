@@ -325,8 +325,12 @@ function registerReleaseKeys(program: Command): void {
 
 function printBehind({ behind, behindCount }: Behind, what: string): void {
   if (behindCount === 0) return;
-  const named = behind.slice(0, 20).map(({ deviceId, serial }) => `${deviceId} (${serial === null ? 'its agent does not say' : `list ${serial}`})`);
-  printLine(`${behindCount} device${behindCount === 1 ? '' : 's'} ${what}: ${named.join(', ')}${behindCount > named.length ? ', …' : ''}`);
+  const named = behind
+    .slice(0, 20)
+    .map(({ deviceId, serial }) => `${deviceId} (${serial === null ? 'its agent does not say' : `list ${serial}`})`);
+  printLine(
+    `${behindCount} device${behindCount === 1 ? '' : 's'} ${what}: ${named.join(', ')}${behindCount > named.length ? ', …' : ''}`,
+  );
 }
 
 function bodyOf(pem: string): string {

@@ -1,6 +1,6 @@
 // What one device makes of a rollout, from what it reports and from what was seen of it before.
 import type { RolloutDevice, RolloutPlan } from '@edgeloop/shared/api/rollouts';
-import type { ModelReport } from '@edgeloop/shared/messages';
+import { type ModelReport, usualMaxHoldSeconds } from '@edgeloop/shared/messages';
 import type { Labels } from '@edgeloop/shared/selector';
 import { instant } from './instant.ts';
 
@@ -74,8 +74,10 @@ export function isOwned(subject: Pick<Subject, 'id'>, device: DeviceView): boole
 }
 
 /** What to remember of a member from now on, from what it reports now; the same object when that is nothing new. */
-export function observe(subject: Subject, device: DeviceView, member: Member, now: number): Member {
-  const { online } = device;
+export function observe(subject: Subject, device: DeviceView, member: Member, clock: Clock): Member {
+  const { now } = clock;
+  // A short break is none: who comes and goes has no more time than others.
+  const online = device.online || (member.online && !isAway(device, clock, subject.plan));
   const servingSince = isOwned(subject, device) ? servingFrom(device, member, now) : member.servingSince;
   if (online === member.online && servingSince === member.servingSince) return member;
   const connectionSince = online === member.online ? member.connectionSince : now;
@@ -148,14 +150,23 @@ function place(subject: Subject, device: DeviceView, member: Member, now: number
   const failure = failureOf(subject, device, member);
   if (failure !== undefined) return { state: 'failed', detail: failure, until: null };
   if (member.servingSince !== null) return servingStanding(subject, device, { since: member.servingSince, now });
-  if (!device.online) return { state: 'offline', detail: 'gets the version when it returns', until: null };
   const { deployTimeoutSeconds } = subject.plan;
-  // What its window or its own software holds back is not late.
-  const heldUntil = ownCandidate(device)?.held?.until ?? 0;
-  const until = Math.max(member.assignedAt ?? now, member.connectionSince, heldUntil) + deployTimeoutSeconds * 1000;
+  const since = Math.max(member.assignedAt ?? now, member.connectionSince);
+  // What its window or its own software holds back is not late, as long as that can be.
+  const heldUntil = Math.min(ownCandidate(device)?.held?.until ?? 0, since + longestHoldMs(subject.plan));
+  const until = Math.max(since, heldUntil) + deployTimeoutSeconds * 1000;
   const detail = progressOf(device);
+  if (!device.online && !(member.online && now >= until))
+    return { state: 'offline', detail: 'gets the version when it returns', until: member.online ? until : null };
   if (now < until) return { state: 'deploying', detail, until };
   return { state: 'timed_out', detail: `not serving after ${deployTimeoutSeconds} s online (${detail})`, until: null };
+}
+
+const weekMs = 8 * 86_400_000; // With a day to spare: windows are by the device's clock.
+
+/** Windows open once a week at least. */
+function longestHoldMs({ windows, maxHoldSeconds = usualMaxHoldSeconds }: RolloutPlan): number {
+  return maxHoldSeconds * 1000 + (windows === undefined ? 0 : weekMs);
 }
 
 function servingStanding(
@@ -170,7 +181,16 @@ function servingStanding(
     return { state: 'healthy', detail: `serving version ${version}`, until: null };
   if (!device.online) return { state: 'offline', detail: 'went offline before it had served long enough', until: null };
   const left = Math.max(0, Math.ceil((bakedAt - now) / 1000));
-  if (left === 0) return { state: 'baking', detail: 'serving, on probation', until: null };
+  if (left === 0) {
+    const { deployTimeoutSeconds } = plan;
+    const until = bakedAt + deployTimeoutSeconds * 1000;
+    if (now < until) return { state: 'baking', detail: 'serving, on probation', until };
+    return {
+      state: 'timed_out',
+      detail: `still on probation ${deployTimeoutSeconds} s after it had served long enough`,
+      until: null,
+    };
+  }
   return { state: 'baking', detail: `serving, ${left} s to go`, until: bakedAt };
 }
 
@@ -211,7 +231,8 @@ export function progressOf({ online, report, desired, problems }: DeviceView): s
   const active = report?.active ?? null;
   if (desired === null) return active === null ? 'runs nothing' : `still runs version ${active.version}`;
   const own = ownCandidate({ report, desired });
-  const held = own?.held === undefined ? '' : ` (${clipped(own.held.message)}, until ${untilWords(own.held.until)} by its clock)`;
+  const held =
+    own?.held === undefined ? '' : ` (${clipped(own.held.message)}, until ${untilWords(own.held.until)} by its clock)`;
   const step = own === undefined ? 'told to fetch' : own.state + held;
   const why = own?.error === undefined ? undefined : describeError(own.error);
   const doing = why === undefined ? step + complaints(problems) : `${step}: ${why}`;

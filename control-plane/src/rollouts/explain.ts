@@ -141,8 +141,7 @@ function troublesOf(progress: Progress, now: number): string {
       if (troubled.size === 3) break;
       const view = progress.view(id);
       const candidate = view?.report?.candidate;
-      const told =
-        candidate?.error !== undefined || candidate?.held !== undefined || (view?.problems.length ?? 0) > 0;
+      const told = candidate?.error !== undefined || candidate?.held !== undefined || (view?.problems.length ?? 0) > 0;
       if (!told && !progress.failed.has(id)) continue;
       const stands = progress.standing(id, now);
       if (stands !== undefined && stands.state !== 'healthy') troubled.add(`${id}: ${stands.detail}`);

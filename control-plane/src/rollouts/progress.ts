@@ -117,7 +117,7 @@ export class Progress {
     // What was seen and not stored yet is not seen anew.
     const known = this.observed.get(view.id) ?? stored;
     const base = known !== null && stored !== null && sameRow(known, stored, former?.view.member) ? known : stored;
-    const member = base === null ? null : observe(subject, view, base, clock.now);
+    const member = base === null ? null : observe(subject, view, base, clock);
     if (member !== null && member !== stored) this.observed.set(view.id, member);
     else this.observed.delete(view.id);
     const value = labelValue(view.labels, subject.plan.maxUnavailable?.label);

@@ -155,7 +155,8 @@ const gateColumns: Column<GateForecast>[] = [
   {
     title: 'Judges after',
     kind: 'number',
-    cell: ({ hoursToMinimum }) => (hoursToMinimum === null ? 'never' : formatDuration(hoursToMinimum * secondsOfAnHour)),
+    cell: ({ hoursToMinimum }) =>
+      hoursToMinimum === null ? 'never' : formatDuration(hoursToMinimum * secondsOfAnHour),
   },
   { title: 'Sees from', kind: 'number', cell: seenText },
   { title: 'In words', kind: 'sentence', cell: ({ detail }) => detail },

@@ -35,7 +35,11 @@ export function progressText(rollout: Rollout): string {
 /** `to 10 %`, `to 5 devices`, `canary: site=lab`. */
 export function waveText(wave: PlannedWave): string {
   const which =
-    'percent' in wave ? `to ${wave.percent} %` : 'devices' in wave ? `to ${wave.devices} device${wave.devices === 1 ? '' : 's'}` : wave.selector;
+    'percent' in wave
+      ? `to ${wave.percent} %`
+      : 'devices' in wave
+        ? `to ${wave.devices} device${wave.devices === 1 ? '' : 's'}`
+        : wave.selector;
   const approved = wave.approval === undefined ? '' : `, approved by ${approverText(wave.approval)}`;
   return `${wave.name === undefined ? '' : `${wave.name}: `}${which}${approved}`;
 }
