@@ -37,6 +37,7 @@ export async function openBacktests(given: Partial<ReplayLimits> = {}) {
     ...{ database, blobs, now, scratchDir: join(folder, 'data'), metrics: new Registry() },
     ...{ featuresOf: registry.featureNames, featureCount: registry.featureCount },
     claims: { judge: async () => () => 'counted', disregard: async () => undefined },
+    labelled: () => undefined,
   });
   const devices = new Map<string, Labels>();
   const deployed = new Map<number, number>();

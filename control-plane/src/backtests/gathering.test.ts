@@ -21,6 +21,7 @@ const samplesRoom = createSamples({
   ...{ database, sampleStore, now: () => nowMs, metrics: new Registry() },
   ...{ featuresOf: async () => [], featureCount: async () => undefined },
   claims: { judge: async () => () => 'counted', disregard: async () => undefined },
+  labelled: () => undefined,
 });
 const nowMs = 1_800_000_000_000;
 const dayMs = 86_400_000;
