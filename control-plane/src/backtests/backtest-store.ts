@@ -3,7 +3,7 @@ import { Backtest, BacktestReport } from '@edgeloop/shared/api/backtests';
 import { BacktestGate } from '@edgeloop/shared/api/gates';
 import { GateVerdict } from '@edgeloop/shared/api/rollouts';
 import { parse } from '@edgeloop/shared/errors';
-import { and, asc, desc, eq, inArray, isNotNull, isNull, lt } from 'drizzle-orm';
+import { and, asc, desc, eq, inArray, isNotNull, isNull, lt, sql } from 'drizzle-orm';
 import { z } from 'zod';
 import type { Reader, Transaction } from '../database/open.ts';
 import type { Schema } from '../database/schema.ts';
@@ -18,7 +18,6 @@ export interface StoredBacktest extends Backtest {
   verdict: GateVerdict | null;
 }
 
-export type BacktestStore = ReturnType<typeof createBacktestStore>;
 type Row = Schema['backtests']['$inferSelect'];
 
 const pending = ['queued', 'running'];
@@ -68,6 +67,17 @@ export function createBacktestStore({ backtests }: Schema) {
         .orderBy(desc(backtests.id))
         .limit(limit);
       return rows.map(toBacktest);
+    },
+
+    /** The newest with a report, else the newest. */
+    async newest(read: Reader, model: string, version: number): Promise<StoredBacktest | undefined> {
+      const [row] = await read
+        .select()
+        .from(backtests)
+        .where(ofVersion(model, version))
+        .orderBy(desc(sql`case when ${backtests.status} = 'done' then 1 else 0 end`), desc(backtests.id))
+        .limit(1);
+      return row && toBacktest(row);
     },
 
     /** The newest of the rollout's gate. */

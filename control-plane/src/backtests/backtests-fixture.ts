@@ -19,7 +19,7 @@ import { createRegistry } from '../registry/registry.ts';
 import { type BacktestsDeps, createBacktests } from './backtests.ts';
 import type { ReplayLimits } from './replay.ts';
 
-export const nowMs = 1_800_000_000_000;
+const nowMs = 1_800_000_000_000;
 const hourMs = 3_600_000;
 
 export type Captured = Pick<CapturedSample, 'features'> & Partial<CapturedSample> & { deviceId?: string };
@@ -43,7 +43,7 @@ export async function openBacktests(given: Partial<ReplayLimits> = {}) {
   const deployed = new Map<number, number>();
   const fleet = {
     deployed: async () => deployed,
-    devices: async () => new Map([...devices].map(([id, labels]) => [id, { ...unseen, id, labels }])),
+    devices: async () => new Map([...devices].map(([id, labels]) => [id, { labels }])),
   };
   const ended = vi.fn<(rolloutId: string) => void>();
   const limits = { budgetMs: 60_000, timeoutMs: 90_000, maxRssBytes: 2 * 1024 ** 3, ...given };
@@ -114,8 +114,3 @@ export async function openBacktests(given: Partial<ReplayLimits> = {}) {
   };
   return world;
 }
-
-const unseen = {
-  ...{ status: 'online' as const, session: null, lastSeenAt: null, reported: null, reportedAt: null, conflictSince: null },
-  ...{ desiredGeneration: 0, publishedGeneration: 0, desired: new Map<string, never>() },
-};

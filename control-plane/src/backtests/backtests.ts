@@ -8,6 +8,7 @@ import type { Page, PageQuery } from '@edgeloop/shared/api/paging';
 import type { GateVerdict, Rollout } from '@edgeloop/shared/api/rollouts';
 import { AppError, messageOf } from '@edgeloop/shared/errors';
 import { createBell } from '@edgeloop/shared/node/bell';
+import type { Labels } from '@edgeloop/shared/selector';
 import type { Logger } from 'pino';
 import { v7 as uuid } from 'uuid';
 import { z } from 'zod';
@@ -30,7 +31,7 @@ export interface BacktestsDeps {
   registry: Pick<Registry, 'version' | 'model' | 'contract'>;
   blobs: Pick<Blobs, 'path'>;
   samples: Pick<Data, 'fieldSamples'>;
-  fleet: Pick<Fleet, 'devices' | 'deployed'>;
+  fleet: Pick<Fleet, 'deployed'> & { devices: () => Promise<ReadonlyMap<string, { labels: Labels }>> };
   /** That the one of a rollout has ended. */
   ended: (rolloutId: string) => void;
   now: () => number;
@@ -57,6 +58,7 @@ const againMs = 1000;
 /** Of a version, beside those of rollouts. */
 const kept = 20;
 const keptEnded = 100;
+const mostListed = 20;
 
 export function createBacktests(deps: BacktestsDeps) {
   const { database, registry, now, notify, log } = deps;
@@ -182,7 +184,9 @@ export function createBacktests(deps: BacktestsDeps) {
     },
 
     /** Newest first. @throws AppError `not_found` for the version */
-    async list({ limit, cursor, ...of }: PageQuery & { model: string; version: number }): Promise<Page<Backtest>> {
+    async list({ cursor, ...of }: PageQuery & { model: string; version: number }): Promise<Page<Backtest>> {
+      // Each has its whole report.
+      const limit = Math.min(of.limit, mostListed);
       await registry.version(of.model, of.version);
       const beforeId = decodeCursor(z.string(), cursor);
       const rows = await store.list(database.read, { ...of, beforeId, limit: limit + 1 });
@@ -190,10 +194,9 @@ export function createBacktests(deps: BacktestsDeps) {
       return { ...page, items: page.items.map(shown) };
     },
 
-    /** The newest of the version, those that are over before those that are not. */
+    /** The newest of the version that has a report, else the newest. */
     async newest(model: string, version: number): Promise<Backtest | null> {
-      const rows = await store.list(database.read, { model, version, limit: kept });
-      const found = rows.find(({ status }) => status === 'done') ?? rows[0];
+      const found = await store.newest(database.read, model, version);
       return found === undefined ? null : shown(found);
     },
 

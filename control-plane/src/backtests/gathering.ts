@@ -26,7 +26,7 @@ export interface Gathering {
 }
 
 /** A sample without its values, which are in the file. */
-export type GatheredSample = Omit<FieldSample, 'values' | 'inferenceId'>;
+type GatheredSample = Omit<FieldSample, 'values' | 'inferenceId'>;
 
 export interface Gathered {
   /** In the order of the file. */

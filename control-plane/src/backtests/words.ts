@@ -53,9 +53,10 @@ function changedText(
 function mostText({ slices, compared, changed }: BacktestReport): string[] {
   const beyond = slices
     .filter(({ samples }) => samples >= fewest && samples < compared)
-    .map((slice) => ({ slice, low: wilson(slice.changed / slice.samples, slice.samples, sure).low }))
-    .filter(({ low }) => low > changed / compared)
-    .sort((a, b) => b.low - a.low);
+    .filter((slice) => wilson(slice.changed / slice.samples, slice.samples, sure).low > changed / compared)
+    // Where most of it comes from, rather than the one device that is all different.
+    .map((slice) => ({ slice, excess: slice.changed - (slice.samples * changed) / compared }))
+    .sort((a, b) => b.excess - a.excess);
   const texts = (['label', 'class', 'version'] as const).flatMap((by) => {
     const most = beyond.find(({ slice }) => slice.by === by)?.slice;
     return most === undefined ? [] : [`${sliceName(most)} (${share(most.changed, most.samples)})`];
@@ -63,7 +64,7 @@ function mostText({ slices, compared, changed }: BacktestReport): string[] {
   return texts.length === 0 ? [] : [`most at ${texts.join(' and ')}`];
 }
 
-export function sliceName({ by, key, value }: BacktestSlice): string {
+function sliceName({ by, key, value }: BacktestSlice): string {
   return by === 'label' ? `${key}=${value}` : `${by} ${value}`;
 }
 
