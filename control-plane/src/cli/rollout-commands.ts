@@ -4,6 +4,7 @@ import { pageOf } from '@edgeloop/shared/api/paging';
 import { Rollout, RolloutDetail, type RolloutState } from '@edgeloop/shared/api/rollouts';
 import { AppError } from '@edgeloop/shared/errors';
 import type { Command } from 'commander';
+import { backtestEnded, printBacktest } from './backtest-command.ts';
 import { action, type CommandContext, group } from './command.ts';
 import { printJson, printLine, printTable, timeText } from './output.ts';
 import { addPlanOptions, bodyOf, type PlanOptions } from './rollout-plan.ts';
@@ -119,16 +120,22 @@ function registerCreate(rollouts: Command): void {
   const plan = rollouts.command('plan <model> <version>');
   addPlanOptions(
     plan.description('say what a rollout would do: its waves, how long they take, what its gates would see'),
-  ).action(
-    action(async ({ api, json }, model: string, version: string, options: PlanOptions) => {
-      const forecast = await api.send('POST', '/rollouts/plan', RolloutForecast, bodyOf(model, version, options));
-      if (json) return printJson(forecast);
-      printForecast(forecast);
-    }),
-  );
+  )
+    .option('--backtest', 'run the version over captured samples first; else the newest backtest is shown')
+    .action(
+      action(async ({ api, json }, model: string, version: string, options: PlanOptions & { backtest?: true }) => {
+        const body = { ...bodyOf(model, version, options), backtest: options.backtest === true };
+        const asked = await api.send('POST', '/rollouts/plan', RolloutForecast, body);
+        const backtest =
+          options.backtest === true && asked.backtest ? await backtestEnded(api, asked.backtest) : asked.backtest;
+        const forecast = { ...asked, backtest };
+        if (json) return printJson(forecast);
+        printForecast(forecast);
+      }),
+    );
 }
 
-function printForecast({ model, version, devices, conflicting, supersedes, waves }: RolloutForecast): void {
+function printForecast({ model, version, devices, conflicting, supersedes, waves, backtest }: RolloutForecast): void {
   printLine(`${model} version ${version} on ${devices} devices`);
   for (const id of conflicting)
     printLine(`${id} is ahead of this server: edgeloop devices resolve ${id} --follow or --keep`);
@@ -153,6 +160,8 @@ function printForecast({ model, version, devices, conflicting, supersedes, waves
     ['WAVE', 'GATE', 'MODE', 'DETAIL'],
     waves.flatMap((wave) => wave.gates.map((gate) => [wave.wave + 1, gate.gate, gate.mode, gate.detail])),
   );
+  if (backtest) printBacktest(backtest);
+  else printLine(`no backtest yet: edgeloop models backtest ${model} ${version}`);
 }
 
 async function watch({ api, json }: CommandContext, id: string): Promise<void> {
@@ -202,6 +211,7 @@ function statusText({ status, state }: Rollout): string {
 
 function printDetail(detail: RolloutDetail): void {
   printLine(`${detail.model} version ${detail.version}: ${statusText(detail)}`);
+  if (detail.backtest) printLine(`backtest: ${detail.backtest.summary}`);
   printTable(
     ['DEVICE', 'WAVE', 'STATE', 'DETAIL'],
     detail.devices.map(({ deviceId, wave, state, detail, variant }) => [

@@ -30,6 +30,11 @@ export interface PlanOptions {
   maxRatio?: number;
   evidenceTimeout?: number;
   drift?: string;
+  backtestMode?: string;
+  backtestDays?: number;
+  backtestSamples?: number;
+  maxChanged?: number;
+  backtestLoss?: number;
   onFailure: string;
   rollbackOf?: string;
   offline?: string;
@@ -61,6 +66,11 @@ export function addPlanOptions(command: Command): Command {
     .option('--max-ratio <factor>', 'growth of the latency that is allowed', numeric)
     .option('--evidence-timeout <seconds>', 'how long gates wait for evidence before the rollout pauses', numeric)
     .option('--drift <mode>', 'of predicted classes: gate, warn or off')
+    .option('--backtest-mode <mode>', 'of captured samples, before any device is told: gate, warn or off')
+    .option('--backtest-days <days>', 'samples of so many last days', numeric)
+    .option('--backtest-samples <n>', 'samples without which the backtest says nothing', numeric)
+    .option('--backtest-loss <share>', 'accuracy that may be lost on labelled samples, 0 to 1', numeric)
+    .option('--max-changed <share>', 'samples that may be answered otherwise than now, 0 to 1', numeric)
     .option('--max-failed-devices <share>', 'gate, 0 to 1', numeric)
     .option('--min-healthy-devices <share>', 'of a wave, offline ones among them, 0 to 1', numeric)
     .option('--on-failure <policy>', 'rollback or pause', 'rollback')
@@ -109,6 +119,10 @@ function planOf(options: PlanOptions) {
       accuracy: { maxLoss, minLabels },
       latency: { maxRatio },
       drift: { mode: drift },
+      backtest: {
+        ...{ mode: options.backtestMode, days: options.backtestDays, minSamples: options.backtestSamples },
+        ...{ maxLoss: options.backtestLoss, maxChanged: options.maxChanged },
+      },
     },
     onFailure: options.onFailure,
     rollbackOf: options.rollbackOf,

@@ -58,6 +58,7 @@ export async function buildRooms(base: Foundation, ports: Ports) {
     evidenceVersion: telemetry.storedOf,
     field: telemetry.fieldEvidence,
     traffic: telemetry.traffic,
+    backtests,
   });
   const monitoring: Monitoring = createMonitoring({
     ...common('monitoring'),

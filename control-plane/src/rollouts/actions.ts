@@ -1,7 +1,7 @@
 // What operators may do to a rollout, and in which phase.
-import { presentWave, type RolloutState } from '@edgeloop/shared/api/rollouts';
+import { presentWave, type RolloutPlan, type RolloutState } from '@edgeloop/shared/api/rollouts';
 import { AppError } from '@edgeloop/shared/errors';
-import { beginning } from './approvals.ts';
+import { beginning, firstToBegin } from './approvals.ts';
 
 export const rolloutActions = ['approve', 'pause', 'resume', 'retry', 'cancel', 'rollback'] as const;
 export type RolloutAction = (typeof rolloutActions)[number];
@@ -20,11 +20,12 @@ export interface Word {
   action: RolloutAction;
   actor: string;
   reason: string;
+  plan: Pick<RolloutPlan, 'gates'>;
   now: number;
 }
 
 /** The state after an operator's word. @throws AppError `conflict` saying which phases allow it */
-export function act(state: RolloutState, { action, actor, reason, now }: Word): RolloutState {
+export function act(state: RolloutState, { action, actor, reason, plan, now }: Word): RolloutState {
   const phases: readonly string[] = allowed[action];
   const present = presentWave(state);
   const isBetween = state.phase === 'awaiting_approval' && present !== undefined;
@@ -32,8 +33,8 @@ export function act(state: RolloutState, { action, actor, reason, now }: Word): 
   if (phases.includes(state.phase) || (isBetween && phases.includes('between'))) {
     switch (action) {
       case 'approve':
-        if (state.phase === 'awaiting_approval') return beginning(state.wave ?? 0, now);
-        break;
+        if (state.phase !== 'awaiting_approval') break;
+        return state.after === undefined ? firstToBegin(plan, state.wave ?? 0, now) : beginning(state.wave ?? 0, now);
       case 'pause':
         if (present !== undefined) return { phase: 'paused', reason: `paused ${why}`, resume: present };
         break;

@@ -16,7 +16,7 @@ export interface Approver {
 
 export function firstState(plan: RolloutPlan, now: number): RolloutState {
   if (plan.waves[0]?.approval !== undefined) return waitingFor(plan, { wave: 0, now });
-  return plan.approval ? { phase: 'awaiting_approval', since: now } : beginning(0, now);
+  return plan.approval ? { phase: 'awaiting_approval', since: now } : firstToBegin(plan, 0, now);
 }
 
 /**
@@ -42,6 +42,12 @@ export function approvalDue(
 
 export function beginning(wave: number, now: number): Extract<RolloutState, { phase: 'running' }> {
   return { phase: 'running', wave, step: 'deploying', since: now };
+}
+
+/** The wave that comes before all others: behind the backtest, where that is a gate. */
+export function firstToBegin({ gates }: Pick<RolloutPlan, 'gates'>, wave: number, now: number): RolloutState {
+  const begun = beginning(wave, now);
+  return gates.backtest.mode === 'gate' ? { ...begun, step: 'backtesting' } : begun;
 }
 
 export function waitingFor(

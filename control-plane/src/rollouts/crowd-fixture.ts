@@ -12,6 +12,7 @@ import { createFleet } from '../fleet/fleet.ts';
 import { createRegistry } from '../registry/registry.ts';
 import { createRegistryStore } from '../registry/registry-store.ts';
 import { createVersionNumbers } from '../registry/version-numbers.ts';
+import { noBacktests } from './no-backtests-fixture.ts';
 import { createRollouts, type Rollouts } from './rollouts.ts';
 
 const facts = { agentVersion: '1', nodeVersion: '20', platform: 'linux', arch: 'x64', cpus: 1, memoryBytes: 1 };
@@ -44,6 +45,7 @@ export async function openCrowd(folder: string, devices: number) {
     traffic: async () => {
       throw new Error('nobody asks for a plan');
     },
+    backtests: noBacktests,
   });
 
   /** Fetches, proves and serves at once, and says so at each step. */

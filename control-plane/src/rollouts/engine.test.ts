@@ -147,7 +147,8 @@ class World {
   say(action: RolloutAction): void {
     const before = this.state;
     try {
-      this.state = act(before, { action, actor: 'key:test', reason: '', now: this.now });
+      const { plan } = this.settings;
+      this.state = act(before, { action, actor: 'key:test', reason: '', plan, now: this.now });
       if (action === 'approve' && before.phase === 'awaiting_approval') this.approved.add(before.wave ?? 0);
     } catch (error) {
       if (error instanceof AppError && error.code === 'conflict') return;

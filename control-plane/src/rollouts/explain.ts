@@ -1,5 +1,6 @@
 // Why a rollout stands where it stands, what it waits for and until when, in one sentence: the same for the API, the command
 // line and the page.
+import type { Backtest } from '@edgeloop/shared/api/backtests';
 import {
   type DeviceCounts,
   type GateVerdict,
@@ -25,6 +26,8 @@ export interface Explained {
   gates: readonly GateVerdict[];
   /** Of one that is over: how its devices ended. */
   ended?: DeviceCounts | undefined;
+  /** Of its gate, for one that nobody has approved yet. */
+  backtest?: Backtest | undefined;
   now: number;
 }
 
@@ -56,17 +59,21 @@ export function explain(asked: Explained): string {
   }
 }
 
+function backtestText(backtest: Backtest | undefined): string {
+  return backtest === undefined ? '' : `; its backtest: ${backtest.summary}`;
+}
+
 function waveName({ plan }: Rollout, { wave }: Running): string {
   return waveWords(plan, wave);
 }
 
-function waitingForApproval({ rollout, progress, gates, now }: Explained, state: Waiting): string {
+function waitingForApproval({ rollout, progress, gates, backtest, now }: Explained, state: Waiting): string {
   const { id, plan } = rollout;
   const before = state.wave === undefined ? `the first of ${plan.waves.length} waves` : waveWords(plan, state.wave);
   const since = instant(state.since ?? rollout.createdAt);
   const name = state.name === undefined ? '' : ` --wave ${quoted(state.name)}`;
   const waits = `waits for approval before ${before} since ${since}, by ${approverWords(rollout, state)}: edgeloop rollouts approve ${id}${name}`;
-  if (state.after === undefined) return waits;
+  if (state.after === undefined) return waits + backtestText(backtest);
   const open = gates.filter(holds).map(({ gate, detail }) => `${gate} (${detail})`);
   const verdict = open.length === 0 ? 'its gates pass' : `not passed now: ${open.join(' and ')}`;
   const troubles = progress === undefined ? '' : troublesOf(progress, now);
@@ -99,6 +106,8 @@ function waitsFor({
   state,
 }: Pick<Explained, 'rollout' | 'gates'> & { progress: Progress; state: Running }): string | undefined {
   const { successor } = progress;
+  if (state.step === 'backtesting' && successor === undefined)
+    return `its backtest, before any device is told: ${gates.find(({ gate }) => gate === 'backtest')?.detail ?? ''}`;
   if (successor !== undefined) return `the newer rollout ${successor}, to which all its devices are left`;
   const ready = progress.readyIn(state.wave);
   const counts = deviceCounts(progress.wave(state.wave));

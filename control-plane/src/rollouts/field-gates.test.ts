@@ -1,4 +1,5 @@
-import { RolloutCreate, type RolloutDetail, RolloutGates } from '@edgeloop/shared/api/rollouts';
+import { RolloutRehearsal } from '@edgeloop/shared/api/forecasts';
+import { type RolloutDetail, RolloutGates } from '@edgeloop/shared/api/rollouts';
 import { pino } from 'pino';
 import { Registry } from 'prom-client';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -183,12 +184,12 @@ describe('a rollout over a fleet that answers', () => {
 });
 
 describe('a rehearsal', () => {
-  const asked = RolloutCreate.parse({ model: 'net', version: 2, bakeSeconds: 60 });
+  const asked = RolloutRehearsal.parse({ model: 'net', version: 2, bakeSeconds: 60 });
 
   it('says which devices come in which wave, how long each takes, and what gates see by then', async () => {
     await world.release(1, { waves: [{ percent: 100 }], gates: RolloutGates.parse({ minRequests: 0 }) });
     await field.rounds(12, 3);
-    const forecast = await world.rollouts.plan(asked);
+    const forecast = await world.rollouts.plan('key:test', asked);
     expect(forecast).toMatchObject({ devices: 10, supersedes: [], hours: expect.any(Number) });
     expect(forecast.waves.map(({ devices }) => devices)).toEqual([1, 4, 5]);
     expect(forecast.waves.map(({ comparedWith }) => comparedWith)).toEqual(['rest', 'rest', 'last_period']);
@@ -209,7 +210,7 @@ describe('a rehearsal', () => {
   it('says beforehand that the evidence will not suffice', async () => {
     await world.release(1, { waves: [{ percent: 100 }], gates: RolloutGates.parse({ minRequests: 0 }) });
     await field.rounds(2, 0);
-    const forecast = await world.rollouts.plan(asked);
+    const forecast = await world.rollouts.plan('key:test', asked);
     expect(forecast.hours).toBeNull();
     expect(forecast.waves[0]?.detail).toMatch(
       /^would pause for lack of evidence after .*: error_rate needs 20 requests, and 0 come/,
@@ -219,7 +220,9 @@ describe('a rehearsal', () => {
   it('names the rollout whose devices it would take over', async () => {
     const { id } = await world.release(1, { bakeSeconds: 600 });
     await world.round();
-    expect(await world.rollouts.plan(asked)).toMatchObject({ supersedes: [id] });
-    await expect(world.rollouts.plan({ ...asked, version: 99 })).rejects.toMatchObject({ code: 'not_found' });
+    expect(await world.rollouts.plan('key:test', asked)).toMatchObject({ supersedes: [id] });
+    await expect(world.rollouts.plan('key:test', { ...asked, version: 99 })).rejects.toMatchObject({
+      code: 'not_found',
+    });
   });
 });

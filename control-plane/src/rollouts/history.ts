@@ -18,6 +18,7 @@ export function describeState(state: RolloutState, plan: RolloutPlan): string {
     case 'awaiting_approval':
       return state.wave === undefined ? 'waits for approval' : `waits for approval of ${waveWords(plan, state.wave)}`;
     case 'running':
+      if (state.step === 'backtesting') return 'it is tried on captured samples before any device is told';
       return `${waveWords(plan, state.wave)} begins`;
     case 'paused':
       return `paused: ${state.reason}`;
@@ -36,7 +37,8 @@ export function describeState(state: RolloutState, plan: RolloutPlan): string {
 
 export function isNews(before: RolloutState, after: RolloutState): boolean {
   if (before.phase !== after.phase) return true;
-  return before.phase === 'running' && after.phase === 'running' && before.wave !== after.wave;
+  if (before.phase !== 'running' || after.phase !== 'running') return false;
+  return before.wave !== after.wave || (before.step === 'backtesting' && after.step !== 'backtesting');
 }
 
 /** Devices in a line of history. */

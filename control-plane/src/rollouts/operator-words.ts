@@ -9,6 +9,7 @@ import type { Registry } from '../registry/registry.ts';
 import { act, type RolloutAction, type Word } from './actions.ts';
 import { type Approver, requireApprover } from './approvals.ts';
 import { reopen } from './assignments.ts';
+import type { BacktestSource } from './backtest-gate.ts';
 import { type DeviceView, runsDesired } from './device-state.ts';
 import { fallbacksOf, giveBack } from './give-back.ts';
 import { describeState, named } from './history.ts';
@@ -24,10 +25,11 @@ export interface OperatorDeps {
   store: RolloutStore;
   fleet: Fleet;
   registry: Pick<Registry, 'version'>;
+  backtests: Pick<BacktestSource, 'ask'>;
   now: () => number;
 }
 
-export interface Spoken extends Omit<Word, 'now'> {
+export interface Spoken extends Omit<Word, 'now' | 'plan'> {
   /** The rollout as it was last looked at. */
   seen: Seen;
   /** Of `approve`. */
@@ -56,7 +58,7 @@ export async function writeAction(
     const before = rollout.state;
     if (before.phase === 'awaiting_approval' && spoken.approver !== undefined)
       requireApprover({ ...rollout, state: before }, spoken.approver);
-    const after = act(before, { action, actor, reason, now: at });
+    const after = act(before, { action, actor, reason, plan: rollout.plan, now: at });
     const touched = await carryOut(deps, tx, { rollout, after, at, spoken });
     const subject = `rollout/${id}`;
     const evidence = evidenceOf(before, spoken);
@@ -84,6 +86,9 @@ async function carryOut(deps: OperatorDeps, tx: Transaction, acting: Acting): Pr
   await store.setState(tx, id, { state: after, at });
   if (spoken.action === 'retry') return retry(deps, tx, acting);
   await store.tell(tx, id, { at, ...entryOf(acting) });
+  // Samples of today may say what those of then did not.
+  if (spoken.action === 'resume' && spoken.seen.tracked.progress.isUntold)
+    await deps.backtests.ask(tx, rollout, spoken.actor);
   if (after.phase !== 'cancelled') return [];
   if (before.phase === 'running') await store.stopWave(tx, id, { wave: before.wave, at });
   return cancel(deps, tx, acting);

@@ -1,5 +1,5 @@
 // What a rehearsal says of devices that will not take up a version at once.
-import { RolloutCreate } from '@edgeloop/shared/api/rollouts';
+import { RolloutRehearsal } from '@edgeloop/shared/api/forecasts';
 import type { Reported } from '@edgeloop/shared/messages';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { emptyArm } from '../gates/field-fixture.ts';
@@ -31,7 +31,8 @@ it('names who is held, out of window, or keeps its time zone for itself, and unt
   await says('free', {}, 'Asia/Tokyo');
   // The clock of the tests stands at 0:16 in UTC.
   const plan = { waves: [{ percent: 100, name: 'fleet' }], windows: { activate: [{ from: '09:00', to: '10:00' }] } };
-  const [wave] = (await world.rollouts.plan(RolloutCreate.parse({ model: 'net', version: 2, ...plan }))).waves;
+  const [wave] = (await world.rollouts.plan('key:test', RolloutRehearsal.parse({ model: 'net', version: 2, ...plan })))
+    .waves;
   expect(wave).toMatchObject({
     ...{ name: 'fleet', devices: 4, counts: { offline: 0, held: 1, outOfWindow: 1, zoneUnknown: 1 } },
     held: [{ deviceId: 'held', until, reason: 'oven on' }],

@@ -5,6 +5,7 @@
 //   have given stays theirs to judge, and to take back, until its wave takes it.
 // - Among rollouts under way the one of higher priority goes before, among those alike the newer. Once a rollout is over its
 //   priority is spent: then only the newer goes before.
+// - One whose backtest is not over has told nobody and claims nobody: it may never begin.
 // - One that was cancelled or rolled back claims nobody, so an older one that still runs may take its devices again. What
 //   a cancelled one has given stays given, by an operator's word.
 // - A device goes back to the newest version that completed, looked up when it goes back: never to a version that nobody
@@ -36,7 +37,7 @@ export function claimsOn(model: string, rollouts: readonly Rollout[]): Claims {
   const known = new Set<string>();
   const own = rollouts.filter((rollout) => rollout.model === model);
   const newestFirst = own
-    .filter((rollout) => isUnderWay(rollout) || (rollout.state.phase === 'completed' && rollout.plan.follow))
+    .filter((rollout) => hasBegun(rollout) || (rollout.state.phase === 'completed' && rollout.plan.follow))
     .sort((a, b) => (a.id > b.id ? -1 : 1))
     .filter((rollout) => {
       const alike = `${isUnderWay(rollout) ? rollout.plan.priority : 'completed'} ${rollout.plan.selector}`;
@@ -50,6 +51,11 @@ export function claimsOn(model: string, rollouts: readonly Rollout[]): Claims {
 
 function isUnderWay({ state }: Pick<Rollout, 'state'>): boolean {
   return presentWave(state) !== undefined;
+}
+
+function hasBegun({ state }: Pick<Rollout, 'state'>): boolean {
+  if (state.phase === 'paused') return state.resume.step !== 'backtesting';
+  return state.phase === 'running' && state.step !== 'backtesting';
 }
 
 type Ordered = Pick<Rollout, 'id' | 'plan' | 'state'>;

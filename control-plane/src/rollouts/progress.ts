@@ -244,6 +244,11 @@ export class Progress {
     return views.filter((view) => !view.conflicting && !isAway(view, clock, this.subject.plan));
   }
 
+  /** No device was ever told. */
+  get isUntold(): boolean {
+    return this.given.size === 0 && this.returned.size === 0 && Object.keys(this.#all).length === 0;
+  }
+
   view(id: string): DeviceView | undefined {
     return this.#entries.get(id)?.view;
   }

@@ -105,7 +105,9 @@ export function planOf(progress: Progress, { state: whole, planned, now }: Given
   if (!planned && wave === state.wave) return { members };
   // What was approved for a wave stays so; waves that are decided anew from the first on ask anew.
   const from = wave < state.wave ? -1 : state.wave;
-  return { members, restart: goingOn(subject.plan, { from, to: wave, now, after: state }) };
+  const restart = goingOn(subject.plan, { from, to: wave, now, after: state });
+  if (restart.phase !== 'running' || state.step !== 'backtesting') return { members, restart };
+  return { members, restart: { ...restart, step: state.step } };
 }
 
 /** Nobody has the version, and the wave that was to have it is empty: whoever is left is spread over all waves again. */
@@ -156,6 +158,9 @@ function run(seen: Seen, state: Running, decision: Decision): Decision {
   if (failed !== undefined) return fail(seen, state, now, failed);
   if (progress.successor !== undefined) return { ...now, gates: cededGates(gates, progress.successor) };
 
+  const before = gates.find(({ gate }) => gate === 'backtest');
+  if (before !== undefined && holds(before) && progress.isUntold) return holdBack(seen, state, now, before);
+  if (state.step === 'backtesting') return run(seen, step(state, 'deploying', seen.now), decision);
   const ready = progress.readyIn(state.wave);
   const empty = isEmpty(progress, state.wave);
   // What another rollout has let go of is taken again at once; what came late waits for a later wave.
@@ -178,6 +183,15 @@ function watch(seen: Seen, after: Running, decision: Decision): Decision {
   const failed = gates.find(stops);
   if (failed !== undefined) return fail(seen, after, { ...decision, gates }, failed);
   return { ...decision, gates: progress.successor === undefined ? gates : cededGates(gates, progress.successor) };
+}
+
+/** Tells nobody while the backtest is under way, and pauses when it says nothing. */
+function holdBack(seen: Seen, state: Running, decision: Decision, gate: GateVerdict): Decision {
+  const held = step(state, 'backtesting', seen.now);
+  if (gate.verdict !== 'inconclusive') return { ...decision, state: held };
+  const reason = `before the first wave: ${gate.detail}`;
+  const wave = waveOf(seen, state.wave, 'inconclusive', decision.gates);
+  return { ...decision, wave, state: { phase: 'paused', reason, resume: held } };
 }
 
 /** Waits for verdicts, and pauses when they do not come. */
@@ -260,7 +274,8 @@ function advance(seen: Seen, state: Running, decision: Decision): Decision {
 
 function fail(seen: Seen, state: Running, decision: Decision, gate: GateVerdict): Decision {
   const named = gate.gate === 'failed_devices' ? namedFailures(seen) : '';
-  const reason = `${waveWord(seen.progress.subject.plan, state.wave)}: ${gate.detail}${named}`;
+  const when = gate.gate === 'backtest' ? 'before the first wave' : waveWord(seen.progress.subject.plan, state.wave);
+  const reason = `${when}: ${gate.detail}${named}`;
   const wave = waveOf(seen, state.wave, 'failed', decision.gates);
   if (seen.progress.subject.plan.onFailure === 'pause') {
     return { ...decision, wave, state: { phase: 'paused', reason, resume: state } };

@@ -18,6 +18,7 @@ import { createFleetStore } from '../fleet/fleet-store.ts';
 import { createRegistry } from '../registry/registry.ts';
 import { createRegistryStore } from '../registry/registry-store.ts';
 import { createVersionNumbers } from '../registry/version-numbers.ts';
+import type { BacktestSource } from './backtest-gate.ts';
 import type { FieldSource } from './field-gates.ts';
 import { createRollouts, type TrafficSource } from './rollouts.ts';
 import type { EvidenceSource } from './views.ts';
@@ -64,6 +65,12 @@ export async function openRollouts(versions = 3) {
   const evidence = vi.fn<EvidenceSource>(async () => ({ requests: 100, failed: 0 }));
   const field = vi.fn<FieldSource>(async () => undefined);
   const traffic = vi.fn<TrafficSource>();
+  const backtests = {
+    ask: vi.fn<BacktestSource['ask']>(async () => undefined),
+    of: vi.fn<BacktestSource['of']>(async () => undefined),
+    create: vi.fn<BacktestSource['create']>(),
+    newest: vi.fn<BacktestSource['newest']>(async () => null),
+  };
   const build = (lookEveryMs?: number) =>
     createRollouts({
       database,
@@ -72,6 +79,7 @@ export async function openRollouts(versions = 3) {
       evidence,
       field,
       traffic,
+      backtests,
       now,
       notify,
       log,
@@ -85,6 +93,7 @@ export async function openRollouts(versions = 3) {
     evidence,
     field,
     traffic,
+    backtests,
     desired,
     /** Devices on which every version above 1 fails. */
     refusing: new Set<string>(),

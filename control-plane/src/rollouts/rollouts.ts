@@ -1,6 +1,7 @@
 // Rollouts: staged releases of a model version to the devices that a selector names.
+import { BacktestCreate } from '@edgeloop/shared/api/backtests';
 import type { ChangeEvent } from '@edgeloop/shared/api/events';
-import type { RolloutForecast } from '@edgeloop/shared/api/forecasts';
+import type { RolloutForecast, RolloutRehearsal } from '@edgeloop/shared/api/forecasts';
 import type { Page } from '@edgeloop/shared/api/paging';
 import {
   presentWave,
@@ -22,6 +23,7 @@ import { decodeCursor, toPage } from '../http/paging.ts';
 import type { Registry } from '../registry/registry.ts';
 import type { RolloutAction } from './actions.ts';
 import { type Approver, firstState } from './approvals.ts';
+import { type BacktestSource, withBacktest } from './backtest-gate.ts';
 import { explain } from './explain.ts';
 import { createFieldGates, type FieldSource } from './field-gates.ts';
 import { type PlannedDevice, rehearse } from './forecast.ts';
@@ -44,6 +46,7 @@ export interface RolloutsDeps {
   evidenceVersion?: (model: string) => number;
   field: FieldSource;
   traffic: TrafficSource;
+  backtests: BacktestSource;
   now: () => number;
   notify: (event: Omit<ChangeEvent, 'at'>) => void;
   log: Logger;
@@ -61,12 +64,12 @@ export type Rollouts = ReturnType<typeof createRollouts>;
 type UnaskedAction = Exclude<RolloutAction, 'approve'>;
 
 export function createRollouts(given: RolloutsDeps) {
-  const { database, fleet, registry, traffic, now, notify } = given;
+  const { database, fleet, registry, traffic, backtests, now, notify } = given;
   const store = createRolloutStore(database.tables);
-  const stored: Stored = { database, store, now };
+  const stored: Stored = { database, store, backtests, now };
   const operating = { ...given, store };
   const variantCount = createVariantCount(registry);
-  const gates = createFieldGates({ ...given, variantCount });
+  const gates = withBacktest(createFieldGates({ ...given, variantCount }), backtests);
   const driver = createRolloutDriver({ ...given, gates, variantCount, store, listeningSince: given.now() });
 
   async function known(id: string): Promise<Rollout> {
@@ -83,8 +86,21 @@ export function createRollouts(given: RolloutsDeps) {
     const waves = await store.waves(database.read, id);
     const gates = live.length > 0 ? [...live] : (waves.findLast((wave) => wave.gates.length > 0)?.gates ?? []);
     const ended = (await store.outcomes(database.read, [id])).get(id);
-    const status = explain({ rollout, progress, gates, ended, now: now() });
-    return { ...rollout, status, devices, gates, waves, history: await store.history(database.read, id) };
+    const backtest = await backtestOf(rollout);
+    const status = explain({ rollout, progress, gates, ended, backtest, now: now() });
+    return {
+      ...rollout,
+      status,
+      devices,
+      gates,
+      waves,
+      backtest: backtest ?? null,
+      history: await store.history(database.read, id),
+    };
+  }
+
+  async function backtestOf({ id, plan }: Rollout) {
+    return plan.gates.backtest.mode === 'off' ? undefined : (await backtests.of(id))?.backtest;
   }
 
   /** With the sentence, as far as it costs little. */
@@ -98,8 +114,9 @@ export function createRollouts(given: RolloutsDeps) {
         const open = rollout.state.phase === 'rolling_back' || presentWave(rollout.state) !== undefined;
         const seen = open ? await driver.see(rollout) : undefined;
         const { progress } = seen?.tracked ?? {};
+        const backtest = rollout.state.phase === 'awaiting_approval' ? await backtestOf(rollout) : undefined;
         const asked = { rollout, progress, gates: seen?.gates ?? [], ended: over.get(rollout.id), now: now() };
-        return { ...rollout, status: explain(asked) };
+        return { ...rollout, status: explain({ ...asked, backtest }) };
       }),
     );
   }
@@ -129,19 +146,26 @@ export function createRollouts(given: RolloutsDeps) {
       return rollout;
     },
 
-    /** What it would do, without doing it. @throws AppError `not_found` for the version */
-    async plan({ model, version: asked, ...given }: RolloutCreate): Promise<RolloutForecast> {
+    /** What it would do, without doing it; a backtest of the version is begun when asked. @throws AppError `not_found` */
+    async plan(actor: string, asking: RolloutRehearsal): Promise<RolloutForecast> {
+      const { model, version: asked, backtest: wanted, ...given } = asking;
       const version = typeof asked === 'number' ? asked : await registry.aliased(model, asked);
       await registry.version(model, version);
       const plan = RolloutPlan.parse(given);
       const candidates = await fleet.matching(parseSelector(plan.selector));
       const started = await store.inPhases(database.read, ['running', 'awaiting_approval', 'paused']);
       const open = started.filter(({ state }) => presentWave(state) !== undefined);
-      return rehearse({
+      const forecast = rehearse({
         ...{ model, version, plan, devices: inWaves({ model, plan, now: now() }, candidates) },
         traffic: await traffic(trafficOf({ model, version, plan, candidates })),
         supersedes: claimedBy(open, { model, priority: plan.priority }, candidates),
       });
+      const { days } = plan.gates.backtest;
+      const samples = BacktestCreate.parse({ days, selector: plan.selector });
+      const backtest = wanted
+        ? await backtests.create(actor, { model, version, asked: samples })
+        : await backtests.newest(model, version);
+      return { ...forecast, backtest };
     },
 
     /** With every device and gate as they stand now. @throws AppError `not_found` */
@@ -242,6 +266,7 @@ function claimedBy(
 interface Stored {
   database: Database;
   store: RolloutStore;
+  backtests: BacktestSource;
   now: () => number;
 }
 
@@ -268,7 +293,7 @@ function newRollout({ model, version, plan, actor, at }: Asked): Rollout {
 
 /** `matching`: how many devices the selector names now. */
 async function insertRollout(
-  { database, store }: Stored,
+  { database, store, backtests }: Stored,
   rollout: Rollout,
   { matching, conflicting, alias }: { matching: number; conflicting: number; alias: string | undefined },
 ): Promise<void> {
@@ -285,5 +310,6 @@ async function insertRollout(
     await store.tell(tx, id, { at, text: describeState(state, plan) });
     const about = { actor, action: 'rollout.create', subject: `rollout/${id}` };
     await recordAudit(database.tables, tx, { at, ...about, after: { model, version, plan } });
+    await backtests.ask(tx, rollout, actor);
   });
 }

@@ -1,7 +1,8 @@
 // Routes of rollouts.
-import { RolloutForecast } from '@edgeloop/shared/api/forecasts';
+import { RolloutForecast, RolloutRehearsal } from '@edgeloop/shared/api/forecasts';
 import { PageQuery, pageOf } from '@edgeloop/shared/api/paging';
 import { Rollout, RolloutCreate, RolloutDetail, RolloutQuery, RolloutReason } from '@edgeloop/shared/api/rollouts';
+import { AppError } from '@edgeloop/shared/errors';
 import { z } from 'zod';
 import { createRouter, describeRoute, jsonBody, type Router } from '../http/router.ts';
 import { rolloutActions } from './actions.ts';
@@ -29,7 +30,7 @@ const routes = {
       status: 200,
       response: RolloutForecast,
     },
-    { body: jsonBody(RolloutCreate) },
+    { body: jsonBody(RolloutRehearsal) },
   ),
   show: describeRoute(
     { ...viewer, path: '/rollouts/{id}', summary: 'A rollout, its devices and gates', response: RolloutDetail },
@@ -54,7 +55,16 @@ export function rolloutRoutes(rollouts: Rollouts): Router {
   const router = createRouter();
   router.openapi(routes.list, async (c) => c.json(await rollouts.list(c.req.valid('query')), 200));
   router.openapi(routes.create, async (c) => c.json(await rollouts.create(c.var.actor.name, c.req.valid('json')), 201));
-  router.openapi(routes.plan, async (c) => c.json(await rollouts.plan(c.req.valid('json')), 200));
+  router.openapi(routes.plan, async (c) => {
+    const asked = c.req.valid('json');
+    const { name, role } = c.var.actor;
+    if (asked.backtest && role === 'viewer')
+      throw new AppError(
+        'forbidden',
+        `backtest: to begin one needs the role operator; your key "${name}" has the role viewer`,
+      );
+    return c.json(await rollouts.plan(name, asked), 200);
+  });
   router.openapi(routes.show, async (c) => c.json(await rollouts.detail(c.req.valid('param').id), 200));
   router.openapi(routes.act, async (c) => {
     const { id, action } = c.req.valid('param');

@@ -22,6 +22,7 @@ import { createFleetStore } from '../fleet/fleet-store.ts';
 import { createRegistry } from '../registry/registry.ts';
 import { createRegistryStore } from '../registry/registry-store.ts';
 import { createVersionNumbers } from '../registry/version-numbers.ts';
+import { noBacktests } from './no-backtests-fixture.ts';
 import { createRolloutStore } from './rollout-store.ts';
 import { createRollouts } from './rollouts.ts';
 import type { EvidenceSource } from './views.ts';
@@ -75,6 +76,7 @@ export function openServer({ folder, authority, publish, disconnect, notify, evi
     ...{ fleet, registry, evidence },
     field: async () => undefined,
     traffic: () => Promise.reject(new Error('nobody plans here')),
+    backtests: noBacktests,
   });
   const joinTokens = createJoinTokens({
     database,

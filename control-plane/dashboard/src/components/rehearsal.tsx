@@ -2,6 +2,7 @@
 import type { GateForecast, RolloutForecast, WaveForecast } from '@edgeloop/shared/api/forecasts';
 import type { ComponentChildren } from 'preact';
 import { formatDuration, formatInstant, formatNumber, formatPoints, formatShare, words } from '../format.ts';
+import { BacktestCard } from './backtest-card.tsx';
 import { Badge } from './badge.tsx';
 import { Card, Facts, Figure } from './layout.tsx';
 import { type Column, Table } from './table.tsx';
@@ -12,6 +13,7 @@ export function Rehearsal({ forecast }: { forecast: RolloutForecast }) {
   return (
     <>
       <Summary forecast={forecast} />
+      {forecast.backtest && <BacktestCard backtest={forecast.backtest} />}
       {conflicting.length + supersedes.length > 0 && (
         <div class="notice" role="status">
           {conflicting.length > 0 && (

@@ -3,6 +3,7 @@ import { presentWave, type Rollout, RolloutDetail } from '@edgeloop/shared/api/r
 import type { MaintenanceWindow } from '@edgeloop/shared/maintenance-window';
 import { useRoute } from 'preact-iso/router';
 import { useQuery } from '../api/queries.ts';
+import { BacktestCard } from '../components/backtest-card.tsx';
 import { PhaseBadge, type Tone } from '../components/badge.tsx';
 import { Card, Facts, Loaded, PageHead } from '../components/layout.tsx';
 import { RolloutActions } from '../components/rollout-actions.tsx';
@@ -41,6 +42,7 @@ export function RolloutPage() {
               <Plan rollout={found} />
               <History rollout={found} />
             </div>
+            {found.backtest && <BacktestCard backtest={found.backtest} />}
             <RolloutDevices devices={found.devices} />
           </>
         )}
@@ -124,6 +126,7 @@ function Plan({ rollout }: { rollout: Rollout }) {
           ['Latency', latencyText(plan.gates.latency)],
           ['Accuracy', accuracyText(plan.gates.accuracy)],
           ['Drift', driftText(plan.gates.drift)],
+          ['Backtest', backtestText(plan.gates.backtest)],
           ['Failed devices', `at most ${formatShare(plan.gates.maxFailedDevices)}`],
           ['On failure', failureText(plan)],
           ['Offline devices', offlineText(plan)],
@@ -196,6 +199,12 @@ function accuracyText({ mode, maxLoss, minLabels }: Gates['accuracy']): string {
 function driftText({ mode, maxShift }: Gates['drift']): string {
   if (mode === 'off') return 'not judged';
   return `a class moves by at most ${formatShare(maxShift)}${modeTexts[mode]}`;
+}
+
+function backtestText({ mode, days, maxChanged, maxLoss, minSamples }: Gates['backtest']): string {
+  if (mode === 'off') return 'none';
+  const changed = maxChanged === undefined ? '' : `, at most ${formatShare(maxChanged)} changed`;
+  return `${days} days, after ${minSamples} samples: loses at most ${formatShare(maxLoss)}${changed}${modeTexts[mode]}`;
 }
 
 function History({ rollout }: { rollout: RolloutDetail }) {
