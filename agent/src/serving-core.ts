@@ -29,6 +29,7 @@ import { createObserver, type Observer } from './server/observation.ts';
 import { createRepositoryChannel, type RepositoryChannel } from './server/repository.ts';
 import { createRequestLog } from './server/request-log.ts';
 import { createSequences, type Sequences } from './server/sequences.ts';
+import { createShadows } from './server/shadows.ts';
 import { createVisitorCheck } from './server/visitors.ts';
 import { isStorageRefusal } from './storage/refusal.ts';
 import { createRecordWriter, type RecordWriter } from './telemetry/record-writer.ts';
@@ -92,6 +93,7 @@ function compose(config: ServingConfig, engine: Engine, { log, send }: { log: Lo
   const neighbours = count > 1 ? createNeighbours({ process: place, count }, send) : undefined;
   const append = config.journalled ? journal.append : undefined;
   const observer = createObserver({ append, now: Date.now });
+  const shadows = createShadows({ append, now: Date.now, nowMs });
   const figures = createDeviceFigures({ engine, observer, journal: journal.status, neighbours });
   const ownPlace = neighbours && place;
   const metrics = metricsWhenAsked({ figures, engine, place: ownPlace, problems: () => problems });
@@ -107,6 +109,7 @@ function compose(config: ServingConfig, engine: Engine, { log, send }: { log: Lo
     neighbours,
     figures,
     arrivals: known.arrivals,
+    shadows,
     notLoaded: known.list,
     misplaced: known.misplaced,
     observer,
@@ -188,6 +191,10 @@ async function handle(serving: Serving, message: ToServing, socket: unknown): Pr
       return replyTo(serving, message.requestId, () => unload(serving, message.name, message.version));
     case 'rerun_golden':
       return replyTo(serving, message.requestId, () => rerunGolden(engine, message.name, message.version));
+    case 'attach':
+      return replyTo(serving, message.requestId, () => engine.attach(message.model, message.how));
+    case 'detach':
+      return replyTo(serving, message.requestId, () => engine.detach(message.name));
     case 'journal':
       return replyTo(serving, message.requestId, () => journal.switchTo(message.path));
     case 'ready':
@@ -293,7 +300,7 @@ async function stop({ listener, grpc, engine, journal, known, sequences }: Servi
 
 function sendCounts({ engine, journal, observer, figures, neighbours, send }: Serving): void {
   journal.retry();
-  const models = engine.list().map(({ name, version, model }) => {
+  const models = [...engine.list(), ...engine.besides()].map(({ name, version, model }) => {
     const { succeeded, failed } = observer.tally(model);
     return { name, version, release: model.files.release, succeeded, failed };
   });

@@ -17,6 +17,7 @@ import { createLocalHold, type LocalHold } from './models/hold.ts';
 import { createBandwidth } from './models/rollout/bandwidth.ts';
 import { ModelDriver } from './models/rollout/model-driver.ts';
 import { Orders } from './models/rollout/orders.ts';
+import { createShortage, machineOf } from './models/rollout/shortage.ts';
 import { createStateStore } from './models/rollout/state-store.ts';
 import { createModelStore } from './models/store.ts';
 import { createAbilities } from './models/trying/abilities.ts';
@@ -157,6 +158,7 @@ function build({ config, home, database, writes, problems, log }: Ground) {
     probationMs: config.probationMs,
     rerunGolden: ({ name, version }) => serving.rerunGolden(name, version),
     hold: () => hold.present(),
+    shortage: createShortage(machineOf(dataDir)),
     log,
     onChange: () => membership.reportSoon(),
   });

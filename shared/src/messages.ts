@@ -26,6 +26,24 @@ export type ActivationTerms = z.infer<typeof ActivationTerms>;
 /** How long a hold may last for a rollout that names no maximum. */
 export const usualMaxHoldSeconds = 86_400;
 
+/**
+ * A version that runs beside the one that answers. `shadow`: on copies of some inputs, and nobody is given its answers. `split`: it
+ * answers a share of the requests, chosen by a hash of their ids.
+ */
+export const Beside = z.object({
+  version: ModelVersion,
+  release: Sha256,
+  signature: z.string(),
+  rolloutId: z.string(),
+  mode: z.enum(['shadow', 'split']),
+  /** Of `split`. */
+  share: z.number().gt(0).max(1).optional(),
+  /** Of `shadow`: the processor time that it may take, as a share of one core; a tenth when unset. */
+  processorShare: z.number().gt(0).max(1).optional(),
+  ...ActivationTerms.shape,
+});
+export type Beside = z.infer<typeof Beside>;
+
 /** A model version that a device should run. `rolloutId` says on whose word: a version that failed is tried again only by a new rollout. */
 export const DesiredModel = z.object({
   name: ModelName,
@@ -36,6 +54,8 @@ export const DesiredModel = z.object({
   signature: z.string(),
   rolloutId: z.string(),
   ...ActivationTerms.shape,
+  /** Agents that know no such thing, or not its mode, pass it over; `deviceCapabilities` says which do. */
+  beside: Beside.optional().catch(undefined),
 });
 export type DesiredModel = z.infer<typeof DesiredModel>;
 
@@ -107,8 +127,27 @@ export const ModelReport = z.object({
       held: Held.optional(),
     })
     .nullable(),
+  /** What runs beside it, or is on its way to. `suspended`: not at present, since the device is short of something. */
+  beside: z
+    .object({
+      version: ModelVersion,
+      release: Sha256,
+      rolloutId: z.string(),
+      state: z.enum(['fetching', 'verifying', 'warming', 'running', 'suspended', 'failed']),
+      since: Instant,
+      error: z
+        .object({ code: z.string(), message: z.string(), kind: FailureKind.optional().catch(undefined) })
+        .optional(),
+      held: Held.optional(),
+    })
+    .optional()
+    .catch(undefined),
 });
 export type ModelReport = z.infer<typeof ModelReport>;
+
+/** What an agent can do that earlier ones could not. `beside`: it runs a version beside the one that answers. */
+export const deviceCapabilities = ['beside'] as const;
+export type DeviceCapability = (typeof deviceCapabilities)[number];
 
 export const DeviceFacts = z.object({
   agentVersion: z.string(),
@@ -121,6 +160,8 @@ export const DeviceFacts = z.object({
   hostname: z.string().default(''),
   /** By whose clock maintenance windows open, a name of the IANA database; agents of before do not say. */
   timeZone: z.string().max(100).optional(),
+  /** Among `deviceCapabilities`; later agents may know more. */
+  capabilities: z.array(z.string().max(100)).max(100).optional(),
 });
 export type DeviceFacts = z.infer<typeof DeviceFacts>;
 

@@ -6,6 +6,26 @@ import { Histogram } from './sketches/histogram.ts';
 
 const Count = z.number().int().min(0);
 
+/** How a version that ran as a shadow compares with the one that answered, on the same inputs. */
+export const ShadowWindow = z.object({
+  /** What answered. */
+  version: ModelVersion,
+  release: Sha256.optional(),
+  /** Rows of which both have an answer, and of these the ones with the same. */
+  compared: Count,
+  agreed: Count,
+  /** Runs of the shadow that failed, by error code. */
+  failed: z.record(z.string(), Count),
+  /** Answers that were not compared, since its bounds left no room for it. */
+  skipped: Count,
+  /** By how much scores of a row differ. */
+  difference: QuantileSketch,
+  /** Milliseconds of a run: the shadow's, and those of what answered. */
+  latencyMs: QuantileSketch,
+  formerMs: QuantileSketch,
+});
+export type ShadowWindow = z.infer<typeof ShadowWindow>;
+
 /** What one device saw of one model version between two instants. Windows of the same model version can be merged. */
 export const Window = z.object({
   kind: z.literal('window'),
@@ -34,6 +54,8 @@ export const Window = z.object({
   classes: z.record(z.string(), Count),
   /** Set when the window was cut short by a death of the process or rebuilt after one. */
   recovered: z.boolean().optional(),
+  /** Set when the version answered nobody: then all counts of answers above are 0. */
+  shadow: ShadowWindow.optional(),
 });
 export type Window = z.infer<typeof Window>;
 
@@ -78,6 +100,15 @@ export type TelemetryBatch = z.infer<typeof TelemetryBatch>;
 export const TelemetryAck = z.object({ epoch: Instant, sequence: z.number().int().min(0) });
 export type TelemetryAck = z.infer<typeof TelemetryAck>;
 
+/** What another version says to the same input. */
+export const OtherPrediction = z.object({
+  version: ModelVersion,
+  release: Sha256.optional(),
+  predicted: z.string().optional(),
+  score: z.number().optional(),
+});
+export type OtherPrediction = z.infer<typeof OtherPrediction>;
+
 /** An input with its prediction, kept for training. `features` are in the order of the manifest's feature names. */
 export const CapturedSample = z.object({
   inferenceId: z.string().min(1).max(200),
@@ -85,11 +116,14 @@ export const CapturedSample = z.object({
   version: ModelVersion,
   release: Sha256.optional(),
   predictedAt: Instant,
-  reason: z.enum(['rate', 'low_confidence', 'labelled']),
+  /** `disagreement`: a version that ran beside it as a shadow says otherwise. */
+  reason: z.enum(['rate', 'low_confidence', 'labelled', 'disagreement']),
   features: z.array(z.number().nullable()).max(65536),
   predicted: z.string().optional(),
   score: z.number().optional(),
   label: z.string().optional(),
+  /** What the shadow says, of a disagreement. */
+  other: OtherPrediction.optional(),
 });
 export type CapturedSample = z.infer<typeof CapturedSample>;
 

@@ -127,6 +127,15 @@ export class SimulatedServing {
     this.#options.onAnswers(name, undefined, undefined);
   }
 
+  /** Nothing runs beside another here. */
+  async attach(): Promise<void> {
+    await this.#during(5);
+  }
+
+  async detach(): Promise<void> {
+    await this.#during(5);
+  }
+
   /** Callers come at once. */
   #serve(loaded: Loaded): void {
     const { dice } = this.#options;

@@ -32,4 +32,7 @@ export const migrations: readonly string[] = [
   ALTER TABLE predictions ADD COLUMN release TEXT;
   ALTER TABLE samples ADD COLUMN release TEXT;
   `,
+  `
+  ALTER TABLE samples ADD COLUMN other TEXT;
+  `,
 ];

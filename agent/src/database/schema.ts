@@ -37,13 +37,15 @@ export const samples = sqliteTable(
     model: text().notNull(),
     version: integer().notNull(),
     at: integer().notNull(),
-    reason: text({ enum: ['rate', 'low_confidence', 'labelled', 'waiting'] }).notNull(),
+    reason: text({ enum: ['rate', 'low_confidence', 'labelled', 'waiting', 'disagreement'] }).notNull(),
     features: blob({ mode: 'buffer' }).notNull(),
     predicted: text(),
     score: real(),
     label: text(),
     bytes: integer().notNull(),
     release: text(),
+    /** What a shadow said, of a disagreement: an `OtherPrediction`. */
+    other: text(),
   },
   (table) => [index('samples_by_reason').on(table.reason, table.ordinal)],
 );

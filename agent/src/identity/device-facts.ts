@@ -1,6 +1,6 @@
 // What the control plane is told about the machine.
 import { arch, cpus, hostname, platform, totalmem } from 'node:os';
-import type { DeviceFacts } from '@edgeloop/shared/messages';
+import { type DeviceFacts, deviceCapabilities } from '@edgeloop/shared/messages';
 import { version } from '../version.ts';
 
 export function deviceFacts(): DeviceFacts {
@@ -15,5 +15,6 @@ export function deviceFacts(): DeviceFacts {
     memoryBytes: totalmem(),
     hostname: hostname(),
     timeZone: Intl.DateTimeFormat().resolvedOptions().timeZone,
+    capabilities: [...deviceCapabilities],
   };
 }

@@ -2,13 +2,14 @@
 
 import { availableParallelism } from 'node:os';
 import { isDeepStrictEqual } from 'node:util';
+import { AppError } from '@edgeloop/shared/errors';
 import { type Interpretation, interpret } from '@edgeloop/shared/meaning/interpretation';
 import { createKeyedTurn } from '@edgeloop/shared/node/turn';
 import type { StepRun } from '@edgeloop/shared/pipeline/run';
 import type { ModelSignature } from '@edgeloop/shared/tensors';
 import type { ModelFiles } from '../process/ipc.ts';
 import { createActiveModels, type Lease } from './active.ts';
-import { isCrowded } from './hosts/lane.ts';
+import { isCrowded, type Lane } from './hosts/lane.ts';
 import { Placement, type PlacementOptions } from './hosts/placement.ts';
 import { createWatchdog } from './hosts/watchdog.ts';
 import { ModelBatcher } from './queueing/batcher.ts';
@@ -28,6 +29,22 @@ export interface LoadedModel {
   runtime: ModelRuntime;
   /** The same for every arrangement of the same bytes: what is counted of a version goes by it. */
   counted: object;
+}
+
+/** A version that runs beside the one that answers, in a process of its own. Who asks for a version never meets it. */
+export interface BesideModel {
+  mode: 'shadow' | 'split';
+  /** Of `split`: the share of requests that it answers. */
+  share: number;
+  /** Of `shadow`: the share of one core that it may take. */
+  processorShare: number;
+  /** The release that it runs beside; with another one it has nothing to do. */
+  against: string;
+  name: string;
+  version: number;
+  model: LoadedModel;
+  /** Processor time that its process has had; undefined where the system does not tell. */
+  processorMs(): number | undefined;
 }
 
 /** How a version runs here. */
@@ -55,8 +72,8 @@ export interface EngineOptions {
   maxRssBytes?: number | undefined;
   /** A worker thread died, or could not be replaced. */
   onCrash(model: { name: string; version: number }, error: Error): void;
-  /** The same of a model's own process; of the others nothing was lost. */
-  onModelDied?(model: { name: string; version: number }, error: Error): void;
+  /** The same of a model's own process; of the others nothing was lost. `beside`: it ran beside what answers. */
+  onModelDied?(model: { name: string; version: number; beside: boolean }, error: Error): void;
   /** It was to run in this thread, too, and cannot be loaded here; it goes on as before. */
   onNotHere?(model: { name: string; version: number }, error: unknown): void;
   /** A run exceeds its bound and will block its thread until the process is ended. */
@@ -64,6 +81,7 @@ export interface EngineOptions {
 }
 
 export type ModelLease = Lease<LoadedModel>;
+export type BesideTerms = Pick<BesideModel, 'mode' | 'share' | 'processorShare' | 'against'>;
 
 export interface Engine {
   /** Starts the thread that the first model will need. Only what is loaded afterwards makes itself known outside. */
@@ -74,6 +92,19 @@ export interface Engine {
    * to do when it is loaded just so. Throws `model_rejected`; what was loaded goes on then.
    */
   load(files: ModelFiles): Promise<void>;
+  /**
+   * Loads a version in a process of its own, to run beside the one that answers; what ran so before is replaced. Throws
+   * `model_rejected`, and `unsupported` for a shadow that takes other inputs.
+   */
+  attach(files: ModelFiles, how: BesideTerms): Promise<void>;
+  /** Ends once the requests in flight on it are done. Nothing to do when there is none. */
+  detach(name: string): Promise<void>;
+  /** What runs beside this very model now. */
+  beside(lease: ModelLease): BesideModel | undefined;
+  /** To answer a request with what runs beside. Throws `not_found` when it is gone. */
+  leaseBeside(name: string): ModelLease;
+  /** All that run beside others. */
+  besides(): readonly BesideModel[];
   /** Swaps atomically. Throws `not_found` when the version isn't loaded. */
   activate(name: string, version: number): void;
   /** Ends once the requests in flight on the version are done and its memory is on its way back. */
@@ -101,6 +132,8 @@ interface Served extends LoadedModel {
   batcher: ModelBatcher;
   counted: StatisticsRecorder;
   history: RunHistory;
+  /** It runs beside what answers. */
+  apart: boolean;
   /** At the last look one more thread would have been of use. */
   wasCrowded: boolean;
 }
@@ -109,6 +142,9 @@ interface Served extends LoadedModel {
 export function createEngine(options: EngineOptions): Engine {
   const threads = options.threads ?? availableParallelism();
   const active = createActiveModels<Served>();
+  /** Those that run beside what is active: one a model. */
+  const apart = createActiveModels<Served>();
+  const besides = new Map<string, BesideModel>();
   const byId = new Map<number, Served>();
   /** Loading and unloading the same version take turns. */
   const changes = createKeyedTurn();
@@ -128,7 +164,8 @@ export function createEngine(options: EngineOptions): Engine {
     onUnbatchable: (id: number) => stopJoining(byId.get(id)),
   };
   const onSteps = (id: number, runs: readonly StepRun[]) => byId.get(id)?.counted.stepped(runs);
-  const placement = placementOf(options, threads, { ...events, onSteps });
+  const isApart = (id: number) => byId.get(id)?.apart === true;
+  const placement = placementOf(options, threads, { ...events, onSteps, isApart });
   const quickModels = createQuickModels({
     ...events,
     runningNotePath: options.runningNotePath,
@@ -151,12 +188,19 @@ export function createEngine(options: EngineOptions): Engine {
   };
 
   const load = async (files: ModelFiles): Promise<void> => {
-    begin();
-    const { name, version, manifest, path, golden } = files;
+    const { name, version } = files;
     const held = active.get(name, version);
     if (held && isDeepStrictEqual(arrangedAs(held.files), arrangedAs(files))) return;
     const counted = held && isSameRelease(held.files, files) ? held.counted : createStatistics(Date.now);
     const history = createRunHistory((held ?? active.active(name))?.history);
+    const former = active.put(name, version, await warm(files, { counted, history, apart: false }));
+    if (former) letGo(former);
+  };
+
+  const warm = async (files: ModelFiles, as: Pick<Served, 'counted' | 'history' | 'apart'>): Promise<Served> => {
+    begin();
+    const { counted, history } = as;
+    const { name, version, manifest, path, golden } = files;
     const id = ++lastId;
     const { instances, intraOpThreads, maxBatch } = arrangementOf(files, threads);
     const providers = manifest.providers ?? options.providers ?? [];
@@ -167,8 +211,8 @@ export function createEngine(options: EngineOptions): Engine {
     const opened = await placement.place(model, instances, (lanes) => batcher?.setLanes(lanes));
     const { signature, joining } = opened;
     try {
-      const quick =
-        options.quickRuns === false ? undefined : quickModels.standingOf(files, { ...model, stamp }, opened);
+      const mayBeQuick = options.quickRuns !== false && !as.apart;
+      const quick = mayBeQuick ? quickModels.standingOf(files, { ...model, stamp }, opened) : undefined;
       const interpretation = interpret(manifest, signature);
       batcher = new ModelBatcher({
         id,
@@ -194,12 +238,11 @@ export function createEngine(options: EngineOptions): Engine {
       const { steps = [] } = opened;
       const served: Served = {
         ...{ id, files, signature, steps, interpretation, batcher, runtime, counted, history },
-        wasCrowded: false,
+        ...{ apart: as.apart, wasCrowded: false },
       };
       byId.set(id, served);
       dispatcher.add(batcher);
-      const former = active.put(name, version, served);
-      if (former) letGo(former);
+      return served;
     } catch (error) {
       await quickModels.leave(id);
       await placement.displace(id);
@@ -212,16 +255,56 @@ export function createEngine(options: EngineOptions): Engine {
     if (model) await dismiss(model);
   };
 
+  const detach = async (name: string): Promise<void> => {
+    const { version } = besides.get(name) ?? {};
+    besides.delete(name);
+    const model = version === undefined ? undefined : await apart.remove(name, version);
+    if (model) await dismiss(model);
+  };
+
+  const attach = async (given: ModelFiles, how: BesideTerms): Promise<void> => {
+    const { name, version } = given;
+    const files = arrangedApart(given, how.mode);
+    const held = apart.get(name, version);
+    const isHere = held !== undefined && isDeepStrictEqual(arrangedAs(held.files), arrangedAs(files));
+    if (!isHere) await detach(name);
+    const fresh = { counted: createStatistics(Date.now), history: createRunHistory(undefined), apart: true };
+    const model = isHere ? held : await warm(files, fresh);
+    const beside = active.active(name);
+    if (how.mode === 'shadow' && beside !== undefined && !isHere) {
+      const difference = differenceOfInputs(beside, model);
+      if (difference !== undefined) {
+        await dismiss(model);
+        throw new AppError(
+          'unsupported',
+          `it cannot run as a shadow of version ${beside.files.version}: ${difference}`,
+        );
+      }
+    }
+    if (!isHere) apart.put(name, version, model);
+    apart.activate(name, version);
+    besides.set(name, { ...how, name, version, model, processorMs: () => processorMsOf(placement.lanesOf(model.id)) });
+  };
+
   return {
     prepare: () => placement.prepare(),
     load: (files) => changes.run(keyOf(files), () => load(files)),
     activate: active.activate,
     unload: (name, version) => changes.run(keyOf({ name, version }), () => unload(name, version)),
+    attach: (files, how) => changes.run(besideKey(files.name), () => attach(files, how)),
+    detach: (name) => changes.run(besideKey(name), () => detach(name)),
+    beside(lease) {
+      const found = besides.get(lease.name);
+      return found !== undefined && found.against === lease.model.files.release ? found : undefined;
+    },
+    leaseBeside: (name) => apart.lease(name),
+    besides: () => [...besides.values()],
     lease: active.lease,
     list: active.list,
     async close() {
       clearInterval(watching);
       await changes.idle();
+      await Promise.all([...besides.keys()].map(detach));
       await Promise.all(active.list().map(({ name, version }) => unload(name, version)));
       await Promise.all(leaving);
       await quickModels.close();
@@ -240,6 +323,34 @@ function stopJoining(model: Served | undefined): void {
 /** All that tells one loading of a version from another. A file with a digest may lie anywhere. */
 function arrangedAs({ golden: _, suspected: __, path, ...files }: ModelFiles) {
   return { ...files, path: files.digest === undefined ? path : undefined };
+}
+
+/** A shadow gets one thread, whatever is written: what it may take is bounded. */
+function arrangedApart(files: ModelFiles, mode: BesideModel['mode']): ModelFiles {
+  const manifest = { ...files.manifest, isolation: 'process' as const };
+  if (mode === 'split') return { ...files, manifest };
+  return { ...files, tuning: undefined, manifest: { ...manifest, instances: 1, cache: undefined } };
+}
+
+/** Why a shadow cannot be given the inputs of the other; undefined when it can. */
+function differenceOfInputs(one: LoadedModel, other: LoadedModel): string | undefined {
+  const typesOf = ({ signature }: LoadedModel) =>
+    signature.inputs.map(({ name, datatype, shape }) => `${name} ${datatype} of ${shape.length} dimensions`).join(', ');
+  const namesOf = ({ interpretation }: LoadedModel) => [...interpretation.featureNames];
+  if (typesOf(one) !== typesOf(other)) return `it takes ${typesOf(other)}, and that one ${typesOf(one)}`;
+  if (isDeepStrictEqual(namesOf(one), namesOf(other))) return undefined;
+  return 'its features are others, or in another order';
+}
+
+function processorMsOf(lanes: readonly Lane[]): number | undefined {
+  return lanes.reduce<number | undefined>((sum, { thread }) => {
+    const own = thread.processMs?.();
+    return sum === undefined || own === undefined ? undefined : sum + own;
+  }, 0);
+}
+
+function besideKey(name: string): string {
+  return `${name} beside`;
 }
 
 function isSameRelease(a: ModelFiles, b: ModelFiles): boolean {
@@ -261,7 +372,12 @@ function arrangementOf({ manifest, tuning }: ModelFiles, threads: number) {
 function placementOf(
   { runningNotePath, maxRssBytes = Number.POSITIVE_INFINITY, onCrash, onModelDied }: EngineOptions,
   threads: number,
-  events: Pick<PlacementOptions, 'onEnded' | 'onUnbatchable' | 'onSteps'>,
+  {
+    isApart,
+    ...events
+  }: Pick<PlacementOptions, 'onEnded' | 'onUnbatchable' | 'onSteps'> & {
+    isApart(id: number): boolean;
+  },
 ): Placement {
   return new Placement({
     ...events,
@@ -269,9 +385,9 @@ function placementOf(
     runningNotePath,
     maxRssBytes,
     onCrash: (models, error) => {
-      for (const { name, version, isolation } of models) {
+      for (const { id, name, version, isolation } of models) {
         onCrash({ name, version }, error);
-        if (isolation === 'process') onModelDied?.({ name, version }, error);
+        if (isolation === 'process') onModelDied?.({ name, version, beside: isApart(id) }, error);
       }
     },
   });

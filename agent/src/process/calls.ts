@@ -2,7 +2,10 @@
 import { AppError } from '@edgeloop/shared/errors';
 import type { ModelFiles, ToServing, ToSupervisor } from './ipc.ts';
 
-type Call = Extract<ToServing, { kind: 'load' | 'activate' | 'unload' | 'rerun_golden' | 'journal' }>;
+type Call = Extract<
+  ToServing,
+  { kind: 'load' | 'activate' | 'unload' | 'rerun_golden' | 'attach' | 'detach' | 'journal' }
+>;
 type CallBody = Call extends infer Each ? (Each extends Call ? Omit<Each, 'requestId'> : never) : never;
 type Reply = Extract<ToSupervisor, { kind: 'reply' }>;
 

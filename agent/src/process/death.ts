@@ -17,7 +17,10 @@ export interface Death {
 }
 
 /** How the own process of a model ended. */
-export type ModelDeath = Pick<Death, 'crashed' | 'detail'>;
+export type ModelDeath = Pick<Death, 'crashed' | 'detail'> & {
+  /** It ran beside what answers. */
+  beside?: boolean | undefined;
+};
 
 /** Why it is being killed. */
 export interface Fault {

@@ -145,6 +145,20 @@ export const ToServing = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('unload'), requestId: RequestId, name: ModelName, version: ModelVersion }),
   /** Run the golden samples of a loaded version again, where its requests run. */
   z.object({ kind: z.literal('rerun_golden'), requestId: RequestId, name: ModelName, version: ModelVersion }),
+  /** Run a version beside the one that answers, in a process of its own. `against`: the release that it runs beside. */
+  z.object({
+    kind: z.literal('attach'),
+    requestId: RequestId,
+    model: ModelFiles,
+    how: z.object({
+      mode: z.enum(['shadow', 'split']),
+      share: z.number(),
+      processorShare: z.number(),
+      against: Sha256,
+    }),
+  }),
+  /** Forget what runs beside the model, if anything does. */
+  z.object({ kind: z.literal('detach'), requestId: RequestId, name: ModelName }),
   /** Append to this journal file from now on; the reply says that the former one is complete and on disk. */
   z.object({ kind: z.literal('journal'), requestId: RequestId, path: z.string() }),
   /** Everything that was active before is active again: answer ready. */
@@ -240,6 +254,8 @@ export const ToSupervisor = z.discriminatedUnion('kind', [
     version: ModelVersion,
     detail: z.string(),
     crashed: z.boolean(),
+    /** It ran beside what answers. */
+    beside: z.boolean().optional(),
   }),
   /** A caller asks to load or unload a model; the supervisor owns the store. Answered when it is done. */
   z.object({

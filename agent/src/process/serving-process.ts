@@ -22,6 +22,9 @@ import { createSpare, type Spare, type SpareMode } from './spare.ts';
 import { createWaitingCallers, type WaitingCallers } from './waiting-callers.ts';
 import { answerTo, type WishHandlers } from './wishes.ts';
 
+/** How a version is to run beside another. */
+export type Attaching = Extract<ToServing, { kind: 'attach' }>['how'];
+
 export interface ServingProcessOptions extends Omit<ServingLifeOptions, 'inFlight' | 'onSaid'> {
   callTimeoutMs: number;
   /** What it says that is for other serving processes, or asks of them. */
@@ -131,6 +134,15 @@ export class ServingProcess {
 
   rerunGolden(name: string, version: number): Promise<void> {
     return this.#call({ kind: 'rerun_golden', name, version });
+  }
+
+  /** Runs a version beside the one that answers. */
+  attach(model: ModelFiles, how: Attaching): Promise<void> {
+    return this.#call({ kind: 'attach', model, how });
+  }
+
+  detach(name: string): Promise<void> {
+    return this.#call({ kind: 'detach', name });
   }
 
   journal(path: string): Promise<void> {

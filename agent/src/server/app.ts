@@ -18,6 +18,7 @@ import { handleIndex, handleLoad, handleUnload, type RepositoryChannel, type Rep
 import type { RequestLog } from './request-log.ts';
 import type { Sequences } from './sequences.ts';
 import { handleLogging, handleTrace } from './settings.ts';
+import type { Shadows } from './shadows.ts';
 import { handleStats } from './statistics.ts';
 import { traceparentOf } from './trace-context.ts';
 import type { VisitorCheck } from './visitors.ts';
@@ -27,6 +28,8 @@ export interface AppDeps extends RepositoryIndex {
   /** For callers of models that come in a moment. */
   arrivals: Arrivals;
   sequences: Sequences;
+  /** Versions that run in the shadow of what answers. */
+  shadows: Shadows;
   /** Undefined where this is the only serving process. */
   neighbours: Neighbours | undefined;
   figures: DeviceFigures;

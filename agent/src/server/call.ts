@@ -17,6 +17,8 @@ import type { Neighbours } from './neighbours.ts';
 import type { MissingPlace, Observer } from './observation.ts';
 import { cacheOf, type ResponseCache } from './response-cache.ts';
 import type { SequenceAsk, SequenceStep, Sequences } from './sequences.ts';
+import type { Shadows } from './shadows.ts';
+import { belongsToSplit } from './split.ts';
 
 export interface CallDeps {
   engine: Engine;
@@ -24,6 +26,8 @@ export interface CallDeps {
   /** For callers of models that come in a moment. */
   arrivals: Arrivals;
   sequences: Sequences;
+  /** Versions that run in the shadow of what answers. */
+  shadows: Shadows;
   /** Undefined where this is the only serving process. */
   neighbours: Neighbours | undefined;
   /** Monotonic clock in milliseconds. */
@@ -121,7 +125,7 @@ export async function inSequence<Answer>(
  * that was asked proves to be none, the one that takes its place is.
  */
 export async function runCall<Answer>(
-  { engine, observer, arrivals, nowMs }: CallDeps,
+  { engine, observer, arrivals, shadows, nowMs }: CallDeps,
   asked: Asked,
   understand: (body: Buffer, lease: ModelLease) => Call<Answer> | Promise<Call<Answer>>,
 ): Promise<Answer> {
@@ -132,15 +136,23 @@ export async function runCall<Answer>(
   } catch (error) {
     lease = await arrivals.next(error, asked);
   }
-  for (let isSecond = false; ; isSecond = true) {
+  /** Of the whole request, whichever version answers it. */
+  let inferenceId: string | undefined;
+  let mayBeSplit = version === undefined;
+  for (let isSecond = false; ; ) {
     const present = lease;
-    let inferenceId: string | undefined;
     let deadline: number | undefined;
     try {
       if (body instanceof AppError) throw body;
       const understood = understand(body, present);
       const call = understood instanceof Promise ? await understood : understood;
-      inferenceId = call.id ?? newId(Date.now());
+      inferenceId ??= call.id ?? newId(Date.now());
+      const beside = engine.beside(present);
+      if (beside?.mode === 'split' && mayBeSplit && !asked.step && belongsToSplit(inferenceId, beside.share)) {
+        mayBeSplit = false;
+        lease = engine.leaseBeside(present.name);
+        continue;
+      }
       const { options, missing } = call;
       deadline = options?.deadline;
       const inputs = orderInputs(present.model.signature, call.inputs);
@@ -167,10 +179,13 @@ export async function runCall<Answer>(
         spans,
         outcome: { inputs, result, missing },
       });
+      if (beside?.mode === 'shadow' && call.run === undefined && result.cache?.hit !== true)
+        shadows.offer(beside, { lease: present, inferenceId, inputs, missing, result, endedMs });
       return answer;
     } catch (error) {
       if (error instanceof Elsewhere) {
         lease = error.lease;
+        isSecond = true;
         continue;
       }
       // It is counted where it is answered.
@@ -179,6 +194,7 @@ export async function runCall<Answer>(
       const diedUnder = !isSecond && !caller.gone && isAbandoned(error) ? error : undefined;
       if (diedUnder?.code === 'unavailable') {
         lease = await arrivals.successor(diedUnder, present, asked);
+        [isSecond, mayBeSplit] = [true, false];
         continue;
       }
       const endedMs = nowMs();
@@ -192,6 +208,7 @@ export async function runCall<Answer>(
       });
       if (diedUnder === undefined) throw error;
       lease = await arrivals.successor(diedUnder, present, asked);
+      [isSecond, mayBeSplit] = [true, false];
     } finally {
       present.release();
     }

@@ -26,6 +26,7 @@ import { createMetrics } from './metrics.ts';
 import { createObserver, type Observer } from './observation.ts';
 import { createRepositoryChannel } from './repository.ts';
 import { createSequences } from './sequences.ts';
+import { createShadows } from './shadows.ts';
 import { createVisitorCheck } from './visitors.ts';
 
 export interface Answer {
@@ -66,7 +67,7 @@ export async function serveFront(changes: Partial<AppDeps> = {}, plain = true): 
   const engine = createEngine({ threads: 1, onCrash: (_, error) => unexpected(error) });
   const records: JournalRecord[] = [];
   const observer = createObserver({ append: (record) => records.push(record), now: Date.now });
-  const deps = { ...usual(engine, observer), ...changes };
+  const deps = { ...usual(engine, observer, records), ...changes };
   const limits = createLimits();
   const listener = createListener(createFront(deps, limits), { plain });
   const { server, port } = await listenFor(listener);
@@ -111,7 +112,7 @@ async function listenFor({ accept }: Pick<Listener, 'accept'>): Promise<{ server
   return { server, port: typeof address === 'object' ? (address?.port ?? 0) : 0 };
 }
 
-function usual(engine: Engine, observer: Observer): AppDeps {
+function usual(engine: Engine, observer: Observer, records: JournalRecord[]): AppDeps {
   const journal = () => ({ failedWrites: 0, lostRecords: 0, pendingRecords: 0 });
   const figures = createDeviceFigures({ engine, observer, journal, neighbours: undefined });
   return {
@@ -119,6 +120,11 @@ function usual(engine: Engine, observer: Observer): AppDeps {
     observer,
     arrivals: createKnownModels(engine).arrivals,
     sequences: createSequences({ engine, nowMs: () => performance.now() }),
+    shadows: createShadows({
+      append: (record) => records.push(record),
+      now: Date.now,
+      nowMs: () => performance.now(),
+    }),
     nowMs: () => performance.now(),
     neighbours: undefined,
     figures,

@@ -1,20 +1,19 @@
 // Windows of one model version put together without losing counts, and taken apart when one is too large to travel.
-import { QuantileSketchBuilder } from '@edgeloop/shared/sketches/ddsketch';
+import { mergeShadows } from '@edgeloop/shared/shadow-windows';
+import { mergeSketches, QuantileSketchBuilder } from '@edgeloop/shared/sketches/ddsketch';
 import { type Histogram, mergeHistogram } from '@edgeloop/shared/sketches/histogram';
 import type { Window } from '@edgeloop/shared/telemetry';
 
 /** Which windows can be merged with each other: the same file of the same release and the same part of its features. */
 export function mergeKey(window: Window): string {
   const features = Object.entries(window.features).map(([name, { counts }]) => `${name}:${counts.length}`);
-  const { model, version, release, variant, confidence } = window;
-  return JSON.stringify([model, version, release, variant, confidence?.counts.length, features]);
+  const { model, version, release, variant, confidence, shadow } = window;
+  const beside = [shadow?.version, shadow?.release];
+  return JSON.stringify([model, version, release, variant, confidence?.counts.length, features, beside]);
 }
 
 /** The sum of two windows with the same `mergeKey`. */
 export function mergeWindows(a: Window, b: Window): Window {
-  const latency = new QuantileSketchBuilder();
-  latency.merge(a.latencyMs);
-  latency.merge(b.latencyMs);
   const features = Object.entries(a.features).map(([name, histogram]) => [name, sum(histogram, b.features[name])]);
   return {
     ...a,
@@ -25,10 +24,11 @@ export function mergeWindows(a: Window, b: Window): Window {
     rows: a.rows + b.rows,
     failed: addCounts(a.failed, b.failed),
     classes: addCounts(a.classes, b.classes),
-    latencyMs: latency.toJSON(),
+    latencyMs: mergeSketches(a.latencyMs, b.latencyMs),
     features: Object.fromEntries(features),
     confidence: a.confidence === undefined ? b.confidence : sum(a.confidence, b.confidence),
     ...(a.recovered === true || b.recovered === true ? { recovered: true } : {}),
+    ...(a.shadow === undefined ? {} : { shadow: mergeShadows(a.shadow, b.shadow) }),
   };
 }
 
@@ -39,7 +39,15 @@ export function mergeWindows(a: Window, b: Window): Window {
 export function splitWindow(window: Window, maxBytes: number): Window[] {
   if (sizeOf(window) <= maxBytes) return [window];
   const bare: Window = { ...window, features: {} };
-  const counts = { succeeded: 0, invalid: 0, rows: 0, failed: {}, classes: {}, confidence: undefined };
+  const counts = {
+    succeeded: 0,
+    invalid: 0,
+    rows: 0,
+    failed: {},
+    classes: {},
+    confidence: undefined,
+    shadow: undefined,
+  };
   const empty: Window = { ...bare, ...counts, latencyMs: new QuantileSketchBuilder().toJSON() };
   const pieces: Window[] = [{ ...bare, features: {} }];
   let room = maxBytes - sizeOf(bare);

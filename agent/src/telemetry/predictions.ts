@@ -41,7 +41,8 @@ export function createPredictions(database: DeviceDatabase, budgetBytes: number)
 
   return {
     keep(transaction, records) {
-      for (const record of records) if (record.outcome === 'ok') insert.run(rowOf(record));
+      for (const record of records)
+        if (record.outcome === 'ok' && record.shadow === undefined) insert.run(rowOf(record));
       trim(transaction);
     },
     find: (reader, inferenceId) =>

@@ -12,6 +12,21 @@ const Score = z
   .nullable()
   .transform((score) => score ?? Number.NaN);
 
+/** Of a run in the shadow of an answer: what answered and what it said, per row, and how far both say the same. */
+const ShadowRun = z.object({
+  version: ModelVersion,
+  release: Sha256.optional(),
+  /** Rows; none when the run failed. */
+  compared: Count,
+  agreed: Count,
+  /** Answers since the former record that were not compared. */
+  skipped: Count,
+  differences: z.array(Score).optional(),
+  formerMs: z.number().min(0),
+  predicted: z.array(z.string()).optional(),
+  scores: z.array(Score).optional(),
+});
+
 const RecordHeader = z.object({
   inferenceId: z.string(),
   model: ModelName,
@@ -26,11 +41,12 @@ const RecordHeader = z.object({
   rows: Count,
   predicted: z.array(z.string()).optional(),
   scores: z.array(Score).optional(),
+  shadow: ShadowRun.optional(),
 });
 
 /**
  * `outcome`: `ok`, `invalid` for what the caller did wrong, else the error code. `at` and `latencyMs` in milliseconds.
- * `predicted` and `scores` per row, of classifiers. `features` row-major, in the order of the manifest's names.
+ * `shadow`: nobody was answered with this. `predicted` and `scores` per row, of classifiers. `features` row-major, in the order of the manifest's names.
  */
 export type JournalRecord = z.infer<typeof RecordHeader> & { features?: Float32Array | undefined };
 

@@ -1,5 +1,6 @@
 // Captured samples on disk within their budget: first what waits for a label goes, then the oldest, counted.
-import type { CapturedSample } from '@edgeloop/shared/telemetry';
+import { parseJson } from '@edgeloop/shared/errors';
+import { type CapturedSample, OtherPrediction } from '@edgeloop/shared/telemetry';
 import { and, asc, eq, inArray, isNotNull, isNull, lte, ne, or, sql, sum } from 'drizzle-orm';
 import type { Logger } from 'pino';
 import { type Reader, readCount, writeFact } from '../database/facts.ts';
@@ -45,9 +46,13 @@ export function createSamples({ database, budgetBytes, waitMs, manifestOf, log }
 
   function keep(transaction: Reader, records: readonly JournalRecord[]): void {
     for (const record of records) {
+      if (record.shadow !== undefined) {
+        if (record.features !== undefined) total += insert(disagreementOf(record, record.shadow));
+        continue;
+      }
       const policy = manifestOf(record.model, record.version, record.release)?.capture;
       const reason = policy === undefined ? undefined : captureReason(record, policy);
-      if (reason !== undefined) total += insert(record, reason);
+      if (reason !== undefined) total += insert(keptOf(record, reason));
     }
     if (total <= budgetBytes) return;
     // What was added in a transaction that failed is not there.
@@ -109,13 +114,38 @@ function storedBytes(reader: Reader): number {
   return Number(row?.bytes ?? 0);
 }
 
-type Reason = 'rate' | 'low_confidence' | 'waiting';
+type Reason = 'rate' | 'low_confidence' | 'waiting' | 'disagreement';
+
+interface Kept extends Pick<JournalRecord, 'inferenceId' | 'model' | 'version' | 'release' | 'at' | 'features'> {
+  reason: Reason;
+  predicted: string | undefined;
+  score: number | undefined;
+  other: OtherPrediction | undefined;
+}
+
+function keptOf(record: JournalRecord, reason: Reason): Kept {
+  return { ...record, reason, predicted: record.predicted?.[0], score: record.scores?.[0], other: undefined };
+}
+
+/** What was answered, and what the shadow says instead. */
+function disagreementOf(record: JournalRecord, shadow: NonNullable<JournalRecord['shadow']>): Kept {
+  const { version, release, predicted, scores } = record;
+  const score = scores?.[0];
+  const other: OtherPrediction = {
+    version,
+    ...(release === undefined ? {} : { release }),
+    ...(predicted?.[0] === undefined ? {} : { predicted: predicted[0] }),
+    ...(score === undefined || !Number.isFinite(score) ? {} : { score }),
+  };
+  const answered = { ...record, version: shadow.version, release: shadow.release };
+  return { ...answered, reason: 'disagreement', predicted: shadow.predicted?.[0], score: shadow.scores?.[0], other };
+}
 
 /**
  * Inserts a sample in the transaction that is open, and says how many bytes that added: none when it was there already.
  * Prepared once, since many answers come this way.
  */
-function insertion(database: DeviceDatabase): (record: JournalRecord, reason: Reason) => number {
+function insertion(database: DeviceDatabase): (kept: Kept) => number {
   const insert = database
     .insert(samples)
     .values({
@@ -129,18 +159,26 @@ function insertion(database: DeviceDatabase): (record: JournalRecord, reason: Re
       score: sql.placeholder('score'),
       bytes: sql.placeholder('bytes'),
       release: sql.placeholder('release'),
+      other: sql.placeholder('other'),
     })
     .onConflictDoNothing()
     .prepare();
-  return (record, reason) => {
-    const numbers = record.features ?? new Float32Array();
+  // What was kept for another reason is one that they disagree about, too.
+  const mark = database
+    .update(samples)
+    .set({ reason: 'disagreement', other: sql`${sql.placeholder('other')}` })
+    .where(eq(samples.inferenceId, sql.placeholder('inferenceId')))
+    .prepare();
+  return (kept) => {
+    const numbers = kept.features ?? new Float32Array();
     const features = Buffer.from(numbers.buffer, numbers.byteOffset, numbers.byteLength);
     const bytes = features.length + rowOverheadBytes;
-    const { inferenceId, model, version, at } = record;
-    const [predicted, score] = [record.predicted?.[0] ?? null, record.scores?.[0] ?? null];
-    const release = record.release ?? null;
-    const row = { inferenceId, model, version, release, at, reason, features, predicted, score, bytes };
+    const { inferenceId, model, version, at, reason, predicted = null, score = null } = kept;
+    const release = kept.release ?? null;
+    const other = kept.other === undefined ? null : JSON.stringify(kept.other);
+    const row = { inferenceId, model, version, release, at, reason, features, predicted, score, bytes, other };
     const { changes } = insert.run(row);
+    if (changes === 0 && other !== null) mark.run({ inferenceId, other });
     return changes > 0 ? bytes : 0;
   };
 }
@@ -190,7 +228,7 @@ function removeRows(transaction: Reader, ordinals: number[]): number {
 }
 
 function sampleOf(row: typeof samples.$inferSelect): StoredSample {
-  const { ordinal, inferenceId, model, version, release, at, predicted, score, label } = row;
+  const { ordinal, inferenceId, model, version, release, at, predicted, score, label, other } = row;
   const numbers = new Float32Array(Uint8Array.from(row.features).buffer);
   const sample: CapturedSample = {
     inferenceId,
@@ -203,6 +241,7 @@ function sampleOf(row: typeof samples.$inferSelect): StoredSample {
     ...(predicted === null ? {} : { predicted }),
     ...(score === null || !Number.isFinite(score) ? {} : { score }),
     ...(label === null ? {} : { label }),
+    ...(other === null ? {} : { other: parseJson(OtherPrediction, other, 'samples.other', 'internal') }),
   };
   return { ordinal, sample };
 }

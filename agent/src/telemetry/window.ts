@@ -3,7 +3,7 @@
 import { featureNames, type Manifest } from '@edgeloop/shared/manifest';
 import { QuantileSketchBuilder } from '@edgeloop/shared/sketches/ddsketch';
 import { addValue, emptyHistogram, type Histogram } from '@edgeloop/shared/sketches/histogram';
-import type { Window } from '@edgeloop/shared/telemetry';
+import type { ShadowWindow, Window } from '@edgeloop/shared/telemetry';
 import type { JournalRecord } from './record.ts';
 
 /** The manifest of a version, or undefined when its files are gone. `release` tells two releases of one number apart. */
@@ -32,6 +32,13 @@ interface OpenWindow {
   width: number;
   columns: Map<string, FeatureColumn>;
   confidence: { edges: readonly number[]; histogram: Histogram } | undefined;
+  shadow: OpenShadow | undefined;
+}
+
+interface OpenShadow extends Omit<ShadowWindow, 'difference' | 'latencyMs' | 'formerMs'> {
+  difference: QuantileSketchBuilder;
+  latency: QuantileSketchBuilder;
+  former: QuantileSketchBuilder;
 }
 
 export interface WindowSet {
@@ -45,8 +52,10 @@ export function createWindowSet(manifestOf: ManifestOf): WindowSet {
   return {
     add(record) {
       // Two releases of one number are two models, and so are two files of one release.
-      const key = `${record.model}@${record.version}@${record.release ?? ''}@${record.variant ?? ''}`;
-      const window = open.get(key) ?? openWindow(record, manifestOf(record.model, record.version, record.release));
+      const beside = record.shadow && `${record.shadow.version}@${record.shadow.release ?? ''}`;
+      const own = `${record.model}@${record.version}@${record.release ?? ''}@${record.variant ?? ''}`;
+      const key = `${own} ${beside ?? ''}`;
+      const window = open.get(key) ?? openWindow(record, manifestOf);
       open.set(key, window);
       addRecord(window, record);
     },
@@ -55,9 +64,11 @@ export function createWindowSet(manifestOf: ManifestOf): WindowSet {
 }
 
 function openWindow(
-  { model, version, release, variant, at }: JournalRecord,
-  manifest: Manifest | undefined,
+  { model, version, release, variant, at, shadow }: JournalRecord,
+  manifestOf: ManifestOf,
 ): OpenWindow {
+  // Nobody was answered with what a shadow says: its windows have nothing of what a manifest names.
+  const manifest: Manifest | undefined = shadow ? undefined : manifestOf(model, version, release);
   const reference = manifest?.monitoring.reference;
   const names = manifest === undefined ? [] : featureNames(manifest);
   const columns = new Map<string, FeatureColumn>();
@@ -82,13 +93,42 @@ function openWindow(
     width: names.length,
     columns,
     confidence: edges === undefined ? undefined : { edges, histogram: emptyHistogram(edges) },
+    shadow: shadow && openShadow(shadow),
   };
+}
+
+function openShadow({ version, release }: NonNullable<JournalRecord['shadow']>): OpenShadow {
+  return {
+    version,
+    ...(release === undefined ? {} : { release }),
+    ...{ compared: 0, agreed: 0, failed: {}, skipped: 0 },
+    difference: new QuantileSketchBuilder(),
+    latency: new QuantileSketchBuilder(),
+    former: new QuantileSketchBuilder(),
+  };
+}
+
+function addShadow(window: OpenShadow, { outcome, latencyMs, shadow }: JournalRecord): void {
+  window.skipped += shadow?.skipped ?? 0;
+  if (outcome !== 'ok') {
+    window.failed[outcome] = (window.failed[outcome] ?? 0) + 1;
+    return;
+  }
+  window.compared += shadow?.compared ?? 0;
+  window.agreed += shadow?.agreed ?? 0;
+  window.latency.add(latencyMs);
+  window.former.add(shadow?.formerMs ?? 0);
+  for (const difference of shadow?.differences ?? []) window.difference.add(difference);
 }
 
 function addRecord(window: OpenWindow, record: JournalRecord): void {
   // The clock may have jumped: a window spans all its records.
   window.startedAt = Math.min(window.startedAt, record.at);
   window.endedAt = Math.max(window.endedAt, record.at);
+  if (window.shadow !== undefined) {
+    addShadow(window.shadow, record);
+    return;
+  }
   if (record.outcome === 'invalid') {
     window.invalid += 1;
     return;
@@ -132,5 +172,10 @@ function closeWindow(open: OpenWindow, recovered: boolean): Window {
     confidence: open.confidence?.histogram,
     classes: open.classes,
     ...(recovered ? { recovered: true } : {}),
+    ...(open.shadow === undefined ? {} : { shadow: closeShadow(open.shadow) }),
   };
+}
+
+function closeShadow({ difference, latency, former, ...counts }: OpenShadow): ShadowWindow {
+  return { ...counts, difference: difference.toJSON(), latencyMs: latency.toJSON(), formerMs: former.toJSON() };
 }

@@ -60,6 +60,13 @@ export class QuantileSketchBuilder {
   }
 }
 
+export function mergeSketches(a: QuantileSketch, b: QuantileSketch): QuantileSketch {
+  const sum = new QuantileSketchBuilder();
+  sum.merge(a);
+  sum.merge(b);
+  return sum.toJSON();
+}
+
 /** The `q` quantile, 0 to 1, or undefined when the sketch is empty. */
 export function quantile(sketch: QuantileSketch, q: number): number | undefined {
   if (sketch.count === 0) return undefined;

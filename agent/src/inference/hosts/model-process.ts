@@ -7,7 +7,7 @@ import { isCrash, sourceExecArgv } from '@edgeloop/shared/node/bounded-process';
 import { childEnvironment } from '@edgeloop/shared/node/child-environment';
 import type { Job } from '../worker/job.ts';
 import type { ModelToOpen, OpenedModel } from '../worker/messages.ts';
-import { threadTimeMs } from '../worker/processor-time.ts';
+import { processTimeMs, threadTimeMs } from '../worker/processor-time.ts';
 import { createOpenings } from './openings.ts';
 import type { FromModelProcess, SentEnding, SentJob, ToModelProcess } from './process-messages.ts';
 import { ModelProcessDied, type Worker, type WorkerEvents } from './worker.ts';
@@ -125,6 +125,10 @@ class ModelProcess implements Worker {
 
   processorMs(): number | undefined {
     return threadTimeMs(this.#taskId, this.#child.pid);
+  }
+
+  processMs(): number | undefined {
+    return processTimeMs(this.#child.pid);
   }
 
   kill(why: string): void {

@@ -32,7 +32,7 @@ export interface PlacementOptions extends HostOptions {
   /** Upper bound on the threads of one model, and the number of shared threads. */
   threads: number;
   /** A thread died, or a model's own process; another one takes its place. */
-  onCrash(models: readonly { name: string; version: number; isolation: Isolation }[], error: Error): void;
+  onCrash(models: readonly { id: number; name: string; version: number; isolation: Isolation }[], error: Error): void;
 }
 
 /** In how many threads a model runs. */

@@ -43,6 +43,8 @@ export interface Worker {
   running(): number;
   /** Milliseconds of processor time that its thread has had; undefined where the system does not tell. */
   processorMs(): number | undefined;
+  /** The same of its whole process, where it has one of its own. */
+  processMs?(): number | undefined;
   /** Waits for what is on its way, then ends it. */
   end(): Promise<void>;
   /** Ends it now, busy or not; only a process can be ended so. */

@@ -20,6 +20,11 @@ export function threadTimeMs(taskId: number | undefined, pid: number | 'self' = 
   return taskId === undefined ? undefined : timeIn(`/proc/${pid}/task/${taskId}/stat`);
 }
 
+/** Milliseconds of all threads of a process; undefined where it is not told. */
+export function processTimeMs(pid: number | undefined): number | undefined {
+  return pid === undefined ? undefined : timeIn(`/proc/${pid}/stat`);
+}
+
 /** In user and in system mode: the 14th and 15th field, counted behind the name, which may hold anything. */
 function timeIn(path: string): number | undefined {
   try {

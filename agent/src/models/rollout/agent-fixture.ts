@@ -96,6 +96,7 @@ export async function startAgent(parts: AgentParts, own: (database: { close(): v
     fileCheck: createFileCheck(log),
     tuningOf: () => undefined,
     tune: async () => undefined,
+    shortage: () => undefined,
     quarantine: createQuarantine(database, writes, Date.now),
     log,
     onChange: () => link.reportSoon(),

@@ -12,6 +12,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { type DeviceDatabase, openDatabase } from '../../database/open.ts';
 import { createDevicePort, type DevicePort } from '../../identity/device-port.ts';
 import type { KnownModel, ModelFiles, PresentHold } from '../../process/ipc.ts';
+import type { Attaching } from '../../process/serving-process.ts';
 import { pendingWrites } from '../../storage/pending-writes-fixture.ts';
 import { createFileCheck } from '../file-check.ts';
 import { createModelStore } from '../store.ts';
@@ -35,6 +36,9 @@ let running: ModelDriver | undefined;
 /** What the serving process was asked for; `refuse` makes a load fail. */
 const asked: string[] = [];
 const refuse = new Set<number>();
+/** The release that runs beside another -> that other. */
+const attached = new Map<string, string>();
+let short: string | undefined;
 const whenLoading = new Map<number, () => void>();
 /** The bytes that were loaded last. */
 const loaded = new Map<number, string>();
@@ -55,6 +59,15 @@ const serving = {
   },
   activate: async (_name: string, version: number) => void asked.push(`activate ${version}`),
   unload: async (_name: string, version: number) => void asked.push(`unload ${version}`),
+  attach: async ({ version, release }: ModelFiles, { mode, against }: Attaching) => {
+    asked.push(`attach ${version} as a ${mode}`);
+    if (refuse.has(version)) throw new AppError('model_rejected', 'cannot be loaded');
+    attached.set(release ?? '', against);
+  },
+  detach: async () => {
+    asked.push('detach');
+    attached.clear();
+  },
   tell: (known: readonly KnownModel[]) => {
     told = known.map(({ name, version, state }) => `${name} ${version} ${state}`);
   },
@@ -119,6 +132,7 @@ async function boot(cleanStop: boolean, probationMs = 150): Promise<ModelDriver>
     quarantine: createQuarantine(database, pendingWrites(), Date.now),
     probationMs,
     hold: () => hold,
+    shortage: () => short,
     log,
     onChange: () => {},
   });
@@ -139,6 +153,8 @@ beforeEach(() => {
   loaded.clear();
   proofs.length = 0;
   hold = undefined;
+  short = undefined;
+  attached.clear();
   port = closedPort;
   saving = undefined;
   whenLoading.clear();

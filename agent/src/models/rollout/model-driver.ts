@@ -8,7 +8,7 @@
 import { messageOf } from '@edgeloop/shared/errors';
 import type { Desired, ModelReport } from '@edgeloop/shared/messages';
 import { backoffMs, pause } from '@edgeloop/shared/node/backoff';
-import type { Death, Suspect } from '../../process/death.ts';
+import type { Death, ModelDeath, Suspect } from '../../process/death.ts';
 import type { PresentHold, ServingCounts, Tuning } from '../../process/ipc.ts';
 import type { ServingProcesses } from '../../process/serving-processes.ts';
 import { type DamagedFile, failureOf } from '../failure.ts';
@@ -16,6 +16,7 @@ import type { FileCheck } from '../file-check.ts';
 import { HeldByAll, type HeldByAllOptions } from '../held-by-all.ts';
 import type { ModelStore, ReleaseRef } from '../store.ts';
 import type { Accused, Quarantine } from '../trying/quarantine.ts';
+import { Besides, type BesidesOptions } from './besides.ts';
 import { FilesOnDisk } from './files-on-disk.ts';
 import { type ModelEvent, type ModelState, newModelState, releasesToKeep, type Step, stepOf } from './model-state.ts';
 import { heldBack } from './permission.ts';
@@ -30,12 +31,14 @@ import { unknownModels } from './unknown-models.ts';
 export interface ModelDriverOptions extends Omit<StepOptions, 'serving' | 'admit' | 'tally' | 'filesOf'> {
   states: StateStore;
   fileCheck: FileCheck;
-  serving: Pick<ServingProcesses, 'up' | 'tell'> & Pick<HeldByAllOptions, 'processes'>;
+  serving: Pick<ServingProcesses, 'up' | 'tell'> & Pick<HeldByAllOptions & BesidesOptions, 'processes'>;
   /** How a model file is known to run best here. */
   tuningOf(digest: string): Tuning | undefined;
   quarantine: Quarantine;
   /** What software on this device asked for. */
   hold(): PresentHold | undefined;
+  /** What this machine is short of. */
+  shortage(): string | undefined;
   /** Something that is reported has changed. */
   onChange(): void;
 }
@@ -52,6 +55,7 @@ export class ModelDriver {
   readonly #served: Served;
   readonly #states = new Map<string, ModelState>();
   readonly #files: FilesOnDisk;
+  readonly #besides: Besides;
   /** Ends the step that is being performed for a model. */
   readonly #attempts = new Map<string, AbortController>();
   readonly #loops = new Map<string, Promise<void>>();
@@ -86,6 +90,17 @@ export class ModelDriver {
       onLost: (name, error) => this.#lost(name, error),
       log: options.log,
     });
+    this.#besides = new Besides({
+      ...options,
+      processes,
+      steps: this.#steps,
+      tally: this.#tally,
+      stateOf: (name) => this.#stateOf(name),
+      apply: (name, event) => this.#apply(name, { kind: 'beside', event }),
+      isSaved: (name) => this.#isSaved(name),
+      filesOf: (of) => this.#files.read(of),
+      distrust: (of) => this.#distrust(of),
+    });
   }
 
   /** Reads the states; `cleanStop` false counts unfinished attempts. */
@@ -99,13 +114,22 @@ export class ModelDriver {
     }
     this.#stop = signal;
     this.#served.start(signal);
+    this.#besides.start(signal);
     signal.addEventListener('abort', () => this.#endAttempts(), { once: true });
     for (const name of [...this.#states.keys()]) {
-      if (!cleanStop) this.#apply(name, { kind: 'rebooted' });
+      if (!cleanStop) this.#rebooted(name);
       this.#drive(name);
+      this.#besides.drive(name);
       // What was under way may have been given up before the last end, and its files not removed.
       if (this.#stateOf(name).desired !== null) void this.#tidy(name);
     }
+  }
+
+  /** What ran beside a model was no more on trial than what answered: only what was being brought up counts. */
+  #rebooted(name: string): void {
+    this.#apply(name, { kind: 'rebooted' });
+    const { beside } = this.#stateOf(name);
+    if (beside?.candidate?.state === 'warming') this.#apply(name, { kind: 'beside', event: { kind: 'rebooted' } });
   }
 
   setDesired(desired: Pick<Desired, 'generation' | 'models'>): void {
@@ -117,6 +141,7 @@ export class ModelDriver {
   /** Brings a fresh serving process to what was active; processes are named by their place. @throws ServingGone */
   async restore(letIn: () => void, process: number): Promise<void> {
     this.#held.reset(process);
+    this.#besides.reset(process);
     this.#tellKnown();
     letIn();
     const late = [...(this.#suspected.get(process) ?? [])];
@@ -139,6 +164,7 @@ export class ModelDriver {
     const releases =
       suspects.length === 0 ? undefined : suspects.flatMap((suspect) => this.#releaseOf(suspect, process) ?? []);
     this.#held.reset(process);
+    this.#besides.reset(process);
     this.#tally.restarted(process);
     this.#suspected.set(process, new Set(suspects.map(({ name }) => name)));
     if (this.#stop.aborted) return; // What ends while we stop says nothing.
@@ -150,7 +176,11 @@ export class ModelDriver {
   }
 
   /** The own process of a model died; the serving process goes on. Nobody else can have been the reason. */
-  modelDied(suspect: Suspect, { crashed, detail }: { crashed: boolean; detail: string }, process: number): void {
+  modelDied(suspect: Suspect, { crashed, detail, beside = false }: ModelDeath, process: number): void {
+    if (beside) {
+      this.#besideDied(suspect, { crashed, detail });
+      return;
+    }
     const release = this.#releaseOf(suspect, process);
     if (this.#stop.aborted || release === undefined) return;
     const { name } = suspect;
@@ -159,17 +189,24 @@ export class ModelDriver {
     void this.#served.align(name);
   }
 
+  #besideDied({ name, version }: Suspect, { crashed, detail }: ModelDeath): void {
+    const { beside } = this.#stateOf(name);
+    if (this.#stop.aborted || beside?.order.version !== version) return;
+    const suspects = [beside.order.release];
+    this.#apply(name, { kind: 'beside', event: { kind: 'died', crashed, served: false, detail, suspects } });
+  }
+
   update(counts: readonly ServingCounts[], process: number): void {
     this.#tally.update(counts, process);
   }
 
   report(): ModelReport[] {
     const here = [...this.#states.values()].filter(({ desired, active }) => desired !== null || active !== null);
-    return here.map(reportOf);
+    return here.map((state) => reportOf(state, this.#besides.suspended(state.name)));
   }
 
   async close(): Promise<void> {
-    await Promise.all(this.#loops.values());
+    await Promise.all([...this.#loops.values(), this.#besides.close()]);
     await this.#files.close();
   }
 
@@ -193,6 +230,7 @@ export class ModelDriver {
     if (event.kind === 'activated' && after.active !== null) this.#tally.forget({ name, ...after.active });
     if (after.candidate === null || after.candidate.state === 'failed') void this.#tidy(name);
     this.#drive(name);
+    this.#besides.changed(name, before, after);
   }
 
   /** What cannot be written holds for this life of the agent, and is written before anything new is tried. */
@@ -293,6 +331,7 @@ export class ModelDriver {
   /** A model that is desired no more goes once the serving process has let go of it. */
   async #forget(name: string): Promise<void> {
     await this.#served.align(name);
+    await this.#besides.gone(name);
     if (this.#stateOf(name).desired !== null) return;
     this.#states.delete(name);
     this.#options.states.remove(name);

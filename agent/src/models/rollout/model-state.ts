@@ -2,7 +2,7 @@
 // `transitions.ts`; the driver performs the one step that a state asks for and tells the outcome.
 import { Measured } from '@edgeloop/shared/acceptance';
 import { Instant, ModelName, ModelVersion, Sha256 } from '@edgeloop/shared/identifiers';
-import { DesiredModel, Held } from '@edgeloop/shared/messages';
+import { Beside, DesiredModel, Held } from '@edgeloop/shared/messages';
 import { z } from 'zod';
 import { Failure } from '../failure.ts';
 
@@ -60,7 +60,8 @@ const Candidate = z.discriminatedUnion('state', [
 ]);
 export type Candidate = z.infer<typeof Candidate>;
 
-export const ModelState = z.object({
+/** A version on its way, and what it may come to stand beside or replace. */
+const Course = z.object({
   name: ModelName,
   desired: DesiredModel.nullable(),
   /** What answers requests; during probation the candidate's release. */
@@ -75,6 +76,16 @@ export const ModelState = z.object({
     z.object({ version: ModelVersion, release: Sha256.optional(), rolloutId: z.string(), error: Failure }),
   ),
 });
+type Course = z.infer<typeof Course>;
+
+/**
+ * What runs beside the active release, or is on its way to: it takes the very steps of a candidate, and stays in its probation as
+ * long as it runs. It never becomes the last good one.
+ */
+export const BesideState = Course.extend({ order: Beside });
+export type BesideState = z.infer<typeof BesideState>;
+
+export const ModelState = Course.extend({ beside: BesideState.nullable().default(null) });
 export type ModelState = z.infer<typeof ModelState>;
 
 export type ModelEvent =
@@ -107,16 +118,32 @@ export type ModelEvent =
   | { kind: 'lost'; error: Failure }
   /** The files of a release were changed on this disk. It is as good as before once they are fetched again. */
   | { kind: 'damaged'; release: string; error: Failure }
-  | { kind: 'repaired'; release: string };
+  | { kind: 'repaired'; release: string }
+  /** Of what runs beside it. */
+  | { kind: 'beside'; event: Exclude<ModelEvent, { kind: 'beside' | 'desired' }> };
 
 /** What the driver has to do next for a model. */
 export type Step = 'fetch' | 'verify' | 'prove' | 'load' | 'watch' | 'rest';
 
 export function newModelState(name: string): ModelState {
+  return { ...newCourse(name), beside: null };
+}
+
+function newCourse(name: string): Course {
   return { name, desired: null, active: null, lastGood: null, previousGood: null, candidate: null, refused: [] };
 }
 
-export function stepOf({ candidate }: ModelState): Step {
+/** Of a version that was ordered just now. */
+export function newBeside(name: string, order: Beside): BesideState {
+  return { ...newCourse(name), order };
+}
+
+/** Whether the model is at rest, so that something may run beside it: what answers is what should. */
+export function isAtRest({ candidate, active, desired }: ModelState): boolean {
+  return candidate === null && active !== null && active.release === desired?.release;
+}
+
+export function stepOf({ candidate }: Pick<ModelState, 'candidate'>): Step {
   switch (candidate?.state) {
     case undefined:
     case 'failed':
@@ -150,10 +177,15 @@ export function releasesToHold({ active, lastGood, candidate }: ModelState): Rel
 
 /** Releases whose files must stay on disk. */
 export function releasesToKeep(state: ModelState): Release[] {
-  const { active, lastGood, previousGood, candidate } = state;
-  const coming = candidate === null || candidate.state === 'failed' ? null : candidate.target;
-  const kept = [active, lastGood, previousGood, coming].filter((each) => each !== null);
+  const { active, lastGood, previousGood, beside } = state;
+  const kept = [active, lastGood, previousGood, comingIn(state), beside && comingIn(beside)].filter(
+    (each) => each !== null,
+  );
   return [...new Map(kept.map((each) => [each.release, releaseOf(each)])).values()];
+}
+
+function comingIn({ candidate }: Course): Release | null {
+  return candidate === null || candidate.state === 'failed' ? null : candidate.target;
 }
 
 /** Of what says more. */

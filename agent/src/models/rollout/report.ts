@@ -2,15 +2,30 @@
 import type { ModelReport } from '@edgeloop/shared/messages';
 import type { KnownModel } from '../../process/ipc.ts';
 import type { Failure } from '../failure.ts';
-import { type ModelState, releasesToHold } from './model-state.ts';
+import { type BesideState, type ModelState, releasesToHold } from './model-state.ts';
 
-export function reportOf({ name, active, lastGood, candidate }: ModelState): ModelReport {
-  const former = { name, active, lastGood: lastGood?.version ?? null };
+/** `suspended`: why what is to run beside it does not at present. */
+export function reportOf({ name, active, lastGood, candidate, beside }: ModelState, suspended?: string): ModelReport {
+  const besideIt = beside === null ? {} : { beside: besideReport(beside, suspended) };
+  const former = { name, active, lastGood: lastGood?.version ?? null, ...besideIt };
   if (candidate === null) return { ...former, candidate };
   const { target, since, state, held, found } = candidate;
   const { version, release, rolloutId } = target;
   const error = errorOf(candidate);
   return { ...former, candidate: { version, release, variant: found?.variant, rolloutId, state, since, error, held } };
+}
+
+function besideReport({ order, candidate }: BesideState, suspended: string | undefined): ModelReport['beside'] {
+  if (candidate === null) return undefined;
+  const { version, release, rolloutId } = order;
+  const { since, held } = candidate;
+  const about = { version, release, rolloutId, since, ...(held && { held }) };
+  const error = errorOf(candidate);
+  if (candidate.state === 'failed') return { ...about, state: 'failed', error };
+  if (suspended !== undefined)
+    return { ...about, state: 'suspended', error: { code: 'unavailable', message: suspended } };
+  const state = candidate.state === 'probation' ? 'running' : candidate.state;
+  return { ...about, state, ...(error && { error }) };
 }
 
 /** Why it is fetched again stays beside why that does not go on. */

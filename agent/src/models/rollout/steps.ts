@@ -53,6 +53,10 @@ export interface StepContext {
   /** Tries of this step that have failed in a row. */
   failures: number;
   signal: AbortSignal;
+  /** Whose files stay on disk, where that is not the state's own model. */
+  keeping?: ModelState;
+  /** Loads it in another way. */
+  admit?: () => Promise<void>;
 }
 
 /** Of verifying, of loading and beginning to answer, and of looking again at the end of a probation. */
@@ -114,10 +118,14 @@ export class Steps {
     return came ? 0 : Math.max(1, now - sinceMs);
   }
 
-  async #perform(step: Step, target: DesiredModel, { state, signal }: StepContext): Promise<ModelEvent | undefined> {
+  async #perform(
+    step: Step,
+    target: DesiredModel,
+    { state, signal, keeping = state, admit = () => this.#options.admit(target, signal) }: StepContext,
+  ): Promise<ModelEvent | undefined> {
     switch (step) {
       case 'fetch':
-        return this.#fetch(target, state, signal);
+        return this.#fetch(target, keeping, signal);
       case 'verify':
         await verifyModel(this.#source(), target, signal);
         return { kind: 'verified' };
@@ -125,7 +133,7 @@ export class Steps {
         return this.#prove(target, signal);
       case 'load':
         await this.#options.serving.up(signal);
-        await this.#options.admit(target, signal);
+        await admit();
         return { kind: 'activated' };
       case 'watch':
         return this.#watch(target, signal);

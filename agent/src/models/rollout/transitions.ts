@@ -1,12 +1,14 @@
 // How a model's state on this device follows from what happens: a pure function, so that every order of events can be
 // tried. The driver performs the one step a state asks for and tells the outcome.
-import type { DesiredModel, FailureKind, Held } from '@edgeloop/shared/messages';
+import type { Beside, DesiredModel, FailureKind, Held } from '@edgeloop/shared/messages';
 import type { Failure } from '../failure.ts';
 import {
+  type BesideState,
   type Candidate,
   type Found,
   type ModelEvent,
   type ModelState,
+  newBeside,
   newModelState,
   releaseOf,
 } from './model-state.ts';
@@ -63,12 +65,45 @@ export function next(state: ModelState, event: ModelEvent, now: number): ModelSt
       return damage(state, event, now);
     case 'repaired':
       return repair(state, event.release, now);
+    case 'beside':
+      return goBeside(state, (own) => next(own, event.event, now));
   }
+}
+
+/** What runs beside takes a step. What it fails at holds for all tries on the same word. */
+function goBeside(state: ModelState, step: (own: ModelState) => ModelState): ModelState {
+  const { beside } = state;
+  if (beside === null) return state;
+  const { order, ...course } = beside;
+  const before: ModelState = { ...course, beside: null };
+  const { beside: _, refused, ...after } = step(before);
+  const [failure] = refused;
+  const own = { ...after, refused: [], order };
+  if (failure === undefined) return { ...state, beside: own };
+  return { ...state, beside: own, refused: withRefusal(state.refused, failure) };
+}
+
+/** Nothing is to run beside, or this: an order that only says how goes on where it was. */
+function wantBeside(state: ModelState, now: number): BesideState | null {
+  const order = state.desired?.beside;
+  if (order === undefined || order.release === state.desired?.release) return null;
+  const known = state.beside;
+  const target = targetOf(state.name, order);
+  const course = known !== null && isSame(known.order, order) ? { ...known, order } : newBeside(state.name, order);
+  const refused = state.refused.find((each) => isSame(each, order));
+  const candidate =
+    refused === undefined ? (course.candidate ?? fetching(target, now)) : failed(target, refused.error, now);
+  return { ...course, desired: target, candidate };
+}
+
+function targetOf(name: string, { mode: _, share: __, processorShare: ___, ...order }: Beside): DesiredModel {
+  return { name, ...order };
 }
 
 function want(state: ModelState, model: DesiredModel | null, now: number): ModelState {
   if (model === null) return newModelState(state.name);
-  const wanted = { ...state, desired: model };
+  const told = { ...state, desired: model };
+  const wanted = { ...told, beside: wantBeside(told, now) };
   const { candidate } = state;
   if (candidate !== null && isSame(candidate.target, model)) return wanted;
   if (state.active?.release === model.release)
@@ -150,11 +185,14 @@ function kindOf(step: Exclude<Candidate['state'], 'failed'>, { code }: Failure):
 }
 
 function refuse(state: ModelState, target: DesiredModel, { error, now }: { error: Failure; now: number }): ModelState {
-  const others = state.refused.filter((each) => !isSame(each, target)).slice(-(refusedKept - 1));
-  const refused = [...others, { ...releaseOf(target), rolloutId: target.rolloutId, error }];
+  const refused = withRefusal(state.refused, { ...releaseOf(target), rolloutId: target.rolloutId, error });
   const { candidate } = state;
   const known = candidate?.target.release === target.release ? candidate.found : undefined;
   return { ...state, candidate: { ...failed(target, error, now), found: known }, refused };
+}
+
+function withRefusal(refused: ModelState['refused'], refusal: ModelState['refused'][number]): ModelState['refused'] {
+  return [...refused.filter((each) => !isSame(each, refusal)).slice(-(refusedKept - 1)), refusal];
 }
 
 /** What was said against the release before is proved wrong. */

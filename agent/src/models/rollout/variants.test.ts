@@ -117,6 +117,8 @@ async function boot(more: Partial<ConstructorParameters<typeof ModelDriver>[0]> 
     },
     activate: async () => undefined,
     unload: async () => undefined,
+    attach: async () => undefined,
+    detach: async () => undefined,
     tell: () => undefined,
   };
   running = new ModelDriver({
@@ -134,6 +136,7 @@ async function boot(more: Partial<ConstructorParameters<typeof ModelDriver>[0]> 
     quarantine: createQuarantine(database, pendingWrites(), Date.now),
     probationMs: 50,
     hold: () => undefined,
+    shortage: () => undefined,
     log,
     onChange: () => undefined,
     ...more,
@@ -351,6 +354,8 @@ it('tries a step again that does not end, and says so', async () => {
     load: async () => undefined,
     activate: async () => undefined,
     unload: async () => undefined,
+    attach: async () => undefined,
+    detach: async () => undefined,
     tell: () => undefined,
   };
   const driver = await boot({ deadlineMs: 2000, serving: { ...gone, processes: [gone] } });
