@@ -12,6 +12,10 @@ describe('waves as text', () => {
         { percent: 100, name: 'fleet' },
       ],
     ],
+    [
+      'shadow:5n,split:trial:10:0.2,100',
+      [{ devices: 5, kind: 'shadow' }, { percent: 10, name: 'trial', kind: 'split', share: 0.2 }, { percent: 100 }],
+    ],
   ])('%s', (text, waves) => {
     expect(parseWaves(text)).toEqual(waves);
   });

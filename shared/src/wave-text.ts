@@ -1,4 +1,5 @@
-// Waves as people write them: `10,50,100`, `5n` for a number of devices, with a name before a colon: `pilot:10`.
+// Waves as people write them: `10,50,100`, `5n` for a number of devices, with a name before a colon: `pilot:10`. Waves that only try
+// the version begin with their kind: `shadow:10`, and `split:10:0.2` with the share of requests.
 import type { PlannedWave, WaveApproval } from './api/rollouts.ts';
 import { AppError } from './errors.ts';
 
@@ -8,6 +9,17 @@ export function parseWaves(text: string): PlannedWave[] {
 }
 
 function parseWave(text: string): PlannedWave {
+  const [, kind, rest = ''] = /^(shadow|split):(.*)$/.exec(text) ?? [];
+  if (kind === undefined) return parseSize(text);
+  if (kind === 'shadow') return { ...parseSize(rest), kind };
+  const at = rest.lastIndexOf(':');
+  const share = Number(rest.slice(at + 1));
+  if (at === -1 || !Number.isFinite(share))
+    throw new AppError('invalid_request', `the wave "${text}" must say its share of requests, as split:10:0.2`);
+  return { ...parseSize(rest.slice(0, at)), kind: 'split', share };
+}
+
+function parseSize(text: string): PlannedWave {
   const at = text.lastIndexOf(':');
   const name = at === -1 ? {} : { name: text.slice(0, at).trim() };
   const [, size = '', kind] = /^(\d+(?:\.\d+)?)([n%]?)$/.exec(text.slice(at + 1).trim()) ?? [];

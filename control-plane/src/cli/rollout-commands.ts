@@ -1,7 +1,7 @@
 // edgeloop rollouts.
 import { RolloutForecast } from '@edgeloop/shared/api/forecasts';
 import { pageOf } from '@edgeloop/shared/api/paging';
-import { Rollout, RolloutDetail, type RolloutState } from '@edgeloop/shared/api/rollouts';
+import { kindOf, Rollout, RolloutDetail, type RolloutState } from '@edgeloop/shared/api/rollouts';
 import { AppError } from '@edgeloop/shared/errors';
 import type { Command } from 'commander';
 import { backtestEnded, printBacktest } from './backtest-command.ts';
@@ -142,11 +142,11 @@ function printForecast({ model, version, devices, conflicting, supersedes, waves
   for (const id of supersedes) printLine(`takes over devices of the rollout ${id}`);
   const beside = { rest: 'the rest', last_period: 'the last period of the old version', nothing: 'nothing' };
   printTable(
-    ['WAVE', 'NAME', 'DEVICES', 'OFFLINE', 'HELD', 'OUT OF WINDOW', 'COMPARED WITH', 'DETAIL'],
+    ['WAVE', 'NAME', 'KIND', 'DEVICES', 'OFFLINE', 'HELD', 'OUT OF WINDOW', 'COMPARED WITH', 'DETAIL'],
     waves.map(({ counts, ...wave }) => [
-      ...[wave.wave + 1, wave.name, wave.devices, counts?.offline ?? wave.offline.length],
+      ...[wave.wave + 1, wave.name, wave.kind ?? 'serve', wave.devices, counts?.offline ?? wave.offline.length],
       ...[counts?.held ?? wave.held.length, counts?.outOfWindow ?? wave.outOfWindow.length],
-      ...[beside[wave.comparedWith], wave.detail],
+      ...[wave.kind === undefined ? beside[wave.comparedWith] : 'the same devices', wave.detail],
     ]),
   );
   for (const { wave, held, outOfWindow, zoneUnknown } of waves) {
@@ -214,13 +214,13 @@ function printDetail(detail: RolloutDetail): void {
   if (detail.backtest) printLine(`backtest: ${detail.backtest.summary}`);
   printTable(
     ['DEVICE', 'WAVE', 'STATE', 'DETAIL'],
-    detail.devices.map(({ deviceId, wave, state, detail, variant }) => [
-      ...[deviceId, wave + 1, state, variant === undefined ? detail : `${detail} (${variant})`],
+    detail.devices.map(({ deviceId, wave, state, detail: words, variant }) => [
+      ...[deviceId, waveLabel(detail, wave), state, variant === undefined ? words : `${words} (${variant})`],
     ]),
   );
   const waves = detail.waves.flatMap(({ wave, outcome, counts, gates }) =>
     (gates.length === 0 ? [undefined] : gates).map((gate) => [
-      ...[wave + 1, outcome, countsText(counts)],
+      ...[waveLabel(detail, wave), outcome, countsText(counts)],
       ...[gate?.gate, gate && verdictText(gate), gate?.detail],
     ]),
   );
@@ -230,6 +230,11 @@ function printDetail(detail: RolloutDetail): void {
     detail.gates.map((gate) => [gate.gate, verdictText(gate), gate.detail]),
   );
   for (const entry of detail.history) printLine(`${timeText(entry.at)}  ${entry.text}`);
+}
+
+function waveLabel({ plan }: RolloutDetail, wave: number): string {
+  const kind = kindOf(plan.waves[wave]);
+  return kind === 'serve' ? String(wave + 1) : `${wave + 1} ${kind}`;
 }
 
 function countsText(counts: Record<string, number>): string {

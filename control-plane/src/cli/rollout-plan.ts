@@ -1,5 +1,5 @@
 // A rollout's plan as options of a command: waves, gates, windows.
-import type { PlannedWave } from '@edgeloop/shared/api/rollouts';
+import { kindOf, type PlannedWave } from '@edgeloop/shared/api/rollouts';
 import { AppError } from '@edgeloop/shared/errors';
 import { windowOfText } from '@edgeloop/shared/maintenance-window';
 import { approveBefore, parseWaves } from '@edgeloop/shared/wave-text';
@@ -9,6 +9,9 @@ import { numeric } from './command.ts';
 export interface PlanOptions {
   selector: string;
   waves: string;
+  shadow?: boolean;
+  minAgreement?: number;
+  minCompared?: number;
   canary?: string[];
   spread?: string;
   rate?: string;
@@ -50,9 +53,12 @@ export function addPlanOptions(command: Command): Command {
     .option('--selector <selector>', 'which devices; all without it', '')
     .option(
       '--waves <waves>',
-      'growing percentages, and numbers of devices as 5n; the last is 100; with names: pilot:10,fleet:100',
+      'growing percentages, and numbers of devices as 5n; the last is 100; with names: pilot:10,fleet:100. In front: shadow:10 runs it beside what answers on 10 percent and compares, split:10:0.2 lets it answer a fifth of the requests there',
       '10,50,100',
     )
+    .option('--shadow', 'a shadow wave in front, on the devices of the first wave that serves')
+    .option('--min-agreement <share>', 'answers of the shadow that must agree, 0 to 1', numeric)
+    .option('--min-compared <n>', 'answers that must be compared before a shadow wave passes', numeric)
     .option('--canary <selector>', 'a group that comes before the waves; may be given again', collect)
     .option('--spread <label>', 'each wave takes the same share of the devices of each value of the label')
     .option('--rate <rate>', 'devices a minute, as 10 or start:factor:growAfter:cap, as 10:2:50:500')
@@ -104,10 +110,14 @@ function planOf(options: PlanOptions) {
   const { maxErrorRate, minRequests, maxFailedDevices, minHealthyDevices } = options;
   const { maxLoss, minLabels, maxRatio, drift } = options;
   const canaries = (options.canary ?? []).map((selector): PlannedWave => ({ selector }));
-  const waves = (options.approvalBefore ?? []).reduce(approveBefore, [...canaries, ...parseWaves(options.waves)]);
+  const given = parseWaves(options.waves);
+  const tries = given.filter((wave) => kindOf(wave) !== 'serve');
+  const all = [...tries, ...canaries, ...given.filter((wave) => !tries.includes(wave))];
+  const waves = (options.approvalBefore ?? []).reduce(approveBefore, all);
   return {
     selector: options.selector,
     waves,
+    shadow: options.shadow,
     spread: options.spread,
     rate: options.rate === undefined ? undefined : rateOf(options.rate),
     maxUnavailable: options.maxUnavailable === undefined ? undefined : unavailableOf(options.maxUnavailable),
@@ -123,6 +133,7 @@ function planOf(options: PlanOptions) {
         ...{ mode: options.backtestMode, days: options.backtestDays, minSamples: options.backtestSamples },
         ...{ maxLoss: options.backtestLoss, maxChanged: options.maxChanged },
       },
+      shadow: { minAgreement: options.minAgreement, minCompared: options.minCompared },
     },
     onFailure: options.onFailure,
     rollbackOf: options.rollbackOf,

@@ -1,9 +1,8 @@
 // SQL of captured samples and their labels.
 import type { Sample } from '@edgeloop/shared/api/data';
 import { parse } from '@edgeloop/shared/errors';
-import type { CapturedSample } from '@edgeloop/shared/telemetry';
+import { CapturedSample, OtherPrediction } from '@edgeloop/shared/telemetry';
 import { and, count, desc, eq, gte, isNotNull, isNull, lt, lte, or, sql } from 'drizzle-orm';
-import { z } from 'zod';
 import type { Reader, Transaction } from '../database/open.ts';
 import type { Schema } from '../database/schema.ts';
 
@@ -81,6 +80,7 @@ export function createSampleStore({ samples, labels }: Schema) {
             predicted: sample.predicted ?? null,
             score: sample.score ?? null,
             label: sample.label ?? null,
+            other: sample.other ?? null,
           })
           .onConflictDoUpdate({
             target: [samples.deviceId, samples.inferenceId],
@@ -162,7 +162,8 @@ export function createSampleStore({ samples, labels }: Schema) {
         model: sample.model,
         version: sample.version,
         predictedAt: sample.predictedAt,
-        reason: parse(z.enum(['rate', 'low_confidence', 'labelled']), sample.reason, 'samples.reason', 'internal'),
+        reason: parse(CapturedSample.shape.reason, sample.reason, 'samples.reason', 'internal'),
+        other: parse(OtherPrediction.nullable(), sample.other, 'samples.other', 'internal'),
         predicted: sample.predicted,
         score: sample.score,
         label: truth,

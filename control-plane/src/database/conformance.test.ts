@@ -135,6 +135,7 @@ for (const { name, missing, open } of engines) {
         predicted: null,
         score: 0.1 + 0.2,
         label: null,
+        other: null,
       };
       const run = {
         ...{ id: 'r', pipeline: 'p', model: 'm', status: 'queued', stage: 'queued', cause: {}, causeKey: 'k', seed: 1 },

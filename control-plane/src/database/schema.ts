@@ -110,6 +110,8 @@ export function defineSchema({
       attempt: integer(),
       /** When and how fast it may be taken up; null: at once. */
       terms: json(),
+      /** What is to run beside it, and by which rollout. */
+      beside: json(),
       since: instant().notNull(),
     },
     (t) => [primaryKey({ columns: [t.deviceId, t.model] }), index('desired_models_rollout').on(t.rolloutId)],
@@ -233,6 +235,8 @@ export function defineSchema({
       servingSince: instant(),
       /** Which try it is; null: the first. */
       attempt: integer(),
+      /** Waves in which it comes again, after this one; null: none. */
+      later: json(),
       /** How it ended, for good, with the words for it; null while it has not. */
       outcome: text(),
       detail: text(),
@@ -488,6 +492,8 @@ export function defineSchema({
       score: real(),
       /** From the device with the sample, or from `POST /labels`; labels that came with telemetry are in `labels`. */
       label: text(),
+      /** What a shadow said, of a disagreement. */
+      other: json(),
     },
     (t) => [
       primaryKey({ columns: [t.deviceId, t.inferenceId] }),

@@ -52,7 +52,15 @@ async function keep(
   for (const each of runs) {
     // What is registered no more cannot be fetched again; it runs as long as the device has it.
     const signature = signatures.get(versionKeyOf(each)) ?? '';
-    const row = { ...each, signature, rolloutId: `${uuid()}-kept`, attempt: null, terms: null, since: now() };
+    const row = {
+      ...each,
+      signature,
+      rolloutId: `${uuid()}-kept`,
+      attempt: null,
+      terms: null,
+      beside: null,
+      since: now(),
+    };
     await store.upsertDesired(tx, [id], row);
     await claimStore.remember(tx, [id], each);
   }

@@ -1,16 +1,27 @@
 // What is written of one device while it is in the fleet: its labels, what it should run, what it says of itself.
 import { isDeepStrictEqual } from 'node:util';
 import { AppError } from '@edgeloop/shared/errors';
-import { ActivationTerms, type DesiredModel } from '@edgeloop/shared/messages';
+import { ActivationTerms, Beside, type DesiredModel } from '@edgeloop/shared/messages';
 import type { Labels } from '@edgeloop/shared/selector';
+import { z } from 'zod';
 import { recordAudit } from '../access/audit.ts';
 import type { Database, Reader, Transaction } from '../database/open.ts';
 import type { ClaimStore } from './claim-store.ts';
 import type { VersionNumbers } from './claims.ts';
 import type { DesiredRow, DeviceRow, FleetStore } from './fleet-store.ts';
 
+/** Which try of the rollout it is, from 1. */
+const attempt = z.number().int().min(1).optional();
+
+/** What a device should run beside its version of a model, and on whose word. */
+export const BesideAssignment = Beside.extend({ attempt });
+export type BesideAssignment = z.infer<typeof BesideAssignment>;
+
 /** What a device should run of one model, and on whose word. `attempt`: which try of the rollout it is, from 1. */
-export type Assignment = Omit<DesiredModel, 'name'> & { attempt?: number };
+export type Assignment = Omit<DesiredModel, 'name' | 'beside'> & {
+  attempt?: number;
+  beside?: BesideAssignment | undefined;
+};
 
 export interface Writing {
   database: Database;
@@ -64,15 +75,40 @@ export async function writeDesired(
   if (desired === null) await store.deleteDesired(tx, changedIds, model);
   else {
     const { version, release, signature, rolloutId, attempt = null } = desired;
-    const row = { model, version, release, signature, rolloutId, attempt, terms: termsOf(desired), since: now() };
+    const terms = termsOf(desired);
+    // What ran beside the former version has nothing to do with this one.
+    const row = { model, version, release, signature, rolloutId, attempt, terms, beside: null, since: now() };
     await store.upsertDesired(tx, changedIds, row);
     await claimStore.remember(tx, changedIds, { model, version: desired.version });
   }
+  await nextGenerations(store, tx, changed);
+  return changedIds;
+}
+
+/** The same of what devices should run beside their version; who has none runs nothing beside it. */
+export async function writeBeside(
+  { store, claimStore }: VersionWriting,
+  tx: Transaction,
+  { devices, model, beside }: { devices: readonly Told[]; model: string; beside: BesideAssignment | null },
+): Promise<string[]> {
+  const ids = devices.map(({ id }) => id);
+  const before = new Map((await store.desiredRows(tx, ids, model)).map((row) => [row.deviceId, row]));
+  const changed = devices.filter(({ id }) => {
+    const row = before.get(id);
+    return row !== undefined && !isDeepStrictEqual(row.beside, beside);
+  });
+  const changedIds = changed.map(({ id }) => id);
+  await store.setBeside(tx, changedIds, { model, beside });
+  if (beside !== null) await claimStore.remember(tx, changedIds, { model, version: beside.version });
+  await nextGenerations(store, tx, changed);
+  return changedIds;
+}
+
+async function nextGenerations(store: FleetStore, tx: Transaction, devices: readonly Told[]): Promise<void> {
   for (const told of [true, false]) {
-    const alike = changed.filter((device) => device.told === told).map(({ id }) => id);
+    const alike = devices.filter((device) => device.told === told).map(({ id }) => id);
     await store.nextGeneration(tx, alike, told);
   }
-  return changedIds;
 }
 
 /** `told`: it is told at once, and not only when it has spoken. */
@@ -107,7 +143,7 @@ function isSame(row: DesiredRow, desired: Assignment): boolean {
   const { version, release, signature, rolloutId, attempt = 1 } = desired;
   const same = row.version === version && row.release === release && row.signature === signature;
   const asked = row.rolloutId === rolloutId && (row.attempt ?? 1) === attempt;
-  return same && asked && isDeepStrictEqual(row.terms, termsOf(desired));
+  return same && asked && row.beside === null && isDeepStrictEqual(row.terms, termsOf(desired));
 }
 
 /** As they are stored: null for none. */

@@ -8,7 +8,7 @@ import { and, asc, count, eq, gt, inArray, isNotNull, isNull, type SQL, sql } fr
 import { inChunks, readChunks } from '../database/chunks.ts';
 import type { Reader, Transaction } from '../database/open.ts';
 import type { Schema } from '../database/schema.ts';
-import type { Assignment } from './device-changes.ts';
+import { type Assignment, BesideAssignment } from './device-changes.ts';
 
 type Row = Schema['devices']['$inferSelect'];
 
@@ -132,6 +132,20 @@ export function createFleetStore(tables: Schema) {
       );
     },
 
+    /** Sets what devices should run beside their version of a model. */
+    async setBeside(
+      tx: Transaction,
+      deviceIds: readonly string[],
+      { model, beside }: { model: string; beside: BesideAssignment | null },
+    ): Promise<void> {
+      await inChunks(deviceIds, (part) =>
+        tx
+          .update(desiredModels)
+          .set({ beside })
+          .where(and(inArray(desiredModels.deviceId, part), eq(desiredModels.model, model))),
+      );
+    },
+
     /** Each change makes a new generation. `told`: the devices will be told at once. */
     async nextGeneration(tx: Transaction, deviceIds: readonly string[], told: boolean): Promise<void> {
       const next = sql`${devices.desiredGeneration} + 1`;
@@ -158,7 +172,10 @@ export function createFleetStore(tables: Schema) {
 export function toAssignment(row: DesiredRow): Assignment {
   const { deviceId, version, release, signature, rolloutId, attempt } = row;
   const terms = row.terms === null ? {} : parse(ActivationTerms, row.terms, `device ${deviceId}: terms`, 'internal');
-  return { version, release, signature, rolloutId, ...terms, ...(attempt === null ? {} : { attempt }) };
+  const beside =
+    row.beside === null ? undefined : parse(BesideAssignment, row.beside, `device ${deviceId}: beside`, 'internal');
+  const told = { version, release, signature, rolloutId, ...terms, ...(attempt === null ? {} : { attempt }) };
+  return beside === undefined ? told : { ...told, beside };
 }
 
 function toDevice(row: Row) {

@@ -22,7 +22,16 @@ import {
   type VersionNumbers,
 } from './claims.ts';
 import { type Resolution, writeResolution } from './conflicts.ts';
-import { type Assignment, known, type VersionWriting, writeDesired, writeLabels } from './device-changes.ts';
+import {
+  type Assignment,
+  type BesideAssignment,
+  known,
+  type Told,
+  type VersionWriting,
+  writeBeside,
+  writeDesired,
+  writeLabels,
+} from './device-changes.ts';
 import { type Beside, toDevice } from './device-view.ts';
 import { createDeviceWords } from './device-words.ts';
 import { createFleetStore, type DesiredRow, type DeviceRow, type FleetStore, toAssignment } from './fleet-store.ts';
@@ -30,7 +39,7 @@ import { createFleetView, type FleetChange, type ViewedDevice } from './fleet-vi
 import { createPublisher } from './publisher.ts';
 import type { NamedRelease } from './unknown-releases.ts';
 
-export type { Assignment, Claim, Claims, Disregarded, Verdict };
+export type { Assignment, BesideAssignment, Claim, Claims, Disregarded, Verdict };
 
 /** A device that may connect. */
 export type Candidate = ViewedDevice;
@@ -143,19 +152,25 @@ export function createFleet({ database, now, notify, publish, seal, numbers, log
       model: string,
       desired: Assignment | null,
     ): Promise<void> {
-      const known = await view.all();
-      const devices = deviceIds.map((id) => {
-        const device = known.get(id);
-        return { id, told: device === undefined || mayHearNews(device) };
-      });
-      const changedIds = new Set(await writeDesired(writing, tx, { devices, model, desired }));
-      afterCommit(tx, () => {
-        const told = devices.filter(({ id }) => changedIds.has(id));
-        view.put(
-          told.flatMap((each) => assigned(known.get(each.id), { ...each, model, desired })),
-          'changed',
-        );
-      });
+      const devices = await toBeTold(deviceIds);
+      const changedIds = await writeDesired(writing, tx, { devices, model, desired });
+      await putAfterCommit(tx, { devices, changedIds, model, change: () => desired });
+    },
+
+    /**
+     * Sets or, with null, ends what devices should run of `model` beside their version; devices without one run nothing. It ends
+     * with the version that it is beside. As `assign`.
+     */
+    async runBeside(
+      tx: Transaction,
+      deviceIds: readonly string[],
+      model: string,
+      beside: BesideAssignment | null,
+    ): Promise<void> {
+      const devices = await toBeTold(deviceIds);
+      const changedIds = await writeBeside(writing, tx, { devices, model, beside });
+      const change = (former: Assignment | undefined) => (former ? { ...former, beside: beside ?? undefined } : null);
+      await putAfterCommit(tx, { devices, changedIds, model, change });
     },
 
     /**
@@ -245,6 +260,34 @@ export function createFleet({ database, now, notify, publish, seal, numbers, log
     },
   };
 
+  async function toBeTold(deviceIds: readonly string[]): Promise<Told[]> {
+    const known = await view.all();
+    return deviceIds.map((id) => {
+      const device = known.get(id);
+      return { id, told: device === undefined || mayHearNews(device) };
+    });
+  }
+
+  async function putAfterCommit(
+    tx: Transaction,
+    {
+      devices,
+      changedIds,
+      model,
+      change,
+    }: Pick<Assigned, 'model' | 'change'> & { devices: Told[]; changedIds: string[] },
+  ): Promise<void> {
+    const known = await view.all();
+    const changed = new Set(changedIds);
+    const told = devices.filter(({ id }) => changed.has(id));
+    afterCommit(tx, () => {
+      view.put(
+        told.flatMap((each) => assigned(known.get(each.id), { ...each, model, change })),
+        'changed',
+      );
+    });
+  }
+
   async function conflicting(asked: { id: string } | { selector: Selector }): Promise<ViewedDevice[]> {
     const devices = await view.all();
     if ('selector' in asked)
@@ -328,22 +371,27 @@ function toDesired({ desiredGeneration, desired }: ViewedDevice): Desired {
   const models = [...desired].sort(([a], [b]) => (a < b ? -1 : 1));
   return {
     generation: desiredGeneration,
-    models: models.map(([name, { attempt = 1, rolloutId, ...rest }]) => ({
-      ...{ name, ...rest },
-      rolloutId: attempt > 1 ? `${rolloutId}.${attempt}` : rolloutId,
+    models: models.map(([name, { beside, ...own }]) => ({
+      ...{ name, ...asTold(own) },
+      ...(beside === undefined ? {} : { beside: asTold(beside) }),
     })),
   };
+}
+
+function asTold<T extends { rolloutId: string; attempt?: number | undefined }>({ attempt = 1, ...rest }: T) {
+  return { ...rest, rolloutId: attempt > 1 ? `${rest.rolloutId}.${attempt}` : rest.rolloutId };
 }
 
 interface Assigned {
   told: boolean;
   model: string;
-  desired: Assignment | null;
+  change: (former: Assignment | undefined) => Assignment | null;
 }
 
-function assigned(device: ViewedDevice | undefined, { told, model, desired: to }: Assigned): ViewedDevice[] {
+function assigned(device: ViewedDevice | undefined, { told, model, change }: Assigned): ViewedDevice[] {
   if (device === undefined) return [];
   const desired = new Map(device.desired);
+  const to = change(desired.get(model));
   if (to === null) desired.delete(model);
   else desired.set(model, to);
   const desiredGeneration = device.desiredGeneration + 1;

@@ -19,10 +19,10 @@ const mostClasses = 30;
 
 export function classShift(
   { fresh, rest, over }: Scope,
-  { lastPeriod, restRuns }: Pick<FieldEvidence, 'lastPeriod' | 'restRuns'>,
+  { lastPeriod, ...field }: Pick<FieldEvidence, 'lastPeriod' | 'restRuns' | 'sameDevices'>,
   { maxShift, minimum, alpha }: { maxShift: number; minimum: number; alpha: number },
 ): GateOutcome {
-  const arms = { rest: rest.classes, lastPeriod: lastPeriod.classes, restRuns };
+  const arms = { ...field, rest: rest.classes, lastPeriod: lastPeriod.classes };
   const baseline = baselineOf(arms, { minimum, count: predictions });
   const evidence = predictions(fresh.classes);
   const baselineEvidence = predictions(baseline.of);

@@ -1,6 +1,7 @@
 // What the gates of each wave will see and when, at present traffic: the figures of a rehearsal, before anything starts.
 import type { GateForecast } from '@edgeloop/shared/api/forecasts';
-import type { RolloutGates } from '@edgeloop/shared/api/rollouts';
+import type { besideTerms, RolloutGates } from '@edgeloop/shared/api/rollouts';
+import { quantile as quantileOf } from '@edgeloop/shared/sketches/ddsketch';
 import { correlationWithin, effective } from './clusters.ts';
 import { type DeviceCounts, missesOf, shareOf, sumOf } from './counts.ts';
 import type { Arm } from './evidence.ts';
@@ -31,6 +32,8 @@ export interface WaveTraffic {
   fresh: readonly string[];
   former: readonly string[];
   traffic: Traffic;
+  /** Of a wave that only tries the version. */
+  terms?: ReturnType<typeof besideTerms>;
 }
 
 interface Sight {
@@ -56,6 +59,9 @@ export function sightsOf(
   { waves, waitHours }: { waves: number; waitHours: number },
 ): GateSight[] {
   const alpha = alphaOf(gates, waves).wave;
+  const { terms } = wave;
+  if (terms?.mode === 'shadow')
+    return [{ gate: 'shadow_agreement', mode: gates.shadow.mode, ...shadowSight(gates, wave, { ...terms, alpha }) }];
   const sights: GateSight[] = [{ gate: 'error_rate', mode: 'gate', ...boundSight(gates, wave, alpha) }];
   if (wave.traffic.lastPeriod.requests.length === 0) return sights;
   sights.push({ gate: 'error_rise', mode: 'gate', ...errorSight(gates, wave, alpha) });
@@ -96,9 +102,40 @@ function whatItSees(
 
 type Paces = ReadonlyMap<string, number>;
 
-function boundSight(gates: RolloutGates, { fresh, traffic }: WaveTraffic, alpha: number): Sight {
+/** What is compared is bounded by what the shadow may take of the processor, if it takes as long as the old version. */
+function shadowSight(
+  { shadow }: RolloutGates,
+  { fresh, traffic }: WaveTraffic,
+  { processorShare, alpha }: { processorShare: number; alpha: number },
+): Sight {
+  const bound = 1 - shadow.minAgreement;
+  const runMs = quantileOf(traffic.lastPeriod.latencyMs, 0.5) || 1;
+  const most = (processorShare * 3_600_000) / runMs;
+  const pace = paceOf(traffic.requestsPerHour, fresh).map((each) => Math.min(each, most));
+  const correlation = correlationWithin([]);
+  const seenAfter = (hours: number) => rateSeenAbove(worthAfter(hours, pace, correlation), { bound, alpha });
+  const effect = Math.min(1, bound * 2);
+  return {
+    ...{ perHour: total(pace), minimum: shadow.minCompared, hoursToMinimum: hoursToCount(shadow.minCompared, pace) },
+    ...{ effect, seenAfter, hoursToSee: hoursToSeeBy(effect, seenAfter), counted: 'comparisons' },
+    inWords: (rate) => `${percent(rate)} of answers not agreeing`,
+  };
+}
+
+/** Of waves that split requests, the share of the new version. */
+function shareOfFresh({ terms }: WaveTraffic): number {
+  return terms?.mode === 'split' ? terms.share : 1;
+}
+
+/** The same of the old one on the devices that it is compared with. */
+function shareOfFormer({ terms }: WaveTraffic): number {
+  return terms?.mode === 'split' ? 1 - terms.share : 1;
+}
+
+function boundSight(gates: RolloutGates, wave: WaveTraffic, alpha: number): Sight {
+  const { fresh, traffic } = wave;
   const { maxErrorRate: bound, minRequests: minimum } = gates;
-  const pace = paceOf(traffic.requestsPerHour, fresh);
+  const pace = paceOf(traffic.requestsPerHour, fresh, shareOfFresh(wave));
   const perHour = total(pace);
   const effect = Math.min(1, bound * 2);
   const seenAfter = (hours: number) => rateSeenAbove(perHour * hours, { bound, alpha });
@@ -144,12 +181,14 @@ interface RateSettings {
 }
 
 function rateSight(
-  { fresh, former }: WaveTraffic,
+  wave: WaveTraffic,
   { paces, devices, margin, minimum, alpha }: RateSettings,
 ): Omit<Sight, 'counted' | 'inWords'> {
+  const { fresh, former } = wave;
   const correlation = correlationWithin([devices]);
-  const pace = paceOf(paces, fresh);
-  const rest = former.length === 0 ? effective(devices, correlation).trials : paceOf(paces, former);
+  const pace = paceOf(paces, fresh, shareOfFresh(wave));
+  const rest =
+    former.length === 0 ? effective(devices, correlation).trials : paceOf(paces, former, shareOfFormer(wave));
   const base = shareOf(sumOf(devices)) ?? 0;
   const outlook = { pace: { fresh: pace, former: rest }, base, margin, alpha, correlation };
   const effect = Math.min(1 - base, margin * 2);
@@ -160,12 +199,13 @@ function rateSight(
   };
 }
 
-function latencySight(gates: RolloutGates, { fresh, former, traffic }: WaveTraffic, alpha: number): Sight {
+function latencySight(gates: RolloutGates, wave: WaveTraffic, alpha: number): Sight {
+  const { fresh, former, traffic } = wave;
   const { latency, minRequests: minimum } = gates;
   const { slow, latencyRatio } = traffic.lastPeriod;
   const correlation = correlationWithin([slow]);
-  const pace = paceOf(traffic.requestsPerHour, fresh);
-  const rest = paceOf(traffic.requestsPerHour, former);
+  const pace = paceOf(traffic.requestsPerHour, fresh, shareOfFresh(wave));
+  const rest = paceOf(traffic.requestsPerHour, former, shareOfFormer(wave));
   const known = effective(slow, correlation).trials;
   const seenAfter = (hours: number) => {
     const trials = {
@@ -199,8 +239,8 @@ function sharesOf(classes: Arm['classes']): DeviceCounts[] {
   );
 }
 
-function paceOf(paces: Paces, devices: readonly string[]): number[] {
-  return devices.map((id) => paces.get(id) ?? 0);
+function paceOf(paces: Paces, devices: readonly string[], share = 1): number[] {
+  return devices.map((id) => (paces.get(id) ?? 0) * share);
 }
 
 function total(pace: readonly number[]): number {

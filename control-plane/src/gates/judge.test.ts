@@ -10,7 +10,7 @@ const gates = RolloutGates.parse({});
 function judge(field: FieldEvidence, more: Partial<RolloutGates> = {}) {
   const verdicts = [
     judgeErrors({ ...gates, ...more }, countsOf(field), 3),
-    ...judgeField({ ...gates, ...more }, field, 3),
+    ...judgeField({ ...gates, ...more }, field, { waves: 3 }),
   ];
   return Object.fromEntries(verdicts.map((each) => [each.gate, each]));
 }
@@ -189,7 +189,7 @@ describe('over many faultless rollouts, looked at again and again', () => {
         for (let look = 0; look < 8; look++) {
           fresh.answer(30);
           old.answer(30);
-          const verdicts = judgeField(asked, fieldOf({ fresh: fresh.arm(), rest: old.arm() }), 2);
+          const verdicts = judgeField(asked, fieldOf({ fresh: fresh.arm(), rest: old.arm() }), { waves: 2 });
           const failed = verdicts.find(({ verdict }) => verdict === 'failed');
           if (failed === undefined) continue;
           stopped.push(failed.detail);

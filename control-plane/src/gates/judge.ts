@@ -15,12 +15,18 @@ interface Test {
   judge: Judge;
 }
 
-/** `waves`: how many the plan has. */
-export function judgeField(gates: RolloutGates, field: FieldEvidence, waves: number): GateVerdict[] {
+/** `alone`: nothing but the wave is judged, since its devices are compared with themselves. */
+interface Judging {
+  /** How many the plan has. */
+  waves: number;
+  alone?: boolean;
+}
+
+export function judgeField(gates: RolloutGates, field: FieldEvidence, judging: Judging): GateVerdict[] {
   const { variants } = field;
-  if (variants === undefined) return judgeOne(gates, field, waves);
+  if (variants === undefined) return judgeOne(gates, field, judging);
   return judgeEach(variants, gates, ({ wave, all }, shared) => {
-    const verdicts = judgeOne(shared, { ...field, wave: wave ?? all, all }, waves);
+    const verdicts = judgeOne(shared, { ...field, wave: wave ?? all, all }, judging);
     // What devices of former waves have can fail the wave still, and has passed before.
     return wave === undefined ? verdicts.filter(({ verdict }) => verdict === 'failed') : verdicts;
   });
@@ -54,11 +60,11 @@ function worstOf(judged: readonly { name: string; verdict: GateVerdict }[]): Gat
   return { ...worst.verdict, detail, variants };
 }
 
-function judgeOne(gates: RolloutGates, field: FieldEvidence, waves: number): GateVerdict[] {
+function judgeOne(gates: RolloutGates, field: FieldEvidence, { waves, alone = false }: Judging): GateVerdict[] {
   const alpha = alphaOf(gates, waves);
   const verdicts = testsOf(gates, field).map(({ gate, mode, judge }) => {
     const wave = judge(field.wave, alpha.wave);
-    return verdictFrom(gate, worseOf(wave, waves === 1 ? undefined : judge(field.all, alpha.all)), mode);
+    return verdictFrom(gate, worseOf(wave, waves === 1 || alone ? undefined : judge(field.all, alpha.all)), mode);
   });
   return [...new Set(verdicts.map(({ gate }) => gate))].map((gate) =>
     verdicts.filter((each) => each.gate === gate).reduce(strictest),

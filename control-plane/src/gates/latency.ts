@@ -13,11 +13,11 @@ type Settings = Pick<LatencyGate, 'quantile' | 'maxRatio' | 'minRiseMs'>;
 
 export function latencyRise(
   scope: Scope,
-  field: Pick<FieldEvidence, 'lastPeriod' | 'restRuns'>,
+  field: Pick<FieldEvidence, 'lastPeriod' | 'restRuns' | 'sameDevices'>,
   { minimum, alpha, ...settings }: Settings & { minimum: number; alpha: number },
 ): GateOutcome {
   const { fresh, over } = scope;
-  const arms = { rest: scope.rest, lastPeriod: field.lastPeriod, restRuns: field.restRuns };
+  const arms = { ...field, rest: scope.rest, lastPeriod: field.lastPeriod };
   const baseline = baselineOf(arms, { minimum, count: (arm: Arm) => arm.latencyRatio.count });
   const former = baseline.of;
   const correlation = correlationWithin([fresh.slow, former.slow]);

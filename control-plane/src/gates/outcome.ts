@@ -37,5 +37,6 @@ export function whereOf(over: 'wave' | 'all'): string {
 }
 
 export function besideOf({ kind, why }: { kind: 'rest' | 'last_period' | 'none'; why: string }): string {
+  if (kind === 'rest' && why !== '') return why;
   return kind === 'rest' ? 'on the rest in the same time' : `in the last period of the old version, since ${why}`;
 }

@@ -12,7 +12,7 @@ export interface ErrorSettings {
   minRequests: number;
 }
 
-type Field = Pick<FieldEvidence, 'lastPeriod' | 'restRuns'>;
+type Field = Pick<FieldEvidence, 'lastPeriod' | 'restRuns' | 'sameDevices'>;
 
 export interface RequestCounts {
   requests: number;
@@ -133,7 +133,7 @@ function baselineFor(
   }: { scope: Scope; field: Field; minimum: number; counts: (of: DeviceCounts) => DeviceCounts },
 ): Baseline<DeviceCounts> {
   return baselineOf(
-    { rest: counts(scope.rest[what]), lastPeriod: counts(field.lastPeriod[what]), restRuns: field.restRuns },
+    { ...field, rest: counts(scope.rest[what]), lastPeriod: counts(field.lastPeriod[what]) },
     { minimum, count: (of) => sumOf(of).trials },
   );
 }

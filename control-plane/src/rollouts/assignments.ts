@@ -6,13 +6,14 @@ import { presentWave, type Rollout, type RolloutState } from '@edgeloop/shared/a
 import { ActivationTerms } from '@edgeloop/shared/messages';
 import { recordAudit } from '../access/audit.ts';
 import type { Database, Transaction } from '../database/open.ts';
-import type { Fleet } from '../fleet/fleet.ts';
+import type { Assignment, BesideAssignment, Fleet } from '../fleet/fleet.ts';
 import type { Registry } from '../registry/registry.ts';
 import { aliasOf } from './aliases.ts';
 import { type Fallback, giveBack, isCurrent } from './give-back.ts';
 import { describeChange, describeState, isNews, named } from './history.ts';
 import type { Decision, Plan } from './rollout-state.ts';
 import type { RolloutStore } from './rollout-store.ts';
+import { besideOf, withdraw } from './trials.ts';
 
 export interface AssignmentDeps {
   database: Database;
@@ -29,6 +30,8 @@ export interface Change {
   version: ModelVersionDetail;
   /** Where the devices go that are given back. */
   fallbacks: readonly Fallback[];
+  /** Devices that are to run it beside their version no more. */
+  withdrawn: readonly string[];
 }
 
 export interface Target {
@@ -80,9 +83,9 @@ async function isUnchanged(store: RolloutStore, tx: Transaction, rollout: Rollou
 
 async function write(deps: AssignmentDeps, tx: Transaction, change: Change & { at: number }): Promise<void> {
   const { store, fleet } = deps;
-  const { rollout, decision, version, fallbacks, at } = change;
+  const { rollout, decision, version, fallbacks, withdrawn, at } = change;
   const { id, state: before } = rollout;
-  const { state: after, observed, assign: deviceIds, endings } = decision;
+  const { state: after, observed, assign: deviceIds, endings, moved } = decision;
   await store.remember(tx, id, observed);
   if (decision.wave !== undefined) await store.keepWave(tx, id, { ...decision.wave, at });
   if (after.phase === 'running') {
@@ -95,9 +98,35 @@ async function write(deps: AssignmentDeps, tx: Transaction, change: Change & { a
   for (const [i, text] of describeChange(rollout, decision).entries())
     await store.tell(tx, id, { at, text, ...(i === 0 && evidence !== undefined ? { evidence } : {}) });
   for (const fallback of fallbacks) await giveBack({ store, fleet }, tx, rollout, { ...fallback, at });
+  if (withdrawn.length > 0) await takeAside(deps, tx, { rollout, at }, withdrawn);
+  if (moved !== undefined) await moveOn(deps, tx, { rollout, at }, moved);
   await store.end(tx, id, endings);
   if (before.phase === after.phase) return;
   await afterPhase(deps, tx, { rollout, at }, after);
+}
+
+async function takeAside(
+  { store, fleet }: AssignmentDeps,
+  tx: Transaction,
+  { rollout, at }: Written,
+  deviceIds: readonly string[],
+): Promise<void> {
+  const own = await withdraw(fleet, tx, { rollout, deviceIds });
+  if (own.length > 0)
+    await store.tell(tx, rollout.id, { at, text: `runs no more beside what answers on ${named(own)}` });
+}
+
+/** Their wave is over, in which they only tried the version. */
+async function moveOn(
+  { store, fleet }: AssignmentDeps,
+  tx: Transaction,
+  { rollout, at }: Written,
+  deviceIds: readonly string[],
+): Promise<void> {
+  await withdraw(fleet, tx, { rollout, deviceIds });
+  const moving = new Set(deviceIds);
+  const members = (await store.members(tx, rollout.id)).filter(({ deviceId }) => moving.has(deviceId));
+  await store.move(tx, rollout.id, { members, at });
 }
 
 /** Marks that a wave is under way, the first time and when it goes on after a pause. */
@@ -173,6 +202,8 @@ async function assign(deps: AssignmentDeps, tx: Transaction, { rollout, at }: Wr
   const { version, release, signature } = to.version;
   if (to.deviceIds.length === 0) return;
   const former = await fleet.desiredOf(tx, to.deviceIds, model);
+  const beside = besideOf(rollout, to.wave, { version, release, signature });
+  if (beside !== undefined) return tryBeside(deps, tx, { rollout, at }, { ...to, former, beside });
   const taken = to.deviceIds.filter((id) => former.get(id)?.rolloutId !== rolloutId);
   await store.assign(tx, rolloutId, { deviceIds: taken, wave: to.wave, at });
   const terms = ActivationTerms.parse(rollout.plan);
@@ -183,6 +214,19 @@ async function assign(deps: AssignmentDeps, tx: Transaction, { rollout, at }: Wr
     if (from !== undefined) losers.set(from, [...(losers.get(from) ?? []), id]);
   }
   for (const [from, deviceIds] of losers) await tellTaken(deps, tx, { from, by: rolloutId, deviceIds, at });
+}
+
+async function tryBeside(
+  deps: AssignmentDeps,
+  tx: Transaction,
+  { rollout, at }: Written,
+  { deviceIds, wave, former, beside }: Target & { former: ReadonlyMap<string, Assignment>; beside: BesideAssignment },
+): Promise<void> {
+  const { store, fleet } = deps;
+  const { id, model } = rollout;
+  const taken = deviceIds.filter((each) => former.has(each) && former.get(each)?.beside?.rolloutId !== id);
+  await store.assign(tx, id, { deviceIds: taken, wave, at });
+  await fleet.runBeside(tx, taken, model, beside);
 }
 
 /** One that is not over yet says which devices it has lost. */

@@ -1,5 +1,5 @@
 // What one device makes of a rollout, from what it reports and from what was seen of it before.
-import type { RolloutDevice, RolloutPlan } from '@edgeloop/shared/api/rollouts';
+import { kindOf, type RolloutDevice, type RolloutPlan } from '@edgeloop/shared/api/rollouts';
 import { type ModelReport, usualMaxHoldSeconds } from '@edgeloop/shared/messages';
 import type { Labels } from '@edgeloop/shared/selector';
 import { instant } from './instant.ts';
@@ -9,6 +9,8 @@ export interface Member {
   wave: number;
   /** Its place in the order of waves; null for those of programs before there was one. */
   rank: number | null;
+  /** Waves in which it comes again, in order: in `wave` it only tries the version beside its own. */
+  later?: readonly number[];
   /** When it was told; null while its wave has not begun. */
   assignedAt: number | null;
   /** Which try it is, from 1. */
@@ -29,6 +31,8 @@ interface Wanted {
   release: string;
   rolloutId: string;
   attempt?: number | undefined;
+  /** What it should run beside that. */
+  beside?: Omit<Wanted, 'beside'> | undefined;
 }
 
 /** What is known of a device that matches the selector or is a member. */
@@ -47,6 +51,8 @@ export interface DeviceView {
   report: ModelReport | null;
   /** What stands in its way by its own word, newest last. */
   problems: readonly string[];
+  /** Whether its agent can run a version beside another. */
+  canRunBeside?: boolean;
   /** What it should run of this model, and by which rollout. */
   desired: Wanted | null;
   member: Member | null;
@@ -68,9 +74,15 @@ export interface Clock {
 /** `away`: offline for so long that it need not be waited for. `until`: when it stands otherwise by time alone. */
 export type DeviceStanding = Pick<RolloutDevice, 'state' | 'detail'> & { away: boolean; until: number | null };
 
-/** Whether the device should run the version by this rollout's word still. */
-export function isOwned(subject: Pick<Subject, 'id'>, device: DeviceView): boolean {
-  return device.member !== null && device.member.assignedAt !== null && device.desired?.rolloutId === subject.id;
+/** Whether devices of the wave run the version beside their own only. */
+export function isTrial({ plan }: Pick<Subject, 'plan'>, wave: number): boolean {
+  return kindOf(plan.waves[wave]) !== 'serve';
+}
+
+/** Whether the device should run the version by this rollout's word still, or try it beside its own. */
+export function isOwned(subject: Pick<Subject, 'id' | 'plan'>, { member, desired }: DeviceView): boolean {
+  if (member === null || member.assignedAt === null) return false;
+  return (isTrial(subject, member.wave) ? desired?.beside : desired)?.rolloutId === subject.id;
 }
 
 /** What to remember of a member from now on, from what it reports now; the same object when that is nothing new. */
@@ -78,7 +90,8 @@ export function observe(subject: Subject, device: DeviceView, member: Member, cl
   const { now } = clock;
   // A short break is none: who comes and goes has no more time than others.
   const online = device.online || (member.online && !isAway(device, clock, subject.plan));
-  const servingSince = isOwned(subject, device) ? servingFrom(device, member, now) : member.servingSince;
+  const from = isTrial(subject, member.wave) ? tryingFrom : servingFrom;
+  const servingSince = isOwned(subject, device) ? from(device, member, now) : member.servingSince;
   if (online === member.online && servingSince === member.servingSince) return member;
   const connectionSince = online === member.online ? member.connectionSince : now;
   return { ...member, online, connectionSince, servingSince };
@@ -89,6 +102,18 @@ function servingFrom({ report, desired }: DeviceView, member: Member, now: numbe
   // It begins anew with the version, as after losing its disk. Any other loss is a failure, which needs the memory.
   const again = report?.candidate?.version === desired?.version && report?.candidate?.state !== 'failed';
   return again ? null : member.servingSince;
+}
+
+/** Since when it runs the version beside its own; anew when it had to begin again. */
+function tryingFrom({ report, desired }: DeviceView, member: Member, now: number): number | null {
+  const beside = report?.beside;
+  if (beside === undefined || beside.state === 'failed') return member.servingSince;
+  return beside.state === 'running' && isWanted(beside, desired?.beside) ? (member.servingSince ?? now) : null;
+}
+
+/** Whether what a device says of one beside its own is about what it should run there, on this word. */
+function isWanted(said: NonNullable<ModelReport['beside']>, wanted: Wanted['beside']): boolean {
+  return wanted !== undefined && said.release === wanted.release && said.rolloutId === wordOf(wanted);
 }
 
 /** Whether these very bytes answer. Agents of before do not say which, and are believed by the number. */
@@ -147,19 +172,24 @@ const conflicting: Placed = {
 };
 
 function place(subject: Subject, device: DeviceView, member: Member, now: number): Placed {
-  const failure = failureOf(subject, device, member);
+  const trial = isTrial(subject, member.wave);
+  const unable = trial ? inabilityOf(device) : undefined;
+  if (unable !== undefined) return { state: 'unable', detail: unable, until: null };
+  const failure = trial ? trialFailureOf(device) : failureOf(subject, device, member);
   if (failure !== undefined) return { state: 'failed', detail: failure, until: null };
   if (member.servingSince !== null) return servingStanding(subject, device, { since: member.servingSince, now });
   const { deployTimeoutSeconds } = subject.plan;
   const since = Math.max(member.assignedAt ?? now, member.connectionSince);
   // What its window or its own software holds back is not late, as long as that can be.
-  const heldUntil = Math.min(ownCandidate(device)?.held?.until ?? 0, since + longestHoldMs(subject.plan));
+  const held = (trial ? device.report?.beside : ownCandidate(device))?.held?.until ?? 0;
+  const heldUntil = Math.min(held, since + longestHoldMs(subject.plan));
   const until = Math.max(since, heldUntil) + deployTimeoutSeconds * 1000;
-  const detail = progressOf(device);
+  const detail = trial ? trialProgressOf(device) : progressOf(device);
   if (!device.online && !(member.online && now >= until))
     return { state: 'offline', detail: 'gets the version when it returns', until: member.online ? until : null };
   if (now < until) return { state: 'deploying', detail, until };
-  return { state: 'timed_out', detail: `not serving after ${deployTimeoutSeconds} s online (${detail})`, until: null };
+  const doing = trial ? 'not running' : 'not serving';
+  return { state: 'timed_out', detail: `${doing} after ${deployTimeoutSeconds} s online (${detail})`, until: null };
 }
 
 const weekMs = 8 * 86_400_000; // With a day to spare: windows are by the device's clock.
@@ -169,16 +199,41 @@ function longestHoldMs({ windows, maxHoldSeconds = usualMaxHoldSeconds }: Rollou
   return maxHoldSeconds * 1000 + (windows === undefined ? 0 : weekMs);
 }
 
-function servingStanding(
-  { plan, version }: Subject,
-  device: DeviceView,
-  { since, now }: { since: number; now: number },
-): Placed {
+/** Why the device can take no part in a wave that tries the version beside its own. */
+function inabilityOf({ canRunBeside, report, desired }: DeviceView): string | undefined {
+  if (canRunBeside === false) return 'its agent cannot run a version beside another; it takes part once it is updated';
+  const beside = report?.beside;
+  if (beside?.state !== 'suspended' || !isWanted(beside, desired?.beside)) return undefined;
+  return `suspended: ${clipped(beside.error?.message ?? 'the device is short of something')}`;
+}
+
+function trialFailureOf({ report, desired }: DeviceView): string | undefined {
+  const beside = report?.beside;
+  if (beside?.state !== 'failed' || !isWanted(beside, desired?.beside)) return undefined;
+  return beside.error === undefined ? 'failed' : describeError(beside.error);
+}
+
+function trialProgressOf({ online, report, desired, problems }: DeviceView): string {
+  if (!online) return 'offline';
+  const beside = report?.beside;
+  if (beside === undefined || !isWanted(beside, desired?.beside)) return `told to fetch${complaints(problems)}`;
+  const held = beside.held === undefined ? '' : ` (${clipped(beside.held.message)})`;
+  return beside.error === undefined ? beside.state + held : `${beside.state}${held}: ${describeError(beside.error)}`;
+}
+
+function servingStanding(subject: Subject, device: DeviceView, { since, now }: { since: number; now: number }): Placed {
+  const { plan, version } = subject;
+  const beside = device.member !== null && isTrial(subject, device.member.wave);
+  const doing = beside ? 'running beside' : 'serving';
   const bakedAt = since + plan.bakeSeconds * 1000;
   const seenUntil = device.online ? now : Math.min(now, device.lastSeenAt ?? since);
-  const probation = device.report?.candidate?.state === 'probation';
-  if (seenUntil >= bakedAt && !probation)
-    return { state: 'healthy', detail: `serving version ${version}`, until: null };
+  const probation = !beside && device.report?.candidate?.state === 'probation';
+  if (seenUntil >= bakedAt && !probation) {
+    const detail = beside
+      ? `running version ${version} beside version ${device.desired?.version}`
+      : `serving version ${version}`;
+    return { state: 'healthy', detail, until: null };
+  }
   if (!device.online) return { state: 'offline', detail: 'went offline before it had served long enough', until: null };
   const left = Math.max(0, Math.ceil((bakedAt - now) / 1000));
   if (left === 0) {
@@ -191,7 +246,7 @@ function servingStanding(
       until: null,
     };
   }
-  return { state: 'baking', detail: `serving, ${left} s to go`, until: bakedAt };
+  return { state: 'baking', detail: `${doing}, ${left} s to go`, until: bakedAt };
 }
 
 function failureOf(subject: Subject, { report, desired }: DeviceView, member: Member): string | undefined {
@@ -211,8 +266,14 @@ export function wordOf({ rolloutId, attempt }: { rolloutId: string; attempt?: nu
   return attempt === undefined || attempt <= 1 ? rolloutId : `${rolloutId}.${attempt}`;
 }
 
+/** Whether the device has let go of what it should run beside its version no more. */
+function isWithdrawn({ report, desired }: Pick<DeviceView, 'report' | 'desired'>): boolean {
+  return report?.beside === undefined || isWanted(report.beside, desired?.beside);
+}
+
 /** Whether the device runs what it should after a rollback, or cannot. */
-export function isRestored({ report, desired }: DeviceView): boolean {
+export function isRestored({ report, desired }: Pick<DeviceView, 'report' | 'desired'>): boolean {
+  if (!isWithdrawn({ report, desired })) return false;
   if (desired === null) return (report?.active ?? null) === null;
   if (report !== null && runs(report, desired)) return true;
   return report?.candidate?.state === 'failed' && report.candidate.version === desired.version;

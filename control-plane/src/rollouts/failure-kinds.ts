@@ -8,7 +8,8 @@ export type FailureCounts = Partial<Record<FailureKind | 'timeout', number>>;
 
 /** Of a device that has failed or timed out. */
 export function failureKindOf({ report, member }: Pick<DeviceView, 'report' | 'member'>): FailureKind | 'timeout' {
-  const { error, state } = report?.candidate ?? {};
+  // What has failed beside another is the only thing there: what answers is not being replaced.
+  const { error, state } = report?.candidate ?? report?.beside ?? {};
   if (state === 'failed') return error?.kind ?? byCode(error?.code);
   // It served the version and lost it, or never came to serve it.
   return (member?.servingSince ?? null) === null ? 'timeout' : 'crash';

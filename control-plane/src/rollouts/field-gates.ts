@@ -1,7 +1,8 @@
 // Asks what the field says of a rollout, and has it judged.
-import type { GateVerdict } from '@edgeloop/shared/api/rollouts';
+import { type GateVerdict, kindOf, type RolloutPlan } from '@edgeloop/shared/api/rollouts';
 import type { FieldEvidence, FieldMember, FieldQuery } from '../gates/evidence.ts';
 import { judgeField } from '../gates/judge.ts';
+import { judgeShadow } from '../gates/shadow.ts';
 import { variantOf } from './device-state.ts';
 import type { VariantCount } from './variant-count.ts';
 import type { GateSource } from './views.ts';
@@ -41,17 +42,20 @@ export function createFieldGates({ field, evidenceVersion, variantCount, now }: 
     const variants = await variantCount(rollout);
     const evidence = await field({ ...queryOf({ rollout, wave, progress }), ...(variants > 1 ? { variants } : {}) });
     const isSame = known !== undefined && known.evidence === evidence;
-    const verdicts = isSame
-      ? known.verdicts
-      : evidence === undefined
-        ? []
-        : judgeField(plan.gates, evidence, plan.waves.length);
+    const verdicts = isSame ? known.verdicts : evidence === undefined ? [] : judgeWave(plan, wave, evidence);
     judged.delete(id);
     judged.set(id, { key, evidence, verdicts });
     const [oldest] = judged.keys();
     if (judged.size > kept && oldest !== undefined) judged.delete(oldest);
     return verdicts;
   };
+}
+
+function judgeWave({ gates, waves }: RolloutPlan, wave: number, evidence: FieldEvidence): GateVerdict[] {
+  const kind = kindOf(waves[wave]);
+  return kind === 'shadow'
+    ? [judgeShadow(gates, evidence, waves.length)]
+    : judgeField(gates, evidence, { waves: waves.length, alone: kind === 'split' });
 }
 
 function queryOf({ rollout, wave, progress }: Parameters<GateSource>[0]): FieldQuery {
@@ -72,6 +76,7 @@ function queryOf({ rollout, wave, progress }: Parameters<GateSource>[0]): FieldQ
   }
   return {
     ...{ rolloutId, model, version, wave, members, matching, restRuns, quantile: plan.gates.latency.quantile },
+    trial: kindOf(plan.waves[wave]) !== 'serve',
     patienceMs: (plan.bakeSeconds + plan.gates.evidenceTimeoutSeconds) * 1000,
   };
 }

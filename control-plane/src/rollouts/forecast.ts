@@ -1,16 +1,18 @@
 // A rehearsal: which devices a rollout would take in which wave, how long each wave would take, and what its gates could see.
 import type { RolloutForecast, WaveForecast } from '@edgeloop/shared/api/forecasts';
-import type { RolloutPlan } from '@edgeloop/shared/api/rollouts';
+import { besideTerms, type RolloutPlan } from '@edgeloop/shared/api/rollouts';
 import { duration, forecastOf, type GateSight, sightsOf, type Traffic } from '../gates/forecast.ts';
 import { instant } from './instant.ts';
 import type { Readiness } from './readiness.ts';
 
 export interface PlannedDevice {
   id: string;
-  /** Null of one that is ahead of this server: an operator must decide on it first. */
-  wave: number | null;
+  /** In their order, the last is the one from which on it serves. Null of one that is ahead of this server: an operator must decide on it first. */
+  waves: readonly number[] | null;
   online: boolean;
   readiness: Readiness;
+  /** Its agent cannot run a version beside another. */
+  unable: boolean;
 }
 
 export interface Rehearsed {
@@ -34,7 +36,7 @@ export function rehearse({ model, version, plan, devices, traffic, supersedes }:
     (sum, wave) => (sum === null || wave.hours === null ? null : sum + wave.hours),
     0,
   );
-  const conflicting = devices.filter(({ wave }) => wave === null).map(({ id }) => id);
+  const conflicting = devices.filter(({ waves }) => waves === null).map(({ id }) => id);
   return { model, version, devices: devices.length, conflicting, supersedes, hours, waves };
 }
 
@@ -42,19 +44,24 @@ function waveForecast(
   wave: number,
   { plan, devices, traffic }: Pick<Rehearsed, 'plan' | 'devices' | 'traffic'>,
 ): WaveForecast {
-  const own = devices.filter((each) => each.wave === wave);
-  const taking = own.filter(({ online }) => online || plan.offlineDevices === 'wait');
-  const former = devices.filter((each) => each.wave !== null && each.wave > wave && each.online).map(({ id }) => id);
+  const terms = besideTerms(plan.waves[wave]);
+  const own = devices.filter(({ waves }) => waves?.includes(wave));
+  const unable = terms === undefined ? [] : own.filter((each) => each.unable);
+  const taking = own.filter((each) => (each.online || plan.offlineDevices === 'wait') && !unable.includes(each));
+  const later = devices.filter(({ waves, online }) => online && (waves?.at(-1) ?? 0) > wave);
+  // Who answers with both versions is compared with itself.
+  const former = (terms === undefined ? later : taking).map(({ id }) => id);
   const waitHours = (plan.bakeSeconds + plan.gates.evidenceTimeoutSeconds) / secondsOfAnHour;
   const fresh = taking.map(({ id }) => id);
-  const sights =
-    fresh.length === 0 ? [] : sightsOf(plan.gates, { fresh, former, traffic }, { waves: plan.waves.length, waitHours });
+  const judging = { waves: plan.waves.length, waitHours };
+  const sights = fresh.length === 0 ? [] : sightsOf(plan.gates, { fresh, former, traffic, terms }, judging);
   const { hours, lacking } = judgedAfter(plan, sights);
   const ids = (which: readonly PlannedDevice[]) => which.slice(0, namedDevices).map(({ id }) => id);
   const waits = waitsOf(own);
   const name = plan.waves[wave]?.name;
   return {
     ...{ wave, ...(name === undefined ? {} : { name }), devices: own.length, deviceIds: ids(own) },
+    ...(terms !== undefined && { kind: terms.mode, unable: ids(unable) }),
     offline: ids(waits.offline),
     held: waits.held.slice(0, namedDevices),
     outOfWindow: waits.outOfWindow.slice(0, namedDevices),
@@ -66,7 +73,7 @@ function waveForecast(
     hours,
     comparedWith: traffic.lastPeriod.requests.length === 0 ? 'nothing' : former.length === 0 ? 'last_period' : 'rest',
     gates: sights.map((sight) => forecastOf(sight, hours ?? waitHours)),
-    detail: [describe({ own, fresh, hours, lacking, waitHours }), ...describeWaits(waits)].join('; '),
+    detail: [describe({ own, fresh, unable, hours, lacking, waitHours }), ...describeWaits(waits)].join('; '),
   };
 }
 
@@ -108,17 +115,22 @@ function judgedAfter(plan: RolloutPlan, sights: readonly GateSight[]): { hours: 
 function describe(wave: {
   own: readonly PlannedDevice[];
   fresh: readonly string[];
+  unable: readonly PlannedDevice[];
   hours: number | null;
   lacking: readonly GateSight[];
   waitHours: number;
 }): string {
-  const { own, fresh, hours, lacking, waitHours } = wave;
+  const { own, fresh, unable, hours, lacking, waitHours } = wave;
   if (own.length === 0) return 'no device';
-  if (fresh.length === 0) return 'none of its devices can be reached now, so nothing of it is judged';
-  if (hours !== null) return `judged ${duration(hours)} after its devices serve the version`;
+  const without =
+    unable.length === 0
+      ? ''
+      : `; ${unable.length} of its devices have an agent that cannot run a version beside another`;
+  if (fresh.length === 0) return `none of its devices can be reached now, so nothing of it is judged${without}`;
+  if (hours !== null) return `judged ${duration(hours)} after its devices serve the version${without}`;
   const gates = lacking.map(({ gate, minimum, perHour, counted }) => {
     const needs = `${gate} needs ${minimum} ${counted}, and ${Number(perHour.toPrecision(2))} come in an hour`;
     return needs;
   });
-  return `would pause for lack of evidence after ${duration(waitHours)}: ${gates.join('; ')}`;
+  return `would pause for lack of evidence after ${duration(waitHours)}: ${gates.join('; ')}${without}`;
 }

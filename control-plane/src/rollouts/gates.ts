@@ -23,7 +23,9 @@ export interface Tally {
 }
 
 export function tally(counts: Counts, offlineDevices: 'wait' | 'skip'): Tally {
-  const { healthy = 0, failed = 0, timed_out = 0, deploying = 0, baking = 0, offline = 0, away = 0 } = counts;
+  const { healthy = 0, failed = 0, timed_out = 0, deploying = 0, baking = 0, offline = 0 } = counts;
+  // Who cannot take part is treated as who is not there.
+  const away = (counts.away ?? 0) + (counts.unable ?? 0);
   const waitsForAll = offlineDevices === 'wait';
   return {
     healthy,
@@ -111,6 +113,19 @@ export function answerGates(
 ): GateVerdict[] {
   const verdicts = [judgeErrors(gates, evidence, waves.length), ...field];
   return judged ? verdicts : verdicts.map(excused);
+}
+
+/** Verdicts on what a shadow says beside what answers. Without any there is none that could pass. */
+export function shadowGates(
+  { gates }: Pick<RolloutPlan, 'gates'>,
+  field: readonly GateVerdict[],
+  counts: Counts,
+): GateVerdict[] {
+  const verdicts = field.filter(({ gate }) => gate === 'shadow_agreement');
+  if (verdicts.length > 0) return [...verdicts];
+  const unable = counts.unable === undefined ? '' : `; ${counts.unable} devices cannot take part`;
+  const detail = `0 answers compared, ${gates.shadow.minCompared} needed${unable}`;
+  return [{ gate: 'shadow_agreement', verdict: 'inconclusive', detail, blocking: gates.shadow.mode === 'gate' }];
 }
 
 function excused(verdict: GateVerdict): GateVerdict {

@@ -1,5 +1,5 @@
 // The history of a rollout in words.
-import type { Rollout, RolloutPlan, RolloutState } from '@edgeloop/shared/api/rollouts';
+import { besideTerms, type Rollout, type RolloutPlan, type RolloutState } from '@edgeloop/shared/api/rollouts';
 import type { Decision } from './rollout-state.ts';
 import { waveWords } from './waves.ts';
 
@@ -8,9 +8,16 @@ export function describeChange({ state: before, plan }: Rollout, decision: Decis
   const { state: after, assign, note } = decision;
   const lines: string[] = [];
   if (isNews(before, after)) lines.push(describeState(after, plan));
-  if (assign.length > 0) lines.push(`version given to ${named(assign)}`);
+  if (assign.length > 0) lines.push(`${givenAs(plan, after)} ${named(assign)}`);
   if (note !== undefined) lines.push(note);
   return lines;
+}
+
+function givenAs(plan: RolloutPlan, state: RolloutState): string {
+  const how = state.phase === 'running' ? besideTerms(plan.waves[state.wave]) : undefined;
+  if (how === undefined) return 'version given to';
+  const part = how.mode === 'shadow' ? '' : `${Number((how.share * 100).toFixed(2))} %`;
+  return how.mode === 'shadow' ? 'version runs in the shadow on' : `version answers ${part} of requests on`;
 }
 
 export function describeState(state: RolloutState, plan: RolloutPlan): string {

@@ -18,6 +18,7 @@ import { deviceCounts } from './progress.ts';
 import type { Seen } from './rollout-driver.ts';
 import { endingsOfMembers, failuresOf } from './rollout-state.ts';
 import type { HistoryEntry, RolloutStore } from './rollout-store.ts';
+import { besideOf, withdraw } from './trials.ts';
 import { waveWords } from './waves.ts';
 
 export interface OperatorDeps {
@@ -115,6 +116,10 @@ async function cancel(deps: OperatorDeps, tx: Transaction, { rollout, at, spoken
   const { progress } = spoken.seen.tracked;
   const devices = await fleet.devices();
   const owned = [...devices.values()].filter(({ desired }) => desired.get(rollout.model)?.rolloutId === rollout.id);
+  const trying = [...devices.values()].flatMap((device) =>
+    device.desired.get(rollout.model)?.beside?.rolloutId === rollout.id ? [device.id] : [],
+  );
+  await withdraw(fleet, tx, { rollout, deviceIds: trying });
   const others = owned.filter((device) => {
     const report = device.reported?.models.find(({ name }) => name === rollout.model) ?? null;
     return !runsDesired({ report, desired: device.desired.get(rollout.model) ?? null });
@@ -135,7 +140,7 @@ async function cancel(deps: OperatorDeps, tx: Transaction, { rollout, at, spoken
     rollout.id,
     endingsOfMembers(progress, (view) => cancelledEnding(rollout, view, keeping)),
   );
-  return deviceIds;
+  return [...deviceIds, ...trying];
 }
 
 function cancelledEnding({ id, version }: Rollout, view: DeviceView, keeping: ReadonlySet<string>) {
@@ -143,6 +148,8 @@ function cancelledEnding({ id, version }: Rollout, view: DeviceView, keeping: Re
   const { desired } = view;
   if (desired !== null && desired.rolloutId > id)
     return { outcome: 'taken_over' as const, detail: `taken over by the rollout ${desired.rolloutId}` };
+  if (desired?.beside?.rolloutId === id)
+    return { outcome: 'unreached' as const, detail: `ran version ${version} beside its own only, and does so no more` };
   return { outcome: 'unreached' as const, detail: `did not run version ${version} yet, and does not get it` };
 }
 
@@ -159,14 +166,18 @@ async function retry(
     throw new AppError('conflict', 'retry needs devices that have failed; none of this rollout has');
   const { version, release, signature } = await registry.version(model, rollout.version);
   const terms = ActivationTerms.parse(rollout.plan);
-  const byAttempt = new Map<number, string[]>();
+  const alike = new Map<string, { attempt: number; wave: number; deviceIds: string[] }>();
   for (const deviceId of failed) {
-    const attempt = (progress.member(deviceId)?.attempt ?? 1) + 1;
-    byAttempt.set(attempt, [...(byAttempt.get(attempt) ?? []), deviceId]);
+    const { attempt: former = 1, wave = 0 } = progress.member(deviceId) ?? {};
+    const group = alike.get(`${former} ${wave}`) ?? { attempt: former + 1, wave, deviceIds: [] };
+    group.deviceIds.push(deviceId);
+    alike.set(`${former} ${wave}`, group);
   }
-  for (const [attempt, deviceIds] of byAttempt) {
+  for (const { attempt, wave, deviceIds } of alike.values()) {
     await store.retry(tx, id, { deviceIds, attempt, at });
-    await fleet.assign(tx, deviceIds, model, { version, release, signature, rolloutId: id, attempt, ...terms });
+    const beside = besideOf(rollout, wave, { version, release, signature, attempt });
+    if (beside !== undefined) await fleet.runBeside(tx, deviceIds, model, beside);
+    else await fleet.assign(tx, deviceIds, model, { version, release, signature, rolloutId: id, attempt, ...terms });
   }
   await store.tell(tx, id, { at, text: `${told(spoken)}: ${named(failed)}` });
   return failed;

@@ -9,6 +9,7 @@ import {
   isAway,
   isOwned,
   isRestored,
+  isTrial,
   type Member,
   observe,
   type Subject,
@@ -51,6 +52,10 @@ export class Progress {
   /** The same of those that say which variant of the version they have. */
   readonly #variants = new Map<string, { waves: Map<number, Counts>; all: Counts }>();
   readonly #ready = new Map<number, Set<string>>();
+  /** Members by the wave in which they come again, and the one in which they are. */
+  readonly #again = new Map<string, number>();
+  /** Members that only try the version beside their own, by wave: given it, or not yet. */
+  readonly #trying = new Map<number, Set<string>>();
   readonly #claims = new Map<string, number>();
   readonly #underWay = new Map<string, number>();
   /** Devices told by instant, the latest of which say how much of the rate is used. */
@@ -123,7 +128,15 @@ export class Progress {
     const value = labelValue(view.labels, subject.plan.maxUnavailable?.label);
     if (member !== null && isOwned(subject, view))
       return { view, member, kind: 'given', standing: standing(subject, view, member, clock), value };
-    return { view, member, kind: kindOf(view), standing: null, value };
+    return { view, member, kind: this.#kindOf(view), standing: null, value };
+  }
+
+  #kindOf(view: DeviceView): Kind {
+    const { member, desired } = view;
+    const kind = kindOf(view);
+    // Beside nothing it cannot run.
+    const nowhere = kind === 'ready' && desired === null && member !== null && isTrial(this.subject, member.wave);
+    return nowhere ? 'other' : kind;
   }
 
   #count(entry: Entry, by: 1 | -1): void {
@@ -140,6 +153,11 @@ export class Progress {
     const elsewhere = view.claimedBy !== null && view.claimedBy === view.desired?.rolloutId;
     keep(this.#unrestored, member?.assignedAt != null && kind !== 'given' && !elsewhere && !isRestored(view));
     if (kind === 'ready') keep(this.#readyIn(member?.wave ?? 0), true);
+    if (member !== null && isTrial(this.subject, member.wave))
+      keep(this.#tryingIn(member.wave), member.outcome === null);
+    const [again] = member?.later ?? [];
+    if (again !== undefined && (kind === 'given' || kind === 'ready'))
+      bump(this.#again, `${member?.wave} ${again}`, by);
     const counts = view.matches || kind === 'given';
     if (counts && view.claimedBy !== null) bump(this.#claims, view.claimedBy, by);
     else if (counts && !view.conflicting) this.#unclaimed += by;
@@ -159,6 +177,26 @@ export class Progress {
     const made = new Set<string>();
     this.#ready.set(wave, made);
     return made;
+  }
+
+  #tryingIn(wave: number): Set<string> {
+    const known = this.#trying.get(wave);
+    if (known !== undefined) return known;
+    const made = new Set<string>();
+    this.#trying.set(wave, made);
+    return made;
+  }
+
+  /** Members of waves before this one that only tried the version. */
+  triedBefore(wave: number): string[] {
+    return [...this.#trying].flatMap(([own, ids]) => (own < wave ? [...ids] : []));
+  }
+
+  /** The earliest wave in which devices of this one come again. */
+  againAfter(wave: number): number | undefined {
+    const waves = [...this.#again.keys()].map((key) => key.split(' ').map(Number));
+    const own = waves.flatMap(([from, to]) => (from === wave && to !== undefined ? [to] : []));
+    return own.length === 0 ? undefined : Math.min(...own);
   }
 
   /** Devices of a wave that were given the version, by where they stand. */

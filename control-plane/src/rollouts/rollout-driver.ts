@@ -10,6 +10,7 @@ import type { Database } from '../database/open.ts';
 import type { Candidate, Fleet, FleetChange } from '../fleet/fleet.ts';
 import type { Registry } from '../registry/registry.ts';
 import { assignFollowers, writeDecision, writePlan } from './assignments.ts';
+import { isTrial } from './device-state.ts';
 import type { Evidence } from './gates.ts';
 import { fallbacksOf } from './give-back.ts';
 import { type Claims, claimsOn, followedBy } from './precedence.ts';
@@ -209,17 +210,20 @@ export function createRolloutDriver(deps: RolloutDriverDeps) {
     if (isIdle(rollout, decision)) return;
     const version = await deps.registry.version(rollout.model, rollout.version);
     const { claims } = await thisRound();
+    const { progress } = tracked;
+    const tries = (id: string) => isTrial(progress.subject, progress.member(id)?.wave ?? 0);
+    const withdrawn = decision.revert.filter(tries);
     const fallbacks = await fallbacksOf({ ...deps, reader: database.read }, rollout, {
-      deviceIds: decision.revert,
+      deviceIds: decision.revert.filter((id) => !tries(id)),
       claims: claims.get(rollout.model) ?? { newestFirst: [], underWay: new Map() },
       labels: (id) => tracked.progress.view(id)?.labels,
     });
-    const at = await writeDecision(deps, { rollout, decision, version, fallbacks });
+    const at = await writeDecision(deps, { rollout, decision, version, fallbacks, withdrawn });
     if (at === undefined) return stateWritten();
     tracked.decided(decision, at);
     // Somebody else may have begun to follow it from what was stored before.
     if (tracks.get(rollout.id) !== tracked) forget(rollout.id);
-    const touched = [...decision.assign, ...decision.revert];
+    const touched = [...decision.assign, ...decision.revert, ...(decision.moved ?? [])];
     for (const id of touched) unpublished.add(id);
     if (!isDeepStrictEqual(decision.state, rollout.state)) stateWritten();
     else if (touched.length > 0) bell.ring();
@@ -319,7 +323,7 @@ function followers(
   return [...found.values()];
 }
 
-function isIdle(rollout: Rollout, { state, assign, revert, observed, endings, note }: Decision): boolean {
-  const nothing = assign.length + revert.length + observed.length + endings.length === 0 && note === undefined;
-  return nothing && isDeepStrictEqual(rollout.state, state);
+function isIdle(rollout: Rollout, { state, assign, revert, moved, observed, endings, note }: Decision): boolean {
+  const nothing = assign.length + revert.length + observed.length + endings.length === 0;
+  return nothing && note === undefined && moved === undefined && isDeepStrictEqual(rollout.state, state);
 }

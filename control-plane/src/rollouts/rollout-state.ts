@@ -2,13 +2,23 @@
 // again with the same input gives the same decision, so a restart at any instant changes nothing but the time.
 import {
   type GateVerdict,
+  kindOf,
   presentWave,
   type RolloutDevice,
   type RolloutState,
   type RolloutWave,
 } from '@edgeloop/shared/api/rollouts';
 import { approvalDue, beginning, goingOn, waitingFor } from './approvals.ts';
-import { type Clock, type DeviceView, type Member, progressOf, runsDesired, type Subject } from './device-state.ts';
+import {
+  type Clock,
+  type DeviceView,
+  isRestored,
+  isTrial,
+  type Member,
+  progressOf,
+  runsDesired,
+  type Subject,
+} from './device-state.ts';
 import { countKinds, failureKindOf, withKinds } from './failure-kinds.ts';
 import {
   answerGates,
@@ -17,6 +27,7 @@ import {
   failedDevicesGate,
   failedVariantGate,
   holds,
+  shadowGates,
   stops,
   type Tally,
   tally,
@@ -52,8 +63,10 @@ export interface Decision {
   state: RolloutState;
   /** Devices that now get the version, in the state's wave. */
   assign: string[];
-  /** Devices that now go back to what last completed on them. */
+  /** Devices that now go back to what last completed on them, or run the version beside their own no more. */
   revert: string[];
+  /** Devices whose wave, in which they only tried the version, is over: they go on to their next. */
+  moved?: string[];
   /** Members of which something new is to be remembered. */
   observed: { deviceId: string; member: Member }[];
   /** How devices have ended, for good. */
@@ -152,6 +165,9 @@ function stay({ state, progress }: Seen): Decision {
 function run(seen: Seen, state: Running, decision: Decision): Decision {
   const { progress } = seen;
   if (isTakenOver(progress)) return supersede(seen, decision);
+  // Their wave is over, in which they only tried the version: first all go on to their next.
+  const tried = progress.triedBefore(state.wave);
+  if (tried.length > 0) return { ...decision, moved: tried };
   const { gates, wave, all } = gatesOf(seen, state);
   const now: Decision = { ...decision, gates };
   const failed = gates.find(stops);
@@ -219,8 +235,15 @@ export function gatesOf(seen: Pick<Seen, 'progress' | 'evidence' | 'gates'>, { w
     ...{ name: each.name, wave: tally(each.wave, offlineDevices), all: tally(each.all, offlineDevices) },
   }));
   const failed = failedVariantGate(bounds, { wave, all, variants }) ?? failedDevicesGate(bounds, { wave, all, last });
-  const devices = withKinds(failed, kindsOf(progress));
-  const answers = answerGates(plan, { evidence: seen.evidence, field: seen.gates ?? [], judged });
+  const { unable = 0 } = progress.wave(index);
+  const told = unable === 0 ? failed : { ...failed, detail: `${failed.detail}; ${unable} cannot take part` };
+  const devices = withKinds(told, kindsOf(progress));
+  const field = seen.gates ?? [];
+  // Nobody is answered with what only runs in the shadow.
+  const answers =
+    kindOf(plan.waves[index]) === 'shadow'
+      ? shadowGates(plan, field, progress.wave(index))
+      : answerGates(plan, { evidence: seen.evidence, field, judged });
   return { gates: [devices, ...answers], wave, all };
 }
 
@@ -235,8 +258,8 @@ function isEmpty(progress: Progress, wave: number): boolean {
 
 /** The next wave that takes a device; undefined when none is left to take. */
 function nextWave(progress: Progress, wave: number): number | undefined {
-  const first = progress.firstReady();
-  const next = first === undefined ? undefined : Math.max(first, wave + 1);
+  const coming = [progress.firstReady(), progress.againAfter(wave)].filter((each) => each !== undefined);
+  const next = coming.length === 0 ? undefined : Math.max(Math.min(...coming), wave + 1);
   return next !== undefined && next < progress.subject.plan.waves.length ? next : undefined;
 }
 
@@ -328,17 +351,19 @@ function rollBack(seen: Seen, state: Extract<RolloutState, { phase: 'rolling_bac
   const missing = progress.missing(seen);
   const over = now - state.since >= progress.subject.plan.deployTimeoutSeconds * 1000;
   if (missing.length > 0 && !over) return decision;
-  const endings = endingsOfMembers(progress, (view) => rolledBackEnding(view));
+  const endings = endingsOfMembers(progress, (view) => rolledBackEnding(view, progress.subject));
   const rolledBack: Decision = { ...decision, state: { phase: 'rolled_back', at: now, reason: state.reason }, endings };
   if (missing.length === 0) return rolledBack;
   const named = missing.slice(0, 20).map((device) => `${device.id} (${progressOf(device)})`);
   return { ...rolledBack, note: `not confirmed by ${named.join(', ')}` };
 }
 
-function rolledBackEnding(view: DeviceView): Omit<Ending, 'deviceId'> {
+function rolledBackEnding(view: DeviceView, subject: Subject): Omit<Ending, 'deviceId'> {
   const { desired, member } = view;
   if (member?.assignedAt == null) return { outcome: 'unreached', detail: 'its wave had not begun' };
   if (view.claimedBy !== null && view.claimedBy === desired?.rolloutId) return takenOver(view);
+  if (isTrial(subject, member.wave) && isRestored(view))
+    return { outcome: 'rolled_back', detail: `runs version ${desired?.version} alone again` };
   const to = desired === null ? 'runs no version of the model' : `runs version ${desired.version} again`;
   if (runsDesired(view) || (desired === null && (view.report?.active ?? null) === null))
     return { outcome: 'rolled_back', detail: to };

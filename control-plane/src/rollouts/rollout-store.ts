@@ -29,6 +29,7 @@ type WaveRow = Omit<RolloutWave, 'startedAt' | 'endedAt'> & { at: number };
 const pageMembers = 500;
 
 const Outcome = RolloutDevice.shape.state;
+const Later = z.array(z.number().int());
 const Evidence = z.object({ gates: z.array(GateVerdict), counts: DeviceCounts });
 
 export function createRolloutStore(tables: Schema) {
@@ -43,8 +44,9 @@ export function createRolloutStore(tables: Schema) {
       .where(condition)
       .orderBy(asc(rolloutDevices.deviceId))
       .limit(pageMembers);
-    return rows.map(({ previous: _previous, rolloutId: _rollout, attempt, outcome, ...row }) => ({
+    return rows.map(({ previous: _previous, rolloutId: _rollout, attempt, outcome, later, ...row }) => ({
       ...row,
+      later: later === null ? [] : parse(Later, later, 'rollout_devices.later', 'internal'),
       attempt: attempt ?? 1,
       outcome: outcome === null ? null : parse(Outcome, outcome, 'rollout_devices.outcome', 'internal'),
     }));
@@ -122,7 +124,7 @@ export function createRolloutStore(tables: Schema) {
         );
         await tx
           .insert(rolloutDevices)
-          .values(part.map((each) => ({ ...each, ...unseen })))
+          .values(part.map(({ later = null, ...each }) => ({ ...each, later, ...unseen })))
           .onConflictDoNothing();
       });
       await tx.update(rollouts).set({ plannedAt: at }).where(eq(rollouts.id, rolloutId));
@@ -145,6 +147,27 @@ export function createRolloutStore(tables: Schema) {
           .values(part.map((deviceId) => ({ rolloutId, deviceId, ...set })))
           .onConflictDoUpdate({ target: [rolloutDevices.rolloutId, rolloutDevices.deviceId], set }),
       );
+    },
+
+    /** That devices have tried the version in a wave that is over, and go on to their next. */
+    async move(
+      tx: Transaction,
+      rolloutId: string,
+      moved: { members: readonly Pick<MemberRow, 'deviceId' | 'later'>[]; at: number },
+    ): Promise<void> {
+      const alike = new Map<string, { later: readonly number[]; ids: string[] }>();
+      for (const { deviceId, later = [] } of moved.members) {
+        const group = alike.get(later.join()) ?? { later, ids: [] };
+        group.ids.push(deviceId);
+        alike.set(later.join(), group);
+      }
+      const fresh = { assignedAt: null, servingSince: null, attempt: null, connectionSince: moved.at };
+      for (const { later: waves, ids } of alike.values()) {
+        const [wave, ...later] = waves;
+        if (wave === undefined) continue;
+        const set = { wave, later: later.length === 0 ? null : later, ...fresh };
+        await inChunks(ids, (part) => tx.update(rolloutDevices).set(set).where(isMember(rolloutId, part)));
+      }
     },
 
     /** That devices were told once more; in the wave in which they were. */

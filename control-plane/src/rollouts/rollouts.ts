@@ -4,12 +4,14 @@ import type { ChangeEvent } from '@edgeloop/shared/api/events';
 import type { RolloutForecast, RolloutRehearsal } from '@edgeloop/shared/api/forecasts';
 import type { Page } from '@edgeloop/shared/api/paging';
 import {
+  kindOf,
   presentWave,
   type Rollout,
   type RolloutCreate,
   type RolloutDetail,
   RolloutPlan,
 } from '@edgeloop/shared/api/rollouts';
+import { parse } from '@edgeloop/shared/errors';
 import { inSlices } from '@edgeloop/shared/node/breath';
 import { matches, parseSelector } from '@edgeloop/shared/selector';
 import type { Logger } from 'pino';
@@ -135,7 +137,7 @@ export function createRollouts(given: RolloutsDeps) {
     async create(actor: string, { model, version: asked, ...given }: RolloutCreate): Promise<Rollout> {
       const version = typeof asked === 'number' ? asked : await registry.aliased(model, asked);
       await registry.version(model, version);
-      const plan = RolloutPlan.parse(given);
+      const plan = plannedWith(given);
       const matching = await fleet.matching(parseSelector(plan.selector));
       const rollout = newRollout({ model, version, plan, actor, at: now() });
       const conflicting = matching.filter(({ conflictSince }) => conflictSince !== null).length;
@@ -151,7 +153,7 @@ export function createRollouts(given: RolloutsDeps) {
       const { model, version: asked, backtest: wanted, ...given } = asking;
       const version = typeof asked === 'number' ? asked : await registry.aliased(model, asked);
       await registry.version(model, version);
-      const plan = RolloutPlan.parse(given);
+      const plan = plannedWith(given);
       const candidates = await fleet.matching(parseSelector(plan.selector));
       const started = await store.inPhases(database.read, ['running', 'awaiting_approval', 'paused']);
       const open = started.filter(({ state }) => presentWave(state) !== undefined);
@@ -209,6 +211,16 @@ export function createRollouts(given: RolloutsDeps) {
   };
 }
 
+/** The plan with the wave that the short form stands for. @throws AppError `invalid_request` when there are too many then */
+function plannedWith(given: unknown): RolloutPlan {
+  const { shadow, ...plan } = RolloutPlan.parse(given);
+  if (shadow !== true || plan.waves.some((wave) => kindOf(wave) === 'shadow')) return plan;
+  const first = plan.waves.find((wave) => kindOf(wave) === 'serve');
+  if (first === undefined) return plan;
+  const { name: _, ...size } = first;
+  return parse(RolloutPlan, { ...plan, waves: [{ ...size, kind: 'shadow' }, ...plan.waves] }, 'plan');
+}
+
 /** What devices answer in an hour with versions other than this one. */
 export type TrafficSource = (asked: {
   model: string;
@@ -236,18 +248,25 @@ function inWaves(
   const planned = new Map(
     candidates.map((each) => [
       each.id,
-      { id: each.id, online: each.status === 'online', readiness: readinessOf(each) },
+      {
+        ...{ id: each.id, online: each.status === 'online', readiness: readinessOf(each) },
+        unable: each.reported !== null && each.reported.facts.capabilities?.includes('beside') !== true,
+      },
     ]),
   );
   const free = candidates.filter(({ conflictSince }) => conflictSince === null);
   const barred = candidates.filter(({ conflictSince }) => conflictSince !== null);
+  const ranked = free.map(({ id, labels, desired }) => ({ id, labels, desired: desired.get(model) ?? null }));
   const placed = [
-    ...planWaves({ model, plan }, free).map(({ deviceId, wave }) => ({ deviceId, wave })),
-    ...barred.map(({ id }) => ({ deviceId: id, wave: null })),
+    ...planWaves({ model, plan }, ranked).map(({ deviceId, wave, later = [] }) => ({
+      deviceId,
+      waves: [wave, ...later],
+    })),
+    ...barred.map(({ id }) => ({ deviceId: id, waves: null })),
   ];
-  return placed.flatMap(({ deviceId, wave }) => {
+  return placed.flatMap(({ deviceId, waves }) => {
     const device = planned.get(deviceId);
-    return device === undefined ? [] : [{ ...device, wave }];
+    return device === undefined ? [] : [{ ...device, waves }];
   });
 }
 

@@ -65,22 +65,28 @@ export class Tracked {
 
   /** That waves were decided and stored. */
   planned({ members }: Plan, at: number): void {
-    for (const { deviceId, wave, rank } of members) {
+    for (const { deviceId, wave, rank, later = [] } of members) {
       const known = this.#members.get(deviceId);
       if (known?.assignedAt != null) continue;
-      this.#members.set(deviceId, { ...unseen, wave, rank, connectionSince: at });
+      this.#members.set(deviceId, { ...unseen, wave, rank, later, connectionSince: at });
       this.changed.add(deviceId);
     }
   }
 
   /** That a decision was stored. */
-  decided({ state, assign, observed, endings, revert }: Decision, at: number): void {
+  decided({ state, assign, observed, endings, revert, moved }: Decision, at: number): void {
     for (const { deviceId, member } of observed) this.#put(deviceId, member);
     this.progress.remembered(observed);
     for (const deviceId of assign) {
       const wave = state.phase === 'running' ? state.wave : 0;
-      const rank = this.#members.get(deviceId)?.rank ?? null;
-      this.#put(deviceId, { ...unseen, wave, rank, assignedAt: at, connectionSince: at });
+      const { rank = null, later = [] } = this.#members.get(deviceId) ?? {};
+      this.#put(deviceId, { ...unseen, wave, rank, later, assignedAt: at, connectionSince: at });
+    }
+    for (const deviceId of moved ?? []) {
+      const known = this.#members.get(deviceId);
+      const [wave, ...later] = known?.later ?? [];
+      if (known === undefined || wave === undefined) continue;
+      this.#put(deviceId, { ...unseen, wave, later, rank: known.rank, connectionSince: at });
     }
     for (const { deviceId, outcome, detail } of endings) {
       const known = this.#members.get(deviceId);
@@ -96,6 +102,7 @@ export class Tracked {
 }
 
 const unseen = {
+  later: [],
   assignedAt: null,
   attempt: 1,
   online: false,

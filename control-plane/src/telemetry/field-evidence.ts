@@ -48,7 +48,7 @@ export function createFieldEvidence({ fieldStore, now }: FieldEvidenceDeps) {
     async evidence(query: FieldQuery): Promise<FieldEvidence | undefined> {
       if (query.members.length === 0) return undefined;
       forget();
-      const known = watched.get(query.rolloutId) ?? watch(query);
+      const known = watched.get(keyOf(query)) ?? watch(query);
       known.lastAskedMs = performance.now();
       // One reading after the other: each takes what has come in meanwhile.
       const reading = known.reading.catch(() => undefined).then(() => read(known, query));
@@ -70,12 +70,13 @@ export function createFieldEvidence({ fieldStore, now }: FieldEvidenceDeps) {
     },
   };
 
-  function watch({ rolloutId, model }: FieldQuery): Watched {
+  function watch(query: FieldQuery): Watched {
+    const { model } = query;
     const fresh: Watched = {
       ...{ model, tally: undefined, waiting: [], labelsChanged: true, labelsNotBefore: 0, evidence: undefined },
       ...{ asked: undefined, reading: Promise.resolve(undefined), lastAskedMs: 0, watchedSince: now() },
     };
-    watched.set(rolloutId, fresh);
+    watched.set(keyOf(query), fresh);
     return fresh;
   }
 
@@ -134,6 +135,11 @@ export function createFieldEvidence({ fieldStore, now }: FieldEvidenceDeps) {
       if (silent || each.waiting.length > mostWaiting) watched.delete(id);
     }
   }
+}
+
+/** What devices answered while they tried the version counts for their trial alone. */
+function keyOf({ rolloutId, wave, trial }: FieldQuery): string {
+  return trial === true ? `${rolloutId} wave ${wave}` : rolloutId;
 }
 
 function isSame(before: FieldQuery | undefined, now: FieldQuery): boolean {

@@ -65,7 +65,9 @@ export class FieldTally {
     const before = this.#unknown.splice(0);
     for (const { deviceId, window } of [...before, ...windows]) {
       if (window.version === this.#version) this.#addFresh(deviceId, window, members.get(deviceId));
-      else if (query.matching.has(deviceId)) this.#addFormer(deviceId, window);
+      // What another version said in the shadow answered nobody.
+      else if (query.matching.has(deviceId) && window.shadow === undefined)
+        this.#addFormer(deviceId, window, query.trial === true ? (members.get(deviceId) ?? 'nobody') : undefined);
     }
   }
 
@@ -74,11 +76,13 @@ export class FieldTally {
   }
 
   evidence(query: FieldQuery): FieldEvidence {
-    const { members, wave, matching, restRuns, patienceMs } = query;
+    const { members, wave, matching, restRuns, patienceMs, trial = false } = query;
     const waveOf = new Map(members.map((member) => [member.deviceId, member.wave]));
     const fresh = this.#sums.filter((each) => each.fresh && waveOf.has(each.deviceId));
     const former = this.#sums.filter((each) => !each.fresh && matching.has(each.deviceId));
-    const inWave = fresh.filter(({ deviceId }) => waveOf.get(deviceId) === wave);
+    const isInWave = ({ deviceId }: LabelSums) => waveOf.get(deviceId) === wave;
+    const inWave = fresh.filter(isInWave);
+    const beside = trial ? former.filter(isInWave) : former;
     const scope = (
       over: Scope['over'],
       arms: { fresh: ArmTally; rest: ArmTally },
@@ -100,17 +104,18 @@ export class FieldTally {
       const isInWave = own.some((member) => member.wave === wave);
       return {
         name,
-        wave: isInWave ? scope('wave', onWave, [labels(inWave), former]) : undefined,
+        wave: isInWave ? scope('wave', onWave, [labels(inWave), beside]) : undefined,
         all: scope('all', onAll, [labels(fresh), former]),
       };
     };
     const names = variantsOf(query);
     return {
       ...(names.length === 0 ? {} : { variants: { of: query.variants ?? names.length, each: names.map(variant) } }),
-      wave: scope('wave', this.#wave, [inWave, former]),
+      wave: scope('wave', this.#wave, [inWave, beside]),
       all: scope('all', { fresh: this.#fresh, rest: this.#rest }, [fresh, former]),
       lastPeriod: this.#last.arm(added(this.#period.labels, former)),
       restRuns,
+      sameDevices: trial,
       labelsExpected: (this.#period.labelsPerHour * share * patienceMs) / hourMs,
     };
   }
@@ -131,11 +136,13 @@ export class FieldTally {
     return arm;
   }
 
-  #addFormer(deviceId: string, window: Window): void {
+  /** `beside`: only what this member answers while it tries the new version is compared with that; nothing of others. */
+  #addFormer(deviceId: string, window: Window, beside: FieldMember | 'nobody' | undefined): void {
     if (window.startedAt < this.startedAt) return;
     this.#last.add(deviceId, window);
     this.#rest.add(deviceId, window);
-    if (window.startedAt >= this.#wave.startedAt) this.#wave.rest.add(deviceId, window);
+    if (beside === 'nobody') return;
+    if (window.startedAt >= (beside?.since ?? this.#wave.startedAt)) this.#wave.rest.add(deviceId, window);
   }
 
   #newWave({ wave, members }: FieldQuery): WaveTally {

@@ -46,7 +46,7 @@ export async function readLastPeriod(store: FieldStore, query: LastPeriodQuery):
   let read = 0;
   for await (const row of store.newest({ model, not: version, from, to: startedAt })) {
     if (++read > wanted * passedOver) break;
-    if (!matching.has(row.deviceId)) continue;
+    if (!matching.has(row.deviceId) || row.window.shadow !== undefined) continue;
     const last = newest.get(row.deviceId) ?? row.version;
     newest.set(row.deviceId, last);
     // What it ran before its last version says nothing of that.

@@ -1,4 +1,5 @@
 // Puts windows of one model version together, of any devices and times, without losing counts.
+import { mergeShadows } from '@edgeloop/shared/shadow-windows';
 import { QuantileSketchBuilder } from '@edgeloop/shared/sketches/ddsketch';
 import { type Histogram, mergeHistogram } from '@edgeloop/shared/sketches/histogram';
 import type { Window } from '@edgeloop/shared/telemetry';
@@ -38,6 +39,7 @@ function addTo(target: Window, window: Window): void {
   for (const [name, histogram] of Object.entries(window.features)) {
     target.features[name] = sumOf(target.features[name], histogram);
   }
+  if (window.shadow !== undefined) target.shadow = mergeShadows(window.shadow, target.shadow);
   if (window.confidence !== undefined) target.confidence = sumOf(target.confidence, window.confidence);
 }
 

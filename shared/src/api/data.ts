@@ -1,6 +1,7 @@
 // Field samples, labels and datasets.
 import { z } from 'zod';
 import { DeviceId, Instant, ModelName, ModelVersion, Sha256 } from '../identifiers.ts';
+import { CapturedSample, OtherPrediction } from '../telemetry.ts';
 
 export const Sample = z.object({
   inferenceId: z.string(),
@@ -8,10 +9,12 @@ export const Sample = z.object({
   model: ModelName,
   version: ModelVersion,
   predictedAt: Instant,
-  reason: z.enum(['rate', 'low_confidence', 'labelled']),
+  reason: CapturedSample.shape.reason,
   predicted: z.string().nullable(),
   score: z.number().nullable(),
   label: z.string().nullable(),
+  /** What a shadow says instead, of a disagreement. */
+  other: OtherPrediction.nullable().default(null),
 });
 export type Sample = z.infer<typeof Sample>;
 export const SampleQuery = z.object({ model: ModelName.optional(), labelled: z.enum(['true', 'false']).optional() });

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { DeviceId, Instant, ModelName, ModelVersion } from '../identifiers.ts';
 import { Backtest } from './backtests.ts';
 import { gateNames } from './gates.ts';
-import { RolloutCreate } from './rollouts.ts';
+import { RolloutCreate, waveKinds } from './rollouts.ts';
 
 /** A rollout that is to be rehearsed. */
 export const RolloutRehearsal = RolloutCreate.extend({
@@ -53,6 +53,9 @@ export const WaveForecast = z.object({
   /** How many there are of each, of which the lists above name the first. */
   counts: WaveCounts.optional(),
   name: z.string().optional(),
+  /** What its devices do with the version; those whose agent cannot run one beside another take no part in waves that only try it. */
+  kind: z.enum(waveKinds).optional(),
+  unable: z.array(DeviceId).optional(),
   /** From the last device having the version until the wave is judged, at present traffic; null: it would pause for lack of evidence. */
   hours: Hours,
   comparedWith: z.enum(['rest', 'last_period', 'nothing']),

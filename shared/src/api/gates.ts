@@ -53,6 +53,16 @@ export const BacktestGate = z.strictObject({
 });
 export type BacktestGate = z.infer<typeof BacktestGate>;
 
+/** What a shadow says beside what answers. A run of it that fails agrees with nobody. */
+export const ShadowGate = z.strictObject({
+  mode: z.enum(['gate', 'warn']).default('gate'),
+  /** Least share of answers that must be the same. */
+  minAgreement: z.number().min(0).max(1).default(0.9),
+  /** Answers that must have been compared before a wave passes. */
+  minCompared: z.number().int().min(1).default(100),
+});
+export type ShadowGate = z.infer<typeof ShadowGate>;
+
 export const gateNames = [
   'backtest',
   'failed_devices',
@@ -61,6 +71,7 @@ export const gateNames = [
   'latency',
   'accuracy',
   'drift',
+  'shadow_agreement',
 ] as const;
 
 /** Shares from 0 to 1; of latency, `value` and `baseline` are milliseconds, and the effect a factor. */

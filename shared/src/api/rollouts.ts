@@ -4,7 +4,7 @@ import { DeviceId, Instant, ModelName, ModelVersion } from '../identifiers.ts';
 import { ActivationTerms } from '../messages.ts';
 import { SelectorText } from '../selector.ts';
 import { Backtest } from './backtests.ts';
-import { AccuracyGate, BacktestGate, DriftGate, GateNumbers, gateNames, LatencyGate } from './gates.ts';
+import { AccuracyGate, BacktestGate, DriftGate, GateNumbers, gateNames, LatencyGate, ShadowGate } from './gates.ts';
 
 export const RolloutGates = z.strictObject({
   /** Highest share of failed requests of the new version, 0 to 1. */
@@ -23,6 +23,7 @@ export const RolloutGates = z.strictObject({
   accuracy: AccuracyGate.prefault({}),
   drift: DriftGate.prefault({}),
   backtest: BacktestGate.prefault({}),
+  shadow: ShadowGate.prefault({}),
   /** Share of faultless rollouts that the statistical gates, all together and over all looks, may stop. */
   falseAlarms: z.number().gt(0).max(0.5).default(0.01),
 });
@@ -37,10 +38,25 @@ const WaveApproval = z.strictObject({
 });
 export type WaveApproval = z.infer<typeof WaveApproval>;
 
+/**
+ * What devices of a wave do with the version. `serve`: it answers. Before the first wave that serves, those of a wave go on to
+ * serve in their turn: `shadow` runs it beside the version that answers, on copies of some inputs, and compares; `split` lets it
+ * answer a share of the requests.
+ */
+export const waveKinds = ['serve', 'shadow', 'split'] as const;
+export type WaveKind = (typeof waveKinds)[number];
+
+const shadowProcessorShare = 0.1;
+
 const ofEveryWave = {
   name: z.string().min(1).max(60).optional(),
   /** It does not begin before somebody has approved of it, by its name. */
   approval: WaveApproval.optional(),
+  kind: z.enum(waveKinds).optional(),
+  /** Of `split`: the share of requests. */
+  share: z.number().gt(0).lt(1).optional(),
+  /** Of `shadow`: processor time at most, as a share of one core. */
+  processorShare: z.number().gt(0).max(1).optional(),
 };
 
 /** Which devices have the version once the wave is out: a share or a number of all, or those of a group beside the former. */
@@ -57,14 +73,41 @@ export const PlannedWave = z.union(
 );
 export type PlannedWave = z.infer<typeof PlannedWave>;
 
+export function kindOf(wave: PlannedWave | undefined): WaveKind {
+  return wave?.kind ?? 'serve';
+}
+
+/** How devices of a wave run the version beside the one that answers; undefined of waves that serve. */
+export function besideTerms(
+  wave: PlannedWave | undefined,
+): { mode: 'shadow'; processorShare: number } | { mode: 'split'; share: number } | undefined {
+  const kind = kindOf(wave);
+  if (kind === 'shadow') return { mode: kind, processorShare: wave?.processorShare ?? shadowProcessorShare };
+  return kind === 'split' ? { mode: kind, share: wave?.share ?? 0 } : undefined;
+}
+
+/** Those of waves that serve; devices of others come again. */
 const ascending = (waves: PlannedWave[]) => {
+  const serving = waves.filter((wave) => kindOf(wave) === 'serve');
   const grows = (values: number[]) => values.every((value, i) => i === 0 || value > (values[i - 1] ?? 0));
-  const percents = waves.flatMap((wave) => ('percent' in wave ? [wave.percent] : []));
-  return grows(percents) && grows(waves.flatMap((wave) => ('devices' in wave ? [wave.devices] : [])));
+  const percents = serving.flatMap((wave) => ('percent' in wave ? [wave.percent] : []));
+  return grows(percents) && grows(serving.flatMap((wave) => ('devices' in wave ? [wave.devices] : [])));
 };
+const triesFirst = (waves: PlannedWave[]) => {
+  const first = waves.findIndex((wave) => kindOf(wave) === 'serve');
+  return waves.every((wave, i) => kindOf(wave) === 'serve' || i < first);
+};
+const ownTerms = (waves: PlannedWave[]) =>
+  waves.every((wave) => {
+    const kind = kindOf(wave);
+    const shared = wave.share !== undefined;
+    return kind === 'split'
+      ? shared && wave.processorShare === undefined
+      : !shared && (kind === 'shadow' || wave.processorShare === undefined);
+  });
 const endsWithAll = (waves: PlannedWave[]) => {
   const last = waves.at(-1);
-  return last !== undefined && 'percent' in last && last.percent === 100;
+  return last !== undefined && 'percent' in last && last.percent === 100 && kindOf(last) === 'serve';
 };
 /** An approval is given by the wave's name, so that it cannot be taken for that of another wave. */
 const approvalsNamed = (waves: PlannedWave[]) =>
@@ -91,9 +134,16 @@ export const RolloutPlan = z.strictObject({
     .min(1)
     .max(20)
     .refine(ascending, 'percentages and numbers of devices must grow from wave to wave')
-    .refine(endsWithAll, 'the last wave must be 100 percent')
+    .refine(endsWithAll, 'the last wave must be 100 percent, and serve')
+    .refine(triesFirst, 'waves of kind "shadow" and "split" come before the first that serves')
+    .refine(
+      ownTerms,
+      '"share" (above 0, below 1) belongs to each wave of kind "split", "processorShare" to kind "shadow" only',
+    )
     .refine(approvalsNamed, 'a wave with an approval needs a name that no other wave has')
     .default([{ percent: 10 }, { percent: 50 }, { percent: 100 }]),
+  /** A shadow wave in front, on the devices of the first wave that serves. */
+  shadow: z.boolean().optional(),
   /** A label: each wave takes the same share of the devices of each of its values. */
   spread: z.string().min(1).max(63).optional(),
   rate: Rate.optional(),
@@ -185,6 +235,7 @@ export const rolloutDeviceStates = [
   'rolled_back',
   'kept',
   'unreached',
+  'unable',
 ] as const;
 
 export const RolloutDevice = z.object({
@@ -193,7 +244,8 @@ export const RolloutDevice = z.object({
   /**
    * `waiting`: its wave has not begun, or the device is left to another rollout. `conflicting`: it is ahead of this server, and
    * an operator decides. `taken_over`: another rollout has it. `kept`: the rollout ended and it keeps the version.
-   * `unreached`: the rollout ended before the device had the version.
+   * `unreached`: the rollout ended before the device had the version. `unable`: it cannot take part in a wave that tries the
+   * version beside its own.
    */
   state: z.enum(rolloutDeviceStates),
   detail: z.string(),

@@ -53,6 +53,7 @@ export const rolloutDeviceTones: Record<RolloutDevice['state'], Tone> = {
   rolled_back: 'wait',
   kept: 'ok',
   unreached: 'idle',
+  unable: 'wait',
 };
 
 export function Badge({ tone, children }: { tone: Tone; children: string }) {

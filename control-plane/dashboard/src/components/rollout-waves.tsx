@@ -1,5 +1,7 @@
 // Progress of a rollout: a block per wave, a cell per device.
 import {
+  besideTerms,
+  kindOf,
   type PlannedWave,
   presentWave,
   type Rollout,
@@ -9,7 +11,7 @@ import {
   type RolloutWave,
 } from '@edgeloop/shared/api/rollouts';
 import { useLocation } from 'preact-iso/router';
-import { words } from '../format.ts';
+import { formatShare, words } from '../format.ts';
 import { Badge, rolloutDeviceTones, type Tone } from './badge.tsx';
 
 const deviceStates = Object.keys(rolloutDeviceTones);
@@ -32,7 +34,7 @@ export function progressText(rollout: Rollout): string {
   return 'reason' in state ? state.reason : '';
 }
 
-/** `to 10 %`, `to 5 devices`, `canary: site=lab`. */
+/** `to 10 %`, `to 5 devices`, `canary: site=lab`, `in the shadow on 10 %`, `20 % of requests on 10 %`. */
 export function waveText(wave: PlannedWave): string {
   const which =
     'percent' in wave
@@ -40,8 +42,16 @@ export function waveText(wave: PlannedWave): string {
       : 'devices' in wave
         ? `to ${wave.devices} device${wave.devices === 1 ? '' : 's'}`
         : wave.selector;
+  const terms = besideTerms(wave);
+  const on = which.replace(/^to /, '');
+  const what =
+    terms === undefined
+      ? which
+      : terms.mode === 'shadow'
+        ? `in the shadow on ${on}`
+        : `${formatShare(terms.share)} of requests on ${on}`;
   const approved = wave.approval === undefined ? '' : `, approved by ${approverText(wave.approval)}`;
-  return `${wave.name === undefined ? '' : `${wave.name}: `}${which}${approved}`;
+  return `${wave.name === undefined ? '' : `${wave.name}: `}${what}${approved}`;
 }
 
 function approverText({ role, fourEyes }: NonNullable<PlannedWave['approval']>): string {
@@ -50,7 +60,8 @@ function approverText({ role, fourEyes }: NonNullable<PlannedWave['approval']>):
 
 /** How much of the bar a wave takes; what is no percentage takes a little. */
 function shareOf(waves: readonly PlannedWave[], i: number): number {
-  const percents = waves.slice(0, i + 1).map((wave) => ('percent' in wave ? wave.percent : 0));
+  const grows = (wave: PlannedWave) => 'percent' in wave && kindOf(wave) === 'serve';
+  const percents = waves.slice(0, i + 1).map((wave) => (grows(wave) && 'percent' in wave ? wave.percent : 0));
   const own = percents.at(-1) ?? 0;
   return own === 0 ? 5 : Math.max(1, own - Math.max(0, ...percents.slice(0, -1)));
 }
