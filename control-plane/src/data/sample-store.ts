@@ -84,7 +84,12 @@ export function createSampleStore({ samples, labels }: Schema) {
           })
           .onConflictDoUpdate({
             target: [samples.deviceId, samples.inferenceId],
-            set: { label: sql`coalesce(excluded.label, ${samples.label})` },
+            set: {
+              label: sql`coalesce(excluded.label, ${samples.label})`,
+              // It was sent for another reason before its shadow had said otherwise.
+              reason: sql`case when excluded.other is null then ${samples.reason} else excluded.reason end`,
+              other: sql`coalesce(excluded.other, ${samples.other})`,
+            },
           });
       }
     },

@@ -7,7 +7,7 @@ import fc from 'fast-check';
 import { expect, it } from 'vitest';
 import { act, type RolloutAction, rolloutActions } from './actions.ts';
 import { firstState } from './approvals.ts';
-import { type DeviceView, type Member, runsDesired, wordOf } from './device-state.ts';
+import { type DeviceView, isTrial, type Member, runsDesired, wordOf } from './device-state.ts';
 import type { Progress } from './progress.ts';
 import { decideOn, type Given, planOf, progressOn } from './rollout-state.ts';
 
@@ -83,6 +83,16 @@ class World {
     if (!device.online) return;
     device.lastSeenAt = this.now;
     if (device.desired !== null) this.#put(device, this.#doing(device, wordOf(device.desired)));
+    const { beside } = device.desired ?? {};
+    const said = device.report?.beside;
+    if (beside === undefined) {
+      if (said !== undefined && device.report !== null)
+        this.#put(device, { report: { ...device.report, beside: undefined } });
+    } else if (said?.rolloutId !== wordOf(beside) && device.report !== null) {
+      const about = { version: 2, release: next.release, rolloutId: wordOf(beside), since: 0 };
+      const failing = this.settings.bad === 'at load' ? { ...about, state: 'failed' as const } : undefined;
+      this.#put(device, { report: { ...device.report, beside: failing ?? { ...about, state: 'running' } } });
+    }
   }
 
   /** Fetching takes five seconds; a version that is bad fails then, or when it has served for five more. */
@@ -104,10 +114,10 @@ class World {
   look(): void {
     this.#progress.tick({ now: this.now, listeningSince: start });
     for (let plan = planOf(this.#progress, this.#given()); plan !== undefined; ) {
-      for (const { deviceId, wave, rank } of plan.members) {
+      for (const { deviceId, wave, rank, later = [] } of plan.members) {
         const device = this.#one(deviceId);
         if (device.member?.assignedAt == null)
-          this.#put(device, { member: { ...unseen, wave, rank, connectionSince: this.now } });
+          this.#put(device, { member: { ...unseen, wave, rank, later, connectionSince: this.now } });
       }
       this.planned = true;
       this.state = plan.restart ?? this.state;
@@ -119,6 +129,12 @@ class World {
     this.state = decision.state;
     for (const deviceId of decision.assign) this.#tell(deviceId, 1);
     for (const deviceId of decision.revert) this.#put(this.#one(deviceId), { desired: good });
+    for (const deviceId of decision.moved ?? []) {
+      const device = this.#one(deviceId);
+      const [wave = 0, ...later] = device.member?.later ?? [];
+      const { rank = null } = device.member ?? {};
+      this.#put(device, { desired: good, member: { ...unseen, wave, rank, later, connectionSince: this.now } });
+    }
     for (const { deviceId, outcome, detail } of decision.endings) {
       const device = this.#one(deviceId);
       if (device.member?.outcome === null) this.#put(device, { member: { ...device.member, outcome, detail } });
@@ -131,16 +147,22 @@ class World {
     const { wave } = this.state;
     for (const [i, { approval }] of this.settings.plan.waves.entries())
       if (i <= wave && approval !== undefined) expect(this.approved).toContain(i);
-    const { rank = null } = device.member ?? {};
+    const { rank = null, later = [] } = device.member ?? {};
     const times = { assignedAt: this.now, connectionSince: this.now };
-    this.told.add(deviceId);
-    this.#put(device, { desired: { ...next, attempt }, member: { ...unseen, ...times, wave, rank, attempt } });
+    const member = { ...unseen, ...times, wave, rank, later, attempt };
+    const beside = { ...next, attempt };
+    if (isTrial({ plan: this.settings.plan }, wave)) this.#put(device, { desired: { ...good, beside }, member });
+    else {
+      this.told.add(deviceId);
+      this.#put(device, { desired: { ...next, attempt }, member });
+    }
   }
 
   #given(): Given {
     const counts = { requests: 1000, failed: 0 };
     const { now, state, planned } = this;
-    return { now, listeningSince: start, state, planned, evidence: { wave: counts, all: counts } };
+    const agreement = { gate: 'shadow_agreement' as const, verdict: 'passed' as const, detail: 'they agree' };
+    return { gates: [agreement], now, listeningSince: start, state, planned, evidence: { wave: counts, all: counts } };
   }
 
   /** As the API does it, in one transaction. */
@@ -159,7 +181,8 @@ class World {
         this.#tell(deviceId, (this.#progress.member(deviceId)?.attempt ?? 1) + 1);
     if (action !== 'cancel') return;
     for (const device of this.devices) {
-      if (device.desired?.rolloutId === id && !runsDesired(device)) this.#put(device, { desired: good });
+      const tries = device.desired?.beside !== undefined;
+      if (tries || (device.desired?.rolloutId === id && !runsDesired(device))) this.#put(device, { desired: good });
       this.kept.set(device.id, device.desired?.version);
     }
   }
@@ -190,6 +213,12 @@ const plans = fc
       [{ devices: 1 }, { percent: 50 }, { percent: 100 }],
       [{ selector: 'site=s1' }, { percent: 100 }],
       [{ percent: 30 }, { percent: 100, name: 'all', approval: {} }],
+      [{ percent: 20, kind: 'shadow' as const }, { percent: 20, name: 'few', approval: {} }, { percent: 100 }],
+      [
+        { devices: 2, kind: 'shadow' as const },
+        { selector: 'site=s0', kind: 'split' as const, share: 0.3 },
+        { percent: 100 },
+      ],
       [
         { selector: 'site=s1', name: 'lab', approval: {} },
         { selector: 'site=none', name: 'pilot', approval: {} },
@@ -219,9 +248,11 @@ function check(world: World): void {
     for (const { id: device, desired } of devices) expect(desired?.version).toBe(world.kept.get(device));
   if (state.phase === 'rolled_back') for (const { desired } of devices) expect(desired).toEqual(good);
   if (settings.bad === undefined) return;
-  const planned = devices.flatMap(({ member }) => (member === null ? [] : [member.wave]));
+  // Nobody is ever answered with what failed beside what answers.
+  if (settings.bad === 'at load' && isTrial({ plan: settings.plan }, 0)) expect(world.told.size).toBe(0);
+  const planned = devices.flatMap(({ member }) => (member === null ? [] : [member.wave, ...(member.later ?? [])]));
   // A group that nobody is in makes no wave.
-  const first = Math.min(...planned);
+  const first = Math.min(...planned.filter((wave) => !isTrial({ plan: settings.plan }, wave)));
   expect(world.told.size).toBeLessThanOrEqual(planned.filter((wave) => wave === first).length);
   expect(state.phase).not.toBe('completed');
 }
@@ -258,6 +289,8 @@ it('every rollout ends, a failing version never passes its first wave, cancel mo
         world.pass(15);
         world.pass(15);
         const runs = new Set(world.devices.map(({ report }) => report?.active?.version));
+        for (const { desired, report } of world.devices)
+          expect([desired?.beside, report?.beside]).toEqual([undefined, undefined]);
         if (world.state.phase === 'rolled_back') expect([...runs]).toEqual([1]);
         if (world.state.phase === 'completed') expect([...runs]).toContain(2);
       },

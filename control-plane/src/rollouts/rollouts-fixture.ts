@@ -5,7 +5,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { RolloutCreate } from '@edgeloop/shared/api/rollouts';
-import { Desired, type ModelReport } from '@edgeloop/shared/messages';
+import { Desired, type DesiredModel, type ModelReport } from '@edgeloop/shared/messages';
 import { signRelease } from '@edgeloop/shared/node/signing';
 import type { Labels } from '@edgeloop/shared/selector';
 import pino from 'pino';
@@ -85,6 +85,13 @@ export async function openRollouts(versions = 3) {
       log,
       ...(lookEveryMs && { lookEveryMs }),
     });
+  const besideOf = (wanted: DesiredModel['beside']): Pick<ModelReport, 'beside'> => {
+    if (wanted === undefined) return {};
+    const { version, release, rolloutId } = wanted;
+    const about = { version, release, rolloutId, since: clock };
+    const error = { code: 'integrity', message: 'bad hash' };
+    return { beside: world.bad.has(version) ? { ...about, state: 'failed', error } : { ...about, state: 'running' } };
+  };
   const world = {
     database,
     now,
@@ -97,6 +104,8 @@ export async function openRollouts(versions = 3) {
     desired,
     /** Devices on which every version above 1 fails. */
     refusing: new Set<string>(),
+    /** Devices whose agent cannot run a version beside another. */
+    old: new Set<string>(),
     /** Versions that fail on every device. */
     bad: new Set<number>(),
     broken,
@@ -127,7 +136,7 @@ export async function openRollouts(versions = 3) {
       await fleet.onReported(id, {
         generation: desired.get(id)?.generation ?? 0,
         models: model === null ? [] : [{ name: 'net', ...model }],
-        facts: { ...facts, cpuModel: '', hostname: '' },
+        facts: { ...facts, cpuModel: '', hostname: '', ...(world.old.has(id) ? {} : { capabilities: ['beside'] }) },
         startedAt: 0,
         reportedAt: clock,
         outbox: { pendingItems: 0, pendingBytes: 0, droppedItems: 0 },
@@ -139,6 +148,7 @@ export async function openRollouts(versions = 3) {
       for (const id of ids) {
         const wanted = desired.get(id)?.models.find(({ name }) => name === 'net');
         const active = reports.get(id)?.active ?? null;
+        const besideIt = world.old.has(id) ? {} : besideOf(wanted?.beside);
         if (wanted === undefined) await world.report(id, null);
         else if (world.bad.has(wanted.version) || (world.refusing.has(id) && wanted.version > 1)) {
           const error = { code: 'integrity', message: 'bad hash' };
@@ -147,7 +157,8 @@ export async function openRollouts(versions = 3) {
           await world.report(id, { active, lastGood: active?.version ?? null, candidate });
         } else {
           const { version, release } = wanted;
-          await world.report(id, { active: { version, release, since: 0 }, lastGood: version, candidate: null });
+          const serving = { active: { version, release, since: 0 }, lastGood: version, candidate: null };
+          await world.report(id, { ...serving, ...besideIt });
         }
       }
     },
