@@ -69,7 +69,9 @@ export class Besides {
 
   drive(name: string): void {
     if (this.#stop.aborted || this.#loops.has(name) || this.#isDone(name)) return;
-    const loop = this.#loop(name)
+    // Known as begun before it does anything: what it applies comes back here.
+    const loop = Promise.resolve()
+      .then(() => this.#loop(name))
       .catch((error: unknown) => this.#options.log.error({ err: error, model: name }, 'a step ended unexpectedly'))
       .finally(() => {
         this.#loops.delete(name);

@@ -513,3 +513,79 @@ describe('bringing a model to what is desired', () => {
     expect(driver.report()).toEqual([]);
   });
 });
+
+describe('a version beside what answers', () => {
+  const told = (version: number): DesiredModel => {
+    const { name: _, ...order } = release(version, 'shadowing');
+    return { ...release(1), beside: { ...order, mode: 'shadow' } };
+  };
+  const besideIt = (driver: ModelDriver) => modelOf(driver)?.beside?.state;
+  const until = (check: () => void) => vi.waitFor(check, { timeout: 15_000 });
+
+  async function shadowing(): Promise<ModelDriver> {
+    const driver = await boot(true);
+    driver.setDesired({ generation: 1, models: [release(1)] });
+    await settled(driver, 1);
+    driver.setDesired({ generation: 2, models: [told(2)] });
+    await until(() => expect(besideIt(driver)).toBe('running'));
+    return driver;
+  }
+
+  it('is attached while it is wanted, after a restart of what serves too, and changes nothing of what answers', async () => {
+    const driver = await shadowing();
+    expect([...attached.values()]).toEqual([release(1).release]);
+    expect(asked).not.toContain('activate 2');
+    attached.clear();
+    await driver.restore(letIn, 0);
+    await until(() => expect(attached.size).toBe(1));
+    driver.setDesired({ generation: 3, models: [release(1)] });
+    await until(() => expect(attached.size).toBe(0));
+    expect(modelOf(driver)).toMatchObject({ active: { version: 1 }, lastGood: 1, candidate: null });
+    expect(modelOf(driver)?.beside).toBeUndefined();
+  });
+
+  it('goes on after the agent was ended in the midst of it', async () => {
+    await shadowing();
+    stop.abort();
+    await running?.close();
+    attached.clear();
+    const driver = await boot(false);
+    await until(() => expect(attached.size).toBe(1));
+    expect(modelOf(driver)).toMatchObject({ active: { version: 1 }, beside: { state: 'running' } });
+  });
+
+  it('that cannot be loaded or crashes is refused, and goes; what answers does not notice', async () => {
+    refuse.add(2);
+    const driver = await boot(true);
+    driver.setDesired({ generation: 1, models: [release(1)] });
+    await settled(driver, 1);
+    driver.setDesired({ generation: 2, models: [told(2)] });
+    await until(() => expect(modelOf(driver)?.beside).toMatchObject({ state: 'failed', error: { kind: 'load' } }));
+    driver.setDesired({ generation: 3, models: [told(3)] });
+    await until(() => expect(besideIt(driver)).toBe('running'));
+    driver.modelDied({ name: 'm', version: 3 }, { crashed: true, detail: 'SIGFPE', beside: true }, 0);
+    await until(() => expect(attached.size).toBe(0));
+    expect(modelOf(driver)).toMatchObject({
+      active: { version: 1 },
+      beside: { state: 'failed', error: { kind: 'crash' } },
+    });
+  });
+
+  it('is let go of while the machine is short of something, and comes back', async () => {
+    const driver = await shadowing();
+    short = 'the device is short of memory: 3 MB are free';
+    await until(() => expect(attached.size).toBe(0));
+    expect(modelOf(driver)?.beside).toMatchObject({ state: 'suspended', error: { message: short } });
+    short = undefined;
+    await until(() => expect(attached.size).toBe(1));
+    expect(besideIt(driver)).toBe('running');
+  });
+
+  it('gives way to a version that is to answer', async () => {
+    const driver = await shadowing();
+    driver.setDesired({ generation: 3, models: [release(3)] });
+    await settled(driver, 3);
+    await until(() => expect(attached.size).toBe(0));
+    expect(modelOf(driver)?.beside).toBeUndefined();
+  });
+});

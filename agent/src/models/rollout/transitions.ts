@@ -76,7 +76,9 @@ function goBeside(state: ModelState, step: (own: ModelState) => ModelState): Mod
   if (beside === null) return state;
   const { order, ...course } = beside;
   const before: ModelState = { ...course, beside: null };
-  const { beside: _, refused, ...after } = step(before);
+  const then = step(before);
+  if (then === before) return state;
+  const { beside: _, refused, ...after } = then;
   const [failure] = refused;
   const own = { ...after, refused: [], order };
   if (failure === undefined) return { ...state, beside: own };
