@@ -46,7 +46,7 @@ export async function benchGates(): Promise<void> {
 }
 
 function rows(): Row[] {
-  const { maxErrorRate, maxErrorRise, accuracy, latency, drift } = gates;
+  const { maxErrorRate, maxErrorRise, accuracy, latency, drift, shadow } = gates;
   return [
     {
       gate: `\`error_rate\`, bound ${percent(maxErrorRate)}`,
@@ -65,6 +65,14 @@ function rows(): Row[] {
       },
     },
     { gate: '`drift`, a class of 25 %', seen: riseOf({ base: 0.25, margin: drift.maxShift, alpha: alpha / 4 }) },
+    {
+      gate: `\`shadow_agreement\`, bound ${percent(shadow.minAgreement)}`,
+      seen: (each, correlation) => {
+        const settings = { bound: 1 - shadow.minAgreement, alpha };
+        const rate = rateSeenAbove(trialsOf(each, correlation).fresh, settings);
+        return rate === null ? 'nothing' : `${percent(1 - rate)} agreeing`;
+      },
+    },
   ];
 }
 

@@ -15,19 +15,19 @@ const gates = { minRequests: 0, shadow: { minCompared: 20 } };
 async function answeringUntil(
   rollout: string,
   phase: string,
-): Promise<{ versions: Set<string>; ended: RolloutDetail }> {
+): Promise<{ versions: Set<number>; ended: RolloutDetail }> {
   const { plane, agent } = fleet();
-  const versions = new Set<string>();
+  const versions = new Set<number>();
   let last = '';
   const ended = await until(
     `rollout ${phase}`,
     async () => {
-      const answers = [];
+      const answers: number[] = [];
       for (let i = 1; i <= 10; i++) {
         const positive = i % 2 === 0;
         const answer = await predict(agent.url, 'sum', positive ? { a: i, b: i } : { a: -i, b: -i });
         expect(answer.label).toBe(positive ? 'high' : 'low');
-        answers.push(answer.version);
+        answers.push(Number(answer.version));
       }
       const detail = await plane.api.get(`/rollouts/${rollout}`, RolloutDetail);
       last = `${JSON.stringify(detail, null, 1)}\n${agent.program.output()}`;
@@ -51,7 +51,7 @@ test('a shadow that disagrees stops before it answers anybody, and one that agre
 
   const contrary = await pushVersion(plane, 'sum', { weight: -1 });
   const stopped = await answeringUntil(await release(plane, 'sum', contrary, { waves, gates }), 'rolled_back');
-  expect([...stopped.versions]).toEqual([String(good)]);
+  expect([...stopped.versions]).toEqual([good]);
   expect(stopped.ended.waves).toMatchObject([{ wave: 0, outcome: 'failed' }]);
   expect(stopped.ended.state).toMatchObject({
     reason: expect.stringMatching(/^wave 1: 0 % of \d+ answers in the shadow agree/),
@@ -71,7 +71,7 @@ test('a shadow that disagrees stops before it answers anybody, and one that agre
 
   const alike = await pushVersion(plane, 'sum', { bias: 1e-3 });
   const passed = await answeringUntil(await release(plane, 'sum', alike, { waves, gates }), 'completed');
-  expect([...passed.versions]).toEqual([String(good)]);
+  expect([...passed.versions]).toEqual([good]);
   expect(passed.ended.waves).toMatchObject([
     { wave: 0, outcome: 'passed' },
     { wave: 1, outcome: 'passed' },
