@@ -18,7 +18,14 @@ describe('the blobs of the device port', () => {
     const blobs = createFolderBlobs(folder);
     const digest = await blobs.put(Buffer.from('0123456789'));
     const secret = await blobs.put(Buffer.from('of another release'));
-    const assignment = { version: 4, release: digest, signature: '', rolloutId: '' };
+    const shadowed = await blobs.put(Buffer.from('of what runs beside it'));
+    const beside = { version: 5, release: shadowed, signature: '', rolloutId: '', mode: 'shadow' as const };
+    const assignment = { version: 4, release: digest, signature: '', rolloutId: '', beside };
+    const releases = new Map([
+      [4, digest],
+      [5, shadowed],
+      [6, secret],
+    ]);
     const app = new Hono<DeviceEnv>();
     app.use(async (c, next) => {
       c.set('device', { id: c.req.header('X-Device') ?? '', serial: '' });
@@ -26,7 +33,7 @@ describe('the blobs of the device port', () => {
     });
     const routes = registryDeviceRoutes({
       blobs,
-      registry: { releaseBlobs: async (name, version) => (name === 'net' && version === 4 ? [digest] : []) },
+      registry: { releaseBlobs: async (name, version) => (name === 'net' ? [releases.get(version) ?? ''] : []) },
       fleet: { desiredModels: async (id) => new Map(id === 'a' ? [['net', assignment]] : []) },
     });
     app.route('/device/v1', routes);
@@ -37,6 +44,8 @@ describe('the blobs of the device port', () => {
     const rest = await get('a', digest, { Range: 'bytes=4-', 'If-Range': `"${digest}"` });
     expect([rest.status, await rest.text()]).toEqual([206, '456789']);
     expect((await get('a', digest, { Range: 'bytes=4-', 'If-Range': '"other"' })).status).toBe(200);
+    expect(await (await get('a', shadowed)).text()).toBe('of what runs beside it');
+    expect((await get('b', shadowed)).status).toBe(403);
     expect((await get('b', digest)).status).toBe(403);
     expect((await get('a', secret)).status).toBe(403);
     expect((await get('a', '../../etc/passwd')).status).toBe(404);

@@ -17,8 +17,9 @@ export function registryDeviceRoutes({ registry, blobs, fleet }: RegistryDeviceD
   const router = createDeviceRouter();
   router.get('/blobs/:digest', async (c) => {
     const digest = c.req.param('digest');
-    for (const [name, { version }] of await fleet.desiredModels(c.var.device.id)) {
-      if ((await registry.releaseBlobs(name, version)).includes(digest)) return blobResponse(c, blobs, digest);
+    for (const [name, { version, beside }] of await fleet.desiredModels(c.var.device.id)) {
+      for (const each of beside === undefined ? [version] : [version, beside.version])
+        if ((await registry.releaseBlobs(name, each)).includes(digest)) return blobResponse(c, blobs, digest);
     }
     throw new AppError('forbidden', `blob ${digest} is not part of what this device should run; read desired again`);
   });
