@@ -15,7 +15,7 @@ import type { Network } from './network.ts';
  */
 const failing = ['rotten', 'unproven', 'unloadable', 'kills at load', 'kills at first run', 'failing', 'slow'] as const;
 const others = [...failing, 'leaking', 'picky'] as const;
-export type Behaviour = 'good' | (typeof others)[number];
+type Behaviour = 'good' | (typeof others)[number];
 
 export interface SimulatedVersion extends RegisteredVersion {
   behaviour: Behaviour;

@@ -81,7 +81,7 @@ export interface EngineOptions {
 }
 
 export type ModelLease = Lease<LoadedModel>;
-export type BesideTerms = Pick<BesideModel, 'mode' | 'share' | 'processorShare' | 'against'>;
+type BesideTerms = Pick<BesideModel, 'mode' | 'share' | 'processorShare' | 'against'>;
 
 export interface Engine {
   /** Starts the thread that the first model will need. Only what is loaded afterwards makes itself known outside. */

@@ -13,7 +13,7 @@ import { agreementOf, type Said } from './agreement.ts';
 import type { MissingPlace } from './observation.ts';
 import { createProcessorBudget, type ProcessorBudget } from './processor-budget.ts';
 
-export interface Answered {
+interface Answered {
   lease: ModelLease;
   inferenceId: string;
   inputs: readonly NamedTensor[];

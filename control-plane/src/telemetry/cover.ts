@@ -2,7 +2,7 @@
 // Pure; a window belongs to the instant it began.
 
 /** Windows by themselves, or put together in spans of so many milliseconds. */
-export type Grain = 'windows' | number;
+type Grain = 'windows' | number;
 
 export interface Source {
   grain: Grain;

@@ -37,8 +37,6 @@ const rowBytes = 400;
 /** By bytes, windows are let go of in steps of so many. */
 const stepWindows = 5000;
 
-export type Retention = ReturnType<typeof createRetention>;
-
 export function createRetention({ database, store, rollupStore, keep, rolledUpTo, now }: RetentionDeps) {
   const { windows, rollups, labels, losses } = database.tables;
   /** What began before it was let go of, or is about to be; undefined until it is read. */

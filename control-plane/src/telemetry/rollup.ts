@@ -44,7 +44,7 @@ export interface RollupSums {
 }
 export type Rollup = RollupKey & RollupSums;
 
-export function startOf(at: number, level: number): number {
+function startOf(at: number, level: number): number {
   return at - (at % (level * 1000));
 }
 
