@@ -8,7 +8,7 @@ import type { LinkClient } from '../../agent/src/link/session.ts';
 import type { Dice } from './dice.ts';
 import type { Life, VirtualTime } from './virtual-time.ts';
 
-export type Receiver = (message: { deviceId: string; channel: Channel; payload: Buffer }) => Promise<void>;
+type Receiver = (message: { deviceId: string; channel: Channel; payload: Buffer }) => Promise<void>;
 
 /** The control plane as the network sees it. */
 export interface ServerEnd {
