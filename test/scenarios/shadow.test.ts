@@ -54,7 +54,7 @@ test('a shadow that disagrees stops before it answers anybody, and one that agre
   expect([...stopped.versions]).toEqual([good]);
   expect(stopped.ended.waves).toMatchObject([{ wave: 0, outcome: 'failed' }]);
   expect(stopped.ended.state).toMatchObject({
-    reason: expect.stringMatching(/^wave 1: 0 % of \d+ answers in the shadow agree/),
+    reason: expect.stringMatching(/^wave 1 \(shadow\): 0 % of \d+ answers in the shadow agree/),
   });
   expect(stopped.ended.devices).toMatchObject([
     { state: 'rolled_back', detail: expect.stringContaining('alone again') },

@@ -72,7 +72,9 @@ describe('a shadow', () => {
     const before = front.records.length;
     await ask(1);
     expect(front.records.slice(before)).toHaveLength(1);
-    expect(front.engine.beside(front.engine.lease('sum'))).toBeUndefined();
+    const lease = front.engine.lease('sum');
+    expect(front.engine.beside(lease)).toBeUndefined();
+    lease.release();
     await front.engine.detach('sum');
   });
 });

@@ -62,8 +62,7 @@ describe('a shadow wave', () => {
     );
     shadowSays(500, 495);
     world.restart();
-    await world.round();
-    await world.round();
+    await world.rounds(3);
     expect(besides()).toEqual({});
     expect(await state(id)).toMatchObject({ phase: 'running', wave: 1 });
     expect(Object.entries(world.running()).flatMap(([device, version]) => (version === 2 ? [device] : []))).toEqual(
@@ -86,7 +85,7 @@ describe('a shadow wave', () => {
     await world.rounds(6);
     expect(await state(id)).toMatchObject({
       phase: 'rolled_back',
-      reason: expect.stringMatching(/^wave 1: 60 % of 1000 answers in the shadow agree/),
+      reason: expect.stringMatching(/^wave 1 \(shadow\): 60 % of 1000 answers in the shadow agree/),
     });
     expect(besides()).toEqual({});
     expect(told(1)).toBe(4);
