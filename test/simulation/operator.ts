@@ -3,7 +3,7 @@
 import { RolloutCreate, type RolloutState } from '@edgeloop/shared/api/rollouts';
 import { AppError } from '@edgeloop/shared/errors';
 import { parseSelector } from '@edgeloop/shared/selector';
-import { createDeviceKey, facts } from '../../control-plane/src/fleet/device-fixture.ts';
+import { facts } from '../../control-plane/src/fleet/device-fixture.ts';
 import type { SimulatedServer } from '../../control-plane/src/rollouts/server-fixture.ts';
 import type { SimulatedControlPlane } from './control-plane.ts';
 import type { SimulatedDevice } from './device.ts';
@@ -172,10 +172,7 @@ export class Operator {
       left -= 1;
       await server.enrolment.readmit(actor, id);
       const labels = { site: dice.pick(sites) };
-      time.really(async () => {
-        const { csr } = await createDeviceKey();
-        await server.enrol({ deviceId: id, csr, labels, facts });
-      });
+      await server.enrol({ deviceId: id, csr: `${id} at ${time.nowMs}`, labels, facts });
       ledger.note('rejoin', id);
       ledger.decided(id);
       plane.joined(id);

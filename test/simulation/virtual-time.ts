@@ -67,7 +67,6 @@ export class VirtualTime {
   readonly #queue = new Queue();
   #order = 0;
   #running: Life = this.world;
-  #real: Promise<unknown> | undefined;
 
   constructor(nowMs: number) {
     this.nowMs = nowMs;
@@ -83,11 +82,6 @@ export class VirtualTime {
     const timer = new VirtualTimer(this.nowMs + Math.max(0, ms), this.#order, { life, work });
     this.#queue.add(timer);
     return timer;
-  }
-
-  /** What cannot be done at once, such as making a key: the fleet stands still meanwhile. */
-  really(work: () => Promise<unknown>): void {
-    this.#real = work();
   }
 
   /** Lets time pass, event by event, until `isOver` or until `untilMs`. `seen` is told after each event whose it was. */
@@ -111,12 +105,6 @@ export class VirtualTime {
     this.#running = life;
     work();
     await turn();
-    while (this.#real !== undefined) {
-      const real = this.#real;
-      this.#real = undefined;
-      await real;
-      await turn();
-    }
     this.#running = this.world;
   }
 
