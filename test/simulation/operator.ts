@@ -105,7 +105,10 @@ export class Operator {
       ...(dice.chance(0.2) ? { maxHoldSeconds: 20 } : {}),
     });
     const { id } = await server.rollouts.create(actor, asked);
-    ledger.note('create', `${id} ${model} ${version} (${behaviour}) ${asked.selector} ${JSON.stringify(asked.waves)}`);
+    ledger.note(
+      'create',
+      `${id} ${model} ${version} (${behaviour}) ${asked.selector} ${JSON.stringify(asked.waves)}${asked.follow ? '' : ', not followed'}`,
+    );
   }
 
   async #say(server: SimulatedServer): Promise<void> {
