@@ -82,7 +82,7 @@ const steps = {
   warming: logged('warming'),
   proving: () => childOf(agent.program.pid, 'prove-process'),
   // The proof is done, and the version is in a process of its own beside the serving one.
-  loading: async (version: number) => (await logged('warming')(version)) && (await modelProcess()),
+  loading: () => modelProcess(),
   swapping: async (version: number) =>
     agent.program.output().includes(`"version":${version},"msg":"serves"`) || undefined,
   probation: logged('probation'),
@@ -168,19 +168,26 @@ test('a proof that is killed from outside is tried again', { timeout: 240_000 },
   await serves(agent, 'sum', version);
 });
 
-/** A model's own process, which is a child of the serving process. */
+/** A model's own process, which is a child of the serving process; another of these may wait beside it. */
 async function modelProcess(): Promise<number | undefined> {
-  const serving = await childOf(agent.program.pid, 'serving.js');
-  return serving === undefined ? undefined : childOf(serving, 'process-main');
+  const [all, serving] = await Promise.all([processes(), childrenOf(agent.program.pid, 'serving.js')]);
+  return all.find(({ parent, args }) => serving.includes(parent) && args.includes('process-main'))?.pid;
 }
 
 async function childOf(parent: number, mark: string): Promise<number | undefined> {
+  return (await childrenOf(parent, mark))[0];
+}
+
+async function childrenOf(of: number, mark: string): Promise<number[]> {
+  return (await processes()).flatMap(({ pid, parent, args }) => (parent === of && args.includes(mark) ? [pid] : []));
+}
+
+async function processes(): Promise<{ pid: number; parent: number; args: string }[]> {
   const { stdout } = await promisify(execFile)('ps', ['-A', '-o', 'pid=,ppid=,args=']);
-  for (const line of stdout.split('\n')) {
-    const [pid, ppid] = line.trim().split(/\s+/);
-    if (Number(ppid) === parent && line.includes(mark)) return Number(pid);
-  }
-  return undefined;
+  return stdout.split('\n').map((line) => {
+    const [pid, parent, ...args] = line.trim().split(/\s+/);
+    return { pid: Number(pid), parent: Number(parent), args: args.join(' ') };
+  });
 }
 
 test('a model file that changed on disk is not served, and fetched again', { timeout: 240_000 }, async () => {
