@@ -132,10 +132,12 @@ export class PendingRollups {
     known.sum.addWindow(window);
   }
 
-  /** What is to be added to the rollups of this level. */
-  *of(level: number): Generator<Rollup> {
-    for (const { key, sum } of this.#sums.values())
-      yield { ...key, ...sum.result(), level, startedAt: startOf(key.startedAt, level) };
+  /** What is to be added to the rollups of this level, of those asked for. */
+  *of(level: number, isAsked: (key: RollupKey) => boolean = () => true): Generator<Rollup> {
+    for (const { key: finest, sum } of this.#sums.values()) {
+      const key = { ...finest, level, startedAt: startOf(finest.startedAt, level) };
+      if (isAsked(key)) yield { ...key, ...sum.result() };
+    }
   }
 
   /** What is to be added to the rollups of every level, one for each. */

@@ -5,7 +5,7 @@ import { pause } from '@edgeloop/shared/node/backoff';
 import { createTurn } from '@edgeloop/shared/node/turn';
 import type { Logger } from 'pino';
 import type { Database } from '../database/open.ts';
-import { type PartKind, PendingRollups, type Rollup } from './rollup.ts';
+import { type PartKind, PendingRollups, type Rollup, type RollupKey } from './rollup.ts';
 import type { RollupQuery, RollupStore } from './rollup-store.ts';
 import type { WindowRow } from './telemetry-store.ts';
 
@@ -72,8 +72,8 @@ export function createRollups({ database, store, log }: RollupsDeps) {
     /** Rollups of a level that began in this time, in pieces that are to be added. Within `reading` only. */
     async *bodies(level: number, query: RollupQuery): AsyncGenerator<Rollup> {
       yield* store.bodies(level, query);
-      for (const part of query.perDevice ? devices : [fleet])
-        for (const rollup of part.pending.of(level)) if (isAsked(rollup, query)) yield rollup;
+      for (const part of query.perDevice ? sharesOf(query.devices) : [fleet])
+        yield* part.pending.of(level, (key) => isAsked(key, query));
     },
 
     flush: (): Promise<void> => flush(parts),
@@ -150,6 +150,12 @@ export function createRollups({ database, store, log }: RollupsDeps) {
     }
   }
 
+  function sharesOf(ids: readonly string[] | undefined): Part[] {
+    if (ids === undefined) return devices;
+    const shares = new Set(ids.map((id) => shareOf(id)));
+    return devices.filter((_, i) => shares.has(i));
+  }
+
   /** In one transaction. */
   function flush(due: readonly Part[]): Promise<void> {
     return turn.run(async () => {
@@ -183,7 +189,7 @@ function shareOf(deviceId: string): number {
   return createHash('sha256').update(deviceId).digest().readUInt8() % deviceParts;
 }
 
-function isAsked({ startedAt, model, version, deviceId }: Rollup, query: RollupQuery): boolean {
+function isAsked({ startedAt, model, version, deviceId }: RollupKey, query: RollupQuery): boolean {
   return (
     startedAt >= query.from &&
     startedAt < query.to &&
