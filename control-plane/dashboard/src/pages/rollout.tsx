@@ -1,5 +1,5 @@
 // One rollout, live: its waves, its gates, and what happened.
-import { presentWave, type Rollout, RolloutDetail } from '@edgeloop/shared/api/rollouts';
+import { kindOf, presentWave, type Rollout, RolloutDetail } from '@edgeloop/shared/api/rollouts';
 import type { MaintenanceWindow } from '@edgeloop/shared/maintenance-window';
 import { useRoute } from 'preact-iso/router';
 import { useQuery } from '../api/queries.ts';
@@ -126,6 +126,7 @@ function Plan({ rollout }: { rollout: Rollout }) {
           ['Latency', latencyText(plan.gates.latency)],
           ['Accuracy', accuracyText(plan.gates.accuracy)],
           ['Drift', driftText(plan.gates.drift)],
+          ...shadowFacts(plan),
           ['Backtest', backtestText(plan.gates.backtest)],
           ['Failed devices', `at most ${formatShare(plan.gates.maxFailedDevices)}`],
           ['On failure', failureText(plan)],
@@ -155,6 +156,14 @@ function paceFacts({ spread, rate, maxUnavailable }: Rollout['plan']): [string, 
   if (maxUnavailable !== undefined)
     facts.push(['At a time', `${maxUnavailable.devices} of one ${maxUnavailable.label}`]);
   return facts;
+}
+
+/** Only where a wave runs the version in the shadow. */
+function shadowFacts({ waves, gates }: Rollout['plan']): [string, string][] {
+  const { mode, minAgreement, minCompared } = gates.shadow;
+  if (!waves.some((wave) => kindOf(wave) === 'shadow')) return [];
+  const text = `at least ${formatShare(minAgreement)} of answers agree, after ${minCompared}`;
+  return [['Shadow', mode === 'warn' ? `${text}, only warns` : text]];
 }
 
 function failureText({ onFailure, rollbackOf }: Rollout['plan']): string {
