@@ -269,3 +269,22 @@ test('nothing goes that is not put together yet, and too many windows go though 
   expect(sum).toBe(1000);
   await world.end();
 });
+
+test('what comes after all that there was has gone counts, too', async () => {
+  const world = await openWorld({ keep: { ...keepAll, windowsMs: day } });
+  await world.take(Array.from({ length: 20 }, (_, i) => daily('a', i * hour)));
+  await world.flush();
+  await world.expire();
+  expect(await world.windows()).toBe(1);
+  await world.take(Array.from({ length: 5 }, (_, i) => daily('a', 9.5 * day + i * hour)));
+  await world.flush();
+  await world.die();
+  for (const devices of [undefined, ['a']]) {
+    let sum = 0;
+    await world.history().sums({ devices, from: 0, to: 10 * day, stepMs: undefined, columns: [] }, ({ windows }) => {
+      sum += windows;
+    });
+    expect(sum).toBe(25);
+  }
+  await world.end();
+});

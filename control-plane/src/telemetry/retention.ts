@@ -1,6 +1,6 @@
 // How long telemetry is kept: single windows for days and within so many bytes, what is put together of them for longer, the
 // longer the coarser it is.
-import { and, asc, eq, gt, lt, lte, sql } from 'drizzle-orm';
+import { and, asc, eq, gt, lt, sql } from 'drizzle-orm';
 import { deleteBefore, type Keeper, keeperFor } from '../database/expire.ts';
 import type { Database } from '../database/open.ts';
 import { deviceLevels, fleetLevels } from './rollup.ts';
@@ -51,7 +51,8 @@ export function createRetention({ database, store, rollupStore, keep, rolledUpTo
       return database.transact(async (tx) => {
         await rollupStore.setMark(tx, expiredMark, before);
         const key = [windows.deviceId, windows.epoch, windows.sequence] as const;
-        const only = lte(windows.arrival, rolledUpTo());
+        // The newest stays, whose arrival those to come are counted on from.
+        const only = lt(windows.arrival, rolledUpTo());
         return deleteBefore(tx, { table: windows, key, at: windows.startedAt, only }, { before, limit });
       });
     },
