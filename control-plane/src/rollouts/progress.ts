@@ -51,7 +51,8 @@ export class Progress {
   readonly #all: Counts = {};
   /** The same of those that say which variant of the version they have. */
   readonly #variants = new Map<string, { waves: Map<number, Counts>; all: Counts }>();
-  readonly #ready = new Map<number, Set<string>>();
+  /** By wave, and in it by value, so that a value of which none may be told now costs nothing. */
+  readonly #ready = new Map<number, Map<string, Set<string>>>();
   /** Members by the wave in which they come again, and the one in which they are. */
   readonly #again = new Map<string, number>();
   /** Members that only try the version beside their own, by wave: given it, or not yet. */
@@ -152,7 +153,7 @@ export class Progress {
     keep(this.failed, stands?.state === 'failed' || stands?.state === 'timed_out');
     const elsewhere = view.claimedBy !== null && view.claimedBy === view.desired?.rolloutId;
     keep(this.#unrestored, member?.assignedAt != null && kind !== 'given' && !elsewhere && !isRestored(view));
-    if (kind === 'ready') keep(this.#readyIn(member?.wave ?? 0), true);
+    if (kind === 'ready') this.#keepReady(view.id, { wave: member?.wave ?? 0, value, by });
     if (member !== null && isTrial(this.subject, member.wave))
       keep(this.#tryingIn(member.wave), member.outcome === null);
     const [again] = member?.later ?? [];
@@ -171,12 +172,14 @@ export class Progress {
     if (member.assignedAt !== null) bump(this.#told, member.assignedAt, by);
   }
 
-  #readyIn(wave: number): Set<string> {
-    const known = this.#ready.get(wave);
-    if (known !== undefined) return known;
-    const made = new Set<string>();
-    this.#ready.set(wave, made);
-    return made;
+  #keepReady(id: string, { wave, value, by }: { wave: number; value: string; by: 1 | -1 }): void {
+    const values = this.#ready.get(wave) ?? new Map<string, Set<string>>();
+    this.#ready.set(wave, values);
+    const ids = values.get(value) ?? new Set<string>();
+    values.set(value, ids);
+    if (by === 1) ids.add(id);
+    else ids.delete(id);
+    if (ids.size === 0) values.delete(value);
   }
 
   #tryingIn(wave: number): Set<string> {
@@ -227,25 +230,34 @@ export class Progress {
     return this.#all;
   }
 
-  /** Devices up to and with this wave that may be given the version now, in the order of waves. */
-  *readyUpTo(wave: number): Generator<string> {
-    for (const each of [...this.#ready.keys()].sort((a, b) => a - b))
-      if (each <= wave) yield* this.#ready.get(each) ?? [];
+  /** Devices up to and with this wave that may be given the version now, in the order of waves, while their value is not `full`. */
+  *readyUpTo(wave: number, full: (value: string) => boolean): Generator<string> {
+    for (const each of [...this.#ready.keys()].sort((a, b) => a - b)) {
+      if (each > wave) continue;
+      for (const [value, ids] of this.#ready.get(each) ?? []) {
+        for (const id of ids) {
+          if (full(value)) break;
+          yield id;
+        }
+      }
+    }
   }
 
   /** The earliest wave with devices that may be given the version. */
   firstReady(): number | undefined {
-    const waves = [...this.#ready].flatMap(([wave, ids]) => (ids.size > 0 ? [wave] : []));
+    const waves = [...this.#ready].flatMap(([wave, values]) => (values.size > 0 ? [wave] : []));
     return waves.length === 0 ? undefined : Math.min(...waves);
   }
 
   readyIn(wave: number): number {
-    return this.#ready.get(wave)?.size ?? 0;
+    let sum = 0;
+    for (const ids of this.#ready.get(wave)?.values() ?? []) sum += ids.size;
+    return sum;
   }
 
   get ready(): number {
     let sum = 0;
-    for (const ids of this.#ready.values()) sum += ids.size;
+    for (const wave of this.#ready.keys()) sum += this.readyIn(wave);
     return sum;
   }
 

@@ -274,12 +274,7 @@ function step(state: Running, next: Running['step'], now: number): Running {
 
 /** Tells those whose turn it is, as many as may be told now. */
 function deploy({ progress, now }: Seen, state: Running, decision: Decision): Decision {
-  return { ...decision, state, assign: admitted(progress, dueIn(progress, state.wave), now) };
-}
-
-function* dueIn(progress: Progress, wave: number): Generator<string> {
-  yield* progress.returned;
-  for (const id of progress.readyUpTo(wave)) if (!progress.returned.has(id)) yield id;
+  return { ...decision, state, assign: admitted(progress, state.wave, now) };
 }
 
 function advance(seen: Seen, state: Running, decision: Decision): Decision {

@@ -11,24 +11,27 @@ function rateOf({ start, factor, growAfter, cap }: NonNullable<RolloutPlan['rate
   return Math.floor(Math.min(grown, cap ?? Number.POSITIVE_INFINITY));
 }
 
-/** Those of the devices, in their order, that may be told now. */
-export function admitted(progress: Progress, ids: Iterable<string>, now: number): string[] {
+/** Devices up to and with this wave that may be told now: first those that another rollout has let go of. */
+export function admitted(progress: Progress, wave: number, now: number): string[] {
   const { rate, maxUnavailable } = progress.subject.plan;
   let room = batch;
   if (rate !== undefined) room = Math.min(room, rateOf(rate, progress.all.healthy ?? 0) - progress.toldLately(now));
+  const most = maxUnavailable?.devices ?? Number.POSITIVE_INFINITY;
   const more = new Map<string, number>();
+  const full = (value: string) => progress.underWay(value) + (more.get(value) ?? 0) >= most;
   const taken: string[] = [];
-  for (const id of ids) {
+  for (const id of dueIn(progress, wave, full)) {
     if (taken.length >= room) break;
-    if (maxUnavailable !== undefined) {
-      const value = progress.value(id);
-      const busy = progress.underWay(value) + (more.get(value) ?? 0);
-      if (busy >= maxUnavailable.devices) continue;
-      more.set(value, (more.get(value) ?? 0) + 1);
-    }
+    const value = progress.value(id);
+    more.set(value, (more.get(value) ?? 0) + 1);
     taken.push(id);
   }
   return taken;
+}
+
+function* dueIn(progress: Progress, wave: number, full: (value: string) => boolean): Generator<string> {
+  for (const id of progress.returned) if (!full(progress.value(id))) yield id;
+  for (const id of progress.readyUpTo(wave, full)) if (!progress.returned.has(id)) yield id;
 }
 
 /** Why not all are told at once. */
