@@ -16,6 +16,8 @@ let fleet: Fleet;
 let published: { deviceId: string; channel: string; payload: unknown; retain: boolean }[];
 let events: string[];
 let clock = 1000;
+/** Devices to whom the broker takes no message. */
+const refusing = new Set<string>();
 
 beforeEach(() => {
   dir = mkdtempSync(join(tmpdir(), 'edgeloop-fleet-'));
@@ -23,6 +25,7 @@ beforeEach(() => {
   published = [];
   events = [];
   clock = 1000;
+  refusing.clear();
   fleet = build();
 });
 
@@ -33,8 +36,10 @@ function build(): Fleet {
     database,
     now: () => clock,
     notify: ({ id, state }) => void events.push(`${id} ${state}`),
-    publish: async (deviceId, channel, payload, { retain }) =>
-      void published.push({ deviceId, channel, payload, retain }),
+    publish: async (deviceId, channel, payload, { retain }) => {
+      if (refusing.has(deviceId)) throw new Error('too large');
+      published.push({ deviceId, channel, payload, retain });
+    },
     numbers: createVersionNumbers(database.tables),
     log: pino({ level: 'silent' }),
   });
@@ -421,4 +426,23 @@ it('believes the last of several words that one device says in one turn', async 
   ]);
   expect(await fleet.device('cam')).toMatchObject({ status: 'online', reportedGeneration: 0 });
   expect(events.filter((event) => event === 'cam online')).toHaveLength(3);
+});
+
+it('tells all others when one message is refused, names that one, and tells it at the next try', async () => {
+  const ids = ['a', 'b', 'c'];
+  for (const id of ids) await add(id);
+  for (const id of ids) {
+    await fleet.onReported(id, report(0));
+    await database.transact((tx) => fleet.assign(tx, [id], 'm', release(1)));
+  }
+  refusing.add('b');
+  await expect(fleet.publishDesired(ids)).rejects.toMatchObject({
+    code: 'unavailable',
+    deviceIds: new Set(['b']),
+    message: expect.stringContaining('b: too large'),
+  });
+  expect(published.map(({ deviceId }) => deviceId)).toEqual(['a', 'c']);
+  refusing.clear();
+  await fleet.publishDesired(['b']);
+  expect(published.map(({ deviceId }) => deviceId)).toEqual(['a', 'c', 'b']);
 });

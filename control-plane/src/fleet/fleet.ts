@@ -36,7 +36,7 @@ import { type Beside, toDevice } from './device-view.ts';
 import { createDeviceWords } from './device-words.ts';
 import { createFleetStore, type DesiredRow, type DeviceRow, type FleetStore, toAssignment } from './fleet-store.ts';
 import { createFleetView, type FleetChange, type ViewedDevice } from './fleet-view.ts';
-import { createPublisher } from './publisher.ts';
+import { createPublisher, Untold } from './publisher.ts';
 import type { NamedRelease } from './unknown-releases.ts';
 
 export type { Assignment, BesideAssignment, Claim, Claims, Disregarded, Verdict };
@@ -44,6 +44,7 @@ export type { Assignment, BesideAssignment, Claim, Claims, Disregarded, Verdict 
 /** A device that may connect. */
 export type Candidate = ViewedDevice;
 export type { FleetChange };
+export { Untold };
 
 export interface FleetDeps {
   database: Database;
@@ -72,13 +73,18 @@ export function createFleet({ database, now, notify, publish, seal, numbers, log
   const publisher = createPublisher(async (deviceIds) => {
     const devices = await view.all();
     const breathe = createBreath();
+    const refused = new Map<string, unknown>();
     for (const id of deviceIds) {
       const device = devices.get(id);
-      if (device !== undefined && mayBeTold(device)) {
+      if (device === undefined || !mayBeTold(device)) continue;
+      try {
         await publish(id, 'desired', seal(id, toDesired(device)), { retain: true });
-        await breathe();
+      } catch (error) {
+        refused.set(id, error);
       }
+      await breathe();
     }
+    if (refused.size > 0) throw new Untold(refused);
   });
   /** Whether devices of the former process may still count as connected. */
   let former = false;
@@ -206,7 +212,10 @@ export function createFleet({ database, now, notify, publish, seal, numbers, log
     /** How many devices should run each version of `model`. */
     deployed: (model: string): Promise<Map<number, number>> => store.countDesired(database.read, model),
 
-    /** Tells devices what they should run, as a retained message. Repeatable; the last word is always the newest state. */
+    /**
+     * Tells devices what they should run, as a retained message. Repeatable; the last word is always the newest state.
+     * @throws Untold naming those that could not be told; all others were
+     */
     publishDesired: (deviceIds: readonly string[]): Promise<void> => publisher.publish(deviceIds),
 
     /** The same for every device: retained messages do not outlive the broker. */

@@ -1,6 +1,19 @@
 // Tells devices what they should run, one round at a time: whoever asks during a round gets a later one, so the last
 // message of a device is never older than the last change.
+import { AppError, messageOf } from '@edgeloop/shared/errors';
 import { createTurn } from '@edgeloop/shared/node/turn';
+
+/** Some devices could not be told; all others were. */
+export class Untold extends AppError {
+  readonly deviceIds: ReadonlySet<string>;
+
+  constructor(reasons: ReadonlyMap<string, unknown>) {
+    const [first] = reasons;
+    const example = first === undefined ? '' : ` (${first[0]}: ${messageOf(first[1])})`;
+    super('unavailable', `${reasons.size} devices could not be told what to run${example}`, { cause: first?.[1] });
+    this.deviceIds = new Set(reasons.keys());
+  }
+}
 
 /** `publishAll` reads the present state of the devices and publishes it. */
 export function createPublisher(publishAll: (deviceIds: string[]) => Promise<void>) {

@@ -7,7 +7,7 @@ import { pause } from '@edgeloop/shared/node/backoff';
 import { createBell } from '@edgeloop/shared/node/bell';
 import type { Logger } from 'pino';
 import type { Database } from '../database/open.ts';
-import type { Candidate, Fleet, FleetChange } from '../fleet/fleet.ts';
+import { type Candidate, type Fleet, type FleetChange, Untold } from '../fleet/fleet.ts';
 import type { Registry } from '../registry/registry.ts';
 import { assignFollowers, writeDecision, writePlan } from './assignments.ts';
 import { isTrial } from './device-state.ts';
@@ -246,8 +246,16 @@ export function createRolloutDriver(deps: RolloutDriverDeps) {
 
   async function publish(): Promise<void> {
     const ids = [...unpublished];
-    await fleet.publishDesired(ids);
-    for (const id of ids) unpublished.delete(id);
+    const told = (each: readonly string[]) => {
+      for (const id of each) unpublished.delete(id);
+    };
+    try {
+      await fleet.publishDesired(ids);
+      told(ids);
+    } catch (error) {
+      if (error instanceof Untold) told(ids.filter((id) => !error.deviceIds.has(id)));
+      throw error;
+    }
   }
 
   async function loop(signal: AbortSignal): Promise<void> {
