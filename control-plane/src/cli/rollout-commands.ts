@@ -76,7 +76,8 @@ function registerActions(rollouts: Command): void {
     .option('--reason <text>', 'for the history', '')
     .action(
       action(async (context, id: string, options: { reason: string; wave?: string }) => {
-        const { state } = options.wave === undefined ? await context.api.get(path(id), RolloutDetail) : {};
+        const { state } =
+          options.wave === undefined ? await context.api.get(path(id), RolloutDetail, { devices: 'none' }) : {};
         const waits = state?.phase === 'awaiting_approval' ? state.name : undefined;
         await act(context, id, { name: 'approve', wave: waits, ...options });
       }),
@@ -167,12 +168,13 @@ function printForecast({ model, version, devices, conflicting, supersedes, waves
 async function watch({ api, json }: CommandContext, id: string): Promise<void> {
   let last = '';
   for (;;) {
-    const detail = await api.get(path(id), RolloutDetail);
+    // The devices of a large fleet are asked for once, at the end.
+    const detail = await api.get(path(id), RolloutDetail, { devices: 'none' });
     const line = statusText(detail);
     if (line !== last && !json) printLine(`${timeText(Date.now())}  ${line}`);
     last = line;
     if (ended(detail.state)) {
-      if (json) printJson(detail);
+      if (json) printJson(await api.get(path(id), RolloutDetail));
       if (detail.state.phase !== 'completed')
         throw new AppError('conflict', `the rollout did not complete: ${stateText(detail.state)}`);
       return;

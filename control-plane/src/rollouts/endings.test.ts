@@ -18,6 +18,29 @@ const enrol = async (...ids: string[]) => {
 const act = (id: string, action: Parameters<World['rollouts']['act']>[2]) =>
   world.rollouts.act('key:test', id, action, '');
 
+it('gives its devices in pages, by state and wave, and is told without them when asked', async () => {
+  const ids = ['a', 'b', 'c', 'd', 'e'];
+  await enrol(...ids);
+  await world.release(1, all);
+  await world.rounds();
+  const { id } = await world.release(2, { waves: [{ devices: 2 }, { percent: 100 }], bakeSeconds: 1000 });
+  await world.rounds(3);
+  const { devices, ...rest } = await world.rollouts.detail(id);
+  expect(await world.rollouts.detail(id, { devices: 'none' })).toEqual({ ...rest, devices: [] });
+  const pages: string[][] = [];
+  for (let cursor: string | undefined; ; ) {
+    const page = await world.rollouts.devices(id, { limit: 2, cursor });
+    pages.push(page.items.map(({ deviceId }) => deviceId));
+    cursor = page.nextCursor;
+    if (cursor === undefined) break;
+  }
+  expect(pages).toEqual([['a', 'b'], ['c', 'd'], ['e']]);
+  const waiting = devices.filter(({ state }) => state === 'waiting');
+  expect(waiting).toHaveLength(3);
+  expect(await world.rollouts.devices(id, { limit: 10, state: 'waiting' })).toEqual({ items: waiting });
+  expect((await world.rollouts.devices(id, { limit: 10, wave: 0 })).items).toHaveLength(2);
+});
+
 describe('cancel', () => {
   it('keeps the version from who does not run it yet: who is under way, and who was offline', async () => {
     await enrol('away', 'busy', 'done');
@@ -89,7 +112,7 @@ describe('what is kept of a rollout', () => {
     ]);
     expect(gates).toEqual(waves[1]?.gates);
     expect(status).toMatch(
-      /^rolled back at .*: wave 2: 1 of \d devices of this wave failed.*: 1 failed, 3 rolled back$/,
+      /^rolled back at .*: wave 2: 1 of \d devices of this wave failed.*: 1 failed, 3 rolled back \(\w+: .+\)$/,
     );
     const turn = history.find(({ text }) => text.startsWith('rolling back'));
     expect(turn?.evidence).toMatchObject({ gates: [{ verdict: 'failed' }, {}], counts: { failed: 1 } });

@@ -24,8 +24,9 @@ export interface Explained {
   /** Of one under way or paused. */
   progress: Progress | undefined;
   gates: readonly GateVerdict[];
-  /** Of one that is over: how its devices ended. */
+  /** Of one that is over: how its devices ended, and the first of those that failed. */
   ended?: DeviceCounts | undefined;
+  failures?: readonly { deviceId: string; detail: string | null }[] | undefined;
   /** Of its gate, for one that nobody has approved yet. */
   backtest?: Backtest | undefined;
   now: number;
@@ -42,9 +43,9 @@ export function explain(asked: Explained): string {
     case 'paused':
       return `paused at ${waveName(rollout, state.resume)}: ${state.reason}${standingOf(progress, state.resume)}; it waits for an operator to resume, retry, cancel or roll back`;
     case 'completed':
-      return `completed at ${instant(state.at)}${summed(asked.ended)}`;
+      return `completed at ${instant(state.at)}${summed(asked)}`;
     case 'cancelled':
-      return `${state.reason} at ${instant(state.at)}; devices that run the version keep it, no other gets it${summed(asked.ended)}`;
+      return `${state.reason} at ${instant(state.at)}; devices that run the version keep it, no other gets it${summed(asked)}`;
     case 'superseded':
       return `superseded at ${instant(state.at)} by the newer rollout ${state.by}, which has all its devices`;
     case 'rolling_back': {
@@ -55,7 +56,7 @@ export function explain(asked: Explained): string {
       return `rolling back: ${state.reason}; it waits for ${who} to confirm, until ${until} at the latest`;
     }
     case 'rolled_back':
-      return `rolled back at ${instant(state.at)}: ${state.reason}${summed(asked.ended)}`;
+      return `rolled back at ${instant(state.at)}: ${state.reason}${summed(asked)}`;
   }
 }
 
@@ -159,12 +160,15 @@ function troublesOf(progress: Progress, now: number): string {
   return [...troubled].join('; ');
 }
 
-function summed(ended: DeviceCounts | undefined): string {
+function summed({ ended, failures = [] }: Explained): string {
   const words = rolloutDeviceStates.flatMap((state) => {
     const each = ended?.[state];
     return each === undefined ? [] : [`${each} ${state.replaceAll('_', ' ')}`];
   });
-  return words.length === 0 ? '' : `: ${words.join(', ')}`;
+  if (words.length === 0) return '';
+  const named = failures.map(({ deviceId, detail }) => `${deviceId}: ${detail ?? 'failed'}`);
+  const failed = (ended?.failed ?? 0) + (ended?.timed_out ?? 0);
+  return `: ${words.join(', ')}${named.length === 0 ? '' : ` (${listed(named, failed)})`}`;
 }
 
 function listed(names: readonly string[], all: number): string {

@@ -268,6 +268,17 @@ export function createRolloutStore(tables: Schema) {
       return sums;
     },
 
+    /** Some of those that did not end well, in their own words. */
+    failures(reader: Reader, rolloutId: string, limit: number): Promise<{ deviceId: string; detail: string | null }[]> {
+      const failed: RolloutDevice['state'][] = ['failed', 'timed_out'];
+      return reader
+        .select({ deviceId: rolloutDevices.deviceId, detail: rolloutDevices.detail })
+        .from(rolloutDevices)
+        .where(and(eq(rolloutDevices.rolloutId, rolloutId), inArray(rolloutDevices.outcome, failed)))
+        .orderBy(rolloutDevices.deviceId)
+        .limit(limit);
+    },
+
     /** Of a rollout that is opened again to be taken back; what failed has failed. */
     async forgetEndings(tx: Transaction, rolloutId: string): Promise<void> {
       const failed: RolloutDevice['state'][] = ['failed', 'timed_out'];

@@ -2,14 +2,18 @@
 import { BacktestCreate } from '@edgeloop/shared/api/backtests';
 import type { ChangeEvent } from '@edgeloop/shared/api/events';
 import type { RolloutForecast, RolloutRehearsal } from '@edgeloop/shared/api/forecasts';
-import type { Page } from '@edgeloop/shared/api/paging';
+import type { Page, PageQuery } from '@edgeloop/shared/api/paging';
 import {
+  type DeviceCounts,
   kindOf,
   presentWave,
   type Rollout,
   type RolloutCreate,
   type RolloutDetail,
+  type RolloutDevice,
+  type RolloutDeviceQuery,
   RolloutPlan,
+  type RolloutShow,
 } from '@edgeloop/shared/api/rollouts';
 import { parse } from '@edgeloop/shared/errors';
 import { inSlices } from '@edgeloop/shared/node/breath';
@@ -26,7 +30,7 @@ import type { Registry } from '../registry/registry.ts';
 import type { RolloutAction } from './actions.ts';
 import { type Approver, firstState } from './approvals.ts';
 import { type BacktestSource, withBacktest } from './backtest-gate.ts';
-import { explain } from './explain.ts';
+import { type Explained, explain } from './explain.ts';
 import { createFieldGates, type FieldSource } from './field-gates.ts';
 import { type PlannedDevice, rehearse } from './forecast.ts';
 import { describeState } from './history.ts';
@@ -62,6 +66,11 @@ export interface RolloutList {
   cursor?: string | undefined;
 }
 
+/** Devices that failed and are named where a rollout is told of in one sentence. */
+const namedFailures = 3;
+
+type Ended = Pick<Explained, 'ended' | 'failures'>;
+
 export type Rollouts = ReturnType<typeof createRollouts>;
 type UnaskedAction = Exclude<RolloutAction, 'approve'>;
 
@@ -80,16 +89,19 @@ export function createRollouts(given: RolloutsDeps) {
     return rollout;
   }
 
-  async function detail(id: string): Promise<RolloutDetail> {
+  async function detail(
+    id: string,
+    { devices: wanted = 'all' }: z.input<typeof RolloutShow> = {},
+  ): Promise<RolloutDetail> {
     const rollout = await known(id);
     const { tracked, gates: live } = await driver.see(rollout);
     const { progress } = tracked;
-    const devices = await inSlices(verdictsOf(progress, rollout.state, now()));
+    const devices = wanted === 'all' ? await inSlices(verdictsOf(progress, rollout.state, now())) : [];
     const waves = await store.waves(database.read, id);
     const gates = live.length > 0 ? [...live] : (waves.findLast((wave) => wave.gates.length > 0)?.gates ?? []);
-    const ended = (await store.outcomes(database.read, [id])).get(id);
     const backtest = await backtestOf(rollout);
-    const status = explain({ rollout, progress, gates, ended, backtest, now: now() });
+    const over = await store.outcomes(database.read, [id]);
+    const status = explain({ rollout, progress, gates, ...(await endOf(id, over.get(id))), backtest, now: now() });
     return {
       ...rollout,
       status,
@@ -99,6 +111,29 @@ export function createRollouts(given: RolloutsDeps) {
       backtest: backtest ?? null,
       history: await store.history(database.read, id),
     };
+  }
+
+  /** How the devices of one that is over ended, and the first that failed. */
+  async function endOf(id: string, ended: DeviceCounts | undefined): Promise<Ended> {
+    const failed = (ended?.failed ?? 0) + (ended?.timed_out ?? 0);
+    return { ended, failures: failed === 0 ? [] : await store.failures(database.read, id, namedFailures) };
+  }
+
+  async function devices(
+    id: string,
+    { limit, cursor, state, wave }: PageQuery & z.output<typeof RolloutDeviceQuery>,
+  ): Promise<Page<RolloutDevice>> {
+    const after = decodeCursor(z.string(), cursor);
+    const rollout = await known(id);
+    const { tracked } = await driver.see(rollout);
+    const all = await inSlices(verdictsOf(tracked.progress, rollout.state, now()));
+    const asked = all.filter(
+      (each) =>
+        (after === undefined || each.deviceId > after) &&
+        (state === undefined || each.state === state) &&
+        (wave === undefined || each.wave === wave),
+    );
+    return toPage(asked.slice(0, limit + 1), limit, ({ deviceId }) => deviceId);
   }
 
   async function backtestOf({ id, plan }: Rollout) {
@@ -117,7 +152,13 @@ export function createRollouts(given: RolloutsDeps) {
         const seen = open ? await driver.see(rollout) : undefined;
         const { progress } = seen?.tracked ?? {};
         const backtest = rollout.state.phase === 'awaiting_approval' ? await backtestOf(rollout) : undefined;
-        const asked = { rollout, progress, gates: seen?.gates ?? [], ended: over.get(rollout.id), now: now() };
+        const asked = {
+          rollout,
+          progress,
+          gates: seen?.gates ?? [],
+          ...(await endOf(rollout.id, over.get(rollout.id))),
+          now: now(),
+        };
         return { ...rollout, status: explain({ ...asked, backtest }) };
       }),
     );
@@ -172,6 +213,9 @@ export function createRollouts(given: RolloutsDeps) {
 
     /** With every device and gate as they stand now. @throws AppError `not_found` */
     detail,
+
+    /** Its devices by id, as they stand now. @throws AppError `not_found` */
+    devices,
 
     /** Newest first. */
     async list({ cursor, limit, ...filter }: RolloutList): Promise<Page<Rollout>> {

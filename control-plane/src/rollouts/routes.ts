@@ -1,7 +1,16 @@
 // Routes of rollouts.
 import { RolloutForecast, RolloutRehearsal } from '@edgeloop/shared/api/forecasts';
 import { PageQuery, pageOf } from '@edgeloop/shared/api/paging';
-import { Rollout, RolloutCreate, RolloutDetail, RolloutQuery, RolloutReason } from '@edgeloop/shared/api/rollouts';
+import {
+  Rollout,
+  RolloutCreate,
+  RolloutDetail,
+  RolloutDevice,
+  RolloutDeviceQuery,
+  RolloutQuery,
+  RolloutReason,
+  RolloutShow,
+} from '@edgeloop/shared/api/rollouts';
 import { AppError } from '@edgeloop/shared/errors';
 import { z } from 'zod';
 import { createRouter, describeRoute, jsonBody, type Router } from '../http/router.ts';
@@ -34,7 +43,16 @@ const routes = {
   ),
   show: describeRoute(
     { ...viewer, path: '/rollouts/{id}', summary: 'A rollout, its devices and gates', response: RolloutDetail },
-    { params: Id },
+    { params: Id, query: RolloutShow },
+  ),
+  devices: describeRoute(
+    {
+      ...viewer,
+      path: '/rollouts/{id}/devices',
+      summary: 'Devices of a rollout by id',
+      response: pageOf(RolloutDevice),
+    },
+    { params: Id, query: PageQuery.extend(RolloutDeviceQuery.shape) },
   ),
   act: describeRoute(
     {
@@ -65,7 +83,12 @@ export function rolloutRoutes(rollouts: Rollouts): Router {
       );
     return c.json(await rollouts.plan(name, asked), 200);
   });
-  router.openapi(routes.show, async (c) => c.json(await rollouts.detail(c.req.valid('param').id), 200));
+  router.openapi(routes.show, async (c) =>
+    c.json(await rollouts.detail(c.req.valid('param').id, c.req.valid('query')), 200),
+  );
+  router.openapi(routes.devices, async (c) =>
+    c.json(await rollouts.devices(c.req.valid('param').id, c.req.valid('query')), 200),
+  );
   router.openapi(routes.act, async (c) => {
     const { id, action } = c.req.valid('param');
     const { reason, rollback, wave } = RolloutReason.parse(c.req.valid('json') ?? {});

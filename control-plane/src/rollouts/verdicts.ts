@@ -11,7 +11,12 @@ export function* verdictsOf(progress: Progress, state: RolloutState, now: number
     const verdict = verdictOn(view, seen);
     if (verdict === undefined) continue;
     const variant = view.member?.assignedAt == null ? undefined : variantOf(progress.subject, view);
-    yield variant === undefined ? verdict : { ...verdict, variant };
+    const later = isOpen ? (view.member?.later ?? []) : [];
+    yield {
+      ...verdict,
+      ...(later.length === 0 ? {} : { later: [...later] }),
+      ...(variant === undefined ? {} : { variant }),
+    };
   }
 }
 

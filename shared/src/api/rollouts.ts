@@ -249,6 +249,8 @@ export const RolloutDevice = z.object({
    */
   state: z.enum(rolloutDeviceStates),
   detail: z.string(),
+  /** Waves in which it comes again, once this one only tried the version beside its own. */
+  later: z.array(z.number().int().min(0)).optional(),
   /** Of a version with variants: which one it runs or brings up. */
   variant: z.string().optional(),
 });
@@ -331,6 +333,13 @@ export const RolloutDetail = Rollout.extend({
 });
 export type RolloutDetail = z.infer<typeof RolloutDetail>;
 
+/** `devices=none` leaves them out of the answer: `GET /rollouts/{id}/devices` gives them in pages. */
+export const RolloutShow = z.object({ devices: z.enum(['all', 'none']).default('all') });
+export const RolloutDeviceQuery = z.object({
+  state: z.enum(rolloutDeviceStates).optional(),
+  /** Counted from 0. */
+  wave: z.coerce.number().int().min(0).optional(),
+});
 export const RolloutQuery = z.object({ model: ModelName.optional(), phase: z.string().optional() });
 export const RolloutReason = z.strictObject({
   reason: z.string().max(500).default(''),

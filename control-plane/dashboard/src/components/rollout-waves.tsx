@@ -122,13 +122,21 @@ export function RolloutWaves({ rollout }: { rollout: RolloutDetail }) {
               {devices.map((device) => (
                 <DeviceCell key={device.deviceId} device={device} />
               ))}
-              {devices.length === 0 && <span class="muted">no devices</span>}
+              {devices.length === 0 && <span class="muted">{comingText(rollout.devices, i)}</span>}
             </div>
           </section>
         );
       })}
     </div>
   );
+}
+
+/** Of a wave without devices: who comes into it later. */
+function comingText(devices: readonly RolloutDevice[], wave: number): string {
+  const coming = devices.filter(({ later }) => later?.includes(wave));
+  const from = [...new Set(coming.map((device) => device.wave + 1))];
+  if (coming.length === 0) return 'no devices';
+  return `${coming.length} device${coming.length === 1 ? '' : 's'} of wave ${from.join(', ')} will come`;
 }
 
 function DeviceCell({ device }: { device: RolloutDevice }) {
