@@ -57,6 +57,7 @@ const table = {
       'access blobs database fleet:fleet http data:data registry:registry,runnable,ort-tensors training:evaluation/comparison',
     monitoring: 'access database gates:log-gamma http telemetry:telemetry',
     'monitoring/statistics': '',
+    'monitoring/anomalies': '',
     'monitoring/alerts': 'statistics',
     'monitoring/judging': 'alerts statistics',
     training: 'access blobs data:data,rows,tables database http registry:registry',

@@ -1,5 +1,6 @@
 // pnpm bench NAME [--quick] [--data DIR]: prints a table and writes its figures to test/bench/results/.
 import { parseArgs } from 'node:util';
+import { benchAnomalies } from './anomalies.ts';
 import { benchArtifacts } from './artifacts.ts';
 import { benchGates } from './gates.ts';
 import { benchInference } from './inference.ts';
@@ -10,6 +11,7 @@ const { values, positionals } = parseArgs({
   allowPositionals: true,
 });
 const benches = new Map<string, typeof benchInference>([
+  ['anomalies', benchAnomalies],
   ['artifacts', benchArtifacts],
   ['gates', benchGates],
   ['inference', benchInference],
