@@ -4,6 +4,7 @@ import { basename } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { messageOf } from '@edgeloop/shared/errors';
 import { sourceExecArgv } from '@edgeloop/shared/node/bounded-process';
+import { listenForLastWords, withLastWords } from '@edgeloop/shared/node/last-words';
 import type { Logger } from 'pino';
 import type { PendingWrites } from '../storage/pending-writes.ts';
 import { type Death, deathOf, type End, type Fault, type Suspect } from './death.ts';
@@ -71,6 +72,7 @@ export function startServing(
 export function beginLife(child: ChildProcess, options: ServingLifeOptions): ServingLife {
   const { pidPath, writes, log } = options;
   const end = endOf(child);
+  const lastWords = listenForLastWords(child.stderr);
   const keepPid = (pid: number | undefined) => writes.write(basename(pidPath), () => writePid(pidPath, pid));
   try {
     keepPid(child.pid);
@@ -102,11 +104,13 @@ export function beginLife(child: ChildProcess, options: ServingLifeOptions): Ser
     // Silence is the doing of the HTTP thread, or of what runs there; memory may be that of whatever runs.
     onFault: (reason, detail) => kill(reason === 'silence' ? { detail, suspects: 'http-thread' } : { detail }),
   });
-  const ended = end.then((how) => {
+  const ended = end.then(async (how) => {
     hasEnded = true;
     watch.end();
     keepPid(undefined);
-    return deathOf(how, fault, options.inFlight);
+    const death = deathOf(how, fault, options.inFlight);
+    if (!death.crashed) return death;
+    return { ...death, detail: withLastWords(death.detail, await lastWords.whole()) };
   });
   const life: ServingLife = { child, send: (message) => sendTo(child, message, log), kill, ended };
   child.on('message', (message) => {

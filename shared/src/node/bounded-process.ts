@@ -6,6 +6,7 @@ import { promisify } from 'node:util';
 import { Worker } from 'node:worker_threads';
 import { childEnvironment } from './child-environment.ts';
 import { endWithParent } from './end-with-parent.ts';
+import { listenForLastWords, withLastWords } from './last-words.ts';
 
 export interface BoundedRun {
   /** File of the child; it calls `answerBounded`. */
@@ -53,7 +54,6 @@ export function isCrash(signal: NodeJS.Signals | null): boolean {
 
 const pollMs = 50;
 const lingerMs = 2000;
-const stderrKept = 4096;
 const run = promisify(execFile);
 
 /** Node options that let a child of a `.ts` module run `.ts`; none when running the build. */
@@ -73,7 +73,7 @@ export async function runBounded(options: BoundedRun): Promise<BoundedResult> {
     serialization: 'advanced',
     stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
   });
-  const stderr = tailOf(child);
+  const words = listenForLastWords(child.stderr);
   const bounds = watch(child, options);
   const answer: { value?: { output: unknown } } = {};
   child.on('message', (output: unknown) => {
@@ -91,7 +91,7 @@ export async function runBounded(options: BoundedRun): Promise<BoundedResult> {
   const { signal } = end;
   if (passed !== undefined) return { ok: false, ...passed, signal, outside: false };
   const outside = end.error !== undefined || (signal !== null && !isCrash(signal));
-  return { ok: false, reason: 'died', detail: deathDetail(end, stderr()), signal, outside };
+  return { ok: false, reason: 'died', detail: deathDetail(end, words.now()), signal, outside };
 }
 
 /**
@@ -195,18 +195,10 @@ function ended(child: ChildProcess): Promise<End> {
   });
 }
 
-function tailOf(child: ChildProcess): () => string {
-  let tail = '';
-  child.stderr?.setEncoding('utf8').on('data', (text: string) => {
-    tail = (tail + text).slice(-stderrKept);
-  });
-  return () => tail.trim();
-}
-
-function deathDetail(end: End, stderr: string): string {
+function deathDetail(end: End, words: string): string {
   if (end.error !== undefined) return `could not be started: ${end.error.message}`;
   const how = end.signal === null ? `ended with exit code ${end.code}` : `was ended by ${end.signal}`;
-  return stderr === '' ? how : `${how}: ${stderr}`;
+  return withLastWords(how, words);
 }
 
 function megabytes(bytes: number): number {

@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, afterEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, describe, expect, it, vi } from 'vitest';
 import { identity } from '../../../../test/support/onnx-models.ts';
 import type { Ending, Job } from '../worker/job.ts';
 import type { ModelToOpen } from '../worker/messages.ts';
@@ -104,6 +104,20 @@ describe('a model in a process of its own', () => {
     expect(died).toEqual(["the model's process died: a run did not return"]);
     expect(process.submit(jobOf(1, {}))).toBeUndefined();
     await expect(process.open(model)).rejects.toThrow(/died/);
+  });
+
+  it('says with which words on stderr it crashed', async () => {
+    const preload = join(folder, 'crash.cjs');
+    writeFileSync(
+      preload,
+      `setTimeout(() => {
+        process.stderr.write('terminate called\\n', () => process.kill(process.pid, 'SIGABRT'));
+      }, 50);`,
+    );
+    vi.stubEnv('NODE_OPTIONS', `--require ${preload}`);
+    await expect(start()).rejects.toThrow("the model's process died: it was ended by SIGABRT: terminate called");
+    vi.unstubAllEnvs();
+    expect(died).toEqual(["the model's process died: it was ended by SIGABRT: terminate called"]);
   });
 
   it('ends when it is told to, and that is no death', async () => {

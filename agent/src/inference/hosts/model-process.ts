@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { AppError, messageOf } from '@edgeloop/shared/errors';
 import { isCrash, sourceExecArgv } from '@edgeloop/shared/node/bounded-process';
 import { childEnvironment } from '@edgeloop/shared/node/child-environment';
+import { listenForLastWords, withLastWords } from '@edgeloop/shared/node/last-words';
 import type { Job } from '../worker/job.ts';
 import type { ModelToOpen, OpenedModel } from '../worker/messages.ts';
 import { processTimeMs, threadTimeMs } from '../worker/processor-time.ts';
@@ -57,8 +58,9 @@ class ModelProcess implements Worker {
       serialization: 'advanced',
       execArgv: [...sourceExecArgv(import.meta.url), '--max-semi-space-size=4'],
       env: { ...childEnvironment(), ORT_DISABLE_TELEMETRY: '1' },
-      stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+      stdio: ['ignore', 'inherit', 'pipe', 'ipc'],
     });
+    this.#child.stderr?.on('data', (bytes: Buffer | string) => process.stderr.write(bytes));
     this.#child.on('message', (message: FromModelProcess) => this.#receive(message));
     this.#ended = endOf(this.#child);
     void this.#ended.then((how) => this.#die(how));
@@ -189,9 +191,10 @@ class ModelProcess implements Worker {
     );
   }
 
-  #die({ how, crashed }: End): void {
+  #die({ how, words, crashed }: End): void {
     const ownDoing = crashed || this.#reason !== undefined;
-    const gone = new ModelProcessDied(this.#reason ?? how, ownDoing);
+    const told = withLastWords(this.#reason ?? how, this.#reason === stopped ? '' : words);
+    const gone = new ModelProcessDied(told, ownDoing);
     this.#gone = gone;
     this.#isStarted();
     const lost = [...this.#jobs.values()];
@@ -207,19 +210,20 @@ class ModelProcess implements Worker {
 
 interface End {
   how: string;
+  /** The end of what it wrote to stderr. */
+  words: string;
   /** By a fault of its own. */
   crashed: boolean;
 }
 
 function endOf(child: ChildProcess): Promise<End> {
   return new Promise((resolve) => {
-    child.once('error', (error) => resolve({ how: messageOf(error), crashed: false }));
-    child.once('exit', (code, signal) =>
-      resolve(
-        signal === null
-          ? { how: `it ended with exit code ${code}`, crashed: true }
-          : { how: `it was ended by ${signal}`, crashed: isCrash(signal) },
-      ),
-    );
+    const lastWords = listenForLastWords(child.stderr);
+    child.once('error', (error) => resolve({ how: messageOf(error), words: '', crashed: false }));
+    child.once('exit', (code, signal) => {
+      const crashed = signal === null || isCrash(signal);
+      const how = signal === null ? `it ended with exit code ${code}` : `it was ended by ${signal}`;
+      void lastWords.whole().then((words) => resolve({ how, words, crashed }));
+    });
   });
 }
