@@ -132,6 +132,8 @@ export const ModelReport = z.object({
     .object({
       version: ModelVersion,
       release: Sha256,
+      /** As soon as it is picked. */
+      variant: z.string().optional(),
       rolloutId: z.string(),
       state: z.enum(['fetching', 'verifying', 'warming', 'running', 'suspended', 'failed']),
       since: Instant,

@@ -42,6 +42,7 @@ export interface PlanOptions {
   rollbackOf?: string;
   offline?: string;
   offlineAfter?: number;
+  offlineWait?: number;
   priority?: number;
   alias?: string;
 }
@@ -87,6 +88,7 @@ export function addPlanOptions(command: Command): Command {
       'with skip: how long a device is offline before a wave ends without it',
       numeric,
     )
+    .option('--offline-wait <seconds>', 'with wait: for how long; a week when unset', numeric)
     .option('--priority <n>', '-100 to 100; the highest under way has a device', numeric)
     .option('--alias <name>', 'the name that is moved to the version when it completes')
     .option('--approval', 'wait for `edgeloop rollouts approve`')
@@ -139,6 +141,7 @@ function planOf(options: PlanOptions) {
     rollbackOf: options.rollbackOf,
     offlineDevices: options.offline,
     offlineAfterSeconds: options.offlineAfter,
+    offlineWaitSeconds: options.offlineWait,
     priority: options.priority,
     alias: options.alias,
     approval: options.approval === true,

@@ -71,7 +71,10 @@ export interface Clock {
   listeningSince: number;
 }
 
-/** `away`: offline for so long that it need not be waited for. `until`: when it stands otherwise by time alone. */
+/**
+ * `away`: offline, or unable to take part, for so long that it is not waited for any more. `until`: when it stands otherwise by time
+ * alone.
+ */
 export type DeviceStanding = Pick<RolloutDevice, 'state' | 'detail'> & { away: boolean; until: number | null };
 
 /** Whether devices of the wave run the version beside their own only. */
@@ -122,11 +125,15 @@ function runs({ active }: ModelReport, wanted: Wanted | null): boolean {
   return active.release === undefined || active.release === wanted.release;
 }
 
-/** Which variant of the version the device runs, or brings up; undefined until it says so, and where there are none. */
+/**
+ * Which variant of the version the device runs, brings up or tries beside its own; undefined until it says so, and where there are
+ * none.
+ */
 export function variantOf({ version }: Pick<Subject, 'version'>, { report }: Pick<DeviceView, 'report'>) {
-  const { active, candidate } = report ?? {};
+  const { active, candidate, beside } = report ?? {};
   if (candidate?.version === version && candidate.variant !== undefined) return candidate.variant;
-  return active?.version === version ? active.variant : undefined;
+  if (active?.version === version) return active.variant;
+  return beside?.version === version ? beside.variant : undefined;
 }
 
 /** Whether the device answers with what it should run. */
@@ -157,10 +164,26 @@ export function isAway(device: DeviceView, clock: Clock, plan: RolloutPlan): boo
 /** Where a member stands that was told. `member` is what `observe` gave. */
 export function standing(subject: Subject, device: DeviceView, member: Member, clock: Clock): DeviceStanding {
   const placed = device.conflicting ? conflicting : place(subject, device, member, clock.now);
-  if (device.online) return { ...placed, away: false };
-  const from = awayFrom(device, clock, subject.plan);
+  const unable = placed.state === 'unable';
+  if (device.online && !unable) return { ...placed, away: false };
+  const missedFrom = unable ? Number.NEGATIVE_INFINITY : awayFrom(device, clock, subject.plan);
+  const from = Math.max(missedFrom, waitedUntil(subject.plan, member));
   const away = clock.now >= from;
-  return { ...placed, away, until: away ? placed.until : Math.min(from, placed.until ?? from) };
+  if (away) return { ...placed, away, until: placed.until };
+  // That its break is no short one is to be seen while it lasts.
+  const next = clock.now < missedFrom ? missedFrom : from;
+  return { ...placed, away, until: Math.min(next, placed.until ?? next) };
+}
+
+const usualWaitSeconds = 7 * 86_400;
+
+/** Until when one that is not there is waited for; by when it was told, so that coming and going does not begin it anew. */
+export function waitedUntil(
+  { offlineDevices, offlineWaitSeconds = usualWaitSeconds }: RolloutPlan,
+  { assignedAt }: Pick<Member, 'assignedAt'>,
+): number {
+  if (offlineDevices === 'skip' || assignedAt === null) return Number.NEGATIVE_INFINITY;
+  return assignedAt + offlineWaitSeconds * 1000;
 }
 
 type Placed = Omit<DeviceStanding, 'away'>;
@@ -185,8 +208,9 @@ function place(subject: Subject, device: DeviceView, member: Member, now: number
   const heldUntil = Math.min(held, since + longestHoldMs(subject.plan));
   const until = Math.max(since, heldUntil) + deployTimeoutSeconds * 1000;
   const detail = trial ? trialProgressOf(device) : progressOf(device);
-  if (!device.online && !(member.online && now >= until))
-    return { state: 'offline', detail: 'gets the version when it returns', until: member.online ? until : null };
+  // Who left before its time was over is not late: it is seen to be offline, or comes back after a short break and then is.
+  const wasLate = member.online && Math.min(now, device.lastSeenAt ?? now) >= until;
+  if (!device.online && !wasLate) return { state: 'offline', detail: 'gets the version when it returns', until: null };
   if (now < until) return { state: 'deploying', detail, until };
   const doing = trial ? 'not running' : 'not serving';
   return { state: 'timed_out', detail: `${doing} after ${deployTimeoutSeconds} s online (${detail})`, until: null };
@@ -314,7 +338,7 @@ function otherBytes({ version, release }: NonNullable<ModelReport['active']>, wa
 }
 
 /** Longest text of a device's own that is taken over. */
-const wordsKept = 300;
+const wordsKept = 700;
 
 function describeError({ code, message }: { code: string; message: string }): string {
   return clipped(`${code}: ${message}`);

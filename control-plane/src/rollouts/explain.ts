@@ -9,7 +9,7 @@ import {
   rolloutDeviceStates,
 } from '@edgeloop/shared/api/rollouts';
 import { approverWords } from './approvals.ts';
-import { progressOf } from './device-state.ts';
+import { progressOf, waitedUntil } from './device-state.ts';
 import { holds } from './gates.ts';
 import { instant } from './instant.ts';
 import { deviceCounts, type Progress } from './progress.ts';
@@ -119,12 +119,20 @@ function waitsFor({
     return open.length === 0 ? undefined : `the verdict of ${open.join(' and ')} until ${until}, then it pauses`;
   }
   const told = progress.lastToldAt();
-  const longest = told === undefined ? undefined : told + (plan.deployTimeoutSeconds + plan.bakeSeconds) * 1000;
-  const under = (counts.deploying ?? 0) + (counts.baking ?? 0) + (counts.offline ?? 0);
+  const { wave } = state;
+  const absent = (progress.wave(wave).offline ?? 0) + (progress.wave(wave).awaited ?? 0);
+  const longest = told === undefined ? undefined : lastAt(plan, told, absent);
+  const under = (counts.deploying ?? 0) + (counts.baking ?? 0) + absent;
   const later = ready === 0 ? [] : [`${count(ready, 'device')} still to be told${throttled(progress)}`];
   const busy = under === 0 ? [] : [`${count(under, 'device')} under way`];
   const until = longest === undefined || ready > 0 ? '' : `, until ${instant(longest)} at the latest`;
   return [...later, ...busy].length === 0 ? undefined : [...later, ...busy].join(' and ') + until;
+}
+
+/** When all that were told must have ended; `absent`: how many are waited for that are not there. */
+function lastAt(plan: Rollout['plan'], told: number, absent: number): number {
+  const ended = told + (plan.deployTimeoutSeconds + plan.bakeSeconds) * 1000;
+  return absent === 0 ? ended : Math.max(ended, waitedUntil(plan, { assignedAt: told }));
 }
 
 function throttled(progress: Progress): string {

@@ -3,7 +3,7 @@ import type { GateVerdict, RolloutGates, RolloutPlan } from '@edgeloop/shared/ap
 import type { VariantErrors } from '../gates/judge.ts';
 import { judgeErrors } from '../gates/judge.ts';
 import type { RequestCounts } from '../gates/rates.ts';
-import type { Counts } from './progress.ts';
+import { type Counts, deviceCounts } from './progress.ts';
 
 export interface Evidence {
   /** On the devices of the present wave, since each got the version. */
@@ -14,7 +14,7 @@ export interface Evidence {
   variants?: { of: number; each: readonly VariantErrors[] };
 }
 
-/** How many devices stand where. `pending`: not ended yet; devices that are away are `skipped` or pending, as the plan says. */
+/** How many devices stand where. `pending`: not ended yet, or waited for though they are away; `skipped`: not waited for any more. */
 export interface Tally {
   healthy: number;
   bad: number;
@@ -22,16 +22,15 @@ export interface Tally {
   skipped: number;
 }
 
-export function tally(counts: Counts, offlineDevices: 'wait' | 'skip'): Tally {
+export function tally(counts: Counts): Tally {
   const { healthy = 0, failed = 0, timed_out = 0, deploying = 0, baking = 0, offline = 0 } = counts;
-  // Who cannot take part is treated as who is not there.
-  const away = (counts.away ?? 0) + (counts.unable ?? 0);
-  const waitsForAll = offlineDevices === 'wait';
+  const { awaited = 0, away = 0, unable = 0, conflicting = 0 } = counts;
   return {
     healthy,
     bad: failed + timed_out,
-    pending: deploying + baking + offline + (waitsForAll ? away : 0),
-    skipped: (counts.conflicting ?? 0) + (waitsForAll ? 0 : away),
+    pending: deploying + baking + offline + awaited,
+    // Who cannot take part is treated as who is not there.
+    skipped: conflicting + away + unable,
   };
 }
 
@@ -123,7 +122,8 @@ export function shadowGates(
 ): GateVerdict[] {
   const verdicts = field.filter(({ gate }) => gate === 'shadow_agreement');
   if (verdicts.length > 0) return [...verdicts];
-  const unable = counts.unable === undefined ? '' : `; ${counts.unable} devices cannot take part`;
+  const { unable: each = 0 } = deviceCounts(counts);
+  const unable = each === 0 ? '' : `; ${each} devices cannot take part`;
   const detail = `0 answers compared, ${gates.shadow.minCompared} needed${unable}`;
   return [{ gate: 'shadow_agreement', verdict: 'inconclusive', detail, blocking: gates.shadow.mode === 'gate' }];
 }

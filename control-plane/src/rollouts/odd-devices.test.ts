@@ -1,6 +1,6 @@
 // Devices that do what no device should: none of them may keep a rollout, or a later one, from coming to its end.
 import type { ModelReport } from '@edgeloop/shared/messages';
-import { afterEach, beforeEach, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createFleetStore } from '../fleet/fleet-store.ts';
 import { openRollouts, type World } from './rollouts-fixture.ts';
 
@@ -28,6 +28,10 @@ const presence = (status: 'online' | 'offline') => world.fleet.onPresence('odd',
 function active(version: number): NonNullable<ModelReport['active']> {
   return { version, release: String(version).repeat(64), since: 0 };
 }
+/** Stays away for so many rounds, and then is there for as many; it says so once. */
+async function comeAndGo(round: number, every: number): Promise<void> {
+  if (round % every === 0) await presence(round % (2 * every) === 0 ? 'offline' : 'online');
+}
 type Oddity = (round: number, told: { rolloutId: string; version: number }) => Promise<unknown>;
 const one = (report: Omit<ModelReport, 'name'>) => world.report('odd', report);
 const former = { active: active(1), lastGood: 1 };
@@ -37,10 +41,7 @@ const oddities: [string, Oddity][] = [
     'comes and goes for ever, each time for less than it takes',
     (round) => presence(round % 2 === 0 ? 'online' : 'offline'),
   ],
-  [
-    'comes and goes for ever, each time for so long that it counts as away',
-    (round) => presence(round % 40 < 20 ? 'online' : 'offline'),
-  ],
+  ['comes and goes for ever, each time for so long that it counts as away', (round) => comeAndGo(round, 20)],
   ['reports another version for ever', () => one({ active: active(3), lastGood: 3, candidate: null })],
   [
     'is bringing up another version for ever',
@@ -79,19 +80,80 @@ const oddities: [string, Oddity][] = [
   ],
 ];
 
-it.each(oddities)('one that %s blocks neither this rollout nor the next', { timeout: 240_000 }, async (_, behave) => {
-  for (const version of [2, 3]) {
-    const { id } = await world.release(version, { ...plan, selector: 'site', maxHoldSeconds: 60 });
-    for (let round = 0; round < 120 && (await world.phase(id)) === 'running'; round++) {
-      // Eight minutes at first, then hours.
-      world.pass(round < 60 ? 4 : 3600);
-      await behave(round, { rolloutId: id, version });
+const skip = { offlineDevices: 'skip' } as const;
+const wait = { offlineDevices: 'wait', offlineWaitSeconds: 7200 } as const;
+const cases = [
+  ...oddities.map(([what, behave]): [string, Oddity, typeof skip | typeof wait] => [what, behave, skip]),
+  ...oddities
+    .slice(0, 2)
+    .map(([what, behave]): [string, Oddity, typeof skip | typeof wait] => [
+      `${what} though it is waited for,`,
+      behave,
+      wait,
+    ]),
+];
+
+it.each(cases)(
+  'one that %s blocks neither this rollout nor the next',
+  { timeout: 240_000 },
+  async (_, behave, policy) => {
+    for (const version of [2, 3]) {
+      const { id } = await world.release(version, { ...plan, ...policy, selector: 'site', maxHoldSeconds: 60 });
+      for (let round = 0; round < 120 && (await world.phase(id)) === 'running'; round++) {
+        // Eight minutes at first, then hours.
+        world.pass(round < 60 ? 4 : 3600);
+        await behave(round, { rolloutId: id, version });
+        await world.rollouts.look();
+        await world.obey(good);
+      }
+      expect(await world.phase(id), (await world.rollouts.detail(id)).status).toBe('completed');
+      for (const each of good) expect(world.running()[each]).toBe(version);
+    }
+  },
+);
+
+describe('with `wait`', () => {
+  const waits = { ...plan, selector: 'site', offlineDevices: 'wait' as const, offlineWaitSeconds: 3600 };
+  const stateOfOdd = async (id: string) =>
+    (await world.rollouts.detail(id)).devices.find(({ deviceId }) => deviceId === 'odd')?.state;
+
+  /** Four seconds a round. */
+  async function go(rounds: number, behave: (round: number) => Promise<unknown>): Promise<void> {
+    for (let round = 0; round < rounds; round++) {
+      world.pass(4);
+      await behave(round);
       await world.rollouts.look();
       await world.obey(good);
     }
-    expect(await world.phase(id), (await world.rollouts.detail(id)).status).toBe('completed');
-    for (const each of good) expect(world.running()[each]).toBe(version);
   }
+
+  it('one that is away is waited for, as long as the plan says and no longer, and follows later', async () => {
+    await presence('offline');
+    const { id } = await world.release(2, waits);
+    await go(100, async () => undefined);
+    expect(await world.phase(id)).toBe('running');
+    expect(await stateOfOdd(id)).toBe('offline');
+    expect((await world.rollouts.detail(id)).status).toMatch(/1 device under way, until .* at the latest/);
+    world.pass(3600);
+    await go(3, async () => undefined);
+    expect(await world.phase(id)).toBe('completed');
+    await presence('online');
+    await world.rounds(4);
+    expect(world.running()).toMatchObject({ odd: 2 });
+  });
+
+  it('one that comes and goes slowly ends as offline, and one that does so quickly as timed out', async () => {
+    for (const [version, [every, ends]] of [
+      [2, [20, 'offline'] as const] as const,
+      [3, [2, 'timed_out'] as const] as const,
+    ]) {
+      const { id } = await world.release(version, { ...waits, deployTimeoutSeconds: 90, offlineWaitSeconds: 600 });
+      await go(ends === 'offline' ? 220 : 40, (round) => comeAndGo(round, every));
+      expect(await world.phase(id)).toBe('completed');
+      const { waves } = await world.rollouts.detail(id);
+      expect(waves[0]?.counts).toMatchObject({ healthy: 4, [ends]: 1 });
+    }
+  });
 });
 
 it('one that is removed and joins anew under its id gets the version again, and has not failed', async () => {

@@ -36,8 +36,11 @@ interface Entry {
   value: string;
 }
 
-/** States of devices that were given the version; `away` are those offline that need not be waited for. */
-type Counted = RolloutDevice['state'] | 'away';
+/**
+ * States of devices that were given the version; `away` are those offline that are not waited for, `awaited` those unable to take part
+ * that are.
+ */
+type Counted = RolloutDevice['state'] | 'away' | 'awaited';
 export type Counts = Partial<Record<Counted, number>>;
 
 /** Within this time before now devices that were told count for the rate. */
@@ -163,7 +166,7 @@ export class Progress {
     if (counts && view.claimedBy !== null) bump(this.#claims, view.claimedBy, by);
     else if (counts && !view.conflicting) this.#unclaimed += by;
     if (stands === null || member === null) return;
-    const state = stands.state === 'offline' && stands.away ? 'away' : stands.state;
+    const state = countedAs(stands);
     add(this.wave(member.wave), state, by);
     add(this.#all, state, by);
     const variant = variantOf(this.subject, view);
@@ -346,6 +349,11 @@ function kindOf({ matches, claimedBy, conflicting, member }: DeviceView): Kind {
   return member.outcome === null ? 'ready' : 'other';
 }
 
+function countedAs({ state, away }: DeviceStanding): Counted {
+  if (state === 'offline' && away) return 'away';
+  return state === 'unable' && !away ? 'awaited' : state;
+}
+
 function bump<K>(map: Map<K, number>, key: K, by: number): void {
   const sum = (map.get(key) ?? 0) + by;
   if (sum === 0) map.delete(key);
@@ -359,6 +367,9 @@ function add(counts: Counts, key: Counted, by: number): void {
 }
 
 /** As people and the API see it: who is away is offline. */
-export function deviceCounts({ away = 0, ...counts }: Counts): DeviceCounts {
-  return away === 0 ? counts : { ...counts, offline: (counts.offline ?? 0) + away };
+export function deviceCounts({ away = 0, awaited = 0, ...counts }: Counts): DeviceCounts {
+  const all: DeviceCounts = { ...counts };
+  if (away > 0) all.offline = (counts.offline ?? 0) + away;
+  if (awaited > 0) all.unable = (counts.unable ?? 0) + awaited;
+  return all;
 }

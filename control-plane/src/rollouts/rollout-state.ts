@@ -226,16 +226,16 @@ function judge(seen: Seen, judging: Running, decision: Decision): Decision {
 export function gatesOf(seen: Pick<Seen, 'progress' | 'evidence' | 'gates'>, { wave: index }: Running) {
   const { progress } = seen;
   const { plan } = progress.subject;
-  const { gates: bounds, offlineDevices } = plan;
-  const wave = tally(progress.wave(index), offlineDevices);
-  const all = tally(progress.all, offlineDevices);
+  const { gates: bounds } = plan;
+  const wave = tally(progress.wave(index));
+  const all = tally(progress.all);
   const last = nextWave(progress, index) === undefined;
   const judged = !last || countable(wave) > 0;
   const variants = progress.variants(index).map((each) => ({
-    ...{ name: each.name, wave: tally(each.wave, offlineDevices), all: tally(each.all, offlineDevices) },
+    ...{ name: each.name, wave: tally(each.wave), all: tally(each.all) },
   }));
   const failed = failedVariantGate(bounds, { wave, all, variants }) ?? failedDevicesGate(bounds, { wave, all, last });
-  const { unable = 0 } = progress.wave(index);
+  const { unable = 0 } = deviceCounts(progress.wave(index));
   const told = unable === 0 ? failed : { ...failed, detail: `${failed.detail}; ${unable} cannot take part` };
   const devices = withKinds(told, kindsOf(progress));
   const field = seen.gates ?? [];

@@ -157,10 +157,12 @@ export const RolloutPlan = z.strictObject({
   onFailure: z.enum(['rollback', 'pause']).default('rollback'),
   /** What a failure takes back: what this rollout gave, or every device that runs the version by any rollout's word. */
   rollbackOf: z.enum(['touched', 'all']).default('touched'),
-  /** Offline devices hold their wave up (`wait`), or converge when they return (`skip`). */
+  /** Offline devices hold their wave up (`wait`, as long as `offlineWaitSeconds`), or converge when they return (`skip`). */
   offlineDevices: z.enum(['wait', 'skip']).default('skip'),
   /** With `skip`: how long a device must have been offline before its wave ends without it. */
   offlineAfterSeconds: z.number().int().min(0).max(2_592_000).default(60),
+  /** With `wait`: how long after a device was told its wave ends without it, however often it came and went; a week when unset. */
+  offlineWaitSeconds: z.number().int().min(0).max(31_536_000).optional(),
   approval: z.boolean().default(false),
   ...ActivationTerms.shape,
   windows: z.strictObject(ActivationTerms.shape.windows.unwrap().shape).optional(),

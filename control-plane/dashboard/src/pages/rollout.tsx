@@ -187,8 +187,9 @@ function windowFacts(what: string, windows: readonly MaintenanceWindow[] = []): 
   return [[what, `${texts.join('; ')}, by the device's clock`]];
 }
 
-function offlineText({ offlineDevices, offlineAfterSeconds }: Rollout['plan']): string {
-  if (offlineDevices === 'wait') return 'are waited for';
+function offlineText({ offlineDevices, offlineAfterSeconds, offlineWaitSeconds }: Rollout['plan']): string {
+  if (offlineDevices === 'wait')
+    return `are waited for, ${offlineWaitSeconds === undefined ? 'a week' : formatDuration(offlineWaitSeconds)} at most`;
   return `follow when they return; a wave ends without them after ${formatDuration(offlineAfterSeconds)}`;
 }
 
