@@ -33,7 +33,7 @@ export function judgeField(gates: RolloutGates, field: FieldEvidence, judging: J
 }
 
 /** Each variant by itself. They share the false alarms, as many as there are: which of them come to be judged is no matter. */
-function judgeEach<V extends { name: string }>(
+export function judgeEach<V extends { name: string }>(
   { of, each }: { of: number; each: readonly V[] },
   gates: RolloutGates,
   judge: (variant: V, gates: RolloutGates) => GateVerdict[],

@@ -76,4 +76,32 @@ describe('shadow agreement', () => {
       blocking: false,
     });
   });
+
+  it('is judged on each variant by itself, which share the false alarms', () => {
+    const gates = RolloutGates.parse({});
+    const scopeOf = (shadow: ShadowArm | undefined) => ({
+      ...{ over: 'wave' as const, fresh: { ...emptyArm(), shadow }, rest: emptyArm() },
+    });
+    const variant = (name: string, shadow: ShadowArm | undefined) => ({
+      ...{ name, wave: scopeOf(shadow), all: scopeOf(shadow) },
+    });
+    // Of ten devices one has the bad variant: too little to be seen in all of them together.
+    const [fine, bad] = [alike(9, 1, 300), alike(1, 290, 300)];
+    const wave = scopeOf(armOf([...fine.disagreements, ...bad.disagreements]));
+    expect(judgeShadow(gates, { wave }, 3).verdict).not.toBe('failed');
+    const each = [variant('default', fine), variant('int8', bad)];
+    const judged = judgeShadow(gates, { wave, variants: { of: 2, each } }, 3);
+    expect(judged).toMatchObject({ gate: 'shadow_agreement', verdict: 'failed' });
+    expect(judged.detail).toMatch(
+      /^variant "int8": 3.33 % of 300 answers.*; variant "default": 99.67 % of 2700 answers/,
+    );
+    expect(judged.variants?.map(({ name, verdict }) => [name, verdict])).toEqual([
+      ['default', 'passed'],
+      ['int8', 'failed'],
+    ]);
+    const silent = { of: 2, each: [variant('default', fine), variant('int8', undefined)] };
+    expect(judgeShadow(gates, { wave: scopeOf(fine), variants: silent }, 3).verdict).not.toBe('passed');
+    const elsewhere = { of: 2, each: [{ ...variant('int8', bad), wave: undefined }] };
+    expect(judgeShadow(gates, { wave: scopeOf(fine), variants: elsewhere }, 3).verdict).toBe('passed');
+  });
 });

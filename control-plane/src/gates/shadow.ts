@@ -5,16 +5,28 @@ import type { GateVerdict, RolloutGates } from '@edgeloop/shared/api/rollouts';
 import { type QuantileSketch, quantile } from '@edgeloop/shared/sketches/ddsketch';
 import { correlationWithin, effective } from './clusters.ts';
 import { shareOf, sumOf } from './counts.ts';
-import type { FieldEvidence, ShadowArm } from './evidence.ts';
-import { alphaOf } from './judge.ts';
+import type { FieldEvidence, Scope, ShadowArm } from './evidence.ts';
+import { alphaOf, judgeEach } from './judge.ts';
 import { type GateOutcome, percent, verdictFrom } from './outcome.ts';
 import { rateSeenAbove } from './outlook.ts';
 import { evidenceAbove, rateInterval } from './sequential.ts';
 
 /** On the wave alone: nobody else runs it so. `waves`: how many the plan has. */
-export function judgeShadow(gates: RolloutGates, { wave }: Pick<FieldEvidence, 'wave'>, waves: number): GateVerdict {
-  const outcome = shadowAgreement(wave.fresh.shadow, { ...gates.shadow, alpha: alphaOf(gates, waves).wave });
-  return verdictFrom('shadow_agreement', outcome, gates.shadow.mode);
+export function judgeShadow(
+  gates: RolloutGates,
+  { wave, variants }: Pick<FieldEvidence, 'wave' | 'variants'>,
+  waves: number,
+): GateVerdict {
+  const judge = ({ fresh }: Scope, { shadow, ...shared }: RolloutGates) => {
+    const alpha = alphaOf({ shadow, ...shared }, waves).wave;
+    return verdictFrom('shadow_agreement', shadowAgreement(fresh.shadow, { ...shadow, alpha }), shadow.mode);
+  };
+  if (variants === undefined) return judge(wave, gates);
+  const [worst] = judgeEach(variants, gates, (variant, shared) =>
+    variant.wave === undefined ? [] : [judge(variant.wave, shared)],
+  );
+  // Nobody says yet which variant it has.
+  return worst ?? judge(wave, gates);
 }
 
 export function shadowAgreement(

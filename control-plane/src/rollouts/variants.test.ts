@@ -1,5 +1,6 @@
 import { RolloutGates } from '@edgeloop/shared/api/rollouts';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { variantOf } from './device-state.ts';
 import { failedVariantGate } from './gates.ts';
 import { openRollouts, type World } from './rollouts-fixture.ts';
 
@@ -49,6 +50,21 @@ test('a variant that fails fails the wave, though the devices with the other do 
   expect(detail.state).toMatchObject({ phase: 'paused' });
   expect(detail.status).toContain('2 of 2 devices of this wave with the variant "int8" failed, allowed are 30 %');
   expect(detail.devices.map(({ variant }) => variant)).toEqual(['int8', 'int8', ...Array(10).fill('default')]);
+});
+
+test('a device that tries the version beside its own has the variant that it says', () => {
+  const since = 0;
+  const active = { version: 1, since, variant: 'default' };
+  const running = { version: 2, release: 'b'.repeat(64), rolloutId: 'r', state: 'running' as const, since };
+  const of = (version: number, more: object) =>
+    variantOf({ version }, { report: { name: 'net', active, lastGood: 1, candidate: null, ...more } });
+  expect(of(2, { beside: { ...running, variant: 'int8' } })).toBe('int8');
+  expect([of(2, { beside: running }), of(2, {}), of(3, { beside: { ...running, variant: 'int8' } })]).toEqual([
+    undefined,
+    undefined,
+    undefined,
+  ]);
+  expect(of(1, { beside: { ...running, variant: 'int8' } })).toBe('default');
 });
 
 test('a device under way that has not said its variant may have any of them', () => {

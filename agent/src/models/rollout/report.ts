@@ -18,8 +18,9 @@ export function reportOf({ name, active, lastGood, candidate, beside }: ModelSta
 function besideReport({ order, candidate }: BesideState, suspended: string | undefined): ModelReport['beside'] {
   if (candidate === null) return undefined;
   const { version, release, rolloutId } = order;
-  const { since, held } = candidate;
-  const about = { version, release, rolloutId, since, ...(held && { held }) };
+  const { since, held, found } = candidate;
+  const variant = found?.variant === undefined ? {} : { variant: found.variant };
+  const about = { version, release, ...variant, rolloutId, since, ...(held && { held }) };
   const error = errorOf(candidate);
   if (candidate.state === 'failed') return { ...about, state: 'failed', error };
   if (suspended !== undefined)
