@@ -13,6 +13,8 @@ export interface CallHeaders {
   jsonBytes: string | undefined;
   /** Milliseconds that the caller waits for its answer. */
   timeoutMs: string | undefined;
+  /** By which a request is split where a version answers a share of them. */
+  splitKey: string | undefined;
 }
 
 export function callHeaders(headers: IncomingHttpHeaders): CallHeaders {
@@ -25,6 +27,7 @@ export function callHeaders(headers: IncomingHttpHeaders): CallHeaders {
     acceptEncoding: one(headers['accept-encoding']),
     jsonBytes: one(headers['inference-header-content-length']),
     timeoutMs: one(headers['x-request-timeout-ms']),
+    splitKey: one(headers['x-split-key']),
   };
 }
 

@@ -42,6 +42,8 @@ type Submit = (inputs: readonly NamedTensor[]) => Promise<InferenceResult>;
 export interface Call<Answer = object> {
   /** The caller's id for it; one is made when there is none. */
   id: string | undefined;
+  /** What it is split by, before the header says so. */
+  splitKey?: string | undefined;
   inputs: NamedTensor[];
   /** Features that the caller gave no value: they are recorded as missing, whatever the model got in their place. */
   missing?: readonly MissingPlace[];
@@ -148,7 +150,8 @@ export async function runCall<Answer>(
       const call = understood instanceof Promise ? await understood : understood;
       inferenceId ??= call.id ?? newId(Date.now());
       const beside = engine.beside(present);
-      if (beside?.mode === 'split' && mayBeSplit && !asked.step && belongsToSplit(inferenceId, beside.share)) {
+      const isSplit = beside?.mode === 'split' && mayBeSplit && !asked.step;
+      if (isSplit && belongsToSplit(call.splitKey || asked.headers.splitKey || inferenceId, beside.share)) {
         mayBeSplit = false;
         lease = engine.leaseBeside(present.name);
         continue;

@@ -57,6 +57,7 @@ const noHeaders = {
   acceptEncoding: undefined,
   jsonBytes: undefined,
   timeoutMs: undefined,
+  splitKey: undefined,
 };
 
 /** A request of HTTP as it is forwarded. */

@@ -94,6 +94,39 @@ describe('a split', () => {
     await front.engine.detach('sum');
   });
 
+  it('answers by the key of the caller, wherever that stands, and by the id where there is none', {
+    timeout: 60_000,
+  }, async () => {
+    const share = 0.4;
+    await front.engine.attach(files(2, fresh, -1), { ...how, mode: 'split', share });
+    const keys = Array.from({ length: 12 }, (_, i) => `customer-${i}`);
+    expect(new Set(keys.map((key) => belongsToSplit(key, share))).size).toBe(2);
+    const inputs = [{ name: 'features', datatype: 'FP32', shape: [1, 2], data: [1, 0] }];
+    const infer = async (parameters: object, headers: Record<string, string> = {}) => {
+      const body = { id: 'request-1', parameters, inputs };
+      return front.post('/v2/models/sum/infer', body, headers);
+    };
+    for (const key of keys) {
+      const version = belongsToSplit(key, share) ? 2 : 1;
+      const predicted = await front.post('/predict/sum', { features: { a: 1, b: 0 } }, { 'x-split-key': key });
+      expect(predicted.json()).toMatchObject({ version });
+      for (const answer of [
+        await infer({ split_key: key }),
+        await infer({}, { 'x-split-key': key }),
+        await infer({ split_key: key }, { 'x-split-key': 'another' }),
+      ])
+        expect(answer.json()).toMatchObject({ model_version: String(version) });
+    }
+    const byId = String(belongsToSplit('request-1', share) ? 2 : 1);
+    for (const none of [{}, { split_key: '' }, { split_key: null }])
+      expect((await infer(none)).json()).toMatchObject({ model_version: byId });
+    expect((await infer({ split_key: 17 })).json()).toMatchObject({
+      model_version: String(belongsToSplit('17', share) ? 2 : 1),
+    });
+    expect((await infer({ split_key: { a: 1 } })).status).toBe(400);
+    await front.engine.detach('sum');
+  });
+
   it('takes about its share', () => {
     const taken = Array.from({ length: 5000 }, (_, i) => belongsToSplit(`id-${i}`, 0.2)).filter(Boolean).length;
     expect(taken).toBeGreaterThan(900);

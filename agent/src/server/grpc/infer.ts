@@ -7,6 +7,7 @@ import { checkOutputs } from '../infer/answer.ts';
 import { runOptions } from '../infer/options.ts';
 import { keepsSequences, sequenceOf } from '../infer/sequence.ts';
 import type { Limits } from '../limits.ts';
+import { splitKeyOf } from '../split.ts';
 import { type InferAnswer, inferAnswer } from './infer-answer.ts';
 import { type InferMessage, readInferMessage, requestOf } from './infer-request.ts';
 
@@ -68,6 +69,7 @@ function understand(
   checkOutputs(request.outputs, signature.outputs);
   return {
     id: request.id,
+    splitKey: splitKeyOf(request.parameters),
     inputs: request.inputs,
     options: runOptions(request.parameters, headers.timeoutMs, startedMs),
     answer: (id, outputs) =>
@@ -88,6 +90,7 @@ function headersOf(timeoutMs: number | undefined): CallHeaders {
     contentEncoding: undefined,
     acceptEncoding: undefined,
     jsonBytes: undefined,
+    splitKey: undefined,
     timeoutMs: timeoutMs === undefined ? undefined : Math.min(Math.max(timeoutMs, 0.001), 999_999_999).toFixed(3),
   };
 }

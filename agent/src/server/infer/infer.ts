@@ -4,6 +4,7 @@ import type { ModelLease } from '../../inference/engine.ts';
 import { type Asked, type Call, type CallDeps, inSequence, runCall } from '../call.ts';
 import { codingFor, compressed } from '../compression.ts';
 import type { Reply } from '../errors.ts';
+import { splitKeyOf } from '../split.ts';
 import { type AnswerBody, checkOutputs, writeAnswer } from './answer.ts';
 import { runOptions } from './options.ts';
 import { readRawRequest, readRequest } from './request.ts';
@@ -22,6 +23,7 @@ function understand(deps: CallDeps, asked: Asked, body: Buffer, lease: ModelLeas
   checkOutputs(request.outputs, signature.outputs);
   const call: Call<Reply> = {
     id: request.id,
+    splitKey: splitKeyOf(request.parameters),
     inputs: request.inputs,
     options: runOptions(request.parameters, headers.timeoutMs, startedMs),
     answer(id, outputs) {

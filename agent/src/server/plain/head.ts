@@ -45,6 +45,7 @@ interface Said {
   'accept-encoding'?: string;
   'inference-header-content-length'?: string;
   'x-request-timeout-ms'?: string;
+  'x-split-key'?: string;
 }
 
 const meaning = new Set<string>([
@@ -57,6 +58,7 @@ const meaning = new Set<string>([
   'accept-encoding',
   'inference-header-content-length',
   'x-request-timeout-ms',
+  'x-split-key',
 ] satisfies (keyof Said)[]);
 /** Twice, they make where the request ends, or whom it is for, a matter of opinion. */
 const framing = new Set(['host', 'connection', 'content-length']);
@@ -149,5 +151,6 @@ function callHeadersOf(said: Said): CallHeaders {
     acceptEncoding: said['accept-encoding'],
     jsonBytes: said['inference-header-content-length'],
     timeoutMs: said['x-request-timeout-ms'],
+    splitKey: said['x-split-key'],
   };
 }
