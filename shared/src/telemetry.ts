@@ -1,8 +1,12 @@
 // Telemetry as it travels: numbered items, windows of one model version and labels of earlier predictions.
 import { z } from 'zod';
 import { Instant, ModelName, ModelVersion, Sha256 } from './identifiers.ts';
+import { LabelledOutcomes } from './labelled-outcomes.ts';
+import { ResourceUsage } from './resource-usage.ts';
+import { CategoryCounts } from './sketches/category-counts.ts';
 import { QuantileSketch } from './sketches/ddsketch.ts';
 import { Histogram } from './sketches/histogram.ts';
+import { ValueSketch } from './sketches/value-sketch.ts';
 
 const Count = z.number().int().min(0);
 
@@ -56,6 +60,23 @@ export const Window = z.object({
   recovered: z.boolean().optional(),
   /** Set when the version answered nobody: then all counts of answers above are 0. */
   shadow: ShadowWindow.optional(),
+  // What follows is put together by `window-parts.ts`; former agents send none of it.
+  /** Milliseconds that succeeded requests waited for a thread, and rows of each run. */
+  queueMs: QuantileSketch.optional(),
+  batchRows: QuantileSketch.optional(),
+  /** Of how many rows features were looked at, and of how many requests the other signals. Counts of requests are of all. */
+  sampled: z.object({ features: Count, requests: Count }).optional(),
+  /**
+   * Values by name that have no bins from a reference: a feature under its own name, `input:NAME:brightness` of pictures,
+   * `input:NAME:loudness` of sounds, `input:NAME:mean` of other tensors, `output:entropy`, `output:value`, `output:boxes`, …
+   */
+  signals: z.record(z.string(), ValueSketch).optional(),
+  /** Texts by name: features that are no numbers, and `output:box-classes` of detectors. */
+  categories: z.record(z.string(), CategoryCounts).optional(),
+  /** Labels that came while the window was open, of predictions of any time. */
+  labelled: LabelledOutcomes.optional(),
+  /** The machine, of all windows of a device the same. */
+  resources: ResourceUsage.optional(),
 });
 export type Window = z.infer<typeof Window>;
 

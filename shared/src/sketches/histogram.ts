@@ -3,7 +3,7 @@
 import { z } from 'zod';
 
 /** Values larger than this count in their bin only: their squares could add up to infinity, which JSON cannot carry. */
-const largestInMoments = 1e140;
+export const largestInMoments = 1e140;
 
 /**
  * `counts` in the order under, bins, over, missing (two more than edges). The moments leave missing values out, and
