@@ -3,6 +3,7 @@ import { mergeShadows } from '@edgeloop/shared/shadow-windows';
 import { QuantileSketchBuilder } from '@edgeloop/shared/sketches/ddsketch';
 import { type Histogram, mergeHistogram } from '@edgeloop/shared/sketches/histogram';
 import type { Window } from '@edgeloop/shared/telemetry';
+import { WindowPartsSum } from '@edgeloop/shared/window-parts';
 
 export interface WindowMerge {
   add(window: Window): void;
@@ -13,19 +14,23 @@ export interface WindowMerge {
 /** A histogram with other bins than the first of its name is left out: it was made with another reference profile. */
 export function createWindowMerge(): WindowMerge {
   const latency = new QuantileSketchBuilder();
+  const parts = new WindowPartsSum();
   let merged: Window | undefined;
   return {
     add(window) {
       latency.merge(window.latencyMs);
+      parts.add(window);
       if (merged === undefined) merged = copyOf(window);
       else addTo(merged, window);
     },
-    result: () => merged && { ...merged, latencyMs: latency.toJSON() },
+    result: () => merged && { ...merged, ...parts.result(), latencyMs: latency.toJSON() },
   };
 }
 
-function copyOf({ recovered: _, ...window }: Window): Window {
-  return structuredClone(window);
+/** Without what is put together elsewhere. */
+function copyOf(window: Window): Window {
+  const { recovered: _, signals: _signals, categories: _categories, latencyMs, ...rest } = window;
+  return { ...structuredClone(rest), latencyMs };
 }
 
 function addTo(target: Window, window: Window): void {

@@ -243,7 +243,9 @@ async function mergeByDevice(store: TelemetryStore, asked: MergeQuery, features:
   for await (const { deviceId, body } of store.bodies(asked, Window)) {
     const merge = merges.get(deviceId) ?? createWindowMerge();
     merges.set(deviceId, merge);
-    merge.add({ ...body, features: pick(body.features, features) });
+    const { signals = {}, categories = {} } = body;
+    const picked = { signals: pick(signals, features), categories: pick(categories, features) };
+    merge.add({ ...body, ...picked, features: pick(body.features, features) });
   }
   return new Map([...merges].flatMap(([id, merge]) => [[id, merge.result()] as const]).filter(isPresent));
 }
