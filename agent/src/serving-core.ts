@@ -92,7 +92,7 @@ function compose(config: ServingConfig, engine: Engine, { log, send }: { log: Lo
   const { place, of: count } = config.process;
   const neighbours = count > 1 ? createNeighbours({ process: place, count }, send) : undefined;
   const append = config.journalled ? journal.append : undefined;
-  const observer = createObserver({ append, now: Date.now });
+  const observer = createObserver({ append, now: Date.now, nowMs });
   const shadows = createShadows({ append, now: Date.now, nowMs });
   const figures = createDeviceFigures({ engine, observer, journal: journal.status, neighbours });
   const ownPlace = neighbours && place;

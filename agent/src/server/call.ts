@@ -1,6 +1,7 @@
 // The way of one inference request, the same for every form of it: body, lease on a version, tensors, run, answer; and
 // one observation however it ends.
 import { AppError } from '@edgeloop/shared/errors';
+import type { Size } from '@edgeloop/shared/meaning/picture-placement';
 import { checkData, type NamedTensor } from '@edgeloop/shared/tensor-data';
 import type { Engine, ModelLease } from '../inference/engine.ts';
 import { ModelProcessDied } from '../inference/hosts/worker.ts';
@@ -47,6 +48,8 @@ export interface Call<Answer = object> {
   inputs: NamedTensor[];
   /** Features that the caller gave no value: they are recorded as missing, whatever the model got in their place. */
   missing?: readonly MissingPlace[];
+  /** Of the picture that it brought, before it was made to fit. */
+  picture?: Size | undefined;
   options?: RunOptions;
   /** How it is run, where not once as it is; the inputs are in the order of the signature. */
   run?: ((inputs: readonly NamedTensor[], submit: Submit) => Promise<InferenceResult>) | undefined;
@@ -156,7 +159,7 @@ export async function runCall<Answer>(
         lease = engine.leaseBeside(present.name);
         continue;
       }
-      const { options, missing } = call;
+      const { options, missing, picture } = call;
       deadline = options?.deadline;
       const inputs = orderInputs(present.model.signature, call.inputs);
       const submittedMs = nowMs();
@@ -180,7 +183,7 @@ export async function runCall<Answer>(
         startedMs,
         endedMs,
         spans,
-        outcome: { inputs, result, missing },
+        outcome: { inputs, result, missing, picture },
       });
       if (beside?.mode === 'shadow' && call.run === undefined && result.cache?.hit !== true)
         shadows.offer(beside, { lease: present, inferenceId, inputs, missing, result, endedMs });
@@ -231,7 +234,8 @@ async function cachedResult(
   const key = cache.keyOf(inputs);
   const outputs = cache.get(key);
   const lookedMs = nowMs() - beganMs;
-  if (outputs) return { outputs: [...outputs], queueMs: 0, runMs: 0, cache: { hit: true, tookMs: lookedMs } };
+  if (outputs)
+    return { outputs: [...outputs], queueMs: 0, runMs: 0, runRows: 0, cache: { hit: true, tookMs: lookedMs } };
   const result = await run();
   const ranMs = nowMs();
   cache.put(key, result.outputs);

@@ -66,7 +66,11 @@ export async function serveFront(changes: Partial<AppDeps> = {}, plain = true): 
   const folder = mkdtempSync(join(tmpdir(), 'front-'));
   const engine = createEngine({ threads: 1, onCrash: (_, error) => unexpected(error) });
   const records: JournalRecord[] = [];
-  const observer = createObserver({ append: (record) => records.push(record), now: Date.now });
+  const observer = createObserver({
+    append: (record) => records.push(record),
+    now: Date.now,
+    nowMs: () => performance.now(),
+  });
   const deps = { ...usual(engine, observer, records), ...changes };
   const limits = createLimits();
   const listener = createListener(createFront(deps, limits), { plain });

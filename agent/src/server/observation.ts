@@ -7,7 +7,10 @@ import type { LoadedModel, ModelLease } from '../inference/engine.ts';
 import type { InferenceResult } from '../inference/queueing/batcher.ts';
 import type { JournalRecord } from '../telemetry/record.ts';
 import { createFeatureBudget, type FeatureBudget, wantsFeatures } from '../telemetry/record-sampling.ts';
+import { singleValue } from '../telemetry/summary/answer.ts';
+import { summariesOf } from '../telemetry/summary/request.ts';
 import { outcomeOf } from './errors.ts';
+import { createSummaryBudget, type SummaryBudget } from './summary-budget.ts';
 
 /** A feature without a value, by its row and its place among the names of all features. */
 export interface MissingPlace {
@@ -25,7 +28,13 @@ interface Observation {
   spans?: { inputMs: number; outputMs: number };
   /** What was answered with a result, or why not. `byCaller`: it hung up, or its own deadline passed. */
   outcome:
-    | { inputs: readonly NamedTensor[]; result: InferenceResult; missing?: readonly MissingPlace[] | undefined }
+    | {
+        inputs: readonly NamedTensor[];
+        result: InferenceResult;
+        missing?: readonly MissingPlace[] | undefined;
+        /** Of the picture before it was made to fit. */
+        picture?: { width: number; height: number } | undefined;
+      }
     | { error: unknown; byCaller?: 'cancelled' | 'expired' | undefined };
 }
 
@@ -75,17 +84,29 @@ export interface ObserverOptions {
   append: ((record: JournalRecord) => void) | undefined;
   /** Wall clock in milliseconds. */
   now(): number;
+  /** Monotonic clock in milliseconds. */
+  nowMs(): number;
+}
+
+/** How much is recorded of a model's requests beside what is counted of each. */
+interface Budgets {
+  features: FeatureBudget | undefined;
+  summaries: SummaryBudget;
+}
+
+interface Known extends Budgets {
+  tally: Tally;
 }
 
 /** An observer that has seen nothing. */
-export function createObserver({ append, now }: ObserverOptions): Observer {
-  const known = new WeakMap<object, { tally: Tally; budget: FeatureBudget | undefined }>();
+export function createObserver({ append, now, nowMs }: ObserverOptions): Observer {
+  const known = new WeakMap<object, Known>();
 
-  const knownOf = (model: LoadedModel): { tally: Tally; budget: FeatureBudget | undefined } => {
+  const knownOf = (model: LoadedModel): Known => {
     const found = known.get(model.counted);
     if (found) return found;
-    const budget = append && wantsFeatures(model.files.manifest) ? createFeatureBudget() : undefined;
-    const created = { tally: emptyTally(), budget };
+    const features = append && wantsFeatures(model.files.manifest) ? createFeatureBudget() : undefined;
+    const created = { tally: emptyTally(), features, summaries: createSummaryBudget(nowMs) };
     known.set(model.counted, created);
     return created;
   };
@@ -93,15 +114,15 @@ export function createObserver({ append, now }: ObserverOptions): Observer {
   return {
     observe(observation) {
       const { lease, outcome } = observation;
-      const { tally, budget } = knownOf(lease.model);
+      const budgets = knownOf(lease.model);
       const predictions = append && predictionsIn(observation);
       const ended: Ended = {
         at: now(),
         outcome: outcomeIn(outcome),
         rows: 'result' in outcome ? rowsIn(lease, outcome.inputs, predictions) : 0,
       };
-      count(tally, observation, ended);
-      append?.(recordOf(observation, ended, predictions, budget));
+      count(budgets.tally, observation, ended);
+      append?.(recordOf(observation, ended, predictions, budgets));
     },
     tally: (model) => knownOf(model).tally,
   };
@@ -154,7 +175,7 @@ function recordOf(
   { lease, inferenceId, startedMs, endedMs, outcome }: Observation,
   { at, outcome: ending, rows }: Ended,
   predictions: Predictions | undefined,
-  budget: FeatureBudget | undefined,
+  budgets: Budgets,
 ): JournalRecord {
   const record: JournalRecord = {
     inferenceId,
@@ -169,15 +190,36 @@ function recordOf(
   if (release !== undefined) record.release = release;
   if (variant !== undefined) record.variant = variant;
   if ('error' in outcome) return record;
+  const { queueMs, runRows, cache } = outcome.result;
+  if (cache?.hit !== true) record.queueMs = Math.round(queueMs * 1000) / 1000;
+  if (runRows > 0) record.batchRows = runRows;
   if (predictions) {
     record.predicted = predictions.predicted;
     if (predictions.scores) record.scores = predictions.scores;
   }
-  const features = budget && featureRows(lease.model.interpretation.featureInputs, outcome.inputs);
-  if (features?.rows !== rows || !budget?.take(rows, features.width, endedMs)) return record;
+  const value = singleValue(lease.model.files.manifest, outcome.result.outputs, rows);
+  if (value !== undefined) record.value = value;
+  if (budgets.summaries.isLeft(endedMs)) budgets.summaries.spend(() => summarise(record, lease, outcome));
+  const features = budgets.features && featureRows(lease.model.interpretation.featureInputs, outcome.inputs);
+  if (features?.rows !== rows || !budgets.features?.take(rows, features.width, endedMs)) return record;
   for (const { row, column } of outcome.missing ?? []) features.values[row * features.width + column] = Number.NaN;
   record.features = features.values;
   return record;
+}
+
+function summarise(
+  record: JournalRecord,
+  { model }: ModelLease,
+  { inputs, result, picture }: Extract<Observation['outcome'], { result: InferenceResult }>,
+): void {
+  const { interpretation, files } = model;
+  const { outputs } = result;
+  const { summaries, texts } = summariesOf(
+    { interpretation, manifest: files.manifest },
+    { inputs, outputs, rows: record.rows, picture },
+  );
+  record.summaries = summaries;
+  if (Object.keys(texts).length > 0) record.texts = texts;
 }
 
 function countCached(tally: Tally, { hit, tookMs }: { hit: boolean; tookMs: number }): void {

@@ -27,6 +27,19 @@ const ShadowRun = z.object({
   scores: z.array(Score).optional(),
 });
 
+/**
+ * A few numbers about one tensor of the request: `of` says which, `summary/fields.ts` in which order; of `values` all are of
+ * one signal, `name`. What a later agent tells beside it is read over.
+ */
+const Summary = z.object({ of: z.string(), name: z.string(), values: z.array(Score) });
+export type Summary = z.infer<typeof Summary>;
+
+/** What is told of a request beside its features: numbers, and texts by the name of their signal. */
+export interface Summaries {
+  summaries: Summary[];
+  texts: Record<string, string[]>;
+}
+
 const RecordHeader = z.object({
   inferenceId: z.string(),
   model: ModelName,
@@ -41,6 +54,15 @@ const RecordHeader = z.object({
   rows: Count,
   predicted: z.array(z.string()).optional(),
   scores: z.array(Score).optional(),
+  /** Of a regression that was asked for one value. */
+  value: Score.optional(),
+  /** Milliseconds that it waited for a thread. */
+  queueMs: z.number().min(0).optional(),
+  /** Rows of the run that it was part of, of one request of each run. */
+  batchRows: Count.optional(),
+  /** Of a sample of the requests; journals of former agents have neither. */
+  summaries: z.array(Summary).optional(),
+  texts: z.record(z.string(), z.array(z.string())).optional(),
   shadow: ShadowRun.optional(),
 });
 

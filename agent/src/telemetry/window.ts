@@ -4,7 +4,10 @@ import { featureNames, type Manifest } from '@edgeloop/shared/manifest';
 import { QuantileSketchBuilder } from '@edgeloop/shared/sketches/ddsketch';
 import { addValue, emptyHistogram, type Histogram } from '@edgeloop/shared/sketches/histogram';
 import type { ShadowWindow, Window } from '@edgeloop/shared/telemetry';
-import type { JournalRecord } from './record.ts';
+import { WindowPartsSum } from '@edgeloop/shared/window-parts';
+import type { JournalRecord, Summary } from './record.ts';
+import { summaryFields } from './summary/fields.ts';
+import { mostNamedFeatures } from './summary/request.ts';
 
 /** The manifest of a version, or undefined when its files are gone. `release` tells two releases of one number apart. */
 export type ManifestOf = (name: string, version: number, release: string | undefined) => Manifest | undefined;
@@ -31,6 +34,9 @@ interface OpenWindow {
   latency: QuantileSketchBuilder;
   width: number;
   columns: Map<string, FeatureColumn>;
+  /** Features that have none, with their columns: their sketches find their own bins. */
+  others: { name: string; column: number }[];
+  parts: WindowPartsSum;
   confidence: { edges: readonly number[]; histogram: Histogram } | undefined;
   shadow: OpenShadow | undefined;
 }
@@ -39,6 +45,14 @@ interface OpenShadow extends Omit<ShadowWindow, 'difference' | 'latencyMs' | 'fo
   difference: QuantileSketchBuilder;
   latency: QuantileSketchBuilder;
   former: QuantileSketchBuilder;
+}
+
+/** Nothing of a version, for what else there is to say of it. */
+export function emptyWindow(of: Pick<Window, 'model' | 'version' | 'release'>, at: number): Window {
+  return {
+    ...{ kind: 'window', ...of, startedAt: at, endedAt: at, succeeded: 0, failed: {}, invalid: 0, rows: 0 },
+    ...{ latencyMs: new QuantileSketchBuilder().toJSON(), features: {}, classes: {} },
+  };
 }
 
 export interface WindowSet {
@@ -76,6 +90,7 @@ function openWindow(
     const edges = reference?.features[name]?.edges;
     if (edges !== undefined) columns.set(name, { column, edges, histogram: emptyHistogram(edges) });
   }
+  const others = names.map((name, column) => ({ name, column })).filter(({ name }) => !columns.has(name));
   const edges = reference?.confidence?.edges;
   return {
     model,
@@ -92,6 +107,8 @@ function openWindow(
     latency: new QuantileSketchBuilder(),
     width: names.length,
     columns,
+    others: others.length > mostNamedFeatures ? [] : others,
+    parts: new WindowPartsSum(),
     confidence: edges === undefined ? undefined : { edges, histogram: emptyHistogram(edges) },
     shadow: shadow && openShadow(shadow),
   };
@@ -141,17 +158,41 @@ function addRecord(window: OpenWindow, record: JournalRecord): void {
   window.rows += record.rows;
   window.latency.add(record.latencyMs);
   for (const label of record.predicted ?? []) window.classes[label] = (window.classes[label] ?? 0) + 1;
-  const { confidence } = window;
-  if (confidence !== undefined)
-    for (const score of record.scores ?? []) addValue(confidence.histogram, confidence.edges, score);
+  const { confidence, parts } = window;
+  parts.ran(record.queueMs, record.batchRows);
+  if (record.value !== undefined) parts.value('output:value', record.value);
+  for (const score of record.scores ?? [])
+    if (confidence === undefined) parts.value('output:confidence', score);
+    else addValue(confidence.histogram, confidence.edges, score);
   if (record.features !== undefined) addFeatures(window, record.features);
+  if (record.summaries === undefined) return;
+  parts.sample('requests', 1);
+  for (const summary of record.summaries) addSummary(window, summary);
+  for (const [name, texts] of Object.entries(record.texts ?? {})) for (const text of texts) parts.category(name, text);
 }
 
-function addFeatures({ width, columns }: OpenWindow, features: Float32Array): void {
+function addFeatures({ width, columns, others, parts }: OpenWindow, features: Float32Array): void {
   if (width === 0 || features.length % width !== 0) return;
-  for (let row = 0; row < features.length; row += width)
+  parts.sample('features', features.length / width);
+  for (let row = 0; row < features.length; row += width) {
     for (const { column, edges, histogram } of columns.values())
       addValue(histogram, edges, features[row + column] ?? Number.NaN);
+    for (const { name, column } of others) parts.value(name, features[row + column] ?? Number.NaN);
+  }
+}
+
+function addSummary({ columns, parts }: OpenWindow, { of, name, values }: Summary): void {
+  if (of === 'values') {
+    const known = columns.get(name);
+    for (const value of values)
+      if (known === undefined) parts.value(name, value);
+      else addValue(known.histogram, known.edges, value);
+    return;
+  }
+  if (of !== 'picture' && of !== 'sound' && of !== 'tensor') return;
+  const fields = summaryFields[of];
+  // One picture behind the other.
+  for (const [at, value] of values.entries()) parts.value(`${name}:${fields[at % fields.length]}`, value);
 }
 
 function closeWindow(open: OpenWindow, recovered: boolean): Window {
@@ -172,6 +213,7 @@ function closeWindow(open: OpenWindow, recovered: boolean): Window {
     confidence: open.confidence?.histogram,
     classes: open.classes,
     ...(recovered ? { recovered: true } : {}),
+    ...open.parts.result(),
     ...(open.shadow === undefined ? {} : { shadow: closeShadow(open.shadow) }),
   };
 }

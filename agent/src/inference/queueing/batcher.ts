@@ -49,6 +49,8 @@ export interface InferenceResult {
   queueMs: number;
   /** Milliseconds inside ONNX Runtime, of the run that this request was part of. */
   runMs: number;
+  /** Rows of that run, of one of its requests; 0 of the others, and where nothing was run. */
+  runRows: number;
   /** Of a model whose answers are kept: whether this was one of them, and how long it took to look and to keep. */
   cache?: { hit: boolean; tookMs: number };
 }
@@ -316,7 +318,7 @@ export class ModelBatcher implements Dispatchable {
     const queueMs = Math.max(0, startedAtMs - toSharedMs(request.enqueuedAtMs));
     const totalMs = performance.now() - request.enqueuedAtMs;
     this.#statistics.succeeded(rowsServed(request), totalMs, { queueMs, inputMs, runMs, outputMs, runRows });
-    request.resolve({ outputs, queueMs, runMs });
+    request.resolve({ outputs, queueMs, runMs, runRows });
   }
 
   #reject(request: Request, error: AppError): void {

@@ -21,6 +21,7 @@ export function predict(deps: CallDeps, asked: Asked): Promise<Reply> {
       id: payload.id,
       inputs: inputs.tensors,
       missing: inputs.missing,
+      picture: inputs.placement?.picture,
       run: inputs.windows ? runWindows(lease.model, inputs.windows) : runApart(lease.model, inputs.rows),
       answer: (id, outputs) => {
         const single = payload.single && !inputs.windows;

@@ -48,7 +48,7 @@ function joined(results: readonly InferenceResult[], whole: InferenceResult): In
   });
   const sum = (of: (result: InferenceResult) => number): number =>
     results.reduce((total, result) => total + of(result), of(whole));
-  return { outputs, queueMs: sum(({ queueMs }) => queueMs), runMs: sum(({ runMs }) => runMs) };
+  return { outputs, queueMs: sum(({ queueMs }) => queueMs), runMs: sum(({ runMs }) => runMs), runRows: whole.runRows };
 }
 
 function concatenated(datatype: NamedTensor['datatype'], parts: readonly NamedTensor[]): TensorData {

@@ -6,13 +6,14 @@ import type { WindowSeries } from './sound.ts';
 
 export function runWindows({ signature }: LoadedModel, series: WindowSeries): Run {
   return async (first, submit) => {
-    let { outputs, queueMs, runMs } = await submit(first);
+    let { outputs, queueMs, runMs, runRows } = await submit(first);
     for (let inputs = series.next(outputs); inputs; inputs = series.next(outputs)) {
       const result = await submit(orderInputs(signature, inputs));
       outputs = result.outputs;
       queueMs += result.queueMs;
       runMs += result.runMs;
+      runRows ||= result.runRows;
     }
-    return { outputs: series.outputs(), queueMs, runMs };
+    return { outputs: series.outputs(), queueMs, runMs, runRows };
   };
 }
