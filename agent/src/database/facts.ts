@@ -13,7 +13,8 @@ export type FactName =
   | 'outbox_dropped'
   | 'journal_folded'
   | 'samples_dropped'
-  | 'losses_told';
+  | 'losses_told'
+  | 'labelled_outcomes';
 
 /** A database or a transaction of one. */
 export type Reader = Pick<DeviceDatabase, 'select' | 'insert' | 'update' | 'delete'>;

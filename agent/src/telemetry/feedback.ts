@@ -7,6 +7,7 @@ import type { Reader } from '../database/facts.ts';
 import type { DeviceDatabase } from '../database/open.ts';
 import { isStorageRefusal } from '../storage/refusal.ts';
 import type { Journal } from './journal.ts';
+import { addOutcomes, type Labelled } from './labelled.ts';
 import type { Outbox } from './outbox.ts';
 import type { Predictions } from './predictions.ts';
 import type { Samples } from './samples.ts';
@@ -73,15 +74,21 @@ export function createFeedback(options: FeedbackOptions): Feedback {
 
   function record(transaction: Reader, batch: readonly Call[]): (AppError | undefined)[] {
     const labels: LabelledPrediction[] = [];
+    const settled: Labelled[] = [];
     const outcomes = batch.map(({ inferenceId, label }) => {
       const result = judge(transaction, inferenceId, label);
       if (result instanceof AppError) return result;
       if (result === undefined) return undefined;
       options.predictions.setLabel(transaction, inferenceId, label);
       options.samples.setLabel(transaction, inferenceId, label);
-      labels.push(result);
+      const { model, version, release = null, predicted } = result;
+      const numeric = isRegression(model, version, release);
+      settled.push({ ...{ model, version, release, predicted, label, numeric } });
+      // Values are no classes: what they are off by goes with the windows.
+      if (!numeric) labels.push(result);
       return undefined;
     });
+    addOutcomes(transaction, settled);
     if (labels.length > 0) options.outbox.addLabels(transaction, labels);
     return outcomes;
   }
@@ -95,9 +102,14 @@ export function createFeedback(options: FeedbackOptions): Feedback {
     if (predicted === null)
       return new AppError(
         'invalid_request',
-        `prediction "${inferenceId}" of ${model} ${version} has no single class to compare a label with`,
+        `prediction "${inferenceId}" of ${model} ${version} has no single class or value to compare a label with`,
       );
-    const labels = options.manifestOf(model, version, release ?? undefined)?.outputs.labels;
+    if (isRegression(model, version, release)) {
+      const message = `label "${label}" is no number; ${model} ${version} answers with a value`;
+      if (label.trim() === '' || !Number.isFinite(Number(label)))
+        return new AppError('invalid_request', message, { errors: [{ field: 'label', message }] });
+    }
+    const labels = classesOf(model, version, release);
     if (labels !== undefined && !labels.includes(label)) {
       const message = `unknown label "${label}"; ${model} ${version} knows ${namesOf(labels)}`;
       return new AppError('invalid_request', message, { errors: [{ field: 'label', message }] });
@@ -105,6 +117,16 @@ export function createFeedback(options: FeedbackOptions): Feedback {
     if (known.label === label) return undefined;
     const about = { inferenceId, model, version, ...(release === null ? {} : { release }) };
     return { ...about, predictedAt: at, predicted, label, labelledAt: Date.now() };
+  }
+
+  function isRegression(model: string, version: number, release: string | null): boolean {
+    return options.manifestOf(model, version, release ?? undefined)?.task === 'regression';
+  }
+
+  /** Those of a regression are names of its values. */
+  function classesOf(model: string, version: number, release: string | null): readonly string[] | undefined {
+    if (isRegression(model, version, release)) return undefined;
+    return options.manifestOf(model, version, release ?? undefined)?.outputs.labels;
   }
 
   return (inferenceId, label) =>

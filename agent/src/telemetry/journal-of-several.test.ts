@@ -60,6 +60,7 @@ class Device {
       problems: new Problems(log),
     });
     const journal = createJournal({
+      complete: (_, windows) => windows,
       folder,
       database,
       outbox,

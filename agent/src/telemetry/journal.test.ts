@@ -11,6 +11,7 @@ import { Problems } from '../problems.ts';
 import { pendingWrites } from '../storage/pending-writes-fixture.ts';
 import { createFeedback } from './feedback.ts';
 import { createJournal, journalPath } from './journal.ts';
+import { withOutcomes } from './labelled.ts';
 import { createLosses } from './losses.ts';
 import { mergeKey } from './merge.ts';
 import { createOutbox } from './outbox.ts';
@@ -26,7 +27,8 @@ const manifest = Manifest.parse({
   capture: { rate: 1 },
   monitoring: { reference: { rows: 1, features: { b: { edges: [0, 1], counts: [0, 1, 0, 0] } } } },
 });
-const manifestOf = () => manifest;
+let present = manifest;
+const manifestOf = () => present;
 
 let folder = '';
 let database: DeviceDatabase;
@@ -51,6 +53,7 @@ function boot(budgetBytes = 1e7, captureBytes = 1e6) {
     database,
     outbox,
     manifestOf,
+    complete: (transaction, windows) => withOutcomes(transaction, windows, 7000),
     keep: (transaction, records) => {
       predictions.keep(transaction, records);
       samples.keep(transaction, records);
@@ -86,6 +89,7 @@ function items({ outbox }: ReturnType<typeof boot>): TelemetryItem[] {
 }
 
 beforeEach(() => {
+  present = manifest;
   folder = mkdtempSync(join(tmpdir(), 'agent-journal-'));
 });
 afterEach(() => {
@@ -263,6 +267,53 @@ describe('feedback', () => {
     await room.feedback('p1', 'cat');
     expect(room.outbox.take()?.items[0]).toEqual(sent?.items[0]);
     expect(room.outbox.take()?.items[1]).toMatchObject({ item: { kind: 'labels', labels: [{ label: 'cat' }] } });
+  });
+
+  it('goes in sums with the next windows, once over a kill, also where nothing else was answered', async () => {
+    const labelled = (room: ReturnType<typeof boot>) =>
+      items(room).flatMap((item) => (item.kind === 'window' && item.labelled ? [[item.version, item.labelled]] : []));
+    let room = boot();
+    await room.journal.open(0);
+    append(record('1'), record('2'), record('3', { version: 2 }));
+    await Promise.all([room.feedback('1', 'dog'), room.feedback('2', 'cat')]);
+    database.$client.close();
+    room = boot();
+    await room.journal.foldAll(true);
+    const first = [1, { labels: 2, correct: 1, confusion: { cat: { dog: 1, cat: 1 } }, other: 0 }];
+    expect(labelled(room)).toEqual([first]);
+    await room.feedback('3', 'cat');
+    await room.journal.open(0);
+    append(record('4'));
+    await room.journal.rotate();
+    expect(labelled(room)).toEqual([first, [2, { labels: 1, correct: 1, confusion: { cat: { cat: 1 } }, other: 0 }]]);
+    const windows = items(room).filter((item) => item.kind === 'window');
+    expect(windows.find(({ labelled: outcomes, version }) => version === 2 && outcomes)).toMatchObject({
+      succeeded: 0,
+    });
+    expect(windows.reduce((sum, window) => sum + requestsIn(window), 0)).toBe(4);
+  });
+
+  it('of a regression is a number, and says by how much its value was off', async () => {
+    present = Manifest.parse({ task: 'regression', outputs: { labels: ['price'] } });
+    const room = boot();
+    await room.journal.open(0);
+    const value = (id: string, said: number) => record(id, { value: said, predicted: undefined, scores: undefined });
+    append(value('1', 2.5), value('2', -1), value('3', Number.NaN));
+    await Promise.all([room.feedback('1', '2'), room.feedback('2', ' -3.5 ')]);
+    await expect(room.feedback('1', 'cheap')).rejects.toMatchObject({
+      code: 'invalid_request',
+      message: expect.stringContaining('label "cheap" is no number'),
+    });
+    await expect(room.feedback('3', '1')).rejects.toMatchObject({ code: 'invalid_request' });
+    await room.journal.rotate();
+    const [window, ...others] = items(room);
+    expect(others).toEqual([]);
+    expect(window).toMatchObject({
+      succeeded: 3,
+      classes: {},
+      labelled: { labels: 2, confusion: {}, errors: { count: 2, sum: 3, absolute: 3, squared: 6.5 } },
+      signals: { 'output:value': { sum: 1.5, missing: 1 } },
+    });
   });
 
   it('settles together what came while a slow disk held the ones before', async () => {

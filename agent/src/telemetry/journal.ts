@@ -9,6 +9,7 @@ import { type FileHandle, open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { messageOf } from '@edgeloop/shared/errors';
 import { createTurn } from '@edgeloop/shared/node/turn';
+import type { Window } from '@edgeloop/shared/telemetry';
 import type { Logger } from 'pino';
 import { type Reader, readCount, writeFact } from '../database/facts.ts';
 import type { DeviceDatabase } from '../database/open.ts';
@@ -25,6 +26,8 @@ export interface JournalOptions {
   manifestOf: ManifestOf;
   /** Takes what is kept of single records, idempotently: they come again after a crash. */
   keep(transaction: Reader, records: readonly JournalRecord[]): void;
+  /** Adds to windows that close what else was measured of their time, in the transaction that takes them. */
+  complete(transaction: Reader, windows: Window[]): Window[];
   /** Lets a serving process append to another file; resolves when the former one is complete. */
   switchTo(path: string, process: number): Promise<void>;
   log: Logger;
@@ -125,7 +128,8 @@ export function createJournal(options: JournalOptions): Journal {
       log.warn({ number, bytes: left }, 'the journal ends with a record that is not whole');
     }
     write((transaction) => {
-      outbox.add(transaction, closed.windows.windows(recovered || closed.recovered || isTorn));
+      const windows = closed.windows.windows(recovered || closed.recovered || isTorn);
+      outbox.add(transaction, options.complete(transaction, windows));
       losses.tell(transaction);
       writeFact(transaction, 'journal_folded', Math.max(...closed.offsets.keys()));
     });

@@ -51,6 +51,7 @@ class Device {
       problems: this.problems,
     });
     const journal = createJournal({
+      complete: (_, windows) => windows,
       folder: journalFolder,
       database,
       outbox,

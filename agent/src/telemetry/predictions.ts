@@ -52,7 +52,8 @@ export function createPredictions(database: DeviceDatabase, budgetBytes: number)
   };
 }
 
-function rowOf({ inferenceId, model, version, release, at, rows, predicted }: JournalRecord) {
-  const label = rows === 1 ? (predicted?.[0] ?? null) : null;
+function rowOf({ inferenceId, model, version, release, at, rows, predicted, value }: JournalRecord) {
+  const said = predicted?.[0] ?? (value === undefined || Number.isNaN(value) ? undefined : String(value));
+  const label = rows === 1 ? (said ?? null) : null;
   return { inferenceId, model, version, release: release ?? null, at, predicted: label };
 }

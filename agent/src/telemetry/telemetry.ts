@@ -13,6 +13,7 @@ import { isStorageRefusal } from '../storage/refusal.ts';
 import { createDelivery } from './delivery.ts';
 import { createFeedback, type Feedback } from './feedback.ts';
 import { createJournal, journalPath } from './journal.ts';
+import { withOutcomes } from './labelled.ts';
 import { createLosses } from './losses.ts';
 import { createManifests, type FolderOf } from './manifests.ts';
 import type { Missing } from './missing-note.ts';
@@ -86,6 +87,7 @@ export function createTelemetry(options: TelemetryOptions): Telemetry {
       predictions.keep(transaction, records);
       samples.keep(transaction, records);
     },
+    complete: (transaction, windows) => withOutcomes(transaction, windows, Date.now()),
     switchTo: options.switchJournal,
     log,
   });
