@@ -15,10 +15,12 @@ import { createFeedback, type Feedback } from './feedback.ts';
 import { createJournal, journalPath } from './journal.ts';
 import { withOutcomes } from './labelled.ts';
 import { createLosses } from './losses.ts';
+import { readMachine } from './machine.ts';
 import { createManifests, type FolderOf } from './manifests.ts';
 import type { Missing } from './missing-note.ts';
 import { createOutbox, type Outbox } from './outbox.ts';
 import { createPredictions } from './predictions.ts';
+import { createResources } from './resources.ts';
 import { createSamples } from './samples.ts';
 import { keepUploading } from './upload.ts';
 
@@ -77,6 +79,7 @@ export function createTelemetry(options: TelemetryOptions): Telemetry {
     outbox,
     problems,
   });
+  const resources = createResources({ read: () => readMachine(options.dataDir), nowMs: () => performance.now() });
   const journal = createJournal({
     folder,
     losses,
@@ -87,7 +90,11 @@ export function createTelemetry(options: TelemetryOptions): Telemetry {
       predictions.keep(transaction, records);
       samples.keep(transaction, records);
     },
-    complete: (transaction, windows) => withOutcomes(transaction, windows, Date.now()),
+    complete(transaction, windows) {
+      const usage = windows.length === 0 ? undefined : resources.take();
+      const told = usage === undefined ? windows : windows.map((window) => ({ ...window, resources: usage }));
+      return withOutcomes(transaction, told, Date.now());
+    },
     switchTo: options.switchJournal,
     log,
   });
@@ -114,6 +121,7 @@ export function createTelemetry(options: TelemetryOptions): Telemetry {
 
   async function flush(): Promise<void> {
     closesAt = performance.now() + windowMs;
+    await resources.look('now');
     await journal.rotate();
     delivery.kick();
   }
@@ -133,6 +141,7 @@ export function createTelemetry(options: TelemetryOptions): Telemetry {
 
   async function look(): Promise<void> {
     try {
+      await resources.look();
       await unlessRefused(async () => {
         const bytes = await journal.tail();
         if (performance.now() >= closesAt || bytes > journalAtMostBytes) await flush();
