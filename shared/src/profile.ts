@@ -1,6 +1,14 @@
 // The reference profile of a model version: what its inputs and outputs looked like on the data it was made with.
 // Its bin edges travel with the model, so that histograms of every device and window can be added and compared.
 import { z } from 'zod';
+import { CategoryCounts } from './sketches/category-counts.ts';
+import { ValueSketch } from './sketches/value-sketch.ts';
+
+const BlockPsi = z.object({
+  mean: z.number().min(0),
+  deviation: z.number().min(0),
+  blockSize: z.number().int().min(1),
+});
 
 /**
  * Reference of one numeric value.
@@ -13,9 +21,7 @@ export const NumericProfile = z
   .object({
     edges: z.array(z.number()).min(1).max(256),
     counts: z.array(z.number().int().min(0)),
-    blockPsi: z
-      .object({ mean: z.number().min(0), deviation: z.number().min(0), blockSize: z.number().int().min(1) })
-      .optional(),
+    blockPsi: BlockPsi.optional(),
   })
   .refine(
     (profile) => profile.counts.length === profile.edges.length + 2,
@@ -30,6 +36,10 @@ export type NumericProfile = z.infer<typeof NumericProfile>;
 export const CategoryProfile = z.object({ counts: z.record(z.string(), z.number().int().min(0)) });
 export type CategoryProfile = z.infer<typeof CategoryProfile>;
 
+/** Reference of a signal whose windows hold a sketch that finds its own bins. */
+export const SketchProfile = z.object({ sketch: ValueSketch, blockPsi: BlockPsi.optional() });
+export type SketchProfile = z.infer<typeof SketchProfile>;
+
 export const ReferenceProfile = z.object({
   /** Rows the profile was made of. */
   rows: z.number().int().min(1),
@@ -38,6 +48,9 @@ export const ReferenceProfile = z.object({
   confidence: NumericProfile.optional(),
   /** Predicted classes. */
   classes: CategoryProfile.optional(),
+  /** Signals by their names in windows: of pictures, sounds, other tensors and answers, and features that have no bins above. */
+  signals: z.record(z.string(), SketchProfile).optional(),
+  categories: z.record(z.string(), CategoryCounts).optional(),
   /** Accuracy on the held-out data, 0 to 1, for comparison with labels from the field. */
   accuracy: z.number().min(0).max(1).optional(),
 });

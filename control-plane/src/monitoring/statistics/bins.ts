@@ -1,5 +1,7 @@
 // Bins too thin to compare are put together, so that the chi-square approximation of the drift decision holds.
 
+import type { CategoryCounts } from '@edgeloop/shared/sketches/category-counts';
+
 /** Counts of the same bins in the reference and in the judged window. */
 export interface PairedCounts {
   reference: number[];
@@ -30,6 +32,17 @@ export function mergeThinNeighbours(pair: PairedCounts): PairedCounts {
   }
   addToLast(merged, reference, window);
   return merged;
+}
+
+/** Counts of the categories that the reference names, and of all others together. */
+export function pairCategories(reference: CategoryCounts, window: CategoryCounts): PairedCounts {
+  const names = Object.keys(reference.counts);
+  const named = names.map((name) => window.counts[name] ?? 0);
+  const others = total(Object.values(window.counts)) - total(named) + window.other;
+  return mergeThinNeighbours({
+    reference: [...names.map((name) => reference.counts[name] ?? 0), reference.other],
+    window: [...named, others],
+  });
 }
 
 /** Counts by category; those too rare make one bin together. */

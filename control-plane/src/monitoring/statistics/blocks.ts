@@ -23,7 +23,7 @@ interface Seen {
  * k (1/b - 1/N) and variance 2 k (1/b - 1/N)^2 there, with k + 1 bins in use. For the same reason a block differs less
  * from the whole than a window that was no part of it: (m + 1) / (m - 1) times less with m blocks.
  */
-export function movementOf(profile: NumericProfile): BlockMovement | undefined {
+export function movementOf(profile: Pick<NumericProfile, 'counts' | 'blockPsi'>): BlockMovement | undefined {
   if (profile.blockPsi === undefined) return undefined;
   const { mean, deviation, blockSize } = profile.blockPsi;
   const referenceSize = total(profile.counts);

@@ -7,10 +7,11 @@
 //  3. still so among all signals looked at (Benjamini and Hochberg, "Controlling the false discovery rate", 1995);
 //  4. large enough to matter to people (`minPsi`).
 
-import type { NumericProfile, ReferenceProfile } from '@edgeloop/shared/profile';
+import type { NumericProfile, ReferenceProfile, SketchProfile } from '@edgeloop/shared/profile';
 import { psi } from '@edgeloop/shared/sketches/psi';
+import { pairedCounts, type ValueSketch } from '@edgeloop/shared/sketches/value-sketch';
 import type { Window } from '@edgeloop/shared/telemetry';
-import { mergeRareCategories, mergeThinNeighbours, type PairedCounts, total } from './bins.ts';
+import { mergeRareCategories, mergeThinNeighbours, type PairedCounts, pairCategories, total } from './bins.ts';
 import { type BlockMovement, blockBound, blockTail, movementOf } from './blocks.ts';
 import { chiSquareBound, chiSquareTail } from './chi-square.ts';
 
@@ -56,7 +57,7 @@ export interface DriftJudgement {
   notMonitorable: string[];
 }
 
-export type Observed = Pick<Window, 'features' | 'confidence' | 'classes'>;
+export type Observed = Pick<Window, 'features' | 'confidence' | 'classes' | 'signals' | 'categories'>;
 
 /** Names of the signals that are no features. */
 export const outputSignals = { confidence: 'output:confidence', classes: 'output:classes' } as const;
@@ -89,6 +90,12 @@ export function measureSignals(reference: ReferenceProfile, window: Observed): M
   if (reference.classes !== undefined) {
     const pair = mergeRareCategories(reference.classes.counts, window.classes);
     measures.push(...measure(outputSignals.classes, pair, undefined));
+  }
+  for (const [name, profile] of Object.entries(reference.signals ?? {}))
+    measures.push(...measureSketch(name, profile, window.signals?.[name]));
+  for (const [name, counts] of Object.entries(reference.categories ?? {})) {
+    const seen = window.categories?.[name];
+    if (seen !== undefined) measures.push(...measure(name, pairCategories(counts, seen), undefined));
   }
   return measures;
 }
@@ -138,6 +145,13 @@ function measureNumeric(name: string, profile: NumericProfile, counts: readonly 
   if (counts === undefined || counts.length !== profile.counts.length) return [];
   const pair = { reference: profile.counts, window: [...counts] };
   return measure(name, mergeThinNeighbours(pair), movementOf(profile));
+}
+
+/** Both in the bins of the coarser one. */
+function measureSketch(name: string, { sketch, blockPsi }: SketchProfile, seen: ValueSketch | undefined): Measure[] {
+  if (seen === undefined) return [];
+  const [reference, window] = pairedCounts(sketch, seen);
+  return measure(name, mergeThinNeighbours({ reference, window }), movementOf({ counts: reference, blockPsi }));
 }
 
 function measure(name: string, pair: PairedCounts, movement: BlockMovement | undefined): Measure[] {
