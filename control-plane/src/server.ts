@@ -2,15 +2,22 @@
 import { AppError } from '@edgeloop/shared/errors';
 import { pino } from 'pino';
 import { type ControlPlane, startControlPlane } from './composition/control-plane.ts';
+import { endWithin } from './composition/end-within.ts';
 import { readConfig } from './config.ts';
 
 const deadlineMs = 10_000;
+/** After the deadline, for what is cut by it to end in order. */
+const graceMs = 1000;
 
 /** Runs until SIGTERM or SIGINT, and gives the exit code. A second signal ends the process at once. */
 export async function runServer(environment: NodeJS.ProcessEnv): Promise<number> {
   // What this process and its children write is for its own user only.
   process.umask(0o077);
-  const asked = firstSignal();
+  // A start may be long, and ends with the deadline as well.
+  const asked = firstSignal().then(() => {
+    endWithin(deadlineMs + graceMs);
+    return AbortSignal.timeout(deadlineMs);
+  });
   let controlPlane: ControlPlane;
   try {
     const config = readConfig(environment);
@@ -21,10 +28,9 @@ export async function runServer(environment: NodeJS.ProcessEnv): Promise<number>
     process.stderr.write(`edgeloop: ${error.message}\n`);
     return 1;
   }
-  await asked;
-  await controlPlane.close(AbortSignal.timeout(deadlineMs));
-  // Whatever still holds the process does not hold it past the deadline.
-  setTimeout(() => process.exit(0), 1000).unref();
+  await controlPlane.close(await asked);
+  // Whatever still holds the process does not hold it any longer.
+  setTimeout(() => process.exit(0), graceMs).unref();
   return 0;
 }
 

@@ -1,3 +1,4 @@
+import { Writable } from 'node:stream';
 import { pino } from 'pino';
 import { expect, it } from 'vitest';
 import { createClosing } from './closing.ts';
@@ -27,4 +28,40 @@ it('goes on after a step that fails, and after one that does not end', async () 
   });
   await closing.run(AbortSignal.timeout(10));
   expect(closed).toEqual(['last']);
+});
+
+/** Log lines as they come. */
+function readLog() {
+  const lines: { msg: string; left?: string[] }[] = [];
+  const sink = new Writable({
+    write(chunk, _encoding, done) {
+      lines.push(JSON.parse(String(chunk)));
+      done();
+    },
+  });
+  return { lines, log: pino(sink) };
+}
+
+it('says what it did not wait for', async () => {
+  const { lines, log: read } = readLog();
+  const closing = createClosing(read);
+  closing.add('quick', () => undefined);
+  closing.add('webhook', () => new Promise(() => undefined));
+  closing.add('stream', () => new Promise(() => undefined));
+  await closing.run(AbortSignal.timeout(10));
+  expect(lines.map(({ left }) => left)).toEqual([['stream', 'webhook']]);
+});
+
+it('leaves time for others after a step that does not end', async () => {
+  const closed: string[] = [];
+  const { lines, log: read } = readLog();
+  const closing = createClosing(read, 20);
+  closing.add('database', async (deadline) => {
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    if (!deadline.aborted) closed.push('database');
+  });
+  closing.add('webhook', () => new Promise(() => undefined));
+  await closing.run(new AbortController().signal);
+  expect(closed).toEqual(['database']);
+  expect(lines.map(({ left }) => left)).toEqual([['webhook']]);
 });
