@@ -144,6 +144,24 @@ for (const { name, missing, openFormer } of engines) {
       await database.close();
     });
 
+    it('reads the bodies that were JSON', async () => {
+      const sums = 'windows, succeeded, failed, invalid, "rows", latency, confidence_sum, confidence_count';
+      const database = await openFormer(9, [
+        `insert into windows (device_id, epoch, sequence, model, version, started_at, ended_at, received_at, succeeded, failed, invalid, "rows", body)
+         values ('cam', 1, 1, 'm', 1, 0, 1, 1, 1, 0, 0, 1, '{"kind":"window","classes":{"ä":[1,2.5,null]}}')`,
+        `insert into rollups (level, device_id, model, version, started_at, ${sums}, classes, body)
+         values (60, '', 'm', 1, 0, 1, 1, 0, 0, 1, '', 0, 0, '{"ä":3}', null)`,
+      ]);
+      const { windows, rollups } = database.tables;
+      const [window] = await database.read.select({ body: windows.body }).from(windows);
+      expect(window?.body).toEqual({ kind: 'window', classes: { ä: [1, 2.5, null] } });
+      const [rollup] = await database.read.select({ classes: rollups.classes, body: rollups.body }).from(rollups);
+      expect(rollup).toEqual({ classes: { ä: 3 }, body: null });
+      await database.transact((tx) => tx.update(windows).set({ body: { now: 'packed' } }));
+      expect(await database.read.select({ body: windows.body }).from(windows)).toEqual([{ body: { now: 'packed' } }]);
+      await database.close();
+    });
+
     it('finds in the audit log how many uses older join tokens had', async () => {
       const database = await openFormer(2, [
         `insert into join_tokens (id, hash, labels, uses_left, expires_at, created_at, created_by)

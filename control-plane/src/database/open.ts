@@ -24,7 +24,12 @@ type Drizzle = BetterSQLite3Database<Record<string, never>>;
 /** Reads, outside of any transaction, what has been committed. */
 export type Reader = Pick<Drizzle, 'select' | 'selectDistinct' | '$count'>;
 /** Reads and writes, inside one transaction. */
-export type Transaction = Pick<Drizzle, 'select' | 'selectDistinct' | 'insert' | 'update' | 'delete' | '$count'>;
+export type Transaction = Pick<Drizzle, 'select' | 'selectDistinct' | 'insert' | 'update' | 'delete' | '$count'> & {
+  /** Runs a statement that is kept compiled: for those of which only the parameters differ, in the engine's own SQL. */
+  run(text: string, parameters: readonly Cell[]): Promise<void>;
+};
+/** A parameter as both drivers take it. */
+export type Cell = string | number | null | Uint8Array;
 
 export interface Database {
   readonly engine: 'sqlite' | 'postgres';
@@ -74,7 +79,12 @@ const migrationsFolder = fileURLToPath(new URL('../../src/database/migrations/',
  */
 export function openSqlite(path: string): Database {
   const file = new SqliteFile(path, { migrate: migrateFile, check: requireCurrent });
-  const writer = drizzleSqlite({ client: file.writing, casing: 'snake_case' });
+  const writer = transactionOf(
+    drizzleSqlite({ client: file.writing, casing: 'snake_case' }),
+    async (text, parameters) => {
+      file.writing.prepare(text).run(parameters);
+    },
+  );
   const writers = createTurn();
   const transact: Database['transact'] = (work) =>
     writers.run(async () => {
@@ -182,7 +192,9 @@ export async function openPostgres(url: string): Promise<Database> {
         const result = await drizzlePostgres({ client: connection, casing: 'snake_case' }).transaction(async (tx) => {
           // One writer at a time, as with SQLite: what a transaction read still holds when it writes.
           await tx.execute(sql`select pg_advisory_xact_lock(${writerLock})`);
-          written = tx as unknown as Transaction;
+          written = transactionOf(tx as unknown as Drizzle, async (text, parameters) => {
+            await connection.query({ name: statementName(text), text, values: [...parameters] });
+          });
           return work(written);
         });
         if (written !== undefined) committed(written);
@@ -209,6 +221,27 @@ export async function openPostgres(url: string): Promise<Database> {
       await pool.end();
     },
   };
+}
+
+function transactionOf(drizzle: Omit<Transaction, 'run'>, run: Transaction['run']): Transaction {
+  return {
+    select: drizzle.select.bind(drizzle),
+    selectDistinct: drizzle.selectDistinct.bind(drizzle),
+    insert: drizzle.insert.bind(drizzle),
+    update: drizzle.update.bind(drizzle),
+    delete: drizzle.delete.bind(drizzle),
+    $count: drizzle.$count.bind(drizzle),
+    run,
+  };
+}
+
+const statementNames = new Map<string, string>();
+
+/** By its name PostgreSQL finds again what it has compiled for a connection. */
+function statementName(text: string): string {
+  const name = statementNames.get(text) ?? `edgeloop-${statementNames.size}`;
+  statementNames.set(text, name);
+  return name;
 }
 
 /** Time of the newest migration that was applied. */

@@ -28,6 +28,7 @@ export const {
   telemetryFloors,
   labels,
   losses,
+  malformed,
   alertRules,
   alerts,
   evaluations,

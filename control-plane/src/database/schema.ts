@@ -9,6 +9,7 @@ export function defineSchema({
   real,
   blob,
   json,
+  packed,
   instant,
   bool,
   index,
@@ -335,7 +336,7 @@ export function defineSchema({
       confidenceSum: real(),
       confidenceCount: integer(),
       /** The whole window as it came (`Window` of the protocol). */
-      body: json().notNull(),
+      body: packed().notNull(),
     },
     (t) => [
       primaryKey({ columns: [t.deviceId, t.epoch, t.sequence] }),
@@ -364,9 +365,9 @@ export function defineSchema({
       latency: blob().notNull(),
       confidenceSum: real().notNull(),
       confidenceCount: integer().notNull(),
-      classes: json().notNull(),
+      classes: packed().notNull(),
       /** The merged window, of all devices and from a quarter of an hour on: what drift is judged on. */
-      body: json(),
+      body: packed(),
     },
     (t) => [
       primaryKey({ columns: [t.level, t.deviceId, t.model, t.version, t.startedAt] }),
@@ -413,6 +414,22 @@ export function defineSchema({
       labels: integer().notNull(),
     },
     (t) => [primaryKey({ columns: [t.deviceId, t.epoch, t.sequence] }), index('losses_time').on(t.receivedAt)],
+  );
+  /** Messages that were not understood: the last of each device, which take turns in its slots. */
+  const malformed = table(
+    'malformed',
+    {
+      deviceId: text().notNull(),
+      slot: integer().notNull(),
+      /** How many of the device had come with it. */
+      number: integer().notNull(),
+      at: instant().notNull(),
+      channel: text().notNull(),
+      reason: text().notNull(),
+      bytes: integer().notNull(),
+      head: blob().notNull(),
+    },
+    (t) => [primaryKey({ columns: [t.deviceId, t.slot] }), index('malformed_time').on(t.at)],
   );
 
   // monitoring
@@ -595,6 +612,7 @@ export function defineSchema({
     telemetryFloors,
     labels,
     losses,
+    malformed,
     alertRules,
     alerts,
     evaluations,

@@ -11,7 +11,7 @@ export interface KeepTelemetry {
   /** Single windows: for so long, and so many bytes of them. */
   windowsMs: number;
   windowsBytes: number;
-  /** Rollups of hours and days, labels, losses. */
+  /** Rollups of hours and days, labels, losses, messages that were not understood. */
   historyMs: number;
 }
 
@@ -38,7 +38,7 @@ const rowBytes = 400;
 const stepWindows = 5000;
 
 export function createRetention({ database, store, rollupStore, keep, rolledUpTo, now }: RetentionDeps) {
-  const { windows, rollups, labels, losses } = database.tables;
+  const { windows, rollups, labels, losses, malformed } = database.tables;
   /** What began before it was let go of, or is about to be; undefined until it is read. */
   let expiredTo: number | undefined;
 
@@ -81,6 +81,10 @@ export function createRetention({ database, store, rollupStore, keep, rolledUpTo
         },
         ...{ keepMs: keep.historyMs, now },
       }),
+      keeperFor(database, {
+        ...{ name: 'malformed', table: malformed, key: [malformed.deviceId, malformed.slot], at: malformed.at },
+        ...{ keepMs: keep.historyMs, now },
+      }),
     ] satisfies Keeper[],
 
     windowsKeptFrom: keptFrom,
@@ -108,7 +112,7 @@ export function createRetention({ database, store, rollupStore, keep, rolledUpTo
   /** The start of the window from which on as many as may be kept are kept; 0 while all may. */
   async function fullFrom(): Promise<number> {
     const { read } = database;
-    const size = sql<number>`coalesce(avg(length(cast(${windows.body} as text))), 0)`.mapWith(Number);
+    const size = sql<number>`coalesce(avg(length(${windows.body})), 0)`.mapWith(Number);
     const bounds = {
       least: sql<number>`min(${windows.arrival})`.mapWith(Number),
       most: sql<number>`max(${windows.arrival})`.mapWith(Number),
