@@ -117,8 +117,18 @@ export const TelemetryBatch = z.object({
 });
 export type TelemetryBatch = z.infer<typeof TelemetryBatch>;
 
-/** Everything of `epoch` up to and including `sequence` is stored durably. */
-export const TelemetryAck = z.object({ epoch: Instant, sequence: z.number().int().min(0) });
+/** Largest batch, in bytes of its JSON. */
+export const maxBatchBytes = 4 * 1024 * 1024;
+
+/**
+ * Everything of `epoch` up to and including `sequence` is stored durably. `accepts`: in which forms batches may come beside
+ * plain JSON; with `gzip` the payload may be JSON that was compressed.
+ */
+export const TelemetryAck = z.object({
+  epoch: Instant,
+  sequence: z.number().int().min(0),
+  accepts: z.array(z.string().max(20)).max(20).optional(),
+});
 export type TelemetryAck = z.infer<typeof TelemetryAck>;
 
 /** What another version says to the same input. */

@@ -15,6 +15,7 @@ import { Aedes, type AedesPublishPacket, type Client } from 'aedes';
 import type { Logger } from 'pino';
 import { createFrameLimit } from './frame-limit.ts';
 import { ExactRetained } from './retained.ts';
+import { createValve } from './valve.ts';
 
 export interface BrokerDeps {
   host: string;
@@ -40,6 +41,7 @@ export function createBroker(deps: BrokerDeps) {
   /** Connections whose certificate is being looked at or was, and which are no sessions yet. */
   const joining = new Set<Client>();
   const inHand = new Set<Promise<void>>();
+  const valve = createValve();
   let handler: MessageHandler | undefined;
   let listening = false;
 
@@ -66,6 +68,7 @@ export function createBroker(deps: BrokerDeps) {
     socket.setNoDelay(true);
     sockets.set(socket, socket);
     const within = createFrameLimit(maxPacketBytes);
+    valve.fit(socket);
     aedes.handle(socket);
     // After `handle`: the broker reads, this only looks on.
     socket.on('data', (chunk: Buffer) => {
@@ -129,6 +132,9 @@ export function createBroker(deps: BrokerDeps) {
       await Promise.all(clients.map((client) => new Promise<void>((resolve) => client.close(resolve))));
     },
 
+    /** Devices are not read while it is shut: what they send waits with them. */
+    setValve: valve.set,
+
     isListening: () => listening,
     sessions: () => sessions.size,
     port: () => portOf(server),
@@ -155,6 +161,7 @@ export function createBroker(deps: BrokerDeps) {
       listening = false;
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
       handler = undefined;
+      valve.set('open');
       await Promise.all(inHand);
       await new Promise<void>((resolve) => aedes.close(resolve));
       await closed;

@@ -11,7 +11,7 @@ import {
   ReleaseKeys,
   RetiredReleaseKey,
 } from '@edgeloop/shared/api/access';
-import { Device, ResolvedDevices } from '@edgeloop/shared/api/devices';
+import { Device, MalformedMessages, ResolvedDevices } from '@edgeloop/shared/api/devices';
 import { pageOf } from '@edgeloop/shared/api/paging';
 import { AppError } from '@edgeloop/shared/errors';
 import { plainText } from '@edgeloop/shared/plain-text';
@@ -61,8 +61,10 @@ function registerDevices(program: Command): void {
     .description('show one device')
     .action(
       action(async ({ api, json }, id: string) => {
-        const device = await api.get(`/devices/${encodeURIComponent(id)}`, Device);
-        if (json) return printJson(device);
+        const path = `/devices/${encodeURIComponent(id)}`;
+        const device = await api.get(path, Device);
+        const malformed = await api.get(`${path}/malformed`, MalformedMessages);
+        if (json) return printJson({ ...device, malformed });
         printFields([
           ['id', device.id],
           ['status', device.status],
@@ -93,6 +95,7 @@ function registerDevices(program: Command): void {
         printTable(['MODEL', 'ACTIVE', 'RELEASE', 'CANDIDATE', 'STATE', 'ERROR'], rows);
         if (device.problems.length > 0) printLine('problems');
         for (const problem of device.problems) printLine(`  ${plainText(problem)}`);
+        printMalformed(malformed);
       }),
     );
   registerResolve(devices);
@@ -170,6 +173,18 @@ function registerResolve(devices: Command): void {
 }
 
 /** Only of a device that was removed. */
+function printMalformed({ count, items }: MalformedMessages): void {
+  if (count === 0) return;
+  printLine(`messages that were not understood: ${count}`);
+  printTable(
+    ['AT', 'CHANNEL', 'BYTES', 'REASON', 'BEGINS'],
+    items.map(({ at, channel, bytes, reason, head }) => [
+      ...[timeText(at), channel, String(bytes), plainText(reason, 120)],
+      plainText(head, 60),
+    ]),
+  );
+}
+
 function removalFields({ revokedAt, readmittedAt }: Device): [string, string][] {
   if (revokedAt === null) return [];
   return [

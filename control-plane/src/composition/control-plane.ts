@@ -21,6 +21,7 @@ import { monitoringRoutes } from '../monitoring/routes.ts';
 import { registryDeviceRoutes } from '../registry/device-routes.ts';
 import { registryRoutes } from '../registry/routes.ts';
 import { rolloutRoutes } from '../rollouts/routes.ts';
+import { acceptedEncodings } from '../telemetry/payload.ts';
 import { telemetryRoutes } from '../telemetry/routes.ts';
 import { trainingRoutes } from '../training/routes.ts';
 import { version } from '../version.ts';
@@ -96,12 +97,18 @@ async function startRooms(
     createDeviceMessages({
       onReported: fleet.onReported,
       onPresence: fleet.onPresence,
-      ingest: telemetry.ingest,
+      ingest: telemetry.take,
+      accepts: acceptedEncodings,
+      malformed: telemetry.malformed,
       acknowledge: (deviceId, ack) => rooms.publish(deviceId, 'telemetry/ack', ack, { retain: false }),
       writable: database.writable,
       count: (channel, outcome) => metrics.messages.inc({ channel, outcome }),
       log: log.child({ room: 'messages' }),
     }),
+  );
+  telemetry.onPressure((high) => broker.setValve(high ? 'shut' : 'open'));
+  metrics.gauge('edgeloop_telemetry_waiting_bytes', 'Telemetry that is taken and not stored yet', () =>
+    telemetry.bytesHeld(),
   );
   await fleet.publishAllDesired();
   // What is sent is good for a month; a device that comes back finds an order of today.
@@ -198,7 +205,7 @@ async function openOperatorsPort(base: Foundation, rooms: Rooms, closing: Closin
       registryRoutes({ registry, blobs }),
       backtestRoutes(backtests),
       rolloutRoutes(rollouts),
-      telemetryRoutes(telemetry),
+      telemetryRoutes(telemetry, fleet.device),
       monitoringRoutes(monitoring),
       dataRoutes({ data, scratchDir: join(config.dataDir, 'tmp', 'data'), maxImportBytes }),
       trainingRoutes(training),

@@ -1,10 +1,12 @@
 import { AppError } from '@edgeloop/shared/errors';
 import { pino } from 'pino';
 import { beforeEach, expect, it } from 'vitest';
+import { readPayload } from '../telemetry/payload.ts';
 import { createDeviceMessages } from './device-messages.ts';
 
 let happened: string[];
 let stored: boolean;
+let crowded: boolean;
 let full: boolean;
 /** Makes room. */
 let free: () => void;
@@ -12,6 +14,7 @@ let room: Promise<void>;
 beforeEach(() => {
   happened = [];
   stored = true;
+  crowded = false;
   full = false;
   room = new Promise((resolve) => {
     free = resolve;
@@ -25,12 +28,16 @@ const handle = createDeviceMessages({
     happened.push(`${status} ${id}`);
   },
   writable: () => room,
-  ingest: async (_id, batch) => {
+  accepts: ['gzip'],
+  malformed: ({ channel, reason }) => void happened.push(`${channel}: ${reason}`),
+  ingest: async (_id, payload) => {
     if (!stored) throw new Error('disk full');
+    if (crowded) throw new AppError('unavailable', 'too much waits');
+    const batch = readPayload(payload);
     happened.push(`stored ${batch.items.length}`);
     return { epoch: batch.epoch, sequence: batch.items.at(-1)?.sequence ?? 0 };
   },
-  acknowledge: async (id, ack) => void happened.push(`ack ${id} ${ack.sequence}`),
+  acknowledge: async (id, ack) => void happened.push(`ack ${id} ${ack.sequence} ${ack.accepts}`),
   count: (channel, outcome) => void happened.push(`${channel} ${outcome}`),
   log: pino({ level: 'silent' }),
 });
@@ -44,7 +51,13 @@ const send = (channel: Parameters<typeof handle>[0]['channel'], body: unknown) =
 
 it('acknowledges telemetry after it was stored', async () => {
   await send('telemetry', batch);
-  expect(happened).toEqual(['stored 2', 'ack cam 5', 'telemetry handled']);
+  expect(happened).toEqual(['stored 2', 'ack cam 5 gzip', 'telemetry handled']);
+});
+
+it('counts what is refused since too much waits, and does not acknowledge it', async () => {
+  crowded = true;
+  await send('telemetry', batch);
+  expect(happened).toEqual(['telemetry refused']);
 });
 
 it('acknowledges nothing that could not be stored', async () => {
@@ -58,7 +71,11 @@ it('passes on presence, and leaves what it cannot understand', async () => {
   await send('presence', { status: 'asleep', session: 's' });
   await send('reported', 'no json');
   await send('desired', {});
-  expect(happened).toEqual(['online cam', 'presence handled', 'presence malformed', 'reported malformed']);
+  await send('telemetry', { epoch: 1, items: [] });
+  expect(happened.map((each) => each.split(' is ')[0])).toEqual([
+    ...['online cam', 'presence handled', 'presence malformed', 'presence: presence'],
+    ...['reported malformed', 'reported: reported', 'telemetry malformed', 'telemetry: telemetry'],
+  ]);
 });
 
 it('stores a device’s last word about itself when there is room, and none before it', async () => {

@@ -1,9 +1,9 @@
-// What devices say over MQTT: parsed here, once, and handed to the room that it concerns. What cannot be understood is
-// counted, logged with the reason, and left: sending it again would not help. What cannot be written down for want of room
+// What devices say over MQTT: parsed once, here or where its turn is waited for, and handed to the room that it concerns. What
+// cannot be understood is counted, kept for a look, and left: sending it again would not help. What cannot be written down for want of room
 // is kept here when nobody would say it again: the last word of each device about itself.
-import { messageOf, parseJson } from '@edgeloop/shared/errors';
+import { AppError, messageOf, parseJson } from '@edgeloop/shared/errors';
 import { CommandResult, Presence, Reported } from '@edgeloop/shared/messages';
-import { type TelemetryAck, TelemetryBatch } from '@edgeloop/shared/telemetry';
+import type { TelemetryAck } from '@edgeloop/shared/telemetry';
 import type { Channel } from '@edgeloop/shared/topics';
 import type { Logger } from 'pino';
 import type { MessageHandler } from '../broker/broker.ts';
@@ -12,14 +12,25 @@ import { isStorageFailure } from '../database/storage-failure.ts';
 export interface DeviceMessagesDeps {
   onReported: (deviceId: string, reported: Reported) => Promise<void>;
   onPresence: (deviceId: string, presence: Presence) => Promise<void>;
-  /** Resolves once everything acknowledged is stored durably. */
-  ingest: (deviceId: string, batch: TelemetryBatch) => Promise<TelemetryAck>;
+  /** Resolves once everything acknowledged is stored durably. @throws AppError `invalid_request` for what is no batch */
+  ingest: (deviceId: string, payload: Uint8Array) => Promise<TelemetryAck>;
+  /** In which forms batches may come, which devices are told with each acknowledgement. */
+  accepts: string[];
   acknowledge: (deviceId: string, ack: TelemetryAck) => Promise<void>;
   /** Resolves when writes work. */
   writable: () => Promise<void>;
   /** Counts a message of a channel. */
-  count: (channel: Channel, outcome: 'handled' | 'malformed' | 'failed') => void;
+  count: (channel: Channel, outcome: 'handled' | 'malformed' | 'refused' | 'failed') => void;
+  /** Notes what was not understood. */
+  malformed: (message: Malformed) => void;
   log: Logger;
+}
+
+export interface Malformed {
+  deviceId: string;
+  channel: Channel;
+  payload: Buffer;
+  reason: string;
 }
 
 export function createDeviceMessages(deps: DeviceMessagesDeps): MessageHandler {
@@ -35,7 +46,10 @@ export function createDeviceMessages(deps: DeviceMessagesDeps): MessageHandler {
       case 'presence':
         return deps.onPresence(deviceId, message.body);
       case 'telemetry':
-        return deps.acknowledge(deviceId, await deps.ingest(deviceId, message.body));
+        return deps.acknowledge(deviceId, {
+          ...(await deps.ingest(deviceId, message.body)),
+          accepts: deps.accepts,
+        });
       case 'commands/result':
         log.info({ deviceId, channel, result: message.body }, 'command answered');
     }
@@ -44,15 +58,19 @@ export function createDeviceMessages(deps: DeviceMessagesDeps): MessageHandler {
   return async ({ deviceId, channel, payload }) => {
     let message: Parsed | undefined;
     try {
-      message = parsePayload(channel, payload.toString('utf8'));
+      message = parsePayload(channel, payload);
     } catch (error) {
-      count(channel, 'malformed');
-      log.warn({ deviceId, channel, reason: messageOf(error) }, 'a message was not understood');
+      notUnderstood({ deviceId, channel, payload, reason: messageOf(error) });
       return;
     }
     if (message === undefined) return;
     await store(deviceId, channel, message);
   };
+
+  function notUnderstood(message: Malformed): void {
+    count(message.channel, 'malformed');
+    deps.malformed(message);
+  }
 
   async function store(deviceId: string, channel: Channel, message: Parsed): Promise<void> {
     const key = `${deviceId} ${channel}`;
@@ -63,6 +81,10 @@ export function createDeviceMessages(deps: DeviceMessagesDeps): MessageHandler {
       unsaid.delete(key);
       count(channel, 'handled');
     } catch (error) {
+      if (message.channel === 'telemetry' && error instanceof AppError && error.code === 'invalid_request')
+        return notUnderstood({ deviceId, channel, payload: message.body, reason: error.message });
+      // There is too much of it; the device sends it again.
+      if (error instanceof AppError && error.code === 'unavailable') return count(channel, 'refused');
       count(channel, 'failed');
       // That storage fails is said where it is watched, once.
       if (!isStorageFailure(error))
@@ -89,20 +111,20 @@ export function createDeviceMessages(deps: DeviceMessagesDeps): MessageHandler {
 type Parsed =
   | { channel: 'reported'; body: Reported }
   | { channel: 'presence'; body: Presence }
-  | { channel: 'telemetry'; body: TelemetryBatch }
+  | { channel: 'telemetry'; body: Buffer }
   | { channel: 'commands/result'; body: CommandResult };
 
 /** undefined for channels that devices do not publish to. */
-function parsePayload(channel: Channel, text: string): Parsed | undefined {
+function parsePayload(channel: Channel, payload: Buffer): Parsed | undefined {
   switch (channel) {
     case 'reported':
-      return { channel, body: parseJson(Reported, text, channel) };
+      return { channel, body: parseJson(Reported, payload.toString('utf8'), channel) };
     case 'presence':
-      return { channel, body: parseJson(Presence, text, channel) };
+      return { channel, body: parseJson(Presence, payload.toString('utf8'), channel) };
     case 'telemetry':
-      return { channel, body: parseJson(TelemetryBatch, text, channel) };
+      return { channel, body: payload };
     case 'commands/result':
-      return { channel, body: parseJson(CommandResult, text, channel) };
+      return { channel, body: parseJson(CommandResult, payload.toString('utf8'), channel) };
     case 'desired':
     case 'telemetry/ack':
     case 'commands':

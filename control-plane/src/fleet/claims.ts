@@ -1,7 +1,7 @@
 // What devices say of model versions, in telemetry and samples, is believed when they run what this server told them to run.
 // Everything else is kept apart, and counted, so that the operator can see it.
 import type { Logger } from 'pino';
-import type { Reader, Transaction } from '../database/open.ts';
+import { afterCommit, type Reader, type Transaction } from '../database/open.ts';
 import type { ClaimStore } from './claim-store.ts';
 
 /** A model version that a device speaks of. */
@@ -53,19 +53,42 @@ export interface ClaimsDeps {
 
 export type Claims = ReturnType<typeof createClaims>;
 
+/** Devices are told of a version once and for all, so that this is never unlearned. */
+const mostKnown = 100_000;
+
 export function createClaims({ store, numbers, now, log }: ClaimsDeps) {
+  /** Claims of versions that the device was told to run, of those that were asked for last. */
+  const known = new Set<string>();
+
+  async function assignedAmong(tx: Transaction, claims: readonly Claim[]): Promise<(key: string) => boolean> {
+    const others = claims.filter((claim) => !known.has(claimKey(claim)));
+    if (others.length === 0) return (key) => known.has(key);
+    const read = await store.assignedAmong(tx, others);
+    // What this transaction itself wrote may yet be undone.
+    afterCommit(tx, () => {
+      for (const key of read) known.add(key);
+      for (const key of known) {
+        if (known.size <= mostKnown) break;
+        known.delete(key);
+      }
+    });
+    const before = new Set(claims.map(claimKey).filter((key) => known.has(key)));
+    return (key) => read.has(key) || before.has(key);
+  }
+
   return {
     /** Judges claims by the state of the transaction; numbers that nobody has registered are reserved. */
     async judge(tx: Transaction, claims: readonly Claim[]): Promise<(claim: Claim) => Verdict> {
       const distinct = [...new Map(claims.map((claim) => [claimKey(claim), claim])).values()];
-      const registered = await numbers.releases(tx, distinct);
+      const versions = [...new Map(distinct.map((claim) => [versionKey(claim), claim])).values()];
+      const registered = await numbers.releases(tx, versions);
       const strange = distinct.filter((claim) => !registered.has(versionKey(claim)));
       if (strange.length > 0) await numbers.reserve(tx, strange);
-      const assigned = await store.assignedAmong(tx, distinct);
+      const isAssigned = await assignedAmong(tx, distinct);
       return (claim) => {
         const known = registered.get(versionKey(claim));
         if (known === undefined || (claim.release !== undefined && claim.release !== known)) return 'unknown_release';
-        return assigned.has(claimKey(claim)) ? 'counted' : 'never_assigned';
+        return isAssigned(claimKey(claim)) ? 'counted' : 'never_assigned';
       };
     },
 

@@ -115,6 +115,10 @@ export function openServer({ folder, authority, publish, disconnect, notify, evi
       onReported: fleet.onReported,
       onPresence: fleet.onPresence,
       ingest: () => Promise.reject(new Error('nobody sends telemetry here')),
+      accepts: [],
+      malformed: ({ channel }) => {
+        throw new Error(`a message on ${channel} was not understood`);
+      },
       acknowledge: async () => undefined,
       writable: () => database.writable(),
       count: (channel, outcome) => {

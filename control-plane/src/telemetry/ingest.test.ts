@@ -1,3 +1,4 @@
+import { gzipSync } from 'node:zlib';
 import { MetricQuery } from '@edgeloop/shared/api/metrics';
 import type { TelemetryItem } from '@edgeloop/shared/telemetry';
 import fc from 'fast-check';
@@ -154,6 +155,87 @@ test('when a transaction fails only the batch that cannot be stored is refused',
     ['good', 1],
     ['good', 2],
   ]);
+  await close();
+});
+
+/** A batch of so many bytes, in one message. */
+function messageOf(first: number, bytes: number): Buffer {
+  const text = JSON.stringify(batchOf([windowOf({ succeeded: 1 })], { first }));
+  return Buffer.from(text.padEnd(bytes, ' '));
+}
+
+test('what waits is bounded by its bytes: first nobody is read, then batches are refused, and none is lost', async () => {
+  const { telemetry, database, close } = openTelemetry();
+  const told: boolean[] = [];
+  telemetry.onPressure((high) => told.push(high));
+  const mebibyte = 1024 * 1024;
+  const sent = Array.from({ length: 80 }, (_, i) => telemetry.take('device', messageOf(i + 1, mebibyte)));
+  expect(telemetry.bytesHeld()).toBe(64 * mebibyte);
+  expect(told).toEqual([true]);
+  const results = await Promise.allSettled(sent);
+  const refused = results.flatMap((result) => (result.status === 'rejected' ? [result.reason.code] : []));
+  expect(refused).toEqual(new Array(16).fill('unavailable'));
+  await expect.poll(() => telemetry.bytesHeld()).toBe(0);
+  expect(told).toEqual([true, false]);
+  for (let i = 64; i < 80; i++) await telemetry.take('device', messageOf(i + 1, mebibyte));
+  expect(await database.read.$count(database.tables.windows)).toBe(80);
+  await close();
+});
+
+test('others have their turn between the groups that are stored', async () => {
+  const { telemetry, close } = openTelemetry();
+  const sent = Array.from({ length: 4000 }, (_, i) => telemetry.take(`d${i}`, messageOf(1, 500)));
+  let turns = 0;
+  let busy = true;
+  const count = () => {
+    turns += 1;
+    if (busy) setImmediate(count);
+  };
+  setImmediate(count);
+  await Promise.all(sent);
+  busy = false;
+  expect(turns).toBeGreaterThanOrEqual(8);
+  await close();
+});
+
+test('a message that is no batch is refused alone', async () => {
+  const { telemetry, close } = openTelemetry();
+  const results = await Promise.allSettled([
+    telemetry.take('good', messageOf(1, 500)),
+    telemetry.take('bad', Buffer.from('{"epoch":1,"items":[]}')),
+    telemetry.take('good', gzipSync(messageOf(2, 500))),
+  ]);
+  expect(results).toMatchObject([
+    { status: 'fulfilled', value: { sequence: 1 } },
+    { status: 'rejected', reason: { code: 'invalid_request' } },
+    { status: 'fulfilled', value: { sequence: 2 } },
+  ]);
+  expect(telemetry.bytesHeld()).toBe(0);
+  await close();
+});
+
+test('numbers are taken once also after a commit that failed', async () => {
+  const { database } = room;
+  let broken = false;
+  const failing: TelemetryDeps['database'] = {
+    ...database,
+    transact: (work) =>
+      database.transact(async (tx) => {
+        const value = await work(tx);
+        if (broken) throw new Error('power cut');
+        return value;
+      }),
+  };
+  const { telemetry, close } = openTelemetry({ database: failing });
+  const one = (sequence: number) =>
+    telemetry.ingest('again', batchOf([windowOf({ model: 'again', succeeded: 1 })], { first: sequence }));
+  await one(1);
+  broken = true;
+  await expect(one(2)).rejects.toThrow('power cut');
+  broken = false;
+  for (const sequence of [2, 1, 2, 4, 3, 4]) await one(sequence);
+  const assigned = [{ deviceId: 'again', since: -1 }];
+  expect(await telemetry.evidence({ model: 'again', version: 1, assigned })).toEqual({ requests: 4, failed: 0 });
   await close();
 });
 

@@ -1,6 +1,8 @@
-// Takes batches of telemetry, each item once. A commit costs a sync to disk, so batches that wait share one.
+// Takes batches of telemetry, each item once. A commit costs a sync to disk, so batches that wait share one. What waits is
+// bounded by its bytes: first the devices' connections are left unread, then batches are refused, and sent again.
 
 import { AppError } from '@edgeloop/shared/errors';
+import { createBreath } from '@edgeloop/shared/node/breath';
 import type { TelemetryAck, TelemetryBatch, TelemetryItem } from '@edgeloop/shared/telemetry';
 import type { Database } from '../database/open.ts';
 import type { Claims } from '../fleet/fleet.ts';
@@ -11,10 +13,15 @@ import type { Stored, TelemetryStore } from './telemetry-store.ts';
 
 interface Waiting {
   deviceId: string;
-  batch: TelemetryBatch;
+  /** About what it takes in memory. */
+  bytes: number;
+  /** @throws AppError `invalid_request` */
+  open: () => TelemetryBatch;
   resolve: (ack: TelemetryAck) => void;
   reject: (error: unknown) => void;
 }
+
+type Opened = Waiting & { batch: TelemetryBatch };
 
 interface IngestDeps {
   database: Pick<Database, 'transact'>;
@@ -24,36 +31,40 @@ interface IngestDeps {
   now: () => number;
   /** Called after the commit. */
   onStored: (stored: Stored) => void;
+  /** Told when devices should not be read for a while, and when they may be again. */
+  onPressure: (high: boolean) => void;
 }
 
 /** Items of one transaction, unless a single batch has more. */
 const groupItems = 500;
-/** Items that may wait; a device whose batch is refused sends it again. */
-const maxWaitingItems = 100_000;
+const groupBytes = 8 * 1024 * 1024;
+/** With so much waiting no device is read until only the lower is left; beyond the last one batches are refused. */
+const highBytes = 16 * 1024 * 1024;
+const lowBytes = 8 * 1024 * 1024;
+const mostBytes = 64 * 1024 * 1024;
 
-export function createIngest({ database, store, counters, claims, now, onStored }: IngestDeps) {
-  const waiting: Waiting[] = [];
-  let waitingItems = 0;
+export type Ingest = ReturnType<typeof createIngest>;
+
+export function createIngest({ database, store, counters, claims, now, onStored, onPressure }: IngestDeps) {
+  let waiting: Waiting[] = [];
+  /** Of all that is not settled. */
+  let bytesHeld = 0;
+  let pressed = false;
   let draining: Promise<void> | undefined;
 
   return {
     /**
-     * Resolves when every item of the batch is stored durably.
-     * @throws AppError `unavailable` when too much is waiting
+     * Resolves when every item of the batch is stored durably. The batch is opened when its turn comes.
+     * @throws AppError `unavailable` when too much is waiting; what `open` throws
      */
-    add(deviceId: string, batch: TelemetryBatch): Promise<TelemetryAck> {
-      if (waitingItems + batch.items.length > maxWaitingItems) {
-        throw new AppError(
-          'unavailable',
-          `more than ${maxWaitingItems} telemetry items are waiting; send again later`,
-          {
-            retryAfterSeconds: 5,
-          },
-        );
+    add(deviceId: string, { bytes, open }: Pick<Waiting, 'bytes' | 'open'>): Promise<TelemetryAck> {
+      if (bytesHeld > 0 && bytesHeld + bytes > mostBytes) {
+        const reason = `more than ${mostBytes} bytes of telemetry are waiting; send again later`;
+        throw new AppError('unavailable', reason, { retryAfterSeconds: 5 });
       }
-      waitingItems += batch.items.length;
+      hold(bytes);
       return new Promise((resolve, reject) => {
-        waiting.push({ deviceId, batch, resolve, reject });
+        waiting.push({ deviceId, bytes, open, resolve, reject });
         draining ??= drain();
       });
     },
@@ -61,37 +72,63 @@ export function createIngest({ database, store, counters, claims, now, onStored 
     idle: async (): Promise<void> => {
       await draining;
     },
+    bytesHeld: (): number => bytesHeld,
   };
 
+  function hold(bytes: number): void {
+    bytesHeld += bytes;
+    if (pressed ? bytesHeld > lowBytes : bytesHeld <= highBytes) return;
+    pressed = !pressed;
+    onPressure(pressed);
+  }
+
   async function drain(): Promise<void> {
-    // The batches that arrive in the same turn join the first group.
-    await new Promise((resolve) => setImmediate(resolve));
     while (waiting.length > 0) {
-      const group = nextGroup();
+      // The batches that arrive in the same turn join the group, and between two everyone else has one.
+      await new Promise((resolve) => setImmediate(resolve));
+      const group = await nextGroup();
       try {
-        settle(group, await commit(group));
+        if (group.length > 0) settle(group, await commit(group));
       } catch (error) {
         await commitEach(group, error);
       }
+      for (const { bytes } of group) hold(-bytes);
     }
     draining = undefined;
   }
 
-  function nextGroup(): Waiting[] {
+  async function nextGroup(): Promise<Opened[]> {
+    const breathe = createBreath();
+    const group: Opened[] = [];
     let items = 0;
-    let length = 0;
-    for (const { batch } of waiting) {
-      items += batch.items.length;
-      if (length > 0 && items > groupItems) break;
-      length += 1;
+    let bytes = 0;
+    let seen = 0;
+    for (const each of waiting) {
+      if (group.length > 0 && (items >= groupItems || bytes + each.bytes > groupBytes)) break;
+      seen += 1;
+      const opened = tryOpen(each);
+      if (opened === undefined) continue;
+      group.push(opened);
+      items += opened.batch.items.length;
+      bytes += opened.bytes;
+      await breathe();
     }
-    const group = waiting.splice(0, length);
-    for (const { batch } of group) waitingItems -= batch.items.length;
+    waiting = waiting.slice(seen);
     return group;
   }
 
+  function tryOpen(each: Waiting): Opened | undefined {
+    try {
+      return { ...each, batch: each.open() };
+    } catch (error) {
+      hold(-each.bytes);
+      each.reject(error);
+      return undefined;
+    }
+  }
+
   /** One batch that cannot be stored must not keep the others of its group from being stored. */
-  async function commitEach(group: readonly Waiting[], groupError: unknown): Promise<void> {
+  async function commitEach(group: readonly Opened[], groupError: unknown): Promise<void> {
     if (group.length === 1) return group[0]?.reject(groupError);
     for (const one of group) {
       try {
@@ -102,14 +139,14 @@ export function createIngest({ database, store, counters, claims, now, onStored 
     }
   }
 
-  function settle(group: readonly Waiting[], { stored, disregarded }: Believed): void {
+  function settle(group: readonly Opened[], { stored, disregarded }: Believed): void {
     const received = group.reduce((sum, { batch }) => sum + batch.items.length, 0);
     counters.count(received, stored, disregarded);
     for (const { batch, resolve } of group) resolve({ epoch: batch.epoch, sequence: highest(batch) });
     onStored(stored);
   }
 
-  function commit(group: readonly Waiting[]): Promise<Believed> {
+  function commit(group: readonly Opened[]): Promise<Believed> {
     return database.transact(async (tx) => {
       const items = itemsOf(group);
       const brought = broughtBy(items, { fresh: await store.claim(tx, items), receivedAt: now() });
@@ -126,7 +163,7 @@ export function createIngest({ database, store, counters, claims, now, onStored 
 
 type Numbered = ItemKey & { item: TelemetryItem };
 
-function itemsOf(group: readonly Waiting[]): Numbered[] {
+function itemsOf(group: readonly Opened[]): Numbered[] {
   return group.flatMap(({ deviceId, batch: { epoch, items } }) =>
     items.map(({ sequence, item }) => ({ deviceId, epoch, sequence, item })),
   );

@@ -1,8 +1,9 @@
 // SQL of the numbers of items: each of a device and epoch is taken once.
-import { and, eq, inArray, sql } from 'drizzle-orm';
-import type { Transaction } from '../database/open.ts';
+import { and, eq, inArray } from 'drizzle-orm';
+import { afterCommit, type Transaction } from '../database/open.ts';
+import { createRowsInsert } from '../database/rows-insert.ts';
 import type { Schema } from '../database/schema.ts';
-import { takeNumbers } from './numbers.ts';
+import { type Taken, takeNumbers } from './numbers.ts';
 
 export interface ItemKey {
   deviceId: string;
@@ -12,36 +13,72 @@ export interface ItemKey {
 
 /** Rows of one statement: the widest table has 18 columns, and SQLite takes 32,766 parameters. */
 const chunkRows = 500;
+/** Outboxes of which it is remembered what was taken; of others it is read. */
+const mostKnown = 50_000;
+const none: ReadonlySet<number> = new Set();
 
 export function createNumberStore({
   telemetryFloors,
   telemetryItems,
 }: Pick<Schema, 'telemetryFloors' | 'telemetryItems'>) {
+  /** What is committed, of the outboxes that were asked for last. Nobody else writes these tables. */
+  const known = new Map<string, Taken>();
+  const insertFloors = createRowsInsert(
+    telemetryFloors,
+    'on conflict (device_id, epoch) do update set sequence = excluded.sequence',
+  );
   return { claim };
 
   /** Takes the numbers of items; returns the keys of those that nobody had taken before. */
   async function claim(tx: Transaction, items: readonly ItemKey[]): Promise<Set<string>> {
     const outboxes = byOutbox(items);
-    const devices = [...new Set(items.map(({ deviceId }) => deviceId))];
-    const floors = await floorsOf(tx, devices);
-    const above = await numbersAbove(tx, devices);
+    const before = await takenOf(tx, outboxes);
     const fresh = new Set<string>();
     const raised: ItemKey[] = [];
     for (const [outbox, own] of outboxes) {
       const [first] = own;
       if (first === undefined) continue;
       const { deviceId, epoch } = first;
-      const before = { floor: floors.get(outbox) ?? 0, above: above.get(outbox) ?? new Set<number>() };
+      const taken = before.get(outbox) ?? { floor: 0, above: none };
       const taking = takeNumbers(
-        before,
+        taken,
         own.map(({ sequence }) => sequence),
       );
+      if (taking.fresh.length === 0) continue;
       for (const sequence of taking.fresh) fresh.add(itemKey({ deviceId, epoch, sequence }));
-      if (taking.floor !== before.floor) raised.push({ deviceId, epoch, sequence: taking.floor });
-      await keepAbove(tx, { deviceId, epoch }, { before: before.above, after: taking.above });
+      if (taking.floor !== taken.floor) raised.push({ deviceId, epoch, sequence: taking.floor });
+      await keepAbove(tx, { deviceId, epoch }, { before: taken.above, after: taking.above });
+      // Until it is known to be committed it is not known at all.
+      known.delete(outbox);
+      afterCommit(tx, () => know(outbox, taking));
     }
-    await raise(tx, raised);
+    await insertFloors(tx, raised);
     return fresh;
+  }
+
+  async function takenOf(
+    tx: Transaction,
+    outboxes: ReadonlyMap<string, readonly ItemKey[]>,
+  ): Promise<ReadonlyMap<string, Taken>> {
+    const taken = new Map<string, Taken>();
+    const unknown = new Set<string>();
+    for (const [outbox, [first]] of outboxes) {
+      const each = known.get(outbox);
+      if (each !== undefined) taken.set(outbox, each);
+      else if (first !== undefined) unknown.add(first.deviceId);
+    }
+    if (unknown.size === 0) return taken;
+    const floors = await floorsOf(tx, [...unknown]);
+    const above = await numbersAbove(tx, [...unknown]);
+    for (const outbox of outboxes.keys())
+      if (!taken.has(outbox)) taken.set(outbox, { floor: floors.get(outbox) ?? 0, above: above.get(outbox) ?? none });
+    return taken;
+  }
+
+  function know(outbox: string, { floor, above }: Taken): void {
+    known.set(outbox, { floor, above: above.size === 0 ? none : above });
+    const [oldest] = known.keys();
+    if (known.size > mostKnown && oldest !== undefined) known.delete(oldest);
   }
 
   async function floorsOf(tx: Transaction, devices: readonly string[]): Promise<Map<string, number>> {
@@ -72,17 +109,6 @@ export function createNumberStore({
     const of = and(eq(telemetryItems.deviceId, deviceId), eq(telemetryItems.epoch, epoch));
     for (const chunk of chunksOf(gone))
       await tx.delete(telemetryItems).where(and(of, inArray(telemetryItems.sequence, chunk)));
-  }
-
-  async function raise(tx: Transaction, rows: readonly ItemKey[]): Promise<void> {
-    for (const chunk of chunksOf(rows))
-      await tx
-        .insert(telemetryFloors)
-        .values(chunk)
-        .onConflictDoUpdate({
-          target: [telemetryFloors.deviceId, telemetryFloors.epoch],
-          set: { sequence: sql`excluded.sequence` },
-        });
   }
 }
 

@@ -158,7 +158,10 @@ test('GET /metrics/query answers, with the defaults of an hour up to now', async
     c.set('actor', { name: 'key:test', role: 'viewer' });
     await next();
   });
-  app.route('/', telemetryRoutes(room.telemetry));
+  app.route(
+    '/',
+    telemetryRoutes(room.telemetry, async () => undefined),
+  );
   const response = await app.request('/metrics/query?metric=requests&model=m&selector=site%3Dx');
   expect(response.status).toBe(200);
   expect(await response.json()).toMatchObject({ to: 60_000, from: 0, series: [{ points: [{ at: 0, value: 20 }] }] });

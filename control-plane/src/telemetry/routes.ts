@@ -1,5 +1,8 @@
-// `GET /metrics/query`.
+// `GET /metrics/query`, and what of a device was not understood.
+import { MalformedMessages } from '@edgeloop/shared/api/devices';
 import { MetricQuery, MetricResult } from '@edgeloop/shared/api/metrics';
+import { DeviceId } from '@edgeloop/shared/identifiers';
+import { z } from 'zod';
 import { createRouter, describeRoute, type Router } from '../http/router.ts';
 import type { Telemetry } from './telemetry.ts';
 
@@ -16,8 +19,30 @@ const queryRoute = describeRoute(
   { query: MetricQuery },
 );
 
-export function telemetryRoutes(telemetry: Pick<Telemetry, 'query'>): Router {
+const malformedRoute = describeRoute(
+  {
+    method: 'get',
+    path: '/devices/{id}/malformed',
+    summary: 'Messages of a device that were not understood: how many, and the last of them',
+    tag: 'Devices',
+    role: 'viewer',
+    status: 200,
+    response: MalformedMessages,
+  },
+  { params: z.object({ id: DeviceId }) },
+);
+
+/** `known` throws `not_found` for a device that there is not. */
+export function telemetryRoutes(
+  telemetry: Pick<Telemetry, 'query' | 'malformedOf'>,
+  known: (deviceId: string) => Promise<unknown>,
+): Router {
   const router = createRouter();
+  router.openapi(malformedRoute, async (c) => {
+    const { id } = c.req.valid('param');
+    await known(id);
+    return c.json(await telemetry.malformedOf(id), 200);
+  });
   router.openapi(queryRoute, async (c) => c.json(await telemetry.query(c.req.valid('query')), 200));
   return router;
 }

@@ -3,6 +3,8 @@ import type { LabelledPrediction, Window } from '@edgeloop/shared/telemetry';
 import { type AnyColumn, and, asc, desc, eq, gt, gte, inArray, isNull, lt, type SQL, sql } from 'drizzle-orm';
 import type { z } from 'zod';
 import type { Database, Transaction } from '../database/open.ts';
+import { pack } from '../database/packed.ts';
+import { createRowsInsert } from '../database/rows-insert.ts';
 import { chunksOf, createNumberStore, type ItemKey } from './number-store.ts';
 import { packSketch } from './packed-sketch.ts';
 import { confidenceOf } from './rollup.ts';
@@ -46,6 +48,7 @@ const pageFigures = 500;
 export type TelemetryStore = ReturnType<typeof createTelemetryStore>;
 
 export function createTelemetryStore({ tables, read }: Pick<Database, 'tables' | 'read'>) {
+  const insertWindows = createRowsInsert(tables.windows);
   return {
     ...createNumberStore(tables),
     addWindows,
@@ -69,7 +72,7 @@ export function createTelemetryStore({ tables, read }: Pick<Database, 'tables' |
       .limit(1);
     let arrival = newest?.arrival ?? 0;
     for (const row of rows) row.arrival = ++arrival;
-    for (const chunk of chunksOf(rows)) await tx.insert(windows).values(chunk.map(columnsOf));
+    await insertWindows(tx, rows.map(cellsOf));
   }
 
   /** One label for each prediction: the newest by `labelledAt`, and of two at the same instant the greater by text. */
@@ -211,13 +214,13 @@ export function total(column: AnyColumn) {
   return sql<number>`coalesce(sum(${column}), 0)`.mapWith(Number);
 }
 
-function columnsOf({ deviceId, epoch, sequence, receivedAt, arrival, foreignRelease, window }: WindowRow) {
+function cellsOf({ deviceId, epoch, sequence, receivedAt, arrival, foreignRelease, window }: WindowRow) {
   const { model, version, startedAt, endedAt, succeeded, invalid, rows } = window;
   const failed = Object.values(window.failed).reduce((sum, count) => sum + count, 0);
   const confidence = confidenceOf(window);
   return {
     ...{ deviceId, epoch, sequence, receivedAt, arrival, model, version, startedAt, endedAt },
-    ...{ succeeded, failed, invalid, rows, foreignRelease, body: window },
+    ...{ succeeded, failed, invalid, rows, foreignRelease, body: pack(window) },
     ...{ latency: packSketch(window.latencyMs), confidenceSum: confidence.sum, confidenceCount: confidence.count },
   };
 }

@@ -18,6 +18,8 @@ import { createIngest } from './ingest.ts';
 import type { LastPeriodQuery } from './last-period.ts';
 import { createWindowMerge, type WindowMerge } from './merge.ts';
 import type { DriftSeries } from './metric-readers.ts';
+import { readPayload, unpackedBytes } from './payload.ts';
+import { createQuarantine } from './quarantine.ts';
 import { createMetricQuery } from './query.ts';
 import { createRetention, type KeepTelemetry } from './retention.ts';
 import { createRollupStore } from './rollup-store.ts';
@@ -79,6 +81,8 @@ export interface LabelActivity {
 
 export type StoredHandler = (stored: Stored) => void;
 
+/** What an item that is not bytes any more is reckoned at. */
+const itemBytes = 4096;
 /** Least time between two change events of a model. */
 const notifyEveryMs = 1000;
 
@@ -100,7 +104,10 @@ export function createTelemetry(deps: TelemetryDeps) {
     claims: deps.claims,
     now: deps.now,
     onStored,
+    onPressure: (high) => pressed(high),
   });
+  let pressed: (high: boolean) => void = () => undefined;
+  const quarantine = createQuarantine(deps);
   const rollupStore = createRollupStore(deps.database);
   const rollups = createRollups({ ...deps, store: rollupStore });
   const retention = createRetention({ ...deps, store, rollupStore, rolledUpTo: rollups.writtenUpTo });
@@ -117,7 +124,25 @@ export function createTelemetry(deps: TelemetryDeps) {
     keepers: retention.keepers as readonly Keeper[],
 
     /** Stores each item once by (device, epoch, sequence); resolves when all of the batch is durable. */
-    ingest: async (deviceId: string, batch: TelemetryBatch): Promise<TelemetryAck> => ingest.add(deviceId, batch),
+    ingest: async (deviceId: string, batch: TelemetryBatch): Promise<TelemetryAck> =>
+      ingest.add(deviceId, { bytes: batch.items.length * itemBytes, open: () => batch }),
+
+    /** The same for a batch as it came in a message. @throws AppError `invalid_request` when it is none */
+    take: async (deviceId: string, payload: Uint8Array): Promise<TelemetryAck> =>
+      ingest.add(deviceId, { bytes: unpackedBytes(payload), open: () => readPayload(payload) }),
+
+    bytesHeld: ingest.bytesHeld,
+
+    /** `handler` hears when devices should not be read for a while, and when they may be again. */
+    onPressure(handler: (high: boolean) => void): void {
+      pressed = handler;
+    },
+
+    /** Notes a message that was not understood; never waits and never throws. */
+    malformed: quarantine.note,
+
+    /** What of a device was not understood. */
+    malformedOf: quarantine.of,
 
     /** @throws AppError `invalid_request` naming the parameter that is wrong */
     query: (asked: MetricQuery): Promise<MetricResult> => query(asked),
@@ -189,6 +214,7 @@ export function createTelemetry(deps: TelemetryDeps) {
     /** Waits until all that was taken in is stored. */
     async close(): Promise<void> {
       await ingest.idle();
+      await quarantine.close();
       await rollups.close();
       changed.close();
     },

@@ -35,6 +35,23 @@ export const Device = z.object({
 });
 export type Device = z.infer<typeof Device>;
 
+/** Messages of a device that were not understood: how many came, and the last of them, the newest first. */
+export const MalformedMessages = z.object({
+  count: z.number().int(),
+  items: z.array(
+    z.object({
+      at: Instant,
+      /** The topic below the device's own. */
+      channel: z.string(),
+      reason: z.string(),
+      bytes: z.number().int(),
+      /** How it begins; what is no plain character stands as its number. */
+      head: z.string(),
+    }),
+  ),
+});
+export type MalformedMessages = z.infer<typeof MalformedMessages>;
+
 /** `true` lists the devices that were removed instead of those of the fleet. */
 const RemovedFlag = z.enum(['true', 'false']);
 export const DeviceQuery = z.object({

@@ -53,7 +53,8 @@ export function addValue(histogram: Histogram, edges: readonly number[], value: 
 export function mergeHistogram(target: Histogram, other: Histogram): void {
   if (target.counts.length !== other.counts.length)
     throw new RangeError(`histograms of ${target.counts.length} and ${other.counts.length} bins cannot be merged`);
-  for (const [i, count] of other.counts.entries()) target.counts[i] = (target.counts[i] ?? 0) + count;
+  // By index: windows of a whole fleet come through here.
+  for (let i = 0; i < other.counts.length; i++) target.counts[i] = (target.counts[i] ?? 0) + (other.counts[i] ?? 0);
   target.sum += other.sum;
   target.sumOfSquares += other.sumOfSquares;
   if (other.min !== null) target.min = target.min === null ? other.min : Math.min(target.min, other.min);
