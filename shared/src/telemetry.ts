@@ -58,6 +58,8 @@ export const Window = z.object({
   classes: z.record(z.string(), Count),
   /** Set when the window was cut short by a death of the process or rebuilt after one. */
   recovered: z.boolean().optional(),
+  /** Set by the server where the device's clock was off: what it said, and how far that was from the server's clock. */
+  deviceClock: z.object({ startedAt: Instant, endedAt: Instant, offsetMs: z.number().int() }).optional(),
   /** Set when the version answered nobody: then all counts of answers above are 0. */
   shadow: ShadowWindow.optional(),
   // What follows is put together by `window-parts.ts`; former agents send none of it.
@@ -104,14 +106,21 @@ export const TelemetryItem = z.discriminatedUnion('kind', [Window, LabelBatch, L
 export type TelemetryItem = z.infer<typeof TelemetryItem>;
 
 /**
- * Items in the order of their numbers, from the lowest that is not acknowledged. `epoch` is the instant the device's
- * outbox was created: a device that lost its disk starts a new epoch and counts from 1 again. An item is stored once
+ * Items in the order of their numbers, from the lowest that is not acknowledged. `epoch` is of one start of one agent, near the
+ * instant of that start: each start counts from 1, also where its disk is a copy of another's. An item is stored once
  * per (device, epoch, sequence).
  */
 export const TelemetryBatch = z.object({
   epoch: Instant,
   items: z
-    .array(z.object({ sequence: z.number().int().min(1), item: TelemetryItem }))
+    .array(
+      z.object({
+        sequence: z.number().int().min(1),
+        item: TelemetryItem,
+        /** How far the clock that dated the item was from the server's (positive: ahead); absent while nobody had compared them. */
+        clockOffsetMs: z.number().int().optional(),
+      }),
+    )
     .min(1)
     .max(1000),
 });

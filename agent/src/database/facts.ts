@@ -8,6 +8,7 @@ export type FactName =
   | 'hold'
   | 'clean_stop'
   | 'outbox_epoch'
+  | 'outbox_epochs'
   | 'outbox_next'
   | 'outbox_sent'
   | 'outbox_dropped'

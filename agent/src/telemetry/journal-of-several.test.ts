@@ -9,12 +9,14 @@ import { describe, expect, it } from 'vitest';
 import { openDatabase } from '../database/open.ts';
 import { Problems } from '../problems.ts';
 import { pendingWrites } from '../storage/pending-writes-fixture.ts';
+import { createDeviceClock } from './device-clock.ts';
 import { createJournal, journalPath } from './journal.ts';
 import { createLosses } from './losses.ts';
 import { makeMissingNote, newLife, writeMissing } from './missing-note.ts';
 import { createOutbox } from './outbox.ts';
 import { encodeRecord } from './record.ts';
 
+const clock = createDeviceClock(Date.now, performance.now.bind(performance));
 const log = pino({ level: 'silent' });
 const answered = encodeRecord({
   inferenceId: '1',
@@ -51,7 +53,7 @@ class Device {
   #boot() {
     const folder = join(this.#folder, 'journal');
     const database = this.#database;
-    const outbox = createOutbox({ database, writes: pendingWrites(), budgetBytes: 1e7, log });
+    const outbox = createOutbox({ database, clock, writes: pendingWrites(), budgetBytes: 1e7, log });
     const losses = createLosses({
       paths: this.#notes,
       journalPath: (number) => journalPath(folder, number),
@@ -61,6 +63,7 @@ class Device {
     });
     const journal = createJournal({
       complete: (_, windows) => windows,
+      clock,
       folder,
       database,
       outbox,

@@ -9,6 +9,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { type DeviceDatabase, openDatabase } from '../database/open.ts';
 import { Problems } from '../problems.ts';
 import { pendingWrites } from '../storage/pending-writes-fixture.ts';
+import { createDeviceClock } from './device-clock.ts';
 import { createFeedback } from './feedback.ts';
 import { createJournal, journalPath } from './journal.ts';
 import { withOutcomes } from './labelled.ts';
@@ -20,6 +21,7 @@ import { encodeRecord, type JournalRecord } from './record.ts';
 import { createSamples } from './samples.ts';
 import { requestsIn } from './shrink.ts';
 
+const clock = createDeviceClock(Date.now, performance.now.bind(performance));
 const log = pino({ level: 'silent' });
 const manifest = Manifest.parse({
   inputs: { x: { features: ['a', 'b'] } },
@@ -37,7 +39,7 @@ let written = '';
 /** The room as after a start of the agent, on the same disk. */
 function boot(budgetBytes = 1e7, captureBytes = 1e6) {
   database = openDatabase(join(folder, 'agent.db'), log);
-  const outbox = createOutbox({ database, writes: pendingWrites(), budgetBytes, log });
+  const outbox = createOutbox({ database, clock, writes: pendingWrites(), budgetBytes, log });
   const predictions = createPredictions(database, budgetBytes);
   const samples = createSamples({ database, budgetBytes: captureBytes, waitMs: 0, manifestOf, log });
   const losses = createLosses({
@@ -54,6 +56,7 @@ function boot(budgetBytes = 1e7, captureBytes = 1e6) {
     outbox,
     manifestOf,
     complete: (transaction, windows) => withOutcomes(transaction, windows, 7000),
+    clock,
     keep: (transaction, records) => {
       predictions.keep(transaction, records);
       samples.keep(transaction, records);

@@ -13,6 +13,7 @@ import type { Window } from '@edgeloop/shared/telemetry';
 import type { Logger } from 'pino';
 import { type Reader, readCount, writeFact } from '../database/facts.ts';
 import type { DeviceDatabase } from '../database/open.ts';
+import type { DeviceClock } from './device-clock.ts';
 import type { Losses } from './losses.ts';
 import type { Outbox } from './outbox.ts';
 import { decodeRecords, type JournalRecord } from './record.ts';
@@ -24,6 +25,7 @@ export interface JournalOptions {
   outbox: Outbox;
   losses: Losses;
   manifestOf: ManifestOf;
+  clock: Pick<DeviceClock, 'stretchOf'>;
   /** Takes what is kept of single records, idempotently: they come again after a crash. */
   keep(transaction: Reader, records: readonly JournalRecord[]): void;
   /** Adds to windows that close what else was measured of their time, in the transaction that takes them. */
@@ -97,7 +99,7 @@ export function createJournal(options: JournalOptions): Journal {
 
   function take(into: Fold, records: readonly JournalRecord[]): void {
     write((transaction) => options.keep(transaction, records));
-    for (const record of records) into.windows.add(record);
+    for (const record of records) into.windows.add(record, options.clock.stretchOf(record.at));
   }
 
   /** Folds every closed file up to `last`, in order: a number is only marked after all before it. */

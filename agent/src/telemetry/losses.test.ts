@@ -7,6 +7,7 @@ import { describe, expect, it } from 'vitest';
 import { type DeviceDatabase, openDatabase } from '../database/open.ts';
 import { Problems } from '../problems.ts';
 import { pendingWrites } from '../storage/pending-writes-fixture.ts';
+import { createDeviceClock } from './device-clock.ts';
 import { createJournal, journalPath } from './journal.ts';
 import { createLosses } from './losses.ts';
 import { makeMissingNote, writeMissing } from './missing-note.ts';
@@ -14,6 +15,7 @@ import { createOutbox } from './outbox.ts';
 import { encodeRecord, type JournalRecord } from './record.ts';
 import { requestsIn } from './shrink.ts';
 
+const clock = createDeviceClock(Date.now, performance.now.bind(performance));
 const log = pino({ level: 'silent' });
 const record: JournalRecord = { inferenceId: '1', model: 'm', version: 1, at: 1, outcome: 'ok', latencyMs: 1, rows: 1 };
 const bytes = encodeRecord(record);
@@ -42,7 +44,7 @@ class Device {
     this.#database = openDatabase(join(this.#folder, 'agent.db'), log);
     const database = this.#database;
     const journalFolder = join(this.#folder, 'journal');
-    const outbox = createOutbox({ database, writes: pendingWrites(), budgetBytes: 1e7, log });
+    const outbox = createOutbox({ database, clock, writes: pendingWrites(), budgetBytes: 1e7, log });
     const losses = createLosses({
       paths: [this.#notePath],
       journalPath: (number) => journalPath(journalFolder, number),
@@ -52,6 +54,7 @@ class Device {
     });
     const journal = createJournal({
       complete: (_, windows) => windows,
+      clock,
       folder: journalFolder,
       database,
       outbox,

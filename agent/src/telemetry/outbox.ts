@@ -9,10 +9,12 @@ import {
 } from '@edgeloop/shared/telemetry';
 import { asc, count, desc, eq, gt, lte, sum } from 'drizzle-orm';
 import type { Logger } from 'pino';
-import { type Reader, readCount, readFact, writeFact } from '../database/facts.ts';
+import { type Reader, readCount, writeFact } from '../database/facts.ts';
 import type { DeviceDatabase } from '../database/open.ts';
 import { outbox } from '../database/schema.ts';
 import type { PendingWrites } from '../storage/pending-writes.ts';
+import type { DeviceClock } from './device-clock.ts';
+import { createEpochs, type Epochs } from './epochs.ts';
 import { splitWindow } from './merge.ts';
 import { type OutboxItem, shrink } from './shrink.ts';
 
@@ -23,6 +25,11 @@ const batchItems = 500;
 const labelsPerItem = 200;
 
 export interface Outbox {
+  /**
+   * What is added from now on gets an epoch of its own. A copy of this disk may live elsewhere: what both held when it was copied has
+   * one number for both, what either adds later is its own. Called once the journals of former starts are folded.
+   */
+  beginEpoch(): void;
   /** Adds items within the caller's transaction. */
   add(transaction: Reader, items: readonly TelemetryItem[]): void;
   addLabels(transaction: Reader, labels: readonly LabelledPrediction[]): void;
@@ -32,54 +39,84 @@ export interface Outbox {
   take(): TelemetryBatch | undefined;
   /** Deletes what is acknowledged; false for an acknowledgement of another epoch. */
   acknowledge(ack: TelemetryAck): boolean;
+  /** The clock is so far from the server's now. */
+  clockRead(offsetMs: number): void;
   status(): { pendingItems: number; pendingBytes: number; droppedItems: number };
 }
 
 export interface OutboxOptions {
   database: DeviceDatabase;
+  clock: DeviceClock;
   writes: PendingWrites;
   budgetBytes: number;
   log: Logger;
 }
 
-export function createOutbox({ database, writes, budgetBytes, log }: OutboxOptions): Outbox {
-  const epoch = Number(readFact(database, 'outbox_epoch') ?? Date.now());
+export function createOutbox({ database, clock, writes, budgetBytes, log }: OutboxOptions): Outbox {
+  const epochs = createEpochs(database);
   // Both hold here before they are on disk: sending makes room, so it must not wait for room.
   let sentThrough = readCount(database, 'outbox_sent');
   let storedThrough = 0;
+  /** By which stretch of the clock rows of this start are dated, from each of these on. */
+  const dated: { from: number; stretch: number }[] = [];
 
   function addAll(transaction: Reader, items: readonly TelemetryItem[]): void {
-    if (readFact(transaction, 'outbox_epoch') === undefined) writeFact(transaction, 'outbox_epoch', epoch);
-    add(transaction, items);
+    epochs.opened(transaction, nextRow(transaction));
+    for (const item of items) {
+      const row = nextRow(transaction);
+      const stretch = clock.stretchOf(item.kind === 'window' ? item.endedAt : Date.now());
+      if (dated.at(-1)?.stretch !== stretch) dated.push({ from: row, stretch });
+      add(transaction, [item]);
+    }
+  }
+
+  /** How far the clock that dated a row was from the server's. */
+  function offsetOf(row: number): number | undefined {
+    const own = dated.findLast(({ from }) => from <= row);
+    return own === undefined ? epochs.of(row).offsetMs : clock.offsetOf(own.stretch);
   }
 
   return {
+    beginEpoch: epochs.begin,
     add: addAll,
     addLabels(transaction, labels) {
-      if (!joinLast(transaction, labels, sentThrough)) addAll(transaction, labelItems(labels));
+      // What former starts added may be told by another device, too, as it was.
+      if (!joinLast(transaction, labels, Math.max(sentThrough, epochs.presentFrom() - 1)))
+        addAll(transaction, labelItems(labels));
     },
     trim() {
       if (pendingBytes(database, storedThrough) <= budgetBytes) return;
-      const work = (transaction: Reader) => shrinkTo(transaction, { sentThrough, budgetBytes, log });
+      const work = (transaction: Reader) => {
+        epochs.opened(transaction, nextRow(transaction));
+        shrinkTo(transaction, { sentThrough, budgetBytes, epochOf: (row) => epochs.of(row).epoch, log });
+      };
       database.transaction(work, { behavior: 'immediate' });
     },
     take() {
-      const items = oldest(database, storedThrough);
-      const last = items.at(-1)?.sequence;
-      if (last === undefined) return undefined;
+      const { epoch, rows } = ofOneEpoch(oldest(database, storedThrough), epochs);
+      const last = rows.at(-1)?.sequence;
+      if (last === undefined || epoch === undefined) return undefined;
       if (last > sentThrough) {
         sentThrough = last;
         writes.write('outbox_sent', () => writeFact(database, 'outbox_sent', last));
       }
-      return { epoch, items };
+      return {
+        epoch: epoch.epoch,
+        items: rows.map((row) => numbered(row, epoch.numberOf(row.sequence), offsetOf(row.sequence))),
+      };
     },
     acknowledge({ epoch: of, sequence }) {
-      if (of !== epoch) return false;
+      const through = epochs.rowOf(of, sequence);
+      if (through === undefined) return false;
       // Nothing that was not sent can have been stored.
-      storedThrough = Math.max(storedThrough, Math.min(sequence, sentThrough));
-      const through = storedThrough;
-      writes.write('outbox_stored', () => void database.delete(outbox).where(lte(outbox.sequence, through)).run());
+      storedThrough = Math.max(storedThrough, Math.min(through, sentThrough));
+      const stored = storedThrough;
+      writes.write('outbox_stored', () => void database.delete(outbox).where(lte(outbox.sequence, stored)).run());
       return true;
+    },
+    clockRead(offsetMs) {
+      clock.read(offsetMs);
+      writes.write('outbox_epochs', () => epochs.clockRead(offsetMs));
     },
     status() {
       const held = gt(outbox.sequence, storedThrough);
@@ -90,8 +127,25 @@ export function createOutbox({ database, writes, budgetBytes, log }: OutboxOptio
   };
 }
 
+/** Rows count up over all epochs, so that their order is that of their making. */
+function nextRow(reader: Reader): number {
+  return Math.max(1, readCount(reader, 'outbox_next'));
+}
+
+function numbered({ item }: BatchItem, sequence: number, clockOffsetMs: number | undefined): BatchItem {
+  return clockOffsetMs === undefined ? { sequence, item } : { sequence, item, clockOffsetMs };
+}
+
+/** A message is of one epoch. */
+function ofOneEpoch(rows: readonly BatchItem[], epochs: Epochs) {
+  const [first] = rows;
+  if (first === undefined) return { epoch: undefined, rows: [] };
+  const epoch = epochs.of(first.sequence);
+  return { epoch, rows: rows.filter(({ sequence }) => epochs.of(sequence).epoch === epoch.epoch) };
+}
+
 function add(transaction: Reader, items: readonly TelemetryItem[]): void {
-  let sequence = Math.max(1, readCount(transaction, 'outbox_next'));
+  let sequence = nextRow(transaction);
   for (const item of items.flatMap(fitting)) {
     const text = JSON.stringify(item);
     transaction
@@ -102,6 +156,8 @@ function add(transaction: Reader, items: readonly TelemetryItem[]): void {
   }
   writeFact(transaction, 'outbox_next', sequence);
 }
+
+type BatchItem = TelemetryBatch['items'][number];
 
 /** Adds the labels to the last item if that holds labels, has room and was not sent. */
 function joinLast(transaction: Reader, labels: readonly LabelledPrediction[], sentThrough: number): boolean {
@@ -122,11 +178,12 @@ function labelItems(labels: readonly LabelledPrediction[]): TelemetryItem[] {
 interface Shrinking {
   sentThrough: number;
   budgetBytes: number;
+  epochOf(row: number): number;
   log: Logger;
 }
 
 /** Merges, then drops what was not sent, until all of it fits. */
-function shrinkTo(transaction: Reader, { sentThrough: sent, budgetBytes, log }: Shrinking): void {
+function shrinkTo(transaction: Reader, { sentThrough: sent, budgetBytes, epochOf, log }: Shrinking): void {
   const held = transaction
     .select({ bytes: sum(outbox.bytes) })
     .from(outbox)
@@ -135,7 +192,7 @@ function shrinkTo(transaction: Reader, { sentThrough: sent, budgetBytes, log }: 
   const rows = transaction.select().from(outbox).where(gt(outbox.sequence, sent)).orderBy(asc(outbox.sequence)).all();
   // Some room below the budget, so that not every new window makes it necessary again.
   const room = Math.max(0, budgetBytes * 0.9 - Number(held?.bytes ?? 0));
-  const items = rows.map(itemOf);
+  const items = rows.map((row) => ({ ...itemOf(row), epoch: epochOf(row.sequence) }));
   const { kept, lost } = shrink(items, room, maxItemBytes);
   replace(transaction, items, kept);
   const dropped = lost.windows + lost.labels;
@@ -146,7 +203,7 @@ function shrinkTo(transaction: Reader, { sentThrough: sent, budgetBytes, log }: 
 }
 
 /** The oldest items that are not known to be stored and fit one message. */
-function oldest(database: Reader, storedThrough: number): TelemetryBatch['items'] {
+function oldest(database: Reader, storedThrough: number): BatchItem[] {
   const held = gt(outbox.sequence, storedThrough);
   const rows = database.select().from(outbox).where(held).orderBy(asc(outbox.sequence)).limit(batchItems).all();
   let size = 0;

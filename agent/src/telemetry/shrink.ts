@@ -7,6 +7,8 @@ export interface OutboxItem {
   sequence: number;
   bytes: number;
   item: TelemetryItem;
+  /** Only items of one epoch are merged: another device may tell those of former epochs one by one. */
+  epoch?: number;
 }
 
 export interface Shrunk {
@@ -48,7 +50,7 @@ function mergeRound(items: readonly OutboxItem[], excessBytes: number, maxItemBy
       result.push(current);
       continue;
     }
-    const key = mergeKey(item);
+    const key = `${current.epoch} ${mergeKey(item)}`;
     const at = open.get(key);
     const earlier = at === undefined ? undefined : result[at];
     const merged = earlier?.item.kind === 'window' ? join(earlier.item, current, maxItemBytes) : undefined;
@@ -64,11 +66,11 @@ function mergeRound(items: readonly OutboxItem[], excessBytes: number, maxItemBy
   return result.filter((each) => each !== undefined);
 }
 
-function join(earlier: Window, { sequence, item }: OutboxItem, maxItemBytes: number): OutboxItem | undefined {
+function join(earlier: Window, { item, ...rest }: OutboxItem, maxItemBytes: number): OutboxItem | undefined {
   if (item.kind !== 'window') return undefined;
   const merged = mergeWindows(earlier, item);
   const bytes = sizeOf(merged);
-  return bytes > maxItemBytes ? undefined : { sequence, bytes, item: merged };
+  return bytes > maxItemBytes ? undefined : { ...rest, bytes, item: merged };
 }
 
 function countLoss(lost: Omit<Loss, 'kind'>, item: TelemetryItem): void {

@@ -11,6 +11,7 @@ import type { Problems } from '../problems.ts';
 import type { PendingWrites } from '../storage/pending-writes.ts';
 import { isStorageRefusal } from '../storage/refusal.ts';
 import { createDelivery } from './delivery.ts';
+import { createDeviceClock } from './device-clock.ts';
 import { createFeedback, type Feedback } from './feedback.ts';
 import { createJournal, journalPath } from './journal.ts';
 import { withOutcomes } from './labelled.ts';
@@ -51,6 +52,8 @@ export interface Telemetry {
   recover(process?: number): Promise<void>;
   feedback: Feedback;
   connected(): void;
+  /** The clock is so far from the server's now. */
+  clockRead(offsetMs: number): void;
   acknowledged(ack: TelemetryAck): void;
   /** Closes the present windows now. */
   flush(): Promise<void>;
@@ -66,7 +69,8 @@ const labelWaitAtMostMs = 15_000;
 export function createTelemetry(options: TelemetryOptions): Telemetry {
   const { database, writes, problems, log, windowMs, bufferBytes } = options;
   const manifestOf = createManifests(options.folderOf, log);
-  const outbox = createOutbox({ database, writes, budgetBytes: bufferBytes, log });
+  const clock = createDeviceClock(Date.now, performance.now.bind(performance));
+  const outbox = createOutbox({ database, clock, writes, budgetBytes: bufferBytes, log });
   const predictions = createPredictions(database, bufferBytes);
   const waitMs = Math.min(2 * windowMs, labelWaitAtMostMs);
   const samples = createSamples({ database, budgetBytes: options.captureBytes, waitMs, manifestOf, log });
@@ -86,6 +90,7 @@ export function createTelemetry(options: TelemetryOptions): Telemetry {
     database,
     outbox,
     manifestOf,
+    clock,
     keep(transaction, records) {
       predictions.keep(transaction, records);
       samples.keep(transaction, records);
@@ -144,7 +149,7 @@ export function createTelemetry(options: TelemetryOptions): Telemetry {
       await resources.look();
       await unlessRefused(async () => {
         const bytes = await journal.tail();
-        if (performance.now() >= closesAt || bytes > journalAtMostBytes) await flush();
+        if (clock.look() || performance.now() >= closesAt || bytes > journalAtMostBytes) await flush();
       });
     } catch (error) {
       log.warn({ reason: messageOf(error) }, 'the journal is folded later');
@@ -176,10 +181,12 @@ export function createTelemetry(options: TelemetryOptions): Telemetry {
         // It stays where it is; what serves does not wait for it.
         log.error({ err: error }, 'the journal is folded later');
       }
+      if (process === undefined) outbox.beginEpoch();
       delivery.kick();
     },
     feedback,
     connected: () => delivery.connected(),
+    clockRead: (offsetMs) => outbox.clockRead(offsetMs),
     acknowledged: (ack) => delivery.acknowledged(ack),
     flush,
     status: () => outbox.status(),

@@ -56,7 +56,8 @@ export function emptyWindow(of: Pick<Window, 'model' | 'version' | 'release'>, a
 }
 
 export interface WindowSet {
-  add(record: JournalRecord): void;
+  /** `stretch` of the clock that dated it: a window is of one. */
+  add(record: JournalRecord, stretch?: number): void;
   /** Windows in the order of their first record; the set stays as it is. */
   windows(recovered: boolean): Window[];
 }
@@ -64,11 +65,11 @@ export interface WindowSet {
 export function createWindowSet(manifestOf: ManifestOf): WindowSet {
   const open = new Map<string, OpenWindow>();
   return {
-    add(record) {
+    add(record, stretch = 0) {
       // Two releases of one number are two models, and so are two files of one release.
       const beside = record.shadow && `${record.shadow.version}@${record.shadow.release ?? ''}`;
       const own = `${record.model}@${record.version}@${record.release ?? ''}@${record.variant ?? ''}`;
-      const key = `${own} ${beside ?? ''}`;
+      const key = `${own} ${beside ?? ''} ${stretch}`;
       const window = open.get(key) ?? openWindow(record, manifestOf);
       open.set(key, window);
       addRecord(window, record);

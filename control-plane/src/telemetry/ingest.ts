@@ -9,6 +9,7 @@ import type { Claims } from '../fleet/fleet.ts';
 import { type Believed, believe, claimsOf } from './belief.ts';
 import type { IngestCounters } from './counters.ts';
 import { type ItemKey, itemKey } from './number-store.ts';
+import { placed } from './placing.ts';
 import type { Stored, TelemetryStore } from './telemetry-store.ts';
 
 interface Waiting {
@@ -161,11 +162,11 @@ export function createIngest({ database, store, counters, claims, now, onStored,
   }
 }
 
-type Numbered = ItemKey & { item: TelemetryItem };
+type Numbered = ItemKey & { item: TelemetryItem; clockOffsetMs?: number | undefined };
 
 function itemsOf(group: readonly Opened[]): Numbered[] {
   return group.flatMap(({ deviceId, batch: { epoch, items } }) =>
-    items.map(({ sequence, item }) => ({ deviceId, epoch, sequence, item })),
+    items.map(({ sequence, item, clockOffsetMs }) => ({ deviceId, epoch, sequence, item, clockOffsetMs })),
   );
 }
 
@@ -176,9 +177,10 @@ function broughtBy(
 ): Stored {
   const stored: Stored = { items: fresh.size, windows: [], labels: [], losses: [] };
   const left = new Set(fresh);
-  for (const { item, ...key } of items) {
+  for (const { item: sent, clockOffsetMs, ...key } of items) {
     // Deleting makes a repetition within the group count once as well.
     if (!left.delete(itemKey(key))) continue;
+    const item = placed({ item: sent, clockOffsetMs }, receivedAt);
     if (item.kind === 'window')
       stored.windows.push({ ...key, receivedAt, arrival: 0, foreignRelease: null, window: item });
     else if (item.kind === 'labels') {

@@ -61,15 +61,18 @@ export function createNumberStore({
     outboxes: ReadonlyMap<string, readonly ItemKey[]>,
   ): Promise<ReadonlyMap<string, Taken>> {
     const taken = new Map<string, Taken>();
-    const unknown = new Set<string>();
+    const unknown: ItemKey[] = [];
     for (const [outbox, [first]] of outboxes) {
       const each = known.get(outbox);
       if (each !== undefined) taken.set(outbox, each);
-      else if (first !== undefined) unknown.add(first.deviceId);
+      else if (first !== undefined) unknown.push(first);
     }
-    if (unknown.size === 0) return taken;
-    const floors = await floorsOf(tx, [...unknown]);
-    const above = await numbersAbove(tx, [...unknown]);
+    if (unknown.length === 0) return taken;
+    const devices = [...new Set(unknown.map(({ deviceId }) => deviceId))];
+    // A device has one epoch for each start of its agent; only those that speak are looked at.
+    const epochs = [...new Set(unknown.map(({ epoch }) => epoch))];
+    const floors = await floorsOf(tx, devices, epochs);
+    const above = await numbersAbove(tx, devices, epochs);
     for (const outbox of outboxes.keys())
       if (!taken.has(outbox)) taken.set(outbox, { floor: floors.get(outbox) ?? 0, above: above.get(outbox) ?? none });
     return taken;
@@ -81,19 +84,27 @@ export function createNumberStore({
     if (known.size > mostKnown && oldest !== undefined) known.delete(oldest);
   }
 
-  async function floorsOf(tx: Transaction, devices: readonly string[]): Promise<Map<string, number>> {
+  async function floorsOf(
+    tx: Transaction,
+    devices: readonly string[],
+    epochs: readonly number[],
+  ): Promise<Map<string, number>> {
     const rows = await tx
       .select()
       .from(telemetryFloors)
-      .where(inArray(telemetryFloors.deviceId, [...devices]));
+      .where(and(inArray(telemetryFloors.deviceId, [...devices]), inArray(telemetryFloors.epoch, [...epochs])));
     return new Map(rows.map(({ deviceId, epoch, sequence }) => [outboxOf({ deviceId, epoch }), sequence]));
   }
 
-  async function numbersAbove(tx: Transaction, devices: readonly string[]): Promise<Map<string, Set<number>>> {
+  async function numbersAbove(
+    tx: Transaction,
+    devices: readonly string[],
+    epochs: readonly number[],
+  ): Promise<Map<string, Set<number>>> {
     const rows = await tx
       .select()
       .from(telemetryItems)
-      .where(inArray(telemetryItems.deviceId, [...devices]));
+      .where(and(inArray(telemetryItems.deviceId, [...devices]), inArray(telemetryItems.epoch, [...epochs])));
     return new Map([...byOutbox(rows)].map(([outbox, own]) => [outbox, new Set(own.map(({ sequence }) => sequence))]));
   }
 
