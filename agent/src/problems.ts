@@ -2,7 +2,17 @@
 // moment it is seen until it is over, is logged at both, and told with every report in between.
 import type { Logger } from 'pino';
 
-export type ProblemName = 'storage' | 'telemetry' | 'database' | 'lock' | 'files' | 'identity' | 'certificate' | 'lost';
+export type ProblemName =
+  | 'storage'
+  | 'telemetry'
+  | 'database'
+  | 'lock'
+  | 'files'
+  | 'identity'
+  | 'identity_conflict'
+  | 'certificate'
+  | 'clock'
+  | 'lost';
 
 export interface Problem {
   what: ProblemName;

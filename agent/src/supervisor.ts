@@ -225,7 +225,7 @@ function linkHandlers(agent: Agent): LinkHandlers {
   const { facts, hold, membership, models, problems, startedAt, telemetry } = agent;
   return {
     report: () => ({
-      ...standing(hold.present(), membership.keysSerial),
+      ...standing(hold.present(), membership.keysSerial, membership.clock),
       generation: agent.orders.generation,
       models: models.report(),
       facts,
@@ -235,6 +235,7 @@ function linkHandlers(agent: Agent): LinkHandlers {
       problems: problems.list().map(({ words }) => words),
     }),
     onConnected: () => telemetry.connected(),
+    onClock: ({ offsetMs }) => telemetry.clockRead(offsetMs),
     onDesired: (desired) => follow(agent, desired),
     onAcknowledged: (ack) => telemetry.acknowledged(ack),
     onCommand: (command) => obey(agent, command),
@@ -245,10 +246,12 @@ function linkHandlers(agent: Agent): LinkHandlers {
 function standing(
   hold: ReturnType<LocalHold['present']>,
   serial: number | undefined,
-): Pick<Reported, 'hold' | 'releaseKeys'> {
+  clock: Reported['clock'],
+): Pick<Reported, 'hold' | 'releaseKeys' | 'clock'> {
   return {
     ...(hold === undefined ? {} : { hold: { until: hold.untilMs ?? null, reason: hold.reason } }),
     ...(serial === undefined ? {} : { releaseKeys: { serial } }),
+    ...(clock === undefined ? {} : { clock }),
   };
 }
 

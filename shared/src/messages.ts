@@ -2,6 +2,7 @@
 // new servers and the other way round.
 import { z } from 'zod';
 import { Measured } from './acceptance.ts';
+import { ClockReading } from './clock.ts';
 import { DeviceId, Instant, ModelName, ModelVersion, Sha256 } from './identifiers.ts';
 import { MaintenanceWindow } from './maintenance-window.ts';
 import { Labels } from './selector.ts';
@@ -185,16 +186,37 @@ export const Reported = z.object({
     .object({ serial: z.number().int().min(0) })
     .optional()
     .catch(undefined),
+  /** How far its clock was from the server's when that was measured last. */
+  clock: ClockReading.optional().catch(undefined),
   /** What stands in the way of serving, recording or following, for people, newest last. */
   problems: z.array(z.string()).max(20).optional(),
 });
 export type Reported = z.infer<typeof Reported>;
 
-/** `session` tells a late last will of an earlier connection from a word of the present one. */
-export const Presence = z.object({ status: z.enum(['online', 'offline']), session: z.string() });
+/**
+ * `session` tells a late last will of an earlier connection from a word of the present one, `instance` one start of an agent from
+ * another: two that come in turns are two devices with one identity. `sentAt`, by the device's clock, asks for a `clock` command.
+ */
+export const Presence = z.object({
+  status: z.enum(['online', 'offline']),
+  session: z.string().max(100),
+  instance: z.string().min(1).max(100).optional(),
+  sentAt: Instant.optional(),
+});
 export type Presence = z.infer<typeof Presence>;
 
-export const Command = z.object({ id: z.string(), name: z.enum(['ping', 'flush']) });
+/** Another device uses the same identity: since when, and how often one of them took the session over from the other. */
+export const IdentityConflict = z.object({ since: Instant, takeovers: z.number().int().min(1) });
+export type IdentityConflict = z.infer<typeof IdentityConflict>;
+
+/** `clock` answers a presence with its `sentAt`; agents that do not send one never get it. */
+export const Command = z.object({
+  id: z.string(),
+  name: z.enum(['ping', 'flush', 'clock']),
+  clock: z.object({ sentAt: Instant, serverAt: Instant }).optional(),
+  /** With `clock`: as this server sees it before the presence that is answered. */
+  identityConflict: IdentityConflict.nullable().optional(),
+});
 export type Command = z.infer<typeof Command>;
 
 export const CommandResult = z.object({ id: z.string(), ok: z.boolean(), message: z.string().default('') });

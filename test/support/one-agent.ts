@@ -6,6 +6,7 @@ import { type Agent, type ControlPlane, startAgent, startControlPlane, temporary
 export interface OneAgentFleet {
   plane: ControlPlane;
   agent: Agent;
+  agentFolder: string;
 }
 
 /** Call it once in a file; its tests find the fleet as the one before left it. */
@@ -26,6 +27,6 @@ export function oneAgentFleet(agentEnv: Record<string, string> = {}): () => OneA
   });
   return () => {
     if (plane === undefined || agent === undefined) throw new Error('the fleet has not started');
-    return { plane, agent };
+    return { plane, agent, agentFolder: `${folder.path}/agent` };
   };
 }

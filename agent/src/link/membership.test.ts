@@ -26,6 +26,7 @@ const handlers = {
   onConnected: () => undefined,
   onDesired: () => undefined,
   onAcknowledged: () => undefined,
+  onClock: () => undefined,
   onCommand: async () => expect.fail('nobody is connected'),
 };
 

@@ -1,8 +1,9 @@
 // Being a member of a fleet: who this device is there, the way to its control plane, and the certificate that both need,
 // renewed in time. Everything else asks here, before the device has joined as well as after.
 import { existsSync } from 'node:fs';
+import { type ClockReading, clockWords, isClockOff } from '@edgeloop/shared/clock';
 import { AppError, messageOf } from '@edgeloop/shared/errors';
-import type { Desired } from '@edgeloop/shared/messages';
+import type { Desired, IdentityConflict } from '@edgeloop/shared/messages';
 import { backoffMs, pause } from '@edgeloop/shared/node/backoff';
 import type { Labels } from '@edgeloop/shared/selector';
 import type { TelemetryBatch } from '@edgeloop/shared/telemetry';
@@ -42,7 +43,7 @@ export interface MembershipOptions {
 }
 
 /** What comes from the control plane, and what is told to it. */
-export type LinkHandlers = Omit<LinkOptions, 'rereadMs' | 'log'>;
+export type LinkHandlers = Omit<LinkOptions, 'rereadMs' | 'log' | 'onIdentityConflict'>;
 
 const closeMs = 2000;
 /** A person may lift a refusal, or make a new token for the next start. */
@@ -56,6 +57,7 @@ export class Membership {
   #port: DevicePort | undefined;
   #link: Link | undefined;
   #renewal: Promise<void> = Promise.resolve();
+  #clock: ClockReading | undefined;
 
   constructor(options: MembershipOptions) {
     this.#options = options;
@@ -97,6 +99,11 @@ export class Membership {
     return order;
   }
 
+  /** How far this device's clock is from the server's; undefined while nobody has said so. */
+  get clock(): ClockReading | undefined {
+    return this.#clock;
+  }
+
   /** Undefined until joined. */
   get port(): DevicePort | undefined {
     return this.#port;
@@ -114,7 +121,16 @@ export class Membership {
     this.#credentials = credentials;
     signal.throwIfAborted(); // Nobody would close what is opened from here on.
     const port = createDevicePort({ ...identity.device, tls: tlsOf(credentials) });
-    const link = createLink({ ...handlers, rereadMs, log });
+    const link = createLink({
+      ...handlers,
+      rereadMs,
+      log,
+      onClock: (reading) => {
+        this.#takeClock(reading);
+        handlers.onClock(reading);
+      },
+      onIdentityConflict: (conflict) => this.#sayTwin(conflict),
+    });
     this.#port = port;
     this.#link = link;
     link.connect(linkCredentialsOf(credentials));
@@ -143,6 +159,23 @@ export class Membership {
     await this.#renewal;
     await this.#link?.close(closeMs);
     await this.#port?.close();
+  }
+
+  #takeClock(reading: ClockReading): void {
+    const { problems, log } = this.#options;
+    const before = this.#clock;
+    this.#clock = reading;
+    const { offsetMs, roundTripMs } = reading;
+    log.debug({ offsetMs, roundTripMs }, 'the clock was compared with the control plane’s');
+    if (!isClockOff(reading)) problems.clear('clock');
+    else problems.set('clock', `this device's clock is ${clockWords(offsetMs)} of the control plane's; set it`);
+    if (before === undefined || Math.abs(before.offsetMs - offsetMs) > 1000) this.reportSoon();
+  }
+
+  #sayTwin(conflict: IdentityConflict | null): void {
+    const { problems } = this.#options;
+    if (conflict === null) problems.clear('identity_conflict');
+    else problems.set('identity_conflict', twinWords(this.deviceId, conflict));
   }
 
   /** Again and again while there is something to serve. */
@@ -186,6 +219,11 @@ export class Membership {
     problems.set('identity', `${words}; it joins its fleet again${fresh}`);
     this.#damage = undefined;
   }
+}
+
+function twinWords(deviceId: string, { since, takeovers }: IdentityConflict): string {
+  const seen = `one took over from the other ${takeovers} times since ${new Date(since).toISOString()}`;
+  return `another device is "${deviceId}", too, as after copying a card (${seen}); both take long turns. Give one its own identity: stop its agent, empty its data folder and let it join with its own EDGELOOP_DEVICE_ID`;
 }
 
 function keyIsWhole(folder: string): boolean {

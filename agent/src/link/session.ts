@@ -1,8 +1,16 @@
 // The MQTT session with the control plane: what is desired comes in, what is goes out. Knows topics, not models. It is
 // level-triggered: every message may be lost, repeated or late, and everything is said again on each connect.
 import { randomUUID } from 'node:crypto';
+import { type ClockReading, clockReading } from '@edgeloop/shared/clock';
 import { messageOf, parseJson } from '@edgeloop/shared/errors';
-import { Command, type CommandResult, Desired, type Presence, type Reported } from '@edgeloop/shared/messages';
+import {
+  Command,
+  type CommandResult,
+  Desired,
+  type IdentityConflict,
+  type Presence,
+  type Reported,
+} from '@edgeloop/shared/messages';
 import { backoffMs } from '@edgeloop/shared/node/backoff';
 import { TelemetryAck, type TelemetryBatch } from '@edgeloop/shared/telemetry';
 import { type Channel, maxPayloadBytes, parseTopic, serverToDevice, topicOf } from '@edgeloop/shared/topics';
@@ -23,7 +31,11 @@ export interface LinkOptions {
   log: Logger;
   /** What is reported, asked for whenever it is sent. */
   report(): Reported;
+  /** There is a connection, and how far the clocks are apart was measured, if the server tells. */
   onConnected(): void;
+  onClock(reading: ClockReading): void;
+  /** Whether another device uses the same identity, told with each answer to this one's presence. */
+  onIdentityConflict(conflict: IdentityConflict | null): void;
   onDesired(desired: Desired): void;
   onAcknowledged(ack: TelemetryAck): void;
   onCommand(command: Command): Promise<CommandResult>;
@@ -67,6 +79,13 @@ export interface Link {
 
 const debounceMs = 100;
 const retry = { firstMs: 500, mostMs: 15_000 };
+/** Two devices with one identity end each other's sessions: they take long turns instead of fighting. */
+const twinRetry = { firstMs: 10_000, mostMs: 300_000 };
+/** A session that ended sooner was no success: the next one waits for longer than it did. */
+const steadyMs = 60_000;
+/** Servers of before do not tell their clock. */
+const clockWaitMs = 1000;
+const measureEveryMs = 3_600_000;
 const problemsKept = 10;
 const problemsReported = 20;
 const problemLetters = 500;
@@ -80,6 +99,13 @@ export function createLink(options: LinkOptions, open: (options: IClientOptions)
   let problems: string[] = [];
   let session = '';
   let reportedProblems = '';
+  /** Of this start: two that come in turns are two devices. */
+  const instance = randomUUID();
+  let hasTwin = false;
+  /** What was asked of the server's clock, by both of ours. */
+  let asked: { sentAt: number; sentMs: number } | undefined;
+  let answeredMs = Number.NEGATIVE_INFINITY;
+  let clockTimer: NodeJS.Timeout | undefined;
 
   function publish(channel: Channel, message: unknown, retain: boolean): boolean {
     if (client?.connected !== true) return false;
@@ -124,6 +150,7 @@ export function createLink(options: LinkOptions, open: (options: IClientOptions)
     rereadTimer = setTimeout(
       () => {
         if (client?.connected === true) subscribe(client, { deviceId, channels: ['desired'], log });
+        if (performance.now() - answeredMs > measureEveryMs) sayOnline();
         report();
         rereadLater();
       },
@@ -149,11 +176,44 @@ export function createLink(options: LinkOptions, open: (options: IClientOptions)
       // A retained message that was cleared says nothing.
       if (text !== '') options.onDesired(parseJson(Desired, text, 'desired'));
     } else if (channel === 'telemetry/ack') options.onAcknowledged(parseJson(TelemetryAck, text, 'telemetry/ack'));
-    else if (channel === 'commands')
-      void options
-        .onCommand(parseJson(Command, text, 'command'))
-        .then((result) => publish('commands/result', result, false))
-        .catch((error: unknown) => log.error({ err: error }, 'a command failed'));
+    else if (channel === 'commands') obey(parseJson(Command, text, 'command'));
+  }
+
+  function obey(command: Command): void {
+    if (command.name === 'clock') {
+      takeClock(command);
+      return;
+    }
+    void options
+      .onCommand(command)
+      .then((result) => publish('commands/result', result, false))
+      .catch((error: unknown) => log.error({ err: error }, 'a command failed'));
+  }
+
+  /** Asks for the server's clock with the same word. */
+  function sayOnline(): void {
+    asked = { sentAt: Date.now(), sentMs: performance.now() };
+    publish('presence', { status: 'online', session, instance, sentAt: asked.sentAt } satisfies Presence, true);
+  }
+
+  /** An answer to an earlier question says nothing of how long this one took. */
+  function takeClock({ clock, identityConflict }: Command): void {
+    if (clock === undefined || asked === undefined || clock.sentAt !== asked.sentAt) return;
+    const { sentAt, sentMs } = asked;
+    asked = undefined;
+    answeredMs = performance.now();
+    options.onClock(clockReading({ sentAt, serverAt: clock.serverAt, roundTripMs: answeredMs - sentMs }));
+    hasTwin = identityConflict !== undefined && identityConflict !== null;
+    options.onIdentityConflict(identityConflict ?? null);
+    begun();
+  }
+
+  /** Telemetry is sent from now on. */
+  function begun(): void {
+    if (clockTimer === undefined) return;
+    clearTimeout(clockTimer);
+    clockTimer = undefined;
+    options.onConnected();
   }
 
   /** A last will of its own for each connection, so that a late one is not mistaken for a word of the present one. */
@@ -164,22 +224,29 @@ export function createLink(options: LinkOptions, open: (options: IClientOptions)
 
   function watch(fresh: LinkClient): void {
     let failures = 0;
+    let connectedMs: number | undefined;
     fresh.on('connect', () => {
-      failures = 0;
+      connectedMs = performance.now();
       log.info('connected to the control plane');
-      publish('presence', { status: 'online', session } satisfies Presence, true);
-      subscribe(fresh, { deviceId, channels: serverToDevice, log });
+      // The answer to the presence comes to who has subscribed.
+      subscribe(fresh, { deviceId, channels: serverToDevice, log }, sayOnline);
       report();
       rereadLater();
-      options.onConnected();
+      clearTimeout(clockTimer);
+      clockTimer = setTimeout(begun, clockWaitMs);
     });
     fresh.on('reconnect', () => {
       if (fresh.options.will !== undefined) fresh.options.will.payload = farewell();
     });
     fresh.on('close', () => {
+      const isLost = connectedMs !== undefined;
+      if (connectedMs !== undefined && performance.now() - connectedMs >= steadyMs) failures = 0;
+      connectedMs = undefined;
+      clearTimeout(clockTimer);
+      clockTimer = undefined;
       failures += 1;
-      fresh.options.reconnectPeriod = backoffMs(failures, retry);
-      if (failures === 1) log.info('disconnected from the control plane');
+      fresh.options.reconnectPeriod = backoffMs(failures, hasTwin ? twinRetry : retry);
+      if (isLost) log.info('disconnected from the control plane');
     });
     fresh.on('error', (error) => log.warn({ reason: messageOf(error) }, 'the session with the control plane failed'));
     fresh.on('message', receive);
@@ -199,6 +266,8 @@ export function createLink(options: LinkOptions, open: (options: IClientOptions)
     async close(deadlineMs) {
       clearTimeout(reportTimer);
       clearTimeout(rereadTimer);
+      clearTimeout(clockTimer);
+      clockTimer = undefined;
       const last = client;
       if (last === undefined) return;
       if (last.connected) report();
@@ -218,12 +287,14 @@ interface Subscription {
   log: Logger;
 }
 
-function subscribe(client: LinkClient, { deviceId, channels, log }: Subscription): void {
+/** Calls `done` when the broker has answered, whatever it says. */
+function subscribe(client: LinkClient, { deviceId, channels, log }: Subscription, done?: () => void): void {
   const topics = channels.map((channel) => topicOf(deviceId, channel));
   client.subscribe(topics, { qos: 1 }, (error, granted) => {
     const refused = granted?.filter(({ qos }) => qos > 2).map(({ topic }) => topic) ?? [];
     if (error) log.warn({ reason: messageOf(error) }, 'not subscribed');
     else if (refused.length > 0) log.error({ refused }, 'the broker refuses a subscription');
+    done?.();
   });
 }
 

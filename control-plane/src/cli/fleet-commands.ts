@@ -13,6 +13,7 @@ import {
 } from '@edgeloop/shared/api/access';
 import { Device, MalformedMessages, ResolvedDevices } from '@edgeloop/shared/api/devices';
 import { pageOf } from '@edgeloop/shared/api/paging';
+import { clockWords, isClockOff } from '@edgeloop/shared/clock';
 import { AppError } from '@edgeloop/shared/errors';
 import { plainText } from '@edgeloop/shared/plain-text';
 import { parseLabels } from '@edgeloop/shared/selector';
@@ -30,6 +31,18 @@ export function registerFleetCommands(program: Command): void {
 
 const modelsText = (device: Device) =>
   device.models.map((model) => `${model.name}:${model.active?.version ?? 'none'}`).join(' ');
+
+function clockText(clock: Device['clock']): string | undefined {
+  if (clock === null) return undefined;
+  const exact = Math.abs(clock.offsetMs) < 2000;
+  const offset = exact ? `${clock.offsetMs} ms off` : clockWords(clock.offsetMs);
+  return `${offset}, measured ${timeText(clock.measuredAt)}`;
+}
+
+function twinsText(conflict: Device['identityConflict']): string | undefined {
+  if (conflict === null) return undefined;
+  return `used by two devices since ${timeText(conflict.since)}, ${conflict.takeovers} takeovers`;
+}
 
 function registerDevices(program: Command): void {
   const devices = group(program, 'devices', 'the fleet');
@@ -52,8 +65,10 @@ function registerDevices(program: Command): void {
           modelsText(device),
           timeText(device.lastSeenAt),
           device.problems.length || undefined,
+          device.identityConflict === null ? undefined : 'two devices',
+          device.clock !== null && isClockOff(device.clock) ? clockWords(device.clock.offsetMs) : undefined,
         ]);
-        printTable(['ID', 'STATUS', 'LABELS', 'MODELS', 'LAST SEEN', 'PROBLEMS'], rows);
+        printTable(['ID', 'STATUS', 'LABELS', 'MODELS', 'LAST SEEN', 'PROBLEMS', 'IDENTITY', 'CLOCK'], rows);
       }),
     );
   devices
@@ -72,6 +87,8 @@ function registerDevices(program: Command): void {
           ['enrolled', timeText(device.enrolledAt)],
           ['last seen', timeText(device.lastSeenAt)],
           ...removalFields(device),
+          ['clock', clockText(device.clock)],
+          ['identity', twinsText(device.identityConflict)],
           [
             'generation',
             `${device.reportedGeneration ?? '-'} of ${device.desiredGeneration}${device.conflicting ? ' (conflicting)' : ''}`,

@@ -100,6 +100,7 @@ async function startRooms(
       ingest: telemetry.take,
       accepts: acceptedEncodings,
       malformed: telemetry.malformed,
+      answerClock: rooms.answerClock,
       acknowledge: (deviceId, ack) => rooms.publish(deviceId, 'telemetry/ack', ack, { retain: false }),
       writable: database.writable,
       count: (channel, outcome) => metrics.messages.inc({ channel, outcome }),
@@ -119,6 +120,12 @@ async function startRooms(
     'edgeloop_devices_unknown_release',
     'Devices that run a release which is not registered under its number, as after a restored backup',
     () => fleet.strangers(),
+  );
+  metrics.gauge('edgeloop_devices_identity_conflict', 'Identities that two devices use, as after copying a card', () =>
+    fleet.identityConflicts(),
+  );
+  metrics.gauge('edgeloop_devices_clock_off', 'Devices whose clock is more than a minute from this server’s', () =>
+    fleet.clocksOff(),
   );
   metrics.gauge('edgeloop_mqtt_sessions', 'MQTT sessions of the embedded broker', () => broker.sessions());
   metrics.gauge('edgeloop_event_clients', 'Clients of GET /events', () => events.clients());

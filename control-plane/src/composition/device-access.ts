@@ -1,5 +1,7 @@
 // Builds what devices come in through: the broker, the fleet, join tokens and enrolment.
+import { randomUUID } from 'node:crypto';
 import type { ChangeEvent } from '@edgeloop/shared/api/events';
+import type { Command } from '@edgeloop/shared/messages';
 import { type Channel, topicOf } from '@edgeloop/shared/topics';
 import { createJoinTokens } from '../access/join-tokens.ts';
 import { createReleaseKeys, createSeal } from '../access/release-keys.ts';
@@ -79,5 +81,11 @@ export async function buildDeviceAccess(
     notify,
     log,
   });
-  return { broker, connections, publish, fleet, joinTokens, releaseKeys, enrolment };
+  const answerClock = async (deviceId: string, sentAt: number) => {
+    const clock = { sentAt, serverAt: now() };
+    const identityConflict = await fleet.identityConflict(deviceId);
+    const command = { id: randomUUID(), name: 'clock', clock, identityConflict } satisfies Command;
+    await publish(deviceId, 'commands', command, { retain: false });
+  };
+  return { answerClock, broker, connections, publish, fleet, joinTokens, releaseKeys, enrolment };
 }

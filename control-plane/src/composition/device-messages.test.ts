@@ -38,6 +38,7 @@ const handle = createDeviceMessages({
     return { epoch: batch.epoch, sequence: batch.items.at(-1)?.sequence ?? 0 };
   },
   acknowledge: async (id, ack) => void happened.push(`ack ${id} ${ack.sequence} ${ack.accepts}`),
+  answerClock: async (id, sentAt) => void happened.push(`clock ${id} ${sentAt}`),
   count: (channel, outcome) => void happened.push(`${channel} ${outcome}`),
   log: pino({ level: 'silent' }),
 });
@@ -96,4 +97,10 @@ it('forgets what waited for room when a newer word was stored', async () => {
   free();
   await new Promise((resolve) => setImmediate(resolve));
   expect(happened).toEqual(['presence failed', 'offline cam', 'presence handled']);
+});
+
+it('answers a device that tells its clock before its presence is stored', async () => {
+  const presence = { status: 'online', session: 's', sentAt: 7 };
+  await handle({ deviceId: 'd', channel: 'presence', payload: Buffer.from(JSON.stringify(presence)) });
+  expect(happened).toEqual(['clock d 7', 'online d', 'presence handled']);
 });

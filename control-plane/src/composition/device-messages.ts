@@ -16,6 +16,8 @@ export interface DeviceMessagesDeps {
   ingest: (deviceId: string, payload: Uint8Array) => Promise<TelemetryAck>;
   /** In which forms batches may come, which devices are told with each acknowledgement. */
   accepts: string[];
+  /** Answers a device that asks for this server's clock. */
+  answerClock: (deviceId: string, sentAt: number) => Promise<void>;
   acknowledge: (deviceId: string, ack: TelemetryAck) => Promise<void>;
   /** Resolves when writes work. */
   writable: () => Promise<void>;
@@ -44,7 +46,9 @@ export function createDeviceMessages(deps: DeviceMessagesDeps): MessageHandler {
       case 'reported':
         return deps.onReported(deviceId, message.body);
       case 'presence':
-        return deps.onPresence(deviceId, message.body);
+        // At once: the time that storing takes would make the answer less exact.
+        await Promise.all([clockFor(deviceId, message.body), deps.onPresence(deviceId, message.body)]);
+        return;
       case 'telemetry':
         return deps.acknowledge(deviceId, {
           ...(await deps.ingest(deviceId, message.body)),
@@ -53,6 +57,10 @@ export function createDeviceMessages(deps: DeviceMessagesDeps): MessageHandler {
       case 'commands/result':
         log.info({ deviceId, channel, result: message.body }, 'command answered');
     }
+  }
+
+  async function clockFor(deviceId: string, { status, sentAt }: Presence): Promise<void> {
+    if (status === 'online' && sentAt !== undefined) await deps.answerClock(deviceId, sentAt);
   }
 
   return async ({ deviceId, channel, payload }) => {

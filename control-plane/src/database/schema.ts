@@ -92,6 +92,8 @@ export function defineSchema({
       publishedGeneration: integer(),
       /** Since when it is ahead of this server, as after a restored backup; an operator decides what becomes of it. */
       conflictSince: instant(),
+      /** Which starts of its agent have spoken, `Instances`; null: none that says so. */
+      instances: json(),
       reported: json(),
       reportedAt: instant(),
       facts: json(),

@@ -5,6 +5,7 @@ const problems = (troubles: Partial<Troubles>) =>
   problemsOf({
     id: 'cam',
     conflicting: false,
+    identityConflict: null,
     reported: null,
     desiredGeneration: 0,
     unknown: [],

@@ -1,16 +1,19 @@
 // What stands in the way of a device's serving and following, as one list for people: its own words, then what this server
 // sees. Pure.
-import type { ModelReport, Reported } from '@edgeloop/shared/messages';
+import { clockWords, isClockOff } from '@edgeloop/shared/clock';
+import type { IdentityConflict, ModelReport, Reported } from '@edgeloop/shared/messages';
 import { plainText } from '@edgeloop/shared/plain-text';
 import type { Disregarded } from './claims.ts';
 import type { NamedRelease } from './unknown-releases.ts';
 
 export interface Troubles {
   id: string;
-  reported: Pick<Reported, 'generation' | 'models' | 'problems'> | null;
+  reported: Pick<Reported, 'generation' | 'models' | 'problems' | 'clock'> | null;
   desiredGeneration: number;
   /** Ahead of this server, and nobody has decided yet what becomes of it. */
   conflicting: boolean;
+  /** Two devices use this identity. */
+  identityConflict: IdentityConflict | null;
   unknown: readonly NamedRelease[];
   disregarded: readonly (Disregarded & { lastAt: number })[];
   now: number;
@@ -27,6 +30,8 @@ export function problemsOf({ unknown, disregarded, now, ...device }: Troubles): 
     ...(device.reported?.problems ?? []),
     ...(device.reported?.models ?? []).flatMap(obstacle),
     ...conflict(device),
+    ...twins(device),
+    ...wrongClock(device.reported),
     ...unknown.map(strangeRelease),
     ...lately.map(inVain),
   ];
@@ -43,6 +48,22 @@ function conflict({ id, reported, desiredGeneration, conflicting }: Omit<Trouble
   if (!conflicting) return [];
   return [
     `conflicting: the device followed generation ${reported?.generation}, this server has given ${desiredGeneration}; it knew a newer state of the server, as before a backup was restored. It is told nothing until an operator decides: edgeloop devices resolve ${id} --follow (it does what this server says) or --keep (it stays with what it runs)`,
+  ];
+}
+
+function twins({ identityConflict }: Pick<Troubles, 'identityConflict'>): string[] {
+  if (identityConflict === null) return [];
+  const { since, takeovers } = identityConflict;
+  return [
+    `two devices use this identity, as after copying a card: one took over from the other ${takeovers} times since ${new Date(since).toISOString()}. What both measure is counted as one device’s; give one its own: stop its agent, empty its data folder and let it join again with its own EDGELOOP_DEVICE_ID`,
+  ];
+}
+
+function wrongClock(reported: Pick<Reported, 'clock'> | null): string[] {
+  const clock = reported?.clock;
+  if (clock === undefined || !isClockOff(clock)) return [];
+  return [
+    `the device's clock is ${clockWords(clock.offsetMs)}; set it. What it measures is placed by this server's clock meanwhile`,
   ];
 }
 

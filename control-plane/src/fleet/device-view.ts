@@ -3,6 +3,7 @@ import type { Device } from '@edgeloop/shared/api/devices';
 import type { DisregardedRow } from './claim-store.ts';
 import { isConflicting, problemsOf } from './device-problems.ts';
 import type { DesiredRow, DeviceRow } from './fleet-store.ts';
+import { conflictOf } from './instances.ts';
 import type { NamedRelease } from './unknown-releases.ts';
 
 /** What other tables say of a device. */
@@ -16,6 +17,8 @@ export interface Beside {
 export function toDevice(row: DeviceRow, { desired, unknown, disregarded, now }: Beside): Device {
   const { reported, desiredGeneration } = row;
   const conflicting = isConflicting(row);
+  const identityConflict = conflictOf(row.instances, now);
+  const clock = reported?.clock ?? null;
   return {
     id: row.id,
     labels: row.labels,
@@ -35,7 +38,11 @@ export function toDevice(row: DeviceRow, { desired, unknown, disregarded, now }:
       version,
       release: release === '' ? null : release,
     })),
-    problems: problemsOf({ id: row.id, reported, desiredGeneration, conflicting, unknown, disregarded, now }),
+    problems: problemsOf({
+      ...{ id: row.id, reported, desiredGeneration, conflicting, identityConflict, unknown, disregarded, now },
+    }),
     outbox: reported?.outbox ?? null,
+    clock: clock && { offsetMs: clock.offsetMs, measuredAt: clock.measuredAt },
+    identityConflict,
   };
 }

@@ -8,6 +8,7 @@ import { type VersionNumbers, versionKey } from './claims.ts';
 import { isAhead } from './device-problems.ts';
 import type { DeviceChange, FleetStore } from './fleet-store.ts';
 import type { FleetView, ViewedDevice } from './fleet-view.ts';
+import { spoken } from './instances.ts';
 import { type NamedRelease, namedReleases, unknownAmong } from './unknown-releases.ts';
 
 export interface WordsDeps {
@@ -28,6 +29,8 @@ type Word = { deviceId: string } & (
 export interface Heard {
   /** False for a device that may not speak, and for a last will of a former session. */
   counts: boolean;
+  /** As it was before the word. */
+  former: ViewedDevice | undefined;
   device: ViewedDevice | undefined;
   /** What it runs unknown to the registry, when that is other than before. */
   unknown: NamedRelease[] | undefined;
@@ -96,7 +99,8 @@ export function createDeviceWords(deps: WordsDeps) {
   };
 }
 
-type Change = Omit<DeviceChange, 'reported' | 'status'> & Partial<Pick<ViewedDevice, 'reported' | 'status'>>;
+type Change = Omit<DeviceChange, 'reported' | 'status' | 'instances'> &
+  Partial<Pick<ViewedDevice, 'reported' | 'status' | 'instances'>>;
 
 interface Group {
   words: readonly Word[];
@@ -112,14 +116,15 @@ async function write(deps: WordsDeps, tx: Transaction, { words, devices }: Group
     const { deviceId } = word;
     const known = devices.get(deviceId);
     const device = known && { ...known, ...viewed(changes.get(deviceId) ?? {}) };
-    const change = device && (word.kind === 'reported' ? reporting(device, word.reported, at) : arriving(device, word));
+    const change =
+      device && (word.kind === 'reported' ? reporting(device, word.reported, at) : arriving(device, word, at));
     if (device === undefined || change === undefined) {
-      heard.push({ counts: false, device, unknown: undefined, tell: false });
+      heard.push({ counts: false, former: device, device, unknown: undefined, tell: false });
       continue;
     }
     changes.set(deviceId, { ...changes.get(deviceId), ...change, lastSeenAt: at });
     const tell = change.publishedGeneration !== undefined;
-    heard.push({ counts: true, device: { ...device, ...viewed(change) }, unknown: undefined, tell });
+    heard.push({ counts: true, former: device, device: { ...device, ...viewed(change) }, unknown: undefined, tell });
   }
   for (const [id, change] of changes) await store.update(tx, id, change);
   const unknown = await writeUnknown(deps, tx, changes);
@@ -142,13 +147,20 @@ function reporting(device: ViewedDevice, reported: Reported, at: number): Change
   return publishedGeneration < desiredGeneration ? { ...spoken, publishedGeneration: desiredGeneration } : spoken;
 }
 
-function arriving(device: ViewedDevice, { presence }: Extract<Word, { kind: 'presence' }>): Change | undefined {
-  const { status, session } = presence;
-  return status === 'offline' && device.session !== session ? undefined : { status, session };
+function arriving(
+  device: ViewedDevice,
+  { presence }: Extract<Word, { kind: 'presence' }>,
+  at: number,
+): Change | undefined {
+  const { status, session, instance } = presence;
+  if (status === 'offline' || instance === undefined)
+    return status === 'offline' && device.session !== session ? undefined : { status, session };
+  return { status, session, instances: spoken(device.instances, instance, at) };
 }
 
-function viewed({ status, session, lastSeenAt, reported, reportedAt, publishedGeneration, conflictSince }: Change) {
-  const all = { status, session, lastSeenAt, reported, reportedAt, publishedGeneration, conflictSince };
+function viewed(change: Change) {
+  const { status, session, lastSeenAt, reported, reportedAt, publishedGeneration, conflictSince, instances } = change;
+  const all = { status, session, lastSeenAt, reported, reportedAt, publishedGeneration, conflictSince, instances };
   const set = Object.entries(all).filter(([, value]) => value !== undefined);
   return Object.fromEntries(set) as Partial<ViewedDevice>;
 }

@@ -9,6 +9,7 @@ import { inChunks, readChunks } from '../database/chunks.ts';
 import type { Reader, Transaction } from '../database/open.ts';
 import type { Schema } from '../database/schema.ts';
 import { type Assignment, BesideAssignment } from './device-changes.ts';
+import { Instances } from './instances.ts';
 
 type Row = Schema['devices']['$inferSelect'];
 
@@ -186,5 +187,6 @@ function toDevice(row: Row) {
     status: parse(DeviceStatus, row.status, `${what}: status`, 'internal'),
     reported: parse(Reported.nullable(), row.reported, `${what}: reported`, 'internal'),
     facts: parse(DeviceFacts.nullable(), row.facts, `${what}: facts`, 'internal'),
+    instances: parse(Instances.nullable(), row.instances, `${what}: instances`, 'internal'),
   };
 }

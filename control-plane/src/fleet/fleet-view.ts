@@ -11,6 +11,7 @@ import type { Reader } from '../database/open.ts';
 import type { Assignment } from './device-changes.ts';
 import { isConflicting } from './device-problems.ts';
 import { type DesiredRow, type DeviceRow, type FleetStore, toAssignment } from './fleet-store.ts';
+import type { Instances } from './instances.ts';
 
 export interface ViewedDevice {
   id: string;
@@ -25,6 +26,8 @@ export interface ViewedDevice {
   /** The highest generation that it was ever told. */
   publishedGeneration: number;
   conflictSince: number | null;
+  /** Which starts of its agent have spoken. */
+  instances: Instances | null;
   /** What it should run, by model. */
   desired: ReadonlyMap<string, Assignment>;
 }
@@ -122,9 +125,9 @@ export function createFleetView({ store, reader }: { store: FleetStore; reader: 
 }
 
 function toViewed(row: DeviceRow, desired: readonly DesiredRow[]): ViewedDevice {
-  const { id, labels, status, session, lastSeenAt, reported, reportedAt, desiredGeneration } = row;
+  const { id, labels, status, session, lastSeenAt, reported, reportedAt, desiredGeneration, instances } = row;
   return {
-    ...{ id, labels, status, session, lastSeenAt, reported, reportedAt, desiredGeneration },
+    ...{ id, labels, status, session, lastSeenAt, reported, reportedAt, desiredGeneration, instances },
     conflictSince: isConflicting(row) ? (row.conflictSince ?? row.reportedAt ?? 0) : null,
     publishedGeneration: row.publishedGeneration ?? desiredGeneration,
     desired: new Map(desired.map((each) => [each.model, toAssignment(each)])),

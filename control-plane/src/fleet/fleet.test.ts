@@ -446,3 +446,44 @@ it('tells all others when one message is refused, names that one, and tells it a
   await fleet.publishDesired(['b']);
   expect(published.map(({ deviceId }) => deviceId)).toEqual(['a', 'c', 'b']);
 });
+
+it('says that two devices use one identity, over a restart of the server, until they are quiet', async () => {
+  await add('a');
+  const says = (instance: string) => fleet.onPresence('a', { status: 'online', session: `of ${instance}`, instance });
+  await says('card');
+  await says('copy');
+  expect((await fleet.device('a')).identityConflict).toBeNull();
+  fleet = build();
+  await says('card');
+  expect(await fleet.device('a')).toMatchObject({
+    identityConflict: { since: 1000, takeovers: 1 },
+    problems: [expect.stringMatching(/^two devices use this identity.*1 times.*EDGELOOP_DEVICE_ID/)],
+  });
+  expect([await fleet.identityConflicts(), await fleet.identityConflict('a')]).toEqual([
+    1,
+    { since: 1000, takeovers: 1 },
+  ]);
+  expect(events).toContain('a identity_conflict');
+  await says('copy');
+  expect(events.filter((event) => event === 'a identity_conflict')).toHaveLength(1);
+  clock += 3_600_001;
+  expect([(await fleet.device('a')).identityConflict, await fleet.identityConflicts()]).toEqual([null, 0]);
+});
+
+it('shows how far the clock of a device is off, and tells when it goes wrong and when it is right again', async () => {
+  await add('a');
+  const says = (offsetMs: number) =>
+    fleet.onReported('a', { ...report(0), clock: { offsetMs, roundTripMs: 20, measuredAt: 5 } });
+  await fleet.onReported('a', report(0));
+  expect((await fleet.device('a')).clock).toBeNull();
+  await says(-3 * 86_400_000);
+  await says(-3 * 86_400_000);
+  expect(await fleet.device('a')).toMatchObject({
+    clock: { offsetMs: -259_200_000, measuredAt: 5 },
+    problems: [expect.stringMatching(/clock is 3 days behind; set it/)],
+  });
+  expect(await fleet.clocksOff()).toBe(1);
+  await says(12);
+  expect([await fleet.clocksOff(), (await fleet.device('a')).problems]).toEqual([0, []]);
+  expect(events.filter((event) => /clock/.test(event))).toEqual(['a clock_off', 'a clock_right']);
+});

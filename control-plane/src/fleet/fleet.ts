@@ -2,8 +2,10 @@
 import type { Device, DeviceStatus } from '@edgeloop/shared/api/devices';
 import type { ChangeEvent } from '@edgeloop/shared/api/events';
 import type { Page } from '@edgeloop/shared/api/paging';
+import type { ClockReading } from '@edgeloop/shared/clock';
+import { clockWords, isClockOff } from '@edgeloop/shared/clock';
 import { AppError } from '@edgeloop/shared/errors';
-import type { Desired, Presence, Reported } from '@edgeloop/shared/messages';
+import type { Desired, IdentityConflict, Presence, Reported } from '@edgeloop/shared/messages';
 import { createBreath } from '@edgeloop/shared/node/breath';
 import { type Labels, matches, type Selector } from '@edgeloop/shared/selector';
 import type { Channel } from '@edgeloop/shared/topics';
@@ -36,6 +38,7 @@ import { type Beside, toDevice } from './device-view.ts';
 import { createDeviceWords } from './device-words.ts';
 import { createFleetStore, type DesiredRow, type DeviceRow, type FleetStore, toAssignment } from './fleet-store.ts';
 import { createFleetView, type FleetChange, type ViewedDevice } from './fleet-view.ts';
+import { conflictOf } from './instances.ts';
 import { createPublisher, Untold } from './publisher.ts';
 import type { NamedRelease } from './unknown-releases.ts';
 
@@ -228,13 +231,20 @@ export function createFleet({ database, now, notify, publish, seal, numbers, log
 
     /** Stores what a device says it runs. */
     async onReported(deviceId: string, reported: Reported): Promise<void> {
-      const { counts, device: spoke, unknown, tell } = await words.say({ deviceId, kind: 'reported', reported });
+      const {
+        counts,
+        former: before,
+        device: spoke,
+        unknown,
+        tell,
+      } = await words.say({ deviceId, kind: 'reported', reported });
       if (!counts || spoke === undefined) {
         log.warn({ deviceId }, 'a report of an unknown or removed device was ignored');
         return;
       }
       heard.add(deviceId);
       changed(deviceId, spoke.status);
+      tellClock(deviceId, before?.reported?.clock, reported.clock);
       if (unknown !== undefined) tellUnknown(deviceId, unknown);
       if (tell) await publisher.publish([deviceId]);
     },
@@ -242,15 +252,25 @@ export function createFleet({ database, now, notify, publish, seal, numbers, log
     /** Stores whether a device is there. A last will counts only for the session that left it. */
     async onPresence(deviceId: string, presence: Presence): Promise<void> {
       if (former) await forgetFormer();
-      const { counts } = await words.say({ deviceId, kind: 'presence', presence });
-      if (counts) changed(deviceId, presence.status);
+      const { counts, former: before, device: spoke } = await words.say({ deviceId, kind: 'presence', presence });
+      if (!counts) return;
+      changed(deviceId, presence.status);
+      const conflict = conflictOf(spoke?.instances ?? null, now());
+      if (conflict === null || conflictOf(before?.instances ?? null, now()) !== null) return;
+      log.warn({ deviceId, ...conflict }, 'two devices use one identity, as after copying a card');
+      changed(deviceId, 'identity_conflict');
     },
 
-    async online(): Promise<number> {
-      let online = 0;
-      for (const { status } of (await view.all()).values()) if (status === 'online') online += 1;
-      return online;
-    },
+    online: (): Promise<number> => countDevices(({ status }) => status === 'online'),
+
+    /** Whether two devices use this identity. */
+    identityConflict: twinsOf,
+
+    /** Identities that two devices use. */
+    identityConflicts: (): Promise<number> => countDevices(({ instances }) => conflictOf(instances, now()) !== null),
+
+    /** Devices whose clock is off by more than the bound. */
+    clocksOff: (): Promise<number> => countDevices(({ reported }) => hasWrongClock(reported?.clock)),
 
     /** Forgets who was connected before this process began, as soon as that can be written down. */
     async start(): Promise<void> {
@@ -268,6 +288,25 @@ export function createFleet({ database, now, notify, publish, seal, numbers, log
       }
     },
   };
+
+  async function countDevices(counts: (device: ViewedDevice) => boolean): Promise<number> {
+    let sum = 0;
+    for (const device of (await view.all()).values()) if (counts(device)) sum += 1;
+    return sum;
+  }
+
+  async function twinsOf(deviceId: string): Promise<IdentityConflict | null> {
+    return conflictOf((await view.all()).get(deviceId)?.instances ?? null, now());
+  }
+
+  /** Told when it goes wrong and when it is right again. */
+  function tellClock(deviceId: string, before: Reported['clock'], clock: Reported['clock']): void {
+    if (clock === undefined || hasWrongClock(before) === hasWrongClock(clock)) return;
+    const { offsetMs } = clock;
+    if (hasWrongClock(clock)) log.warn({ deviceId, offsetMs }, `the clock of a device is ${clockWords(offsetMs)}`);
+    else log.info({ deviceId, offsetMs }, 'the clock of a device is right again');
+    changed(deviceId, hasWrongClock(clock) ? 'clock_off' : 'clock_right');
+  }
 
   async function toBeTold(deviceIds: readonly string[]): Promise<Told[]> {
     const known = await view.all();
@@ -318,6 +357,8 @@ export function createFleet({ database, now, notify, publish, seal, numbers, log
     former = false;
   }
 }
+
+const hasWrongClock = (clock: ClockReading | undefined) => clock !== undefined && isClockOff(clock);
 
 interface Listing {
   store: FleetStore;

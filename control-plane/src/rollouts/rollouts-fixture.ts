@@ -122,6 +122,7 @@ export async function openRollouts(versions = 3) {
         desiredGeneration: 0,
         publishedGeneration: 0,
         conflictSince: null,
+        instances: null,
         reported: null,
         reportedAt: null,
         facts: null,

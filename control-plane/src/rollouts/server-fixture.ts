@@ -120,6 +120,7 @@ export function openServer({ folder, authority, publish, disconnect, notify, evi
         throw new Error(`a message on ${channel} was not understood`);
       },
       acknowledge: async () => undefined,
+      answerClock: async () => undefined,
       writable: () => database.writable(),
       count: (channel, outcome) => {
         if (outcome !== 'handled') throw new Error(`a message on ${channel} is ${outcome}`);
@@ -155,7 +156,7 @@ export function openServer({ folder, authority, publish, disconnect, notify, evi
             ...{ id, labels, enrolledAt: now(), revokedAt: null, readmittedAt: null, certificateSerial: '1' },
             ...{ previousSerial: null, keyDigest: null, status: 'never_connected', session: null, lastSeenAt: null },
             ...{ desiredGeneration: 0, publishedGeneration: 0, conflictSince: null },
-            ...{ reported: null, reportedAt: null, facts: null },
+            ...{ reported: null, reportedAt: null, facts: null, instances: null },
           });
       });
       for (const { id } of devices) fleet.cameOrWent(id);

@@ -1,7 +1,7 @@
 // Devices, as the API shows them.
 import { z } from 'zod';
 import { DeviceId, Instant, Sha256 } from '../identifiers.ts';
-import { DeviceFacts, ModelReport } from '../messages.ts';
+import { DeviceFacts, IdentityConflict, ModelReport } from '../messages.ts';
 import { Labels, SelectorText } from '../selector.ts';
 
 export const DeviceStatus = z.enum(['online', 'offline', 'never_connected']);
@@ -32,6 +32,10 @@ export const Device = z.object({
   outbox: z
     .object({ pendingItems: z.number().int(), pendingBytes: z.number().int(), droppedItems: z.number().int() })
     .nullable(),
+  /** How far its clock is from this server's (positive: ahead), as it was measured last; null: not yet. */
+  clock: z.object({ offsetMs: z.number().int(), measuredAt: Instant }).nullable().default(null),
+  /** Two devices use this identity, as after copying a card: since when, and how often one took over from the other. */
+  identityConflict: IdentityConflict.nullable().default(null),
 });
 export type Device = z.infer<typeof Device>;
 

@@ -119,6 +119,8 @@ export async function startAgent(parts: AgentParts, own: (database: { close(): v
         link.reportSoon();
       },
       onAcknowledged: () => undefined,
+      onClock: () => undefined,
+      onIdentityConflict: () => undefined,
       onCommand: async ({ id: command }) => ({ id: command, ok: true, message: '' }),
     },
     parts.connect,

@@ -1,5 +1,6 @@
 // One device: what it is, what it should run, what it runs, and how that goes.
 import { Device } from '@edgeloop/shared/api/devices';
+import { clockWords, isClockOff } from '@edgeloop/shared/clock';
 import { useLocation, useRoute } from 'preact-iso/router';
 import { useQuery } from '../api/queries.ts';
 import { ActionButton } from '../components/action.tsx';
@@ -129,6 +130,8 @@ function StateCard({ device }: { device: Device }) {
               ? '–'
               : `${outbox.pendingItems} items, ${formatBytes(outbox.pendingBytes)}; ${outbox.droppedItems} dropped`,
           ],
+          ['Clock', <Clock key="clock" clock={device.clock} />],
+          ['Identity', <Identity key="identity" conflict={device.identityConflict} />],
           [
             'Access',
             device.revokedAt === null ? (
@@ -142,6 +145,26 @@ function StateCard({ device }: { device: Device }) {
         ]}
       />
     </Card>
+  );
+}
+
+function Clock({ clock }: { clock: Device['clock'] }) {
+  if (clock === null) return <>not measured yet</>;
+  const { offsetMs, measuredAt } = clock;
+  const words = Math.abs(offsetMs) < 2000 ? `${offsetMs} ms off` : clockWords(offsetMs);
+  return (
+    <span class={isClockOff(clock) ? 'text-bad' : undefined}>
+      {words}, measured <Ago at={measuredAt} />
+    </span>
+  );
+}
+
+function Identity({ conflict }: { conflict: Device['identityConflict'] }) {
+  if (conflict === null) return <>one device</>;
+  return (
+    <span class="text-bad">
+      used by two devices, {conflict.takeovers} takeovers since <Ago at={conflict.since} />
+    </span>
   );
 }
 
