@@ -17,8 +17,9 @@ export interface PortFixture {
   close(): void;
 }
 
-export async function listenHttps(handle: RequestListener): Promise<PortFixture> {
-  const { pem, keyPem } = await selfSigned(Date.now(), Date.now() + 3_600_000);
+/** `now`: when its certificate begins; it is valid for an hour. */
+export async function listenHttps(handle: RequestListener, now = Date.now()): Promise<PortFixture> {
+  const { pem, keyPem } = await selfSigned(now, now + 3_600_000);
   const server = createServer({ cert: pem, key: keyPem }, handle);
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const address: AddressInfo | string | null = server.address();

@@ -2,6 +2,7 @@
 // certificate where there is one. Failures come out as AppErrors that say whether trying again makes sense.
 import { AppError, type ErrorCode, messageOf, Problem } from '@edgeloop/shared/errors';
 import type { Agent, Dispatcher } from 'undici';
+import { isOutOfTime, outOfTimeWords } from './server-clock.ts';
 
 export interface TlsMaterial {
   /** PEM of the one CA to trust; unset trusts nobody and checks nothing, only to learn the CA. */
@@ -50,6 +51,7 @@ export function createDevicePort({ hosts, port, tls: first }: DevicePortOptions)
 
   async function send(asked: PortRequest): Promise<Dispatcher.ResponseData> {
     const failures: string[] = [];
+    let outOfTime: { error: unknown; host: string } | undefined;
     connected ??= agentOf(tls);
     const agent = await connected;
     for (let turn = 0; turn < hosts.length; turn += 1) {
@@ -58,6 +60,7 @@ export function createDevicePort({ hosts, port, tls: first }: DevicePortOptions)
       const response = await ask(agent, `https://${bracketed(host)}:${port}`, asked).catch((error: unknown) => {
         asked.signal.throwIfAborted();
         failures.push(`${host}:${port}: ${reasonOf(error)}`);
+        if (isOutOfTime(error)) outOfTime ??= { error, host };
         return undefined;
       });
       if (response === undefined) continue;
@@ -65,6 +68,8 @@ export function createDevicePort({ hosts, port, tls: first }: DevicePortOptions)
       if (response.statusCode < 300) return response;
       throw await refusalOf(response, asked);
     }
+    if (outOfTime !== undefined)
+      throw new Unreached(await outOfTimeWords(outOfTime.error, { host: outOfTime.host, port }, asked.signal));
     throw new Unreached(`the control plane does not answer (${failures.join('; ')})`);
   }
 

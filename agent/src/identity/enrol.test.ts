@@ -8,11 +8,14 @@ import { encodeJoinToken } from '@edgeloop/shared/join-token';
 import { EnrolRequest, type EnrolResponse } from '@edgeloop/shared/messages';
 import { Pkcs10CertificateRequest } from '@peculiar/x509';
 import pino from 'pino';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { Problems } from '../problems.ts';
 import { pendingWrites } from '../storage/pending-writes-fixture.ts';
+import { createDevicePort, textOf } from './device-port.ts';
 import { listenHttps, type PortFixture, selfSigned } from './device-port-fixture.ts';
 import { enrol } from './enrol.ts';
 import { readIdentity, renewalDueAt } from './identity.ts';
+import { keepRenewed } from './renewal.ts';
 
 const log = pino({ level: 'silent' });
 const asked: EnrolRequest[] = [];
@@ -51,21 +54,21 @@ const accept: RequestListener = (request, response) => {
   });
 };
 
-function join7(options: { hosts?: string[]; caDigest?: string } = {}) {
+function join7(options: { hosts?: string[]; caDigest?: string; log?: typeof log; signal?: AbortSignal } = {}) {
   const joinToken = encodeJoinToken({
     hosts: options.hosts ?? ['127.0.0.1'],
     port: server?.port ?? 1,
     caDigest: options.caDigest ?? server?.caDigest ?? '',
     secret: 'a-secret-of-sixteen',
   });
-  const signal = AbortSignal.timeout(60_000);
+  const signal = options.signal ?? AbortSignal.timeout(60_000);
   return enrol({
     folder,
     joinToken,
     deviceId: 'gate-7',
     labels: { site: 'paris' },
     writes: pendingWrites(),
-    log,
+    log: options.log ?? log,
     signal,
   });
 }
@@ -96,6 +99,26 @@ describe('enrolment', () => {
     expect(calls).toBe(2);
   });
 
+  it.each([
+    [-3, /the device's clock is 3 days ahead .*set it/],
+    [3, /the device's clock is 3 days behind .*set it/],
+  ])('names the clock of a device when the server lives %d days later', async (days, words) => {
+    server?.close();
+    const now = Date.now() + days * 86_400_000;
+    server = await listenHttps((_request, response) => {
+      response.setHeader('date', new Date(now).toUTCString());
+      response.end(server?.ca);
+    }, now - 1000);
+    const said: string[] = [];
+    const heard = pino({ level: 'warn' }, { write: (line: string) => void said.push(line) });
+    const stop = new AbortController();
+    const joining = join7({ log: heard, signal: stop.signal });
+    await vi.waitUntil(() => said.length > 0, { timeout: 30_000 });
+    stop.abort();
+    await expect(joining).rejects.toThrow();
+    expect(said[0]).toMatch(words);
+  });
+
   it('ends with the reason when the token is used up', async () => {
     answerWith = (_request, response) => {
       const problem = {
@@ -124,4 +147,35 @@ describe('renewal of a certificate', () => {
     const { pem } = await selfSigned(from, from + 90 * 86_400_000);
     expect(renewalDueAt(pem)).toBe(from + 60 * 86_400_000);
   });
+});
+
+it('a certificate is renewed once and not over and over by a clock that is ahead', async () => {
+  const from = Date.now();
+  const { pem, keyPem } = await selfSigned(from - 3_600_000, from + 60_000);
+  let renewals = 0;
+  const identity = {
+    ...{ deviceId: 'gate-7', certificate: pem, caCertificate: pem, fleetKey: 'KEY' },
+    ...{ device: { hosts: ['127.0.0.1'], port: 1 }, mqtt: { hosts: ['127.0.0.1'], port: 1 } },
+  };
+  const second = await listenHttps((_request, response) => {
+    renewals += 1;
+    response.end(JSON.stringify({ certificate: pem }));
+  });
+  const port = createDevicePort({ hosts: ['127.0.0.1'], port: second.port, tls: { ca: second.ca } });
+  const stop = new AbortController();
+  const renewed = vi.fn();
+  const options = {
+    ...{ folder, port, log, writes: pendingWrites(), problems: new Problems(log), identity: () => identity },
+    nowMs: () => from + 365 * 86_400_000,
+    onRenewed: renewed,
+  };
+  const renewing = keepRenewed(keyPem, options, stop.signal);
+  await vi.waitUntil(() => renewed.mock.calls.length > 0, { timeout: 30_000 });
+  // What would be asked for at once is on its way by then.
+  await port.send({ method: 'GET', path: '/', signal: stop.signal }).then((answer) => textOf(answer, 10_000));
+  stop.abort();
+  await renewing;
+  await port.close();
+  second.close();
+  expect(renewals).toBe(2);
 });

@@ -16,6 +16,8 @@ export interface RenewalOptions {
   writes: PendingWrites;
   problems: Problems;
   log: Logger;
+  /** The wall clock, by the server's where this device's is known to be wrong. */
+  nowMs(): number;
   /** As it is now: more than its certificate may change. */
   identity(): Identity;
   /** Called with the identity that holds the new certificate; the disk may take it later. */
@@ -29,15 +31,19 @@ const lookAgainMs = 3_600_000;
 /** Runs until aborted. A refusal is logged and tried again: a person may lift it before the certificate ends. */
 export async function keepRenewed(key: string, options: RenewalOptions, signal: AbortSignal): Promise<void> {
   let failures = 0;
+  let renewed = false;
   while (!signal.aborted) {
-    const dueInMs = renewalDueAt(options.identity().certificate) - Date.now();
-    if (dueInMs > 0) {
-      await pause(Math.min(dueInMs, lookAgainMs), signal);
+    const dueInMs = renewalDueAt(options.identity().certificate) - options.nowMs();
+    if (dueInMs > 0 || renewed) {
+      // By a clock that is ahead, a fresh certificate is due again at once.
+      renewed = false;
+      await pause(dueInMs > 0 ? Math.min(dueInMs, lookAgainMs) : lookAgainMs, signal);
       continue;
     }
     try {
       const identity = await renew(key, options, signal);
       failures = 0;
+      renewed = true;
       options.problems.clear('certificate');
       options.onRenewed(identity);
       options.log.info('client certificate renewed');

@@ -20,6 +20,7 @@ import {
 } from '../identity/identity.ts';
 import { keyPath, readKey } from '../identity/key.ts';
 import { keepRenewed } from '../identity/renewal.ts';
+import { isOutOfTime, outOfTimeWords } from '../identity/server-clock.ts';
 import { type Heeded, heed } from '../identity/trust.ts';
 import type { Problems } from '../problems.ts';
 import { moveAside } from '../storage/aside.ts';
@@ -43,7 +44,7 @@ export interface MembershipOptions {
 }
 
 /** What comes from the control plane, and what is told to it. */
-export type LinkHandlers = Omit<LinkOptions, 'rereadMs' | 'log' | 'onIdentityConflict'>;
+export type LinkHandlers = Omit<LinkOptions, 'rereadMs' | 'log' | 'onIdentityConflict' | 'onFailure'>;
 
 const closeMs = 2000;
 /** A person may lift a refusal, or make a new token for the next start. */
@@ -58,6 +59,7 @@ export class Membership {
   #link: Link | undefined;
   #renewal: Promise<void> = Promise.resolve();
   #clock: ClockReading | undefined;
+  #isAsking = false;
 
   constructor(options: MembershipOptions) {
     this.#options = options;
@@ -130,6 +132,7 @@ export class Membership {
         handlers.onClock(reading);
       },
       onIdentityConflict: (conflict) => this.#sayTwin(conflict),
+      onFailure: (error) => void this.#sayOutOfTime(error, identity.device, signal),
     });
     this.#port = port;
     this.#link = link;
@@ -141,7 +144,11 @@ export class Membership {
       port.useTls(tlsOf(next));
       link.connect(linkCredentialsOf(next));
     };
-    this.#renewal = keepRenewed(key, { folder, port, writes, problems, log, identity: present, onRenewed }, signal);
+    this.#renewal = keepRenewed(
+      key,
+      { folder, port, writes, problems, log, nowMs: () => this.#nowMs(), identity: present, onRenewed },
+      signal,
+    );
   }
 
   /** False when there is no connection; nothing is queued. */
@@ -168,8 +175,22 @@ export class Membership {
     const { offsetMs, roundTripMs } = reading;
     log.debug({ offsetMs, roundTripMs }, 'the clock was compared with the control plane’s');
     if (!isClockOff(reading)) problems.clear('clock');
-    else problems.set('clock', `this device's clock is ${clockWords(offsetMs)} of the control plane's; set it`);
+    else problems.set('clock', `this device's clock is ${clockWords(offsetMs)}; set it`);
     if (before === undefined || Math.abs(before.offsetMs - offsetMs) > 1000) this.reportSoon();
+  }
+
+  #nowMs(): number {
+    const clock = this.#clock;
+    return Date.now() - (clock !== undefined && isClockOff(clock) ? clock.offsetMs : 0);
+  }
+
+  /** Over when the clocks are compared next. */
+  async #sayOutOfTime(error: Error, { hosts, port }: Identity['device'], signal: AbortSignal): Promise<void> {
+    if (!isOutOfTime(error) || this.#isAsking) return;
+    this.#isAsking = true;
+    const words = await outOfTimeWords(error, { host: hosts[0] ?? 'localhost', port }, signal);
+    this.#isAsking = false;
+    if (!signal.aborted) this.#options.problems.set('clock', words);
   }
 
   #sayTwin(conflict: IdentityConflict | null): void {

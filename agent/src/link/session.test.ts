@@ -66,6 +66,7 @@ function start(): FakeClient {
         throw new Error('nothing to report');
       },
       onConnected: () => void connected++,
+      onFailure: () => undefined,
       onClock: (reading) => void readings.push(reading),
       onIdentityConflict: (conflict) => void conflicts.push(conflict),
       onDesired: () => undefined,

@@ -36,6 +36,8 @@ export interface LinkOptions {
   onClock(reading: ClockReading): void;
   /** Whether another device uses the same identity, told with each answer to this one's presence. */
   onIdentityConflict(conflict: IdentityConflict | null): void;
+  /** A connection failed. */
+  onFailure(error: Error): void;
   onDesired(desired: Desired): void;
   onAcknowledged(ack: TelemetryAck): void;
   onCommand(command: Command): Promise<CommandResult>;
@@ -248,7 +250,10 @@ export function createLink(options: LinkOptions, open: (options: IClientOptions)
       fresh.options.reconnectPeriod = backoffMs(failures, hasTwin ? twinRetry : retry);
       if (isLost) log.info('disconnected from the control plane');
     });
-    fresh.on('error', (error) => log.warn({ reason: messageOf(error) }, 'the session with the control plane failed'));
+    fresh.on('error', (error) => {
+      log.warn({ reason: messageOf(error) }, 'the session with the control plane failed');
+      options.onFailure(error);
+    });
     fresh.on('message', receive);
   }
 
