@@ -4,6 +4,22 @@ import { z } from 'zod';
 import { CategoryCounts } from './sketches/category-counts.ts';
 import { ValueSketch } from './sketches/value-sketch.ts';
 
+/**
+ * How much mean scores of contiguous blocks of the reference vary, in multiples of what independent rows would
+ * (`sketches/scores.ts`): `size` rows a block, so many blocks, one effect a score. Longer blocks follow shorter ones.
+ */
+export const Blocks = z
+  .array(
+    z.object({
+      size: z.number().int().min(1),
+      count: z.number().int().min(2),
+      effects: z.array(z.number().min(0)).max(8),
+    }),
+  )
+  .max(16);
+export type Blocks = z.infer<typeof Blocks>;
+
+/** Mean and deviation of the PSI of contiguous blocks against the whole. */
 const BlockPsi = z.object({
   mean: z.number().min(0),
   deviation: z.number().min(0),
@@ -22,6 +38,7 @@ export const NumericProfile = z
     edges: z.array(z.number()).min(1).max(256),
     counts: z.array(z.number().int().min(0)),
     blockPsi: BlockPsi.optional(),
+    blocks: Blocks.optional(),
   })
   .refine(
     (profile) => profile.counts.length === profile.edges.length + 2,
@@ -33,11 +50,19 @@ export const NumericProfile = z
   );
 export type NumericProfile = z.infer<typeof NumericProfile>;
 
-export const CategoryProfile = z.object({ counts: z.record(z.string(), z.number().int().min(0)) });
+export const CategoryProfile = z.object({
+  counts: z.record(z.string(), z.number().int().min(0)),
+  blockPsi: BlockPsi.optional(),
+  blocks: Blocks.optional(),
+});
 export type CategoryProfile = z.infer<typeof CategoryProfile>;
 
 /** Reference of a signal whose windows hold a sketch that finds its own bins. */
-export const SketchProfile = z.object({ sketch: ValueSketch, blockPsi: BlockPsi.optional() });
+export const SketchProfile = z.object({
+  sketch: ValueSketch,
+  blockPsi: BlockPsi.optional(),
+  blocks: Blocks.optional(),
+});
 export type SketchProfile = z.infer<typeof SketchProfile>;
 
 export const ReferenceProfile = z.object({
@@ -53,5 +78,9 @@ export const ReferenceProfile = z.object({
   categories: z.record(z.string(), CategoryCounts).optional(),
   /** Accuracy on the held-out data, 0 to 1, for comparison with labels from the field. */
   accuracy: z.number().min(0).max(1).optional(),
+  /** Rows that the accuracy was measured on; `rows` when unset. */
+  accuracyRows: z.number().int().min(1).optional(),
+  /** Of the rows in each bin of `confidence`, those answered right: what a confidence is worth. */
+  confidenceCorrect: z.array(z.number().int().min(0)).max(258).optional(),
 });
 export type ReferenceProfile = z.infer<typeof ReferenceProfile>;

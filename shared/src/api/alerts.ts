@@ -17,7 +17,9 @@ const DriftRule = z.strictObject({
   windowSeconds: z.number().int().min(1).default(3600),
   /** Samples that a window must have to be judged. */
   minSamples: z.number().int().min(30).default(300),
-  /** False discovery rate over the features, 0 to 1. */
+  /** How many alerts a month may be false, 30 days; decides instead of `falseDiscoveryRate` when it is set. */
+  falseAlarmsPerMonth: z.number().gt(0).max(1000).optional(),
+  /** False discovery rate over features and devices in a window, 0 to 1: what rules were made with before. */
   falseDiscoveryRate: z.number().gt(0).max(0.5).default(0.01),
   /** Smallest PSI that counts, whatever the statistics say. */
   minPsi: z.number().min(0).default(0.1),
@@ -38,6 +40,18 @@ export type AlertRuleSpec = z.infer<typeof AlertRuleSpec>;
 export const AlertRule = z.object({ id: z.string(), createdAt: Instant, spec: AlertRuleSpec });
 export type AlertRule = z.infer<typeof AlertRule>;
 
+/**
+ * Counts before (in the reference) and after, bin by bin: of a numeric signal under the first edge, between the edges, over the last
+ * and missing; of classes by `names`.
+ */
+export const ComparedHistogram = z.object({
+  edges: z.array(z.number()).optional(),
+  names: z.array(z.string()).optional(),
+  before: z.array(z.number()),
+  after: z.array(z.number()),
+});
+export type ComparedHistogram = z.infer<typeof ComparedHistogram>;
+
 export const AlertStatus = z.enum(['pending', 'firing', 'resolved']);
 
 export const Alert = z.object({
@@ -54,12 +68,33 @@ export const Alert = z.object({
   silencedUntil: Instant.nullable(),
   summary: z.string(),
   /** What moved most, strongest first. */
-  features: z.array(z.object({ name: z.string(), psi: z.number(), threshold: z.number() })),
+  features: z.array(
+    z.object({
+      name: z.string(),
+      psi: z.number(),
+      threshold: z.number(),
+      /** How it changed: `higher`, `wider`, `more often missing` … */
+      change: z.string().optional(),
+      /** The same bins in the reference and in the window that was judged. */
+      histogram: ComparedHistogram.optional(),
+    }),
+  ),
   /** Which devices show it: `device`, `cohort` or `fleet`. */
   scope: z.object({
     kind: z.enum(['device', 'cohort', 'fleet', 'unknown']),
     devices: z.array(z.string()),
     detail: z.string(),
+    /** What seems wrong with the sensors of these devices, when it is not the whole fleet. */
+    faults: z
+      .array(
+        z.object({
+          device: z.string(),
+          signal: z.string(),
+          kind: z.enum(['dead', 'stuck', 'offset', 'scaled', 'noisy']),
+          detail: z.string(),
+        }),
+      )
+      .optional(),
   }),
   value: z.number().nullable(),
 });

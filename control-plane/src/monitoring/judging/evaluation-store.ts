@@ -14,7 +14,10 @@ const EvaluationDetail = AlertFigures.extend({
   evidence: z.string(),
   /** PSI of every judged signal. */
   psi: z.record(z.string(), z.number()).default({}),
+  /** The smallest shift of every judged signal that would have been seen: in standard deviations, of classes in shares. */
+  visible: z.record(z.string(), z.number()).default({}),
   notMonitorable: z.array(z.string()).default([]),
+  insufficient: z.array(z.string()).default([]),
 });
 export type EvaluationDetail = z.infer<typeof EvaluationDetail>;
 

@@ -3,9 +3,12 @@ import type { AlertRule } from '@edgeloop/shared/api/alerts';
 import type { ReferenceProfile } from '@edgeloop/shared/profile';
 import type { Labels } from '@edgeloop/shared/selector';
 import type { Telemetry } from '../../telemetry/telemetry.ts';
+import { consideredWindows } from '../alerts/alert-state.ts';
 import { type AccuracyJudgement, judgeAccuracy } from '../statistics/accuracy.ts';
-import { attribute, type Scope } from '../statistics/attribution.ts';
-import { type DriftJudgement, judgeDrift, outputSignals, type SignalDrift } from '../statistics/drift.ts';
+import { type DeviceWindow, judgeFleet, type Scope, unknownScope } from '../statistics/attribution.ts';
+import { settingsOf } from '../statistics/budget.ts';
+import { type DriftJudgement, type Observed, outputSignals, type SignalDrift } from '../statistics/drift.ts';
+import { comparedHistogram, mergedObserved } from './compared-histogram.ts';
 import type { Evaluation, EvaluationDetail } from './evaluation-store.ts';
 
 export interface JudgeDeps {
@@ -31,9 +34,11 @@ interface Span {
   to: number;
 }
 
-/** Signals that are attributed to devices and listed in an alert. */
+/** Signals that are listed in an alert, and of how many the bins are kept. */
 const namedSignals = 20;
-const unknownScope: Scope = { kind: 'unknown', devices: [], detail: '' };
+const drawnSignals = 8;
+/** Windows of single devices that are read for one judgement. */
+const mostWindows = 20_000;
 
 export type Judge = ReturnType<typeof createJudge>;
 
@@ -51,30 +56,30 @@ export function createJudge({ telemetry, reference, deviceLabels }: JudgeDeps) {
     if (profile === undefined) return insufficient('', 'the version has no reference profile to compare with');
     const merged = await telemetry.merged(span);
     if (merged === undefined) return insufficient('0', 'no windows came in');
-    const evidence = String(merged.windows);
-    const judged = judgeDrift(profile, merged.window, spec);
+    const devices = await devicesOf(spec, span, { profile, windows: merged.windows });
+    const { judged, scope } = judgeFleet(profile, { merged: merged.window, devices }, settingsOf(spec));
     const moved = judged.signals.filter(({ state }) => state === 'moved').slice(0, namedSignals);
-    const scope = moved.length === 0 ? unknownScope : await attributed(spec, span, { profile, moved });
+    const seen = scope.kind === 'fleet' ? merged.window : observedOn(scope.devices, devices, merged.window);
     return {
       samples: judged.samples,
       verdict: judged.verdict,
-      detail: driftDetail(judged, { moved, scope, evidence }),
+      detail: driftDetail(judged, { moved, scope, evidence: String(merged.windows), profile, seen }),
     };
   }
 
-  async function attributed(
+  /** All devices, or in turn as many as can be read in a while: each for as many windows as an alert takes. */
+  async function devicesOf(
     spec: Spec<'drift'>,
     span: Span,
-    { profile, moved }: { profile: ReferenceProfile; moved: readonly SignalDrift[] },
-  ): Promise<Scope> {
-    const signals = moved.map(({ name }) => name);
-    const windows = await telemetry.mergedByDevice(span, new Set(signals));
+    { profile, windows }: { profile: ReferenceProfile; windows: number },
+  ): Promise<DeviceWindow[]> {
     const labels = await deviceLabels();
-    const devices = [...windows].map(([deviceId, observed]) => ({
-      ...{ deviceId, observed },
-      labels: labels.get(deviceId) ?? {},
-    }));
-    return attribute(profile, devices, { signals, settings: spec });
+    const parts = Math.ceil(windows / mostWindows);
+    const turn = Math.floor(span.from / (spec.windowSeconds * 1000) / consideredWindows) % parts;
+    const asked = parts <= 1 ? undefined : [...labels.keys()].sort().filter((_, i) => i % parts === turn);
+    const signals = new Set(Object.keys(profile.features));
+    const found = await telemetry.mergedByDevice({ ...span, devices: asked }, signals);
+    return [...found].map(([deviceId, observed]) => ({ deviceId, observed, labels: labels.get(deviceId) ?? {} }));
   }
 
   async function accuracy(spec: Spec<'accuracy'>, span: Span): Promise<Outcome> {
@@ -84,7 +89,7 @@ export function createJudge({ telemetry, reference, deviceLabels }: JudgeDeps) {
     if (expected === undefined) return insufficient(evidence, 'the version has no reference accuracy to compare with');
     const judged = judgeAccuracy(expected, counts, spec);
     const detail: EvaluationDetail = {
-      ...{ evidence, features: [], scope: unknownScope, psi: {}, notMonitorable: [] },
+      ...{ evidence, features: [], scope: unknownScope, psi: {}, visible: {}, notMonitorable: [], insufficient: [] },
       value: judged.accuracy,
       summary: accuracySummary(judged, expected),
     };
@@ -93,33 +98,67 @@ export function createJudge({ telemetry, reference, deviceLabels }: JudgeDeps) {
 }
 
 function insufficient(evidence: string, summary: string): Outcome {
-  const detail = { evidence, summary, features: [], scope: unknownScope, value: null, psi: {}, notMonitorable: [] };
+  const nothing = { features: [], scope: unknownScope, value: null, psi: {}, visible: {} };
+  const detail = { evidence, summary, ...nothing, notMonitorable: [], insufficient: [] };
   return { samples: 0, verdict: 'insufficient', detail };
 }
 
-function driftDetail(
-  judged: DriftJudgement,
-  { moved, scope, evidence }: { moved: readonly SignalDrift[]; scope: Scope; evidence: string },
-): EvaluationDetail {
+interface DriftWords {
+  moved: readonly SignalDrift[];
+  scope: Scope;
+  evidence: string;
+  profile: ReferenceProfile;
+  /** What the devices saw that moved. */
+  seen: Observed;
+}
+
+function driftDetail(judged: DriftJudgement, { moved, scope, evidence, profile, seen }: DriftWords): EvaluationDetail {
+  const figureOf = (figure: 'psi' | 'visible') =>
+    Object.fromEntries(judged.signals.map((signal) => [signal.name, rounded(signal[figure])]));
   return {
-    ...{ evidence, scope, notMonitorable: judged.notMonitorable },
+    ...{ evidence, scope, notMonitorable: judged.notMonitorable, insufficient: judged.insufficient },
     summary: driftSummary(judged, moved, scope),
-    features: moved.map(({ name, psi, threshold }) => ({ name, psi: rounded(psi), threshold: rounded(threshold) })),
-    psi: Object.fromEntries(judged.signals.map(({ name, psi }) => [name, rounded(psi)])),
+    features: moved.map(({ name, psi, threshold, change }, at) => {
+      const histogram = at < drawnSignals ? comparedHistogram(name, profile, seen) : undefined;
+      const figures = { name, psi: rounded(psi), threshold: rounded(threshold), change };
+      return histogram === undefined ? figures : { ...figures, histogram };
+    }),
+    ...{ psi: figureOf('psi'), visible: figureOf('visible') },
     value: judged.signals.length === 0 ? null : rounded(Math.max(...judged.signals.map(({ psi }) => psi))),
   };
 }
 
+/** What the devices that moved saw; of all when none is named. */
+function observedOn(ids: readonly string[], devices: readonly DeviceWindow[], all: Observed): Observed {
+  const named = devices.filter(({ deviceId }) => ids.includes(deviceId));
+  return named.length === 0 ? all : mergedObserved(named.map(({ observed }) => observed));
+}
+
 function driftSummary(judged: DriftJudgement, moved: readonly SignalDrift[], scope: Scope): string {
-  const unseen = judged.notMonitorable.length;
-  const note = unseen === 0 ? '' : `; ${unseen} signals move too much by themselves to be monitored`;
+  const note = notesOn(judged);
   const [first] = moved;
-  if (first === undefined)
+  if (first === undefined) {
+    if (judged.signals.length === 0)
+      return `too few samples of any signal that can be judged (${judged.samples})${note}`;
     return `nothing moved among ${judged.signals.length} signals in ${judged.samples} samples${note}`;
+  }
   const count = judged.signals.filter(({ state }) => state === 'moved').length;
-  const names = moved.slice(0, 3).map(({ name, psi }) => `${nameForPeople(name)} (PSI ${psi.toFixed(2)})`);
+  const names = moved
+    .slice(0, 3)
+    .map(({ name, psi, change }) => `${nameForPeople(name)} (PSI ${psi.toFixed(2)}, ${change})`);
   const where = scope.kind === 'fleet' ? 'the whole fleet' : scope.kind;
-  return `${count} of ${judged.signals.length} signals moved, most of all ${names.join(', ')}; scope ${where}: ${scope.detail}${note}`;
+  const [fault] = scope.faults ?? [];
+  const wrong = fault === undefined ? '' : `; ${fault.signal} of ${fault.device} seems ${fault.kind}: ${fault.detail}`;
+  return `${count} of ${judged.signals.length} signals moved, most of all ${names.join(', ')}; scope ${where}: ${scope.detail}${wrong}${note}`;
+}
+
+function notesOn({ notMonitorable, insufficient }: DriftJudgement): string {
+  const unseen = notMonitorable.length;
+  const few = insufficient.length;
+  return (
+    (unseen === 0 ? '' : `; ${unseen} signals move too much by themselves to be monitored`) +
+    (few === 0 ? '' : `; ${few} signals have too few samples`)
+  );
 }
 
 function nameForPeople(signal: string): string {

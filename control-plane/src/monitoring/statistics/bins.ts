@@ -1,7 +1,5 @@
 // Bins too thin to compare are put together, so that the chi-square approximation of the drift decision holds.
 
-import type { CategoryCounts } from '@edgeloop/shared/sketches/category-counts';
-
 /** Counts of the same bins in the reference and in the judged window. */
 export interface PairedCounts {
   reference: number[];
@@ -12,19 +10,21 @@ export interface PairedCounts {
 const leastExpected = 5;
 
 /**
- * Neighbouring bins merged until each side expects at least 5 counts in each. What is expected comes from both sides
+ * Neighbouring bins merged until each side expects at least 5 counts in each, and each holds at least one of
+ * `most` parts of one side. What is expected comes from both sides
  * together: given those sums, the merging tells nothing about a difference between the sides, so the level of the test
  * stays, and a bin that was empty in the reference and is full now stays a bin of its own.
  */
-export function mergeThinNeighbours(pair: PairedCounts): PairedCounts {
+export function mergeNeighbours(pair: PairedCounts, most = Number.POSITIVE_INFINITY): PairedCounts {
   const needed = neededTogether(pair);
+  const part = { reference: total(pair.reference) / most, window: total(pair.window) / most };
   const merged: PairedCounts = { reference: [], window: [] };
   let reference = 0;
   let window = 0;
   for (const [i, count] of pair.reference.entries()) {
     reference += count;
     window += pair.window[i] ?? 0;
-    if (reference + window < needed) continue;
+    if (reference + window < needed || (reference < part.reference && window < part.window)) continue;
     merged.reference.push(reference);
     merged.window.push(window);
     reference = 0;
@@ -34,30 +34,20 @@ export function mergeThinNeighbours(pair: PairedCounts): PairedCounts {
   return merged;
 }
 
-/** Counts of the categories that the reference names, and of all others together. */
-export function pairCategories(reference: CategoryCounts, window: CategoryCounts): PairedCounts {
-  const names = Object.keys(reference.counts);
-  const named = names.map((name) => window.counts[name] ?? 0);
-  const others = total(Object.values(window.counts)) - total(named) + window.other;
-  return mergeThinNeighbours({
-    reference: [...names.map((name) => reference.counts[name] ?? 0), reference.other],
-    window: [...named, others],
-  });
-}
-
 /** Counts by category; those too rare make one bin together. */
 export function mergeRareCategories(
   reference: Readonly<Record<string, number>>,
   window: Readonly<Record<string, number>>,
+  most?: number,
 ): PairedCounts {
   const names = [...new Set([...Object.keys(reference), ...Object.keys(window)])];
   const pairs = names.map((name) => ({ reference: reference[name] ?? 0, window: window[name] ?? 0 }));
   // Rare ones last: merging neighbours then puts the rare together and leaves the common alone.
   pairs.sort((a, b) => b.reference + b.window - (a.reference + a.window));
-  return mergeThinNeighbours({
-    reference: pairs.map((pair) => pair.reference),
-    window: pairs.map((pair) => pair.window),
-  });
+  return mergeNeighbours(
+    { reference: pairs.map((pair) => pair.reference), window: pairs.map((pair) => pair.window) },
+    most,
+  );
 }
 
 export function total(counts: readonly number[]): number {

@@ -1,6 +1,6 @@
 // How much a signal moves without any drift, from the blocks of its reference (`blockPsi` of the profile), brought to
 // the size of the judged window.
-import type { NumericProfile } from '@edgeloop/shared/profile';
+import type { CategoryProfile, NumericProfile } from '@edgeloop/shared/profile';
 import { total } from './bins.ts';
 import { chiSquareBound, chiSquareTail } from './chi-square.ts';
 
@@ -23,11 +23,14 @@ interface Seen {
  * k (1/b - 1/N) and variance 2 k (1/b - 1/N)^2 there, with k + 1 bins in use. For the same reason a block differs less
  * from the whole than a window that was no part of it: (m + 1) / (m - 1) times less with m blocks.
  */
-export function movementOf(profile: Pick<NumericProfile, 'counts' | 'blockPsi'>): BlockMovement | undefined {
+export function movementOf(
+  profile: Pick<NumericProfile | CategoryProfile, 'counts' | 'blockPsi'>,
+): BlockMovement | undefined {
   if (profile.blockPsi === undefined) return undefined;
   const { mean, deviation, blockSize } = profile.blockPsi;
-  const referenceSize = total(profile.counts);
-  const degrees = Math.max(0, profile.counts.filter((count) => count > 0).length - 1);
+  const counts = Object.values(profile.counts);
+  const referenceSize = total(counts);
+  const degrees = Math.max(0, counts.filter((count) => count > 0).length - 1);
   const chance = Math.max(0, 1 / blockSize - 1 / Math.max(1, referenceSize));
   const blocks = Math.max(2, referenceSize / blockSize);
   const outside = (blocks + 1) / (blocks - 1);

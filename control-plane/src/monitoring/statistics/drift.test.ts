@@ -1,9 +1,11 @@
-import type { NumericProfile } from '@edgeloop/shared/profile';
+import type { NumericProfile, ReferenceProfile } from '@edgeloop/shared/profile';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
+import { referenceProfile } from '../../training/trainers/profile.ts';
 import { createRandom } from '../../training/trainers/random.ts';
-import { mergeRareCategories, mergeThinNeighbours, total } from './bins.ts';
-import { type DriftSettings, discoveryLevel, judgeDrift } from './drift.ts';
+import { mergeNeighbours, mergeRareCategories, total } from './bins.ts';
+import { discoveryLevel, discoveryLevels } from './discovery.ts';
+import { type DriftSettings, judgeDrift, measureSignals } from './drift.ts';
 import { autocorrelated, histogramOf, normal, profileOf, samplesOf } from './profile-fixture.ts';
 
 /** Without the smallest PSI that matters, so that the statistics alone are seen. */
@@ -82,9 +84,126 @@ test('an autocorrelated signal needs its blocks: without them most windows fire,
     }
   }
   expect(fired.bare / count).toBeGreaterThan(0.5);
-  // Nominal is 0.01; 60 blocks tell the far tail of a signal's own movement only roughly.
-  expect(fired.calibrated / count).toBeLessThan(0.06);
+  expect(fired.calibrated / count).toBeLessThan(0.02);
   expect(fired.drifted / count).toBeGreaterThan(0.95);
+});
+
+/** Largest distance of the two empirical distribution functions (Kolmogorov and Smirnov); both sorted. */
+function distance(one: readonly number[], other: readonly number[]): number {
+  let [i, j, most] = [0, 0, 0];
+  while (i < one.length && j < other.length) {
+    const value = Math.min(one[i] ?? 0, other[j] ?? 0);
+    while (i < one.length && (one[i] ?? 0) <= value) i++;
+    while (j < other.length && (other[j] ?? 0) <= value) j++;
+    most = Math.max(most, Math.abs(i / one.length - j / other.length));
+  }
+  return most;
+}
+
+test.each<[string, (value: number, chance: number) => number]>([
+  ['0.2 higher', (value) => value + 0.2],
+  ['0.3 higher', (value) => value + 0.3],
+  ['spread by a third', (value) => value * 1.33],
+  ['stuck at one value one time in five', (value, chance) => (chance < 0.2 ? 0.3 : value)],
+  ['far out one time in twenty', (value, chance) => (chance < 0.05 ? value + 5 : value)],
+])('at equal false alarms no worse than Kolmogorov-Smirnov less 5 points on 300 samples: %s', (_, changed) => {
+  const random = createRandom(77);
+  const references = Array.from({ length: 5 }, () => samplesOf(rows, () => normal(random)));
+  const sides = references.map((values) => ({
+    sorted: [...values].sort((a, b) => a - b),
+    profile: profileOf(values, 300),
+  }));
+  const level = 0.01;
+  const draw = (change: (value: number, chance: number) => number, i: number) => {
+    const side = sides[i % sides.length] ?? { sorted: [], profile: profileOf([0]) };
+    const values = samplesOf(300, () => change(normal(random), random())).sort((a, b) => a - b);
+    const [measure] = measureSignals(
+      { rows, features: { x: side.profile } },
+      { features: { x: histogramOf(side.profile.edges, values) }, classes: {} },
+    );
+    return { distance: distance(values, side.sorted), p: measure?.p ?? 1 };
+  };
+  const still = samplesOf(600, () => 0).map((_, i) => draw((value) => value, i));
+  const bound = still.map((each) => each.distance).sort((a, b) => b - a)[Math.floor(level * still.length)] ?? 0;
+  const own = still.map((each) => each.p).sort((a, b) => a - b)[Math.floor(level * still.length)] ?? 0;
+  expect(still.filter(({ p }) => p <= level).length / still.length).toBeLessThan(2 * level);
+  const moved = samplesOf(200, () => 0).map((_, i) => draw(changed, i));
+  const found = moved.filter(({ p }) => p <= own).length / moved.length;
+  const foundByDistance = moved.filter((each) => each.distance > bound).length / moved.length;
+  expect(found).toBeGreaterThanOrEqual(foundByDistance - 0.05);
+});
+
+test('predicted classes that come in runs need their blocks as well', () => {
+  const fired = { bare: 0, calibrated: 0, drifted: 0 };
+  const count = 400;
+  for (const seed of [1, 2, 3, 4]) {
+    const next = autocorrelated(createRandom(seed), 0.95);
+    const name = (shift: number) => (next() + shift > 0.5 ? 'yes' : 'no');
+    const labels = ['no', 'yes'];
+    const reference = samplesOf(30_000, () => labels.indexOf(name(0)));
+    const confidences = new Float32Array(reference.length);
+    const profiled = referenceProfile({
+      ...{ features: [], rows: new Float32Array(0), confidences, labels },
+      predictedClasses: Int32Array.from(reference),
+    });
+    const calibrated = { rows, features: {}, classes: profiled.classes };
+    const bare = { rows, features: {}, classes: { counts: profiled.classes?.counts ?? {} } };
+    for (let i = 0; i < count / 4; i++) {
+      const judged = (of: ReferenceProfile, shift = 0) => {
+        const classes: Record<string, number> = {};
+        for (const label of samplesOf(500, () => name(shift))) classes[label] = (classes[label] ?? 0) + 1;
+        return judgeDrift(of, { features: {}, classes }, usual).verdict === 'suspicious' ? 1 : 0;
+      };
+      fired.bare += judged(bare);
+      fired.calibrated += judged(calibrated);
+      fired.drifted += judged(calibrated, 2);
+    }
+  }
+  expect(fired.bare / count).toBeGreaterThan(0.15);
+  expect(fired.calibrated / count).toBeLessThan(0.02);
+  expect(fired.drifted / count).toBeGreaterThan(0.95);
+});
+
+test('what a change is like is said in words', () => {
+  const random = createRandom(12);
+  const profile = profileOf(samplesOf(rows, () => normal(random)));
+  const changeOf = (sample: () => number) =>
+    judgeSamples({ x: profile }, { x: samplesOf(600, sample) }).signals[0]?.change;
+  expect(changeOf(() => normal(random) + 1)).toBe('higher');
+  expect(changeOf(() => normal(random) - 1)).toBe('lower');
+  expect(changeOf(() => 2 * normal(random))).toBe('wider');
+  expect(changeOf(() => 0.4 * normal(random))).toBe('narrower');
+  expect(changeOf(() => (random() < 0.5 ? Number.NaN : normal(random)))).toBe('more often missing');
+});
+
+test('a shift as large as is said to be visible is seen in about nine of ten windows', () => {
+  const random = createRandom(13);
+  const profile = profileOf(samplesOf(50_000, () => normal(random)));
+  const settings = { ...statistics, falseDiscoveryRate: 0.001 };
+  const visible =
+    judgeSamples({ x: profile }, { x: samplesOf(400, () => normal(random)) }, settings).signals[0]?.visible ?? 0;
+  expect(visible).toBeGreaterThan(0.15);
+  expect(visible).toBeLessThan(0.4);
+  const seen = samplesOf(200, () => visible).filter(
+    (shift) =>
+      judgeSamples({ x: profile }, { x: samplesOf(400, () => normal(random) + shift) }, settings).verdict ===
+      'suspicious',
+  );
+  expect(seen.length / 200).toBeGreaterThan(0.83);
+  expect(seen.length / 200).toBeLessThan(0.97);
+});
+
+test('rare missing values are no alarm by their rarity', () => {
+  const random = createRandom(14);
+  const profile = profileOf(samplesOf(rows, () => (random() < 0.0004 ? Number.NaN : normal(random))));
+  const windows = samplesOf(500, () => 0).map(() =>
+    judgeSamples(
+      { x: profile },
+      { x: samplesOf(300, () => (random() < 0.0004 ? Number.NaN : normal(random))) },
+      { ...statistics, falseDiscoveryRate: 0.001 },
+    ),
+  );
+  expect(windows.filter(({ verdict }) => verdict === 'suspicious').length).toBeLessThanOrEqual(4);
 });
 
 test('a signal that moves too much by itself is reported as not monitorable, not as fine', () => {
@@ -137,7 +256,7 @@ test('merged bins keep every count and expect at least five on each side', () =>
       const window = pairs.map(([, count]) => count);
       const byName = (of: number[]) => Object.fromEntries(of.map((count, i) => [`c${i}`, count]));
       for (const merged of [
-        mergeThinNeighbours({ reference, window }),
+        mergeNeighbours({ reference, window }),
         mergeRareCategories(byName(reference), byName(window)),
       ]) {
         expect([total(merged.reference), total(merged.window)]).toEqual([total(reference), total(window)]);
@@ -150,6 +269,14 @@ test('merged bins keep every count and expect at least five on each side', () =>
       }
     }),
   );
+});
+
+test('two groups share one rate, and the smaller one is not drowned', () => {
+  const many = Array.from({ length: 999 }, (_, i) => (i + 1) / 1000);
+  const [few, each] = discoveryLevels([[1e-4], many], 0.01);
+  expect(few).toBeCloseTo(0.005);
+  expect(each).toBeCloseTo(0.01 / 2 / 999);
+  expect(discoveryLevels([[0.5, 0.6], []], 0.01)).toEqual([0.005, 0.005]);
 });
 
 test('the discovery level is that of Benjamini and Hochberg', () => {

@@ -37,6 +37,7 @@ async function measure(input: MeasurementInput): Promise<Measurement> {
       challenger,
       parts: recent === null ? [validation, test] : [await readParquet(recent, 'test')],
       accuracy: right.filter(Boolean).length / right.length,
+      accuracyRows: right.length,
     }),
     golden: golden(challenger, columns(test, challenger), scored),
   };
@@ -101,15 +102,23 @@ async function profile({
   challenger,
   parts,
   accuracy,
+  accuracyRows,
 }: {
   challenger: OpenClassifier;
   parts: LabelledRows[];
   accuracy: number;
+  accuracyRows: number;
 }) {
   const rows = joined(parts.map((part) => columns(part, challenger)));
-  const { confidences, predicted } = await challenger.score(rows);
+  const scored = await challenger.score(rows);
   const { features, labels } = challenger;
-  return referenceProfile({ features, rows, confidences, predictedClasses: predicted, labels, accuracy });
+  const truth = parts.flatMap((part) => part.labels);
+  return referenceProfile({
+    ...{ features, rows, labels, accuracy, accuracyRows },
+    confidences: scored.confidences,
+    predictedClasses: scored.predicted,
+    correct: truth.map((label, row) => labels[scored.predicted[row] ?? -1] === label),
+  });
 }
 
 function joined(parts: Float32Array[]): Float32Array {

@@ -1,9 +1,10 @@
 // Reference profiles: what a model's features and answers look like on the data it was made with, in the bins that
 // devices count into from then on.
 import { AppError } from '@edgeloop/shared/errors';
-import type { NumericProfile, ReferenceProfile } from '@edgeloop/shared/profile';
+import type { CategoryProfile, NumericProfile, ReferenceProfile } from '@edgeloop/shared/profile';
 import { binOf } from '@edgeloop/shared/sketches/histogram';
 import { psi } from '@edgeloop/shared/sketches/psi';
+import { blocksOf, categoryScores, numericScores, stretchRows } from '@edgeloop/shared/sketches/scores';
 
 const maxBins = 32;
 /** Room around a value that gets a bin of its own: wider than 32-bit rounding, narrower than any real difference. */
@@ -15,14 +16,23 @@ const smallestGap = 1e-12;
  * falls inside a bin, and every bin holds at least one. A value so frequent that it is several quantiles gets a bin of
  * its own, as does the only value of a constant. NaN and infinities count as missing; without any finite value the
  * only edge is 0. `blockSize`: rows per block for `blockPsi`, in the given order (an incomplete last block is left
- * out); without `blockSize`, or with fewer than two whole blocks, there is none.
+ * out); without `blockSize`, or with fewer than two whole blocks, there is none. With it the rows count as consecutive, and
+ * `blocks` tells how much they are like their neighbours.
  */
 export function numericProfile(values: ArrayLike<number>, { blockSize }: { blockSize?: number } = {}): NumericProfile {
   const all = Float64Array.from(values);
   const edges = binEdges(all.filter(Number.isFinite).sort());
   const counts = countBins(edges, all);
-  const blockPsi = blockSize === undefined ? undefined : blockVariation({ edges, counts, values: all, blockSize });
-  return blockPsi === undefined ? { edges, counts } : { edges, counts, blockPsi };
+  if (blockSize === undefined) return { edges, counts };
+  const piecesOf = (size: number) =>
+    stretches(all.length, size).map(({ from, to }) => countBins(edges, all.subarray(from, to)));
+  const blocks = blocksOf(numericScores(counts), piecesOf(stretchRows));
+  return {
+    edges,
+    counts,
+    ...variation(counts, piecesOf(checkedSize(blockSize)), blockSize),
+    ...(blocks.length > 0 && { blocks }),
+  };
 }
 
 function countBins(edges: readonly number[], values: Float64Array): number[] {
@@ -65,24 +75,28 @@ function above(value: number): number {
   return -below(-value);
 }
 
-interface Blocks {
-  edges: readonly number[];
-  counts: readonly number[];
-  values: Float64Array;
-  blockSize: number;
+/** Whole consecutive stretches of `size` among so many rows. */
+function stretches(rows: number, size: number): { from: number; to: number }[] {
+  return Array.from({ length: Math.floor(rows / size) }, (_, i) => ({ from: i * size, to: (i + 1) * size }));
 }
 
-function blockVariation({ edges, counts, values, blockSize }: Blocks): NumericProfile['blockPsi'] {
-  if (!Number.isInteger(blockSize) || blockSize < 1)
-    throw new AppError('invalid_request', `blockSize must be a whole number of rows from 1, not ${blockSize}`);
-  const blocks = Math.floor(values.length / blockSize);
-  if (blocks < 2) return undefined;
-  const stabilities = Array.from({ length: blocks }, (_, i) =>
-    psi(counts, countBins(edges, values.subarray(i * blockSize, (i + 1) * blockSize))),
-  );
-  const mean = stabilities.reduce((sum, value) => sum + value, 0) / blocks;
+function checkedSize(blockSize: number): number {
+  if (Number.isInteger(blockSize) && blockSize >= 1) return blockSize;
+  throw new AppError('invalid_request', `blockSize must be a whole number of rows from 1, not ${blockSize}`);
+}
+
+function variation(
+  whole: readonly number[],
+  blocks: readonly (readonly number[])[],
+  blockSize: number,
+): Pick<NumericProfile, 'blockPsi'> {
+  if (blocks.length < 2) return {};
+  const stabilities = blocks.map((block) => psi(whole, block));
+  const mean = stabilities.reduce((sum, value) => sum + value, 0) / blocks.length;
   const squares = stabilities.reduce((sum, value) => sum + (value - mean) ** 2, 0);
-  return { mean: Math.max(mean, 0), deviation: Math.sqrt(squares / (blocks - 1)), blockSize };
+  return {
+    blockPsi: { mean: Math.max(mean, 0), deviation: Math.sqrt(squares / (blocks.length - 1)), blockSize },
+  };
 }
 
 export interface ReferenceInput {
@@ -96,15 +110,18 @@ export interface ReferenceInput {
   predictedClasses: Int32Array;
   /** Class names by index. */
   labels: readonly string[];
-  /** Accuracy on held-out data, 0 to 1. */
+  /** Of each row, whether the prediction is right; unset when nobody knows. */
+  correct?: readonly boolean[];
+  /** Accuracy on held-out data, 0 to 1, and the rows it was measured on. */
   accuracy?: number;
+  accuracyRows?: number;
   /** Rows per block for `blockPsi`; 300, the fewest samples that drift is judged on, when unset. */
   blockSize?: number;
 }
 
 /** Profile of a model's features and answers. Throws `invalid_request` when the arrays differ in their rows. */
 export function referenceProfile(input: ReferenceInput): ReferenceProfile {
-  const { features, rows, confidences, predictedClasses, labels, accuracy, blockSize = 300 } = input;
+  const { features, rows, confidences, predictedClasses, labels, blockSize = 300 } = input;
   const count = predictedClasses.length;
   if (count === 0 || rows.length !== count * features.length || confidences.length !== count)
     throw new AppError(
@@ -112,19 +129,59 @@ export function referenceProfile(input: ReferenceInput): ReferenceProfile {
       `a reference needs as many rows as predictions: ${rows.length} values of ${features.length} features, ` +
         `${confidences.length} confidences, ${count} predicted classes`,
     );
-  const classCounts = Object.fromEntries(labels.map((label) => [label, 0]));
-  for (const index of predictedClasses) {
+  const names = Array.from(predictedClasses, (index) => {
     const label = labels[index];
     if (label === undefined) throw new AppError('invalid_request', `labels has no name for predicted class ${index}`);
-    classCounts[label] = (classCounts[label] ?? 0) + 1;
-  }
+    return label;
+  });
   const column = (at: number) =>
     Float64Array.from({ length: count }, (_, row) => rows[row * features.length + at] ?? 0);
+  const confidence = numericProfile(confidences, { blockSize });
   return {
     rows: count,
     features: Object.fromEntries(features.map((name, at) => [name, numericProfile(column(at), { blockSize })])),
-    confidence: numericProfile(confidences, { blockSize }),
-    classes: { counts: classCounts },
+    confidence,
+    classes: categoryProfile(labels, names, blockSize),
+    ...accuracyPart(input, confidence),
+  };
+}
+
+/** How often each name occurs, and how much that moves along the rows. */
+function categoryProfile(labels: readonly string[], names: readonly string[], blockSize: number): CategoryProfile {
+  const place = new Map(labels.map((label, i) => [label, i]));
+  const countsOf = (of: readonly string[]) => {
+    const counts = new Array<number>(labels.length).fill(0);
+    for (const name of of) {
+      const at = place.get(name) ?? 0;
+      counts[at] = (counts[at] ?? 0) + 1;
+    }
+    return counts;
+  };
+  const piecesOf = (size: number) =>
+    stretches(names.length, size).map(({ from, to }) => countsOf(names.slice(from, to)));
+  const whole = countsOf(names);
+  const counts = Object.fromEntries(labels.map((label, i) => [label, whole[i] ?? 0]));
+  const blocks = blocksOf(categoryScores(counts, labels), piecesOf(stretchRows));
+  return {
+    counts,
+    ...variation(whole, piecesOf(checkedSize(blockSize)), blockSize),
+    ...(blocks.length > 0 && { blocks }),
+  };
+}
+
+function accuracyPart(
+  { accuracy, accuracyRows, correct, confidences }: ReferenceInput,
+  { edges, counts }: NumericProfile,
+): Partial<ReferenceProfile> {
+  const right =
+    correct &&
+    countBins(
+      edges,
+      Float64Array.from(confidences).filter((_, row) => correct[row] === true),
+    );
+  return {
     ...(accuracy === undefined ? {} : { accuracy }),
+    ...(accuracyRows === undefined ? {} : { accuracyRows }),
+    ...(right === undefined ? {} : { confidenceCorrect: counts.map((_, bin) => right[bin] ?? 0) }),
   };
 }
