@@ -32,6 +32,7 @@ export const {
   alertRules,
   alerts,
   evaluations,
+  monitoringReferences,
   notificationChannels,
   samples,
   datasets,

@@ -481,6 +481,25 @@ export function defineSchema({
       index('evaluations_time').on(t.windowEnd),
     ],
   );
+  /** What drift is judged against where it is not the manifest: a first period in the field, or what somebody accepted. */
+  const monitoringReferences = table(
+    'monitoring_references',
+    {
+      id: text().primaryKey(),
+      model: text().notNull(),
+      version: integer().notNull(),
+      /** `field` or `accepted`. */
+      source: text().notNull(),
+      profile: json().notNull(),
+      fromAt: instant().notNull(),
+      toAt: instant().notNull(),
+      frozenAt: instant().notNull(),
+      frozenBy: text().notNull(),
+      why: text().notNull(),
+      alertId: text(),
+    },
+    (t) => [index('monitoring_references_version').on(t.model, t.version)],
+  );
   const notificationChannels = table('notification_channels', {
     id: text().primaryKey(),
     name: text().notNull().unique(),
@@ -618,6 +637,7 @@ export function defineSchema({
     alertRules,
     alerts,
     evaluations,
+    monitoringReferences,
     notificationChannels,
     samples,
     datasets,

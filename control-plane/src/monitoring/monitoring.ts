@@ -1,5 +1,5 @@
-// Composition of the room: rules, judgement, alerts and where they go. `judging` uses `alerts` and `statistics`, `alerts`
-// uses `statistics`, and nothing the other way round.
+// Composition of the room: rules, judgement, alerts and where they go. `judging` uses `references`, `alerts` and `statistics`,
+// `references` uses `alerts` and `statistics`, `alerts` uses `statistics`, and nothing the other way round.
 import type { Alert } from '@edgeloop/shared/api/alerts';
 import type { ChangeEvent } from '@edgeloop/shared/api/events';
 import type { ReferenceProfile } from '@edgeloop/shared/profile';
@@ -19,7 +19,11 @@ import { createDriftSeries } from './judging/drift-series.ts';
 import { createEvaluationStore } from './judging/evaluation-store.ts';
 import { createJudge } from './judging/judge.ts';
 import { createReferenceCache } from './judging/reference-cache.ts';
+import { createReport } from './judging/report.ts';
 import { createWatch } from './judging/watch.ts';
+import { createAcceptance } from './references/acceptance.ts';
+import { createReferenceStore } from './references/reference-store.ts';
+import { createReferences } from './references/references.ts';
 
 export interface MonitoringDeps {
   database: Database;
@@ -46,6 +50,8 @@ export function createMonitoring(deps: MonitoringDeps) {
   const evaluationStore = createEvaluationStore(database);
   const destinations = createDestinations(deps.webhookAllow ?? []);
   const reference = createReferenceCache(deps.reference);
+  const store = createReferenceStore(database);
+  const references = createReferences({ database, store, telemetry, manifest: reference, now });
   const rules = createAlertRules({
     ...{ database, alertStore, rulesStore, reference, now },
     forgetJudged: evaluationStore.deleteEvaluations,
@@ -53,7 +59,8 @@ export function createMonitoring(deps: MonitoringDeps) {
   const watch = createWatch({
     ...deps,
     ...{ alertStore, evaluationStore, alertRules: rules },
-    judge: createJudge({ telemetry, reference, deviceLabels: deps.deviceLabels }),
+    references,
+    judge: createJudge({ telemetry, references, deviceLabels: deps.deviceLabels }),
     handOver: createHandOver({ ...deps, alertStore }),
     notifications: createNotifications({ ...deps, alertStore, rulesStore, destinations }),
   });
@@ -61,6 +68,9 @@ export function createMonitoring(deps: MonitoringDeps) {
     rules: { ...rules, page: rulesStore.pageOfRules },
     channels: createChannels({ database, rulesStore, destinations, now }),
     alerts: createAlerts({ ...deps, alertStore }),
+    /** What is watched of a version, against what, and what could be seen. */
+    report: createReport({ telemetry, references, manifest: reference, rulesStore, evaluationStore, now }),
+    accept: createAcceptance({ ...deps, alertStore, rulesStore, references }),
     /** For the metric `drift`. */
     driftSeries: createDriftSeries({ evaluationStore, rulesStore }),
     start: watch.start,

@@ -9,7 +9,9 @@ import {
   NotificationChannel,
   SilenceRequest,
 } from '@edgeloop/shared/api/alerts';
+import { AcceptRequest, MonitoringReport } from '@edgeloop/shared/api/monitoring';
 import { PageQuery, pageOf } from '@edgeloop/shared/api/paging';
+import { ModelName, ModelVersion } from '@edgeloop/shared/identifiers';
 import { z } from 'zod';
 import { decodeCursor, toPage } from '../http/paging.ts';
 import { createRouter, describeRoute, jsonBody, type Router } from '../http/router.ts';
@@ -36,6 +38,27 @@ const routes = {
       response: Alert,
     },
     { params, body: jsonBody(SilenceRequest) },
+  ),
+  accept: describeRoute(
+    {
+      ...alertsWrite,
+      ...{
+        method: 'post',
+        path: '/alerts/{id}/accept',
+        summary: 'What moved is the new normal: freeze it as the reference',
+      },
+      response: Alert,
+    },
+    { params, body: jsonBody(AcceptRequest) },
+  ),
+  report: describeRoute(
+    {
+      ...alertsRead,
+      ...{ method: 'get', path: '/models/{name}/versions/{version}/monitoring' },
+      summary: 'What is watched of a version, against what, and what could be seen',
+      response: MonitoringReport,
+    },
+    { params: z.object({ name: ModelName, version: z.coerce.number().pipe(ModelVersion) }) },
   ),
   rules: describeRoute(
     { ...alertsRead, method: 'get', path: '/alert-rules', summary: 'Alert rules', response: pageOf(AlertRule) },
@@ -96,7 +119,9 @@ export function monitoringRoutes({
   alerts,
   rules,
   channels,
-}: Pick<Monitoring, 'alerts' | 'rules' | 'channels'>): Router {
+  accept,
+  report,
+}: Pick<Monitoring, 'alerts' | 'rules' | 'channels' | 'accept' | 'report'>): Router {
   const router = createRouter();
   router.openapi(routes.alerts, async (c) => c.json(await alerts.list(c.req.valid('query')), 200));
   router.openapi(routes.acknowledge, async (c) =>
@@ -105,6 +130,13 @@ export function monitoringRoutes({
   router.openapi(routes.silence, async (c) =>
     c.json(await alerts.silence(c.var.actor.name, c.req.valid('param').id, c.req.valid('json').seconds), 200),
   );
+  router.openapi(routes.accept, async (c) =>
+    c.json(await accept(c.var.actor.name, c.req.valid('param').id, c.req.valid('json').why), 200),
+  );
+  router.openapi(routes.report, async (c) => {
+    const { name, version } = c.req.valid('param');
+    return c.json(await report(name, version), 200);
+  });
   router.openapi(routes.rules, async (c) => {
     const { limit, cursor } = c.req.valid('query');
     const found = await rules.page({ after: decodeCursor(z.string(), cursor), limit: limit + 1 });

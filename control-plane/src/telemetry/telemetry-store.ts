@@ -44,6 +44,7 @@ export interface BodyOf<T> extends ItemKey {
 /** Bodies read at once; between pages other work gets its turn. */
 const pageRows = 100;
 const pageFigures = 500;
+const pageLabels = 1000;
 
 export type TelemetryStore = ReturnType<typeof createTelemetryStore>;
 
@@ -59,6 +60,7 @@ export function createTelemetryStore({ tables, read }: Pick<Database, 'tables' |
     figures,
     oldestWindow,
     countLabels,
+    sumErrors,
   };
 
   /** Numbers them by their arrival. */
@@ -179,6 +181,28 @@ export function createTelemetryStore({ tables, read }: Pick<Database, 'tables' |
     return row ?? { labels: 0, correct: 0 };
   }
 
+  /** Absolute and squared errors of numbers, page by page. */
+  async function sumErrors(span: Span): Promise<{ count: number; absolute: number; squared: number } | null> {
+    const { labels } = tables;
+    const sums = { count: 0, absolute: 0, squared: 0 };
+    let after: SQL | undefined;
+    for (;;) {
+      const page = await read
+        .select({ device: labels.deviceId, id: labels.inferenceId, predicted: labels.predicted, label: labels.label })
+        .from(labels)
+        .where(and(...labelConditions(span), after))
+        .orderBy(asc(labels.deviceId), asc(labels.inferenceId))
+        .limit(pageLabels);
+      for (const row of page) addError(sums, row);
+      const last = page.at(-1);
+      // Names of classes among the first say that all are.
+      if (last === undefined || page.length < pageLabels || sums.count === 0) break;
+      after = sql`(${labels.deviceId}, ${labels.inferenceId}) > (${last.device}, ${last.id})`;
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    return sums.count === 0 ? null : sums;
+  }
+
   function correctLabels() {
     const { labels } = tables;
     return sql<number>`coalesce(sum(case when ${labels.predicted} = ${labels.label} then 1 else 0 end), 0)`.mapWith(
@@ -207,6 +231,21 @@ export function spanConditions(
   if (span.version !== undefined) conditions.push(eq(columns.version, span.version));
   if (span.devices !== undefined) conditions.push(inArray(columns.deviceId, [...span.devices]));
   return conditions;
+}
+
+function addError(
+  sums: { count: number; absolute: number; squared: number },
+  { predicted, label }: { predicted: string; label: string },
+): void {
+  const error = numberIn(predicted) - numberIn(label);
+  if (!Number.isFinite(error)) return;
+  sums.count += 1;
+  sums.absolute += Math.abs(error);
+  sums.squared += error ** 2;
+}
+
+function numberIn(text: string): number {
+  return text.trim() === '' ? Number.NaN : Number(text);
 }
 
 /** A sum as a number: PostgreSQL answers sums of integers as text. */

@@ -170,6 +170,9 @@ export function createTelemetry(deps: TelemetryDeps) {
     /** Labels of predictions made in this time, and how many of those predictions were right. */
     labelsBetween: (span: Span): Promise<{ labels: number; correct: number }> => store.countLabels(span),
 
+    /** Of labels of this time that are numbers, as the predictions are: how far these were off. Null when there are none. */
+    labelledNumbers: (span: Span) => store.sumErrors(span),
+
     /** By version and step (of their start): windows and the requests in them. Without `stepMs` one step, 0. */
     async activity({ model, from, to, stepMs }: ActivityQuery): Promise<Activity[]> {
       const steps = new Map<string, Activity>();

@@ -67,28 +67,28 @@ export function createAlertRules(deps: AlertRulesDeps) {
   }
 
   /**
-   * A model that answers requests, has a reference profile and no rule gets a drift rule, and an accuracy rule when the
-   * profile has an accuracy, so that nobody has to think of it. Default rules that were deleted do not come back.
+   * A model that answers requests and has no rule gets a drift rule, against a first period in the field where it has no reference
+   * profile, and an accuracy rule when its profile has an accuracy, so that nobody has to think of it. Default rules that were
+   * deleted do not come back.
    */
   async function ensureDefaults(seen: readonly { model: string; version: number }[]): Promise<void> {
     for (const { model, version } of seen) {
       const key = `${model} ${version}`;
       if (settled.has(key)) continue;
       const profile = await reference(model, version);
-      if (profile === undefined) continue;
       await database.transact((tx) => createDefaults(tx, model, profile));
       settled.add(key);
     }
   }
 
-  async function createDefaults(tx: Transaction, model: string, profile: ReferenceProfile): Promise<void> {
+  async function createDefaults(tx: Transaction, model: string, profile: ReferenceProfile | undefined): Promise<void> {
     const rules = await rulesStore.rules(tx);
     if (rules.some(({ spec }) => spec.model === model)) return;
-    const kinds = profile.accuracy === undefined ? (['drift'] as const) : (['drift', 'accuracy'] as const);
+    const kinds = profile?.accuracy === undefined ? (['drift'] as const) : (['drift', 'accuracy'] as const);
     for (const kind of kinds) {
       const id = `default-${kind}-${model}`;
       if (await rulesStore.wasDeleted(tx, id)) continue;
-      await insert(tx, 'system', { id, createdAt: now(), spec: SpecSchema.parse({ kind, model }) });
+      await insert(tx, 'system', { id, createdAt: now(), spec: SpecSchema.parse({ kind, model, ...budgetOf(kind) }) });
     }
   }
 
@@ -118,6 +118,11 @@ export function createAlertRules(deps: AlertRulesDeps) {
     const { actor, action, id, before, after } = entry;
     return recordAudit(database.tables, tx, { at: now(), actor, action, subject: `alert-rule/${id}`, before, after });
   }
+}
+
+/** What the rule of a model that nobody set up may cost. */
+function budgetOf(kind: AlertRuleSpec['kind']): { falseAlarmsPerMonth?: number } {
+  return kind === 'drift' ? { falseAlarmsPerMonth: 1 } : {};
 }
 
 /** @throws AppError `invalid_request` naming the first channel that is none */

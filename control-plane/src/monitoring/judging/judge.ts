@@ -4,7 +4,13 @@ import type { ReferenceProfile } from '@edgeloop/shared/profile';
 import type { Labels } from '@edgeloop/shared/selector';
 import type { Telemetry } from '../../telemetry/telemetry.ts';
 import { consideredWindows } from '../alerts/alert-state.ts';
-import { type AccuracyJudgement, judgeAccuracy } from '../statistics/accuracy.ts';
+import { type Collected, firstPeriod, type References } from '../references/references.ts';
+import {
+  type AccuracyJudgement,
+  type ExpectedAccuracy,
+  expectedAccuracy,
+  judgeAccuracy,
+} from '../statistics/accuracy.ts';
 import { type DeviceWindow, judgeFleet, type Scope, unknownScope } from '../statistics/attribution.ts';
 import { settingsOf } from '../statistics/budget.ts';
 import { type DriftJudgement, type Observed, outputSignals, type SignalDrift } from '../statistics/drift.ts';
@@ -13,7 +19,7 @@ import type { Evaluation, EvaluationDetail } from './evaluation-store.ts';
 
 export interface JudgeDeps {
   telemetry: Pick<Telemetry, 'merged' | 'mergedByDevice' | 'labelsBetween'>;
-  reference: (model: string, version: number) => Promise<ReferenceProfile | undefined>;
+  references: Pick<References, 'of' | 'freezeFirst'>;
   /** Labels of every device that is not revoked. */
   deviceLabels: () => Promise<ReadonlyMap<string, Labels>>;
 }
@@ -42,7 +48,7 @@ const mostWindows = 20_000;
 
 export type Judge = ReturnType<typeof createJudge>;
 
-export function createJudge({ telemetry, reference, deviceLabels }: JudgeDeps) {
+export function createJudge({ telemetry, references, deviceLabels }: JudgeDeps) {
   return async function judge({ rule, version, windowStart }: RuleWindow): Promise<Evaluation> {
     const { spec } = rule;
     const windowEnd = windowStart + spec.windowSeconds * 1000;
@@ -52,10 +58,11 @@ export function createJudge({ telemetry, reference, deviceLabels }: JudgeDeps) {
   };
 
   async function drift(spec: Spec<'drift'>, span: Span): Promise<Outcome> {
-    const profile = await reference(span.model, span.version);
-    if (profile === undefined) return insufficient('', 'the version has no reference profile to compare with');
     const merged = await telemetry.merged(span);
     if (merged === undefined) return insufficient('0', 'no windows came in');
+    const profile =
+      (await references.of(span.model, span.version)) ?? (await references.freezeFirst(span, spec.windowSeconds));
+    if (!('features' in profile)) return insufficient(String(merged.windows), collectingText(profile));
     const devices = await devicesOf(spec, span, { profile, windows: merged.windows });
     const { judged, scope } = judgeFleet(profile, { merged: merged.window, devices }, settingsOf(spec));
     const moved = judged.signals.filter(({ state }) => state === 'moved').slice(0, namedSignals);
@@ -85,7 +92,7 @@ export function createJudge({ telemetry, reference, deviceLabels }: JudgeDeps) {
   async function accuracy(spec: Spec<'accuracy'>, span: Span): Promise<Outcome> {
     const counts = await telemetry.labelsBetween(span);
     const evidence = `${counts.correct}/${counts.labels}`;
-    const expected = (await reference(span.model, span.version))?.accuracy;
+    const expected = expectedAccuracy(await references.of(span.model, span.version));
     if (expected === undefined) return insufficient(evidence, 'the version has no reference accuracy to compare with');
     const judged = judgeAccuracy(expected, counts, spec);
     const detail: EvaluationDetail = {
@@ -166,12 +173,20 @@ function nameForPeople(signal: string): string {
   return signal === outputSignals.classes ? 'predicted classes' : signal;
 }
 
-function accuracySummary({ accuracy, labels, interval, bound }: AccuracyJudgement, expected: number): string {
+function accuracySummary({ accuracy, labels, interval, loss }: AccuracyJudgement, expected: ExpectedAccuracy): string {
   if (accuracy === null) return 'no labels came in';
   const percent = (share: number) => `${(100 * share).toFixed(1)} %`;
+  const points = (share: number) => (100 * share).toFixed(1);
   return (
     `accuracy ${percent(accuracy)} of ${labels} labels (95 % interval ${percent(interval.low)} to ${percent(interval.high)}), ` +
-    `expected ${percent(expected)}, bound ${percent(bound)}`
+    `expected ${percent(expected.accuracy)} from ${expected.rows} rows: a loss of ${points(loss.low)} to ${points(loss.high)} points`
+  );
+}
+
+function collectingText({ windows, samples }: Collected): string {
+  return (
+    `a reference is being collected from the first period in the field: ${windows} of ${firstPeriod.windows} windows, ` +
+    `${samples} of ${firstPeriod.samples} samples`
   );
 }
 

@@ -211,7 +211,9 @@ test('accuracy is judged from labels, whenever they come', async () => {
   await lookAfter(5);
   const [alert] = await alerts();
   expect(alert).toMatchObject({ kind: 'accuracy', status: 'firing', value: 0.6 });
-  expect(alert?.summary).toMatch(/accuracy 60\.0 % of 100 labels .* expected 90\.0 %, bound 85\.0 %/);
+  expect(alert?.summary).toMatch(
+    /accuracy 60\.0 % of 100 labels .* expected 90\.0 % from 5000 rows: a loss of 20\.\d to 39\.\d points/,
+  );
   for (const window of [2, 3]) await label({ window, right: 89, wrong: 11 });
   await lookAfter(6);
   expect(await statuses()).toEqual(['resolved']);
@@ -229,12 +231,13 @@ test('a model with a reference and no rule gets default rules, which stay away o
   expect(await ids()).toEqual([]);
 });
 
-test('models without a reference or with a rule get none', async () => {
+test('models with a rule get none, and those without a reference drift rules that wait for one', async () => {
   await withRule();
   await send({ window: 0 });
   await room.telemetry.ingest('a', batchOf([windowOf({ model: 'unknown', startedAt: at(0) })], { first: ++sequence }));
   await lookAfter(0);
-  expect(await monitoring.rules.all()).toHaveLength(1);
+  const watched = (await monitoring.rules.all()).map(({ spec }) => `${spec.kind} ${spec.model}`);
+  expect(watched.sort()).toEqual(['drift m', 'drift unknown']);
 });
 
 test('drift is there to query, by window, version and feature', async () => {
@@ -251,4 +254,109 @@ test('drift is there to query, by window, version and feature', async () => {
   expect(byFeature.series.map(({ labels }) => labels.feature)).toEqual(['x', 'y']);
   const byVersion = await room.telemetry.query({ ...query, groupBy: 'version' });
   expect(byVersion.series.map(({ labels }) => labels)).toEqual([{ version: '1' }]);
+});
+
+/** A version of a model without any reference answers with one of two classes. */
+async function answer(window: number, share: number, count = 200) {
+  const yes = Math.round(count * (share + (random() - 0.5) / 20));
+  const classes = { yes, no: count - yes };
+  const item = windowOf({ model: 'u', startedAt: at(window) + 2000, classes, succeeded: count, rows: count });
+  await room.telemetry.ingest('a', batchOf([item], { first: ++sequence }));
+}
+
+test('a version without a reference gets one from its first period in the field, which is shown, and is watched by it', async () => {
+  await withRule(SpecSchema.parse({ kind: 'drift', model: 'u', windowSeconds: seconds, minSamples: 100 }));
+  for (let window = 0; window < 10; window++) await answer(window, 0.3);
+  await lookAfter(9);
+  expect(await monitoring.report('u', 1)).toMatchObject({
+    reference: null,
+    collecting: { windows: 10, neededWindows: 24, samples: 2000, neededSamples: 2400 },
+    rules: [{ verdict: 'insufficient', summary: expect.stringMatching(/being collected .*: 10 of 24 windows/) }],
+  });
+  for (let window = 10; window < 24; window++) await answer(window, 0.3);
+  await lookAfter(23);
+  const { reference, collecting, rules } = await monitoring.report('u', 1);
+  expect(reference).toMatchObject({ source: 'field', rows: 4800, from: at(0), to: at(24), by: 'system' });
+  expect(collecting).toBeNull();
+  expect(rules[0]?.signals).toMatchObject([{ name: 'output:classes', status: 'calm' }]);
+  // Frozen: what comes later is judged by it and does not become part of it.
+  const seen: string[] = [];
+  for (const [i, share] of [0.3, 0.7, 0.7].entries()) {
+    await answer(24 + i, share);
+    await lookAfter(24 + i, monitoringOver({}));
+    seen.push((await statuses())[0] ?? 'none');
+  }
+  expect(seen).toEqual(['none', 'pending', 'firing']);
+  expect((await monitoring.report('u', 1)).reference).toEqual(reference);
+});
+
+test('a drift that is accepted becomes the reference, with who and why, and ends the alert', async () => {
+  await withRule();
+  for (const window of [0, 1, 2]) {
+    await send({ window, shift: 1.5 });
+    await lookAfter(window);
+  }
+  const [alert] = await alerts();
+  expect(alert).toMatchObject({ status: 'firing' });
+  const accepted = await monitoring.accept('key:ann', alert?.id ?? '', 'the new season');
+  expect(accepted).toMatchObject({ status: 'resolved', summary: 'accepted as the new normal by key:ann: the new season' });
+  expect((await monitoring.report('m', 1)).reference).toMatchObject({
+    ...{ source: 'accepted', rows: 1200, by: 'key:ann', why: 'the new season', from: at(0) },
+  });
+  for (const window of [3, 4]) {
+    await send({ window, shift: 1.5 });
+    await lookAfter(window);
+  }
+  expect(await statuses()).toEqual(['resolved']);
+  for (const window of [5, 6]) {
+    await send({ window });
+    await lookAfter(window);
+  }
+  // What was normal before is a drift now.
+  expect((await statuses()).sort()).toEqual(['firing', 'resolved']);
+  const audit = await room.database.read.select().from(room.database.tables.audit);
+  expect(audit.find(({ action }) => action === 'alert.accept')).toMatchObject({ actor: 'key:ann' });
+  await expect(monitoring.accept('key:ann', alert?.id ?? '', 'again')).rejects.toThrow(/has ended already/);
+  await expect(monitoring.accept('key:ann', 'none', 'again')).rejects.toThrow(/there is no alert/);
+});
+
+test('since when nothing can be judged, and which signals, is told', async () => {
+  await withRule();
+  await send({ window: 0 });
+  await lookAfter(0);
+  const first = (await monitoring.report('m', 1)).rules[0];
+  expect(first).toMatchObject({ verdict: 'calm', insufficientSince: null });
+  expect(first?.signals.map(({ name, status }) => [name, status])).toEqual([
+    ['x', 'calm'],
+    ['y', 'calm'],
+  ]);
+  expect(first?.signals[0]?.visible).toBeGreaterThan(0.25);
+  await send({ window: 1, count: 50 });
+  await lookAfter(1);
+  const second = (await monitoring.report('m', 1)).rules[0];
+  expect(second).toMatchObject({ verdict: 'insufficient', insufficientSince: at(1) });
+  expect(second?.signals.map(({ status }) => status)).toEqual(['insufficient', 'insufficient']);
+  await send({ window: 2 });
+  await lookAfter(2);
+  expect((await monitoring.report('m', 1)).rules[0]?.insufficientSince).toBeNull();
+  await lookAfter(9);
+  expect((await monitoring.report('m', 1)).rules[0]?.insufficientSince).toBe(at(3));
+});
+
+test('an alert says how a signal changed, and shows its bins before and after', async () => {
+  await withRule();
+  for (const window of [0, 1]) await send({ window, shift: 1.5 });
+  await lookAfter(1);
+  const [feature] = (await alerts())[0]?.features ?? [];
+  expect(feature).toMatchObject({ name: 'x', change: 'higher', histogram: { edges: profile.edges, before: profile.counts } });
+  expect(feature?.histogram?.after.reduce((sum, count) => sum + count, 0)).toBe(400);
+});
+
+test('errors of regressions come from labels that are numbers', async () => {
+  const labels = [1, 2, 3].map((by, i) =>
+    labelOf({ model: 'r', inferenceId: `r${i}`, predictedAt: at(0), predicted: '10', label: String(10 + by) }),
+  );
+  await room.telemetry.ingest('a', batchOf([{ kind: 'labels', labels }], { first: ++sequence }));
+  room.clock.at = at(1);
+  expect((await monitoring.report('r', 1)).performance.errors).toEqual({ count: 3, absolute: 6, squared: 14 });
 });

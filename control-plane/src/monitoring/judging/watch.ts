@@ -13,6 +13,7 @@ import { consideredWindows } from '../alerts/alert-state.ts';
 import type { AlertRecord, AlertStore } from '../alerts/alert-store.ts';
 import type { createHandOver } from '../alerts/hand-over.ts';
 import type { Notifications } from '../alerts/notifications.ts';
+import type { References } from '../references/references.ts';
 import { type Arrival, createArrivals } from './arrivals.ts';
 import { createDueWindows, graceMs, windowStartOf } from './due-windows.ts';
 import type { EvaluationStore } from './evaluation-store.ts';
@@ -25,6 +26,7 @@ export interface WatchDeps {
   evaluationStore: EvaluationStore;
   alertRules: Pick<AlertRules, 'all' | 'ensureDefaults'>;
   judge: Judge;
+  references: Pick<References, 'frozen'>;
   handOver: ReturnType<typeof createHandOver>;
   notifications: Notifications;
   now: () => number;
@@ -143,8 +145,15 @@ export function createWatch(deps: WatchDeps) {
   ): Promise<AlertRecord | undefined> {
     const { rule, version } = subject;
     const of = { ruleId: rule.id, model: rule.spec.model, version };
-    const recent = await evaluationStore.newestJudged(tx, of, consideredWindows);
+    const judged = await evaluationStore.newestJudged(tx, of, consideredWindows);
+    // What was judged by a former reference says nothing of the present one.
+    const since = await frozenAt(rule, version);
+    const recent = judged.filter(({ windowStart }) => windowStart + rule.spec.windowSeconds * 1000 > since);
     return driveAlert(tx, alertStore, { ...subject, recent, now: now() });
+  }
+
+  async function frozenAt({ spec }: AlertRule, version: number): Promise<number> {
+    return spec.kind === 'drift' ? ((await deps.references.frozen(spec.model, version))?.frozenAt ?? 0) : 0;
   }
 
   function isTimeToCheck({ id }: Alert, { spec }: AlertRule): boolean {
