@@ -299,7 +299,10 @@ test('a drift that is accepted becomes the reference, with who and why, and ends
   const [alert] = await alerts();
   expect(alert).toMatchObject({ status: 'firing' });
   const accepted = await monitoring.accept('key:ann', alert?.id ?? '', 'the new season');
-  expect(accepted).toMatchObject({ status: 'resolved', summary: 'accepted as the new normal by key:ann: the new season' });
+  expect(accepted).toMatchObject({
+    status: 'resolved',
+    summary: 'accepted as the new normal by key:ann: the new season',
+  });
   expect((await monitoring.report('m', 1)).reference).toMatchObject({
     ...{ source: 'accepted', rows: 1200, by: 'key:ann', why: 'the new season', from: at(0) },
   });
@@ -348,7 +351,11 @@ test('an alert says how a signal changed, and shows its bins before and after', 
   for (const window of [0, 1]) await send({ window, shift: 1.5 });
   await lookAfter(1);
   const [feature] = (await alerts())[0]?.features ?? [];
-  expect(feature).toMatchObject({ name: 'x', change: 'higher', histogram: { edges: profile.edges, before: profile.counts } });
+  expect(feature).toMatchObject({
+    name: 'x',
+    change: 'higher',
+    histogram: { edges: profile.edges, before: profile.counts },
+  });
   expect(feature?.histogram?.after.reduce((sum, count) => sum + count, 0)).toBe(400);
 });
 

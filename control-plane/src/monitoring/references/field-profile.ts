@@ -2,6 +2,8 @@
 import type { CategoryProfile, NumericProfile, ReferenceProfile } from '@edgeloop/shared/profile';
 import { psi } from '@edgeloop/shared/sketches/psi';
 import { blocksOf, categoryScores, numericScores } from '@edgeloop/shared/sketches/scores';
+import { pairedCounts, valuesIn } from '@edgeloop/shared/sketches/value-sketch';
+import { WindowPartsSum } from '@edgeloop/shared/window-parts';
 import { total } from '../statistics/bins.ts';
 import type { Observed } from '../statistics/drift.ts';
 
@@ -27,11 +29,36 @@ export function profileOfField(windows: readonly Observed[], edges: Edges): Refe
   const scores = countsOf(windows, ({ confidence }) => confidence?.counts);
   const confidence = edges.confidence && numericOf(edges.confidence, scores);
   const classes = classesOf(windows.map((window) => window.classes));
-  const sizes = [...Object.values(features), confidence, classes].map((part) =>
-    total(Object.values(part?.counts ?? {})),
-  );
+  const { signals, categories } = partsOf(windows);
+  const sizes = [
+    ...[...Object.values(features), confidence, classes].map((part) => total(Object.values(part?.counts ?? {}))),
+    ...Object.values(signals).map(({ sketch }) => valuesIn(sketch) + sketch.missing),
+    ...Object.values(categories).map(({ counts, other }) => total(Object.values(counts)) + other),
+  ];
   const rows = Math.max(0, ...sizes);
-  return rows === 0 ? undefined : { rows, features, ...(confidence && { confidence }), ...(classes && { classes }) };
+  if (rows === 0) return undefined;
+  return { rows, features, signals, categories, ...(confidence && { confidence }), ...(classes && { classes }) };
+}
+
+/** Of signals whose windows find their own bins. */
+function partsOf(windows: readonly Observed[]): Required<Pick<ReferenceProfile, 'signals' | 'categories'>> {
+  const builder = new WindowPartsSum();
+  for (const { signals, categories } of windows) builder.add({ signals, categories });
+  const { signals = {}, categories = {} } = builder.result();
+  return {
+    signals: Object.fromEntries(
+      Object.entries(signals).map(([name, sketch]) => {
+        const [counts] = pairedCounts(sketch, sketch);
+        // The whole has every bin that a window has, so that all are of one length.
+        const pieces = windows.flatMap(({ signals: seen }) => {
+          const own = seen?.[name];
+          return own === undefined ? [] : [pairedCounts(sketch, own)[1]];
+        });
+        return [name, { sketch, ...movement(counts, pieces, numericScores(counts)) }];
+      }),
+    ),
+    categories,
+  };
 }
 
 function countsOf(

@@ -188,7 +188,9 @@ function accuracyOf(profile: ReferenceProfile | undefined): Partial<ReferencePro
   return { accuracy: profile.accuracy, accuracyRows: profile.accuracyRows ?? profile.rows };
 }
 
-function sizeOf({ rows, features, confidence, classes }: ReferenceProfile): { rows: number; signals: number } {
+function sizeOf(profile: ReferenceProfile): { rows: number; signals: number } {
+  const { rows, features, confidence, classes, signals = {}, categories = {} } = profile;
   const outputs = [confidence, classes].filter((part) => part !== undefined).length;
-  return { rows, signals: Object.keys(features).length + outputs };
+  const named = [features, signals, categories].reduce((sum, each) => sum + Object.keys(each).length, 0);
+  return { rows, signals: named + outputs };
 }
