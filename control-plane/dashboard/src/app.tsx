@@ -2,6 +2,7 @@
 import { LocationProvider, Route, Router } from 'preact-iso/router';
 import { apiKey } from './api/session.ts';
 import { Shell } from './components/shell.tsx';
+import { AlertPage } from './pages/alert.tsx';
 import { AlertsPage } from './pages/alerts.tsx';
 import { AuditPage } from './pages/audit.tsx';
 import { DevicePage } from './pages/device.tsx';
@@ -34,6 +35,7 @@ export function App() {
           <Route path="/rollouts/plan" component={PlanPage} />
           <Route path="/rollouts/:id" component={RolloutPage} />
           <Route path="/monitoring" component={AlertsPage} />
+          <Route path="/monitoring/alerts/:id" component={AlertPage} />
           <Route path="/training" component={TrainingPage} />
           <Route path="/training/runs/:id" component={RunPage} />
           <Route path="/audit" component={AuditPage} />

@@ -10,9 +10,26 @@ interface KeepersDeps {
 }
 
 export function buildKeepers({ database, keep, now }: KeepersDeps): Keeper[] {
-  const { audit, evaluations, runLogs, samples } = database.tables;
+  const { alerts, audit, evaluations, runLogs, samples, silences } = database.tables;
   const { auditMs, historyMs, logsMs, samplesMs } = keep;
   return [
+    // Of those that have not ended there is no end to count from.
+    keeperFor(database, {
+      name: 'alerts',
+      table: alerts,
+      key: [alerts.id],
+      at: alerts.resolvedAt,
+      keepMs: historyMs,
+      now,
+    }),
+    keeperFor(database, {
+      name: 'silences',
+      table: silences,
+      key: [silences.id],
+      at: silences.endsAt,
+      keepMs: historyMs,
+      now,
+    }),
     keeperFor(database, { name: 'audit', table: audit, key: [audit.id], at: audit.at, keepMs: auditMs, now }),
     keeperFor(database, {
       ...{ name: 'evaluations', table: evaluations, at: evaluations.windowEnd, keepMs: historyMs, now },

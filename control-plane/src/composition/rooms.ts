@@ -1,6 +1,7 @@
 // Builds the rooms and hands each the words of others that it needs. Nothing runs yet.
 import { join } from 'node:path';
-import type { RolloutPlan } from '@edgeloop/shared/api/rollouts';
+import type { Rollout, RolloutPlan } from '@edgeloop/shared/api/rollouts';
+import type { RunDetail } from '@edgeloop/shared/api/training';
 import { AppError } from '@edgeloop/shared/errors';
 import type { ReferenceProfile } from '@edgeloop/shared/profile';
 import { type Backtests, createBacktests } from '../backtests/backtests.ts';
@@ -11,6 +12,7 @@ import { createRollouts, type Rollouts } from '../rollouts/rollouts.ts';
 import { createTelemetry, type Telemetry } from '../telemetry/telemetry.ts';
 import { createTraining, type Training } from '../training/training.ts';
 import { buildDeviceAccess, type Ports } from './device-access.ts';
+import { createFleetFigures } from './fleet-figures.ts';
 import type { Foundation } from './foundation.ts';
 
 export type Rooms = Awaited<ReturnType<typeof buildRooms>>;
@@ -66,6 +68,11 @@ export async function buildRooms(base: Foundation, ports: Ports) {
     telemetry,
     reference: (model, version) => referenceOf(registry, model, version),
     deviceLabels: async () => new Map((await fleet.matching([])).map(({ id, labels }) => [id, labels])),
+    fleetFigures: createFleetFigures(fleet, { dataDir, now }),
+    links: {
+      run: (id) => known(async () => runLink(await training.run(id))),
+      rollout: (id) => known(async () => rolloutLink(await rollouts.detail(id, { devices: 'none' }))),
+    },
     onFiring: (alert) => training.onAlert(alert),
   });
   const training: Training = createTraining({
@@ -79,14 +86,27 @@ export async function buildRooms(base: Foundation, ports: Ports) {
   return { ...access, registry, telemetry, rollouts, monitoring, data, backtests, training };
 }
 
-async function referenceOf(registry: Registry, model: string, version: number): Promise<ReferenceProfile | undefined> {
+/** Devices may report what was never registered here. */
+function referenceOf(registry: Registry, model: string, version: number): Promise<ReferenceProfile | undefined> {
+  return known(async () => (await registry.version(model, version)).manifest.monitoring.reference);
+}
+
+/** Undefined for what is not there. */
+async function known<T>(read: () => Promise<T>): Promise<T | undefined> {
   try {
-    return (await registry.version(model, version)).manifest.monitoring.reference;
+    return await read();
   } catch (error) {
-    // Devices may report what was never registered here.
     if (error instanceof AppError && error.code === 'not_found') return undefined;
     throw error;
   }
+}
+
+function runLink({ createdAt, pipeline, status, rolloutId }: RunDetail) {
+  return { at: createdAt, summary: `run of pipeline ${pipeline}: ${status}`, rolloutId };
+}
+
+function rolloutLink({ createdAt, createdBy, model, version, state }: Rollout) {
+  return { at: createdAt, summary: `rollout of ${model} ${version} by ${createdBy}: ${state.phase}` };
 }
 
 /** The rollout of a training run: the one that it has started before, or a new one. */

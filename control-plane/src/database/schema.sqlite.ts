@@ -34,6 +34,8 @@ export const {
   evaluations,
   monitoringReferences,
   notificationChannels,
+  silences,
+  deliveries,
   samples,
   datasets,
   datasetVersions,

@@ -450,6 +450,8 @@ export function defineSchema({
       kind: text().notNull(),
       model: text().notNull(),
       version: integer().notNull(),
+      /** The rest of what it is about, as JSON with sorted keys: a device, a site. Model and version are '' and 0 where there is none. */
+      subject: text().notNull().default(''),
       status: text().notNull(),
       startedAt: instant().notNull(),
       firedAt: instant(),
@@ -511,7 +513,28 @@ export function defineSchema({
     /** The one before, which signs too until then: a receiver takes the new one when it can. */
     previousSecret: text(),
     previousSecretUntil: instant(),
+    /** All else of the channel. */
+    settings: json(),
   });
+  const silences = table('silences', {
+    id: text().primaryKey(),
+    match: json().notNull(),
+    comment: text().notNull(),
+    createdBy: text().notNull(),
+    createdAt: instant().notNull(),
+    startsAt: instant().notNull(),
+    endsAt: instant().notNull(),
+  });
+  /** What a channel was told of a group of alerts, so that a restart neither forgets nor repeats. */
+  const deliveries = table(
+    'deliveries',
+    {
+      channelId: text().notNull(),
+      groupKey: text().notNull(),
+      state: json().notNull(),
+    },
+    (t) => [primaryKey({ columns: [t.channelId, t.groupKey] })],
+  );
 
   // data
   const samples = table(
@@ -639,6 +662,8 @@ export function defineSchema({
     evaluations,
     monitoringReferences,
     notificationChannels,
+    silences,
+    deliveries,
     samples,
     datasets,
     datasetVersions,

@@ -1,5 +1,6 @@
 // The steps of the demo, each one asking the API until what it waits for is seen to have happened.
-import { Alert, AlertRule } from '@edgeloop/shared/api/alerts';
+import { AlertRule } from '@edgeloop/shared/api/alert-rules';
+import { Alert } from '@edgeloop/shared/api/alerts';
 import { DatasetVersion } from '@edgeloop/shared/api/data';
 import { MetricResult } from '@edgeloop/shared/api/metrics';
 import { pageOf } from '@edgeloop/shared/api/paging';

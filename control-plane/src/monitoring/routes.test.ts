@@ -5,7 +5,7 @@ import { createRouter } from '../http/router.ts';
 import { openTelemetry } from '../telemetry/telemetry-fixture.ts';
 import { alertOf } from './alerts/alert-fixture.ts';
 import { type AlertRecord, createAlertStore } from './alerts/alert-store.ts';
-import { createMonitoring } from './monitoring.ts';
+import { openMonitoring } from './monitoring-fixture.ts';
 import { monitoringRoutes } from './routes.ts';
 
 const log = pino({ level: 'silent' });
@@ -14,11 +14,7 @@ let app: ReturnType<typeof createRouter>;
 
 beforeEach(() => {
   room = openTelemetry();
-  const monitoring = createMonitoring({
-    ...{ database: room.database, telemetry: room.telemetry, now: room.clock.now, log },
-    reference: async () => undefined,
-    deviceLabels: async () => new Map(),
-    onFiring: async () => {},
+  const { monitoring } = openMonitoring(room, {
     notify: ({ type, id, state }) => room.events.push(`${type} ${id} ${state}`),
   });
   app = createRouter();
@@ -96,8 +92,8 @@ test('deleting or disabling a rule ends its open alerts', async () => {
   await call('PUT', `/alert-rules/${id}`, { body: { ...drift, enabled: false } });
   expect((await call('GET', '/alerts?status=resolved')).answer).toMatchObject({
     items: [
-      { id: '2', summary: 'the rule was disabled' },
-      { id: '1', summary: 'the rule was disabled' },
+      { id: '2', summary: 's', resolution: { kind: 'rule_disabled', summary: 'the rule was disabled' } },
+      { id: '1', summary: 's', resolution: { kind: 'rule_disabled', summary: 'the rule was disabled' } },
     ],
   });
 });

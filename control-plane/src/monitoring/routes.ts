@@ -1,20 +1,29 @@
-// HTTP of alerts, alert rules and notification channels.
+// HTTP of alerts, silences, alert rules and notification channels.
+import { AlertRule, AlertRuleSpec, ListedAlertRule, RuleId, RuleReplaceQuery } from '@edgeloop/shared/api/alert-rules';
 import {
+  AckRequest,
   Alert,
+  AlertChain,
+  AlertDetail,
   AlertQuery,
-  AlertRule,
-  AlertRuleSpec,
+  ListedAlert,
+  Silence,
+  SilenceRequest,
+  SilenceSpec,
+} from '@edgeloop/shared/api/alerts';
+import {
   ChannelSpec,
+  ChannelTest,
   CreatedNotificationChannel,
   NotificationChannel,
-  SilenceRequest,
-} from '@edgeloop/shared/api/alerts';
+} from '@edgeloop/shared/api/channels';
 import { AcceptRequest, MonitoringReport } from '@edgeloop/shared/api/monitoring';
 import { PageQuery, pageOf } from '@edgeloop/shared/api/paging';
+import { parseJson } from '@edgeloop/shared/errors';
 import { ModelName, ModelVersion } from '@edgeloop/shared/identifiers';
 import { z } from 'zod';
 import { decodeCursor, toPage } from '../http/paging.ts';
-import { createRouter, describeRoute, jsonBody, type Router } from '../http/router.ts';
+import { createRouter, describeRoute, jsonBody, mountRaw, pathParameter, type Router } from '../http/router.ts';
 import type { Monitoring } from './monitoring.ts';
 
 const params = z.object({ id: z.string().min(1).max(200) });
@@ -24,18 +33,40 @@ const created = { tag: 'alerts', role: 'operator', status: 201 } as const;
 
 const routes = {
   alerts: describeRoute(
-    { ...alertsRead, method: 'get', path: '/alerts', summary: 'Alerts, newest first', response: pageOf(Alert) },
+    { ...alertsRead, method: 'get', path: '/alerts', summary: 'Alerts, newest first', response: pageOf(ListedAlert) },
     { query: PageQuery.extend(AlertQuery.shape) },
   ),
-  acknowledge: describeRoute(
-    { ...alertsWrite, method: 'post', path: '/alerts/{id}/ack', summary: 'Take care of an alert', response: Alert },
+  alert: describeRoute(
+    {
+      ...alertsRead,
+      method: 'get',
+      path: '/alerts/{id}',
+      summary: 'An alert and its numbers over time',
+      response: AlertDetail,
+    },
     { params },
+  ),
+  chain: describeRoute(
+    {
+      ...alertsRead,
+      ...{ method: 'get', path: '/alerts/{id}/chain', summary: 'What led to an alert, and what came of it' },
+      response: AlertChain,
+    },
+    { params },
+  ),
+  acknowledge: describeRoute(
+    {
+      ...alertsWrite,
+      ...{ method: 'post', path: '/alerts/{id}/ack', summary: 'Take care of an alert: it is not told again' },
+      response: ListedAlert,
+    },
+    { params, body: { content: { 'application/json': { schema: AckRequest } } } },
   ),
   silence: describeRoute(
     {
       ...alertsWrite,
       ...{ method: 'post', path: '/alerts/{id}/silence', summary: 'No notifications about it for a while' },
-      response: Alert,
+      response: ListedAlert,
     },
     { params, body: jsonBody(SilenceRequest) },
   ),
@@ -60,8 +91,24 @@ const routes = {
     },
     { params: z.object({ name: ModelName, version: z.coerce.number().pipe(ModelVersion) }) },
   ),
+  silences: describeRoute(
+    { ...alertsRead, method: 'get', path: '/silences', summary: 'Silences, newest first', response: pageOf(Silence) },
+    { query: PageQuery },
+  ),
+  createSilence: describeRoute(
+    {
+      ...created,
+      ...{ method: 'post', path: '/silences', summary: 'No notifications of alerts that match, for a while' },
+      response: Silence,
+    },
+    { body: jsonBody(SilenceSpec) },
+  ),
+  expireSilence: describeRoute(
+    { ...alertsWrite, method: 'post', path: '/silences/{id}/expire', summary: 'End a silence', response: Silence },
+    { params },
+  ),
   rules: describeRoute(
-    { ...alertsRead, method: 'get', path: '/alert-rules', summary: 'Alert rules', response: pageOf(AlertRule) },
+    { ...alertsRead, method: 'get', path: '/alert-rules', summary: 'Alert rules', response: pageOf(ListedAlertRule) },
     { query: PageQuery },
   ),
   createRule: describeRoute(
@@ -70,7 +117,7 @@ const routes = {
   ),
   replaceRule: describeRoute(
     { ...alertsWrite, method: 'put', path: '/alert-rules/{id}', summary: 'Change an alert rule', response: AlertRule },
-    { params, body: jsonBody(AlertRuleSpec) },
+    { params: z.object({ id: RuleId }), query: RuleReplaceQuery, body: jsonBody(AlertRuleSpec) },
   ),
   deleteRule: describeRoute(
     {
@@ -91,7 +138,7 @@ const routes = {
   createChannel: describeRoute(
     {
       ...created,
-      ...{ method: 'post', path: '/channels', summary: 'Add a webhook; the secret that signs is shown once' },
+      ...{ method: 'post', path: '/channels', summary: 'Add a channel; the secret that signs a webhook is shown once' },
       response: CreatedNotificationChannel,
     },
     { body: jsonBody(ChannelSpec) },
@@ -108,8 +155,16 @@ const routes = {
   deleteChannel: describeRoute(
     {
       ...alertsWrite,
-      ...{ method: 'delete', path: '/channels/{id}', summary: 'Remove a webhook that no rule uses' },
+      ...{ method: 'delete', path: '/channels/{id}', summary: 'Remove a channel that no rule uses' },
       response: NotificationChannel,
+    },
+    { params },
+  ),
+  testChannel: describeRoute(
+    {
+      ...alertsWrite,
+      ...{ method: 'post', path: '/channels/{id}/test', summary: 'Send a test message now' },
+      response: ChannelTest,
     },
     { params },
   ),
@@ -119,13 +174,26 @@ export function monitoringRoutes({
   alerts,
   rules,
   channels,
+  silences,
   accept,
   report,
-}: Pick<Monitoring, 'alerts' | 'rules' | 'channels' | 'accept' | 'report'>): Router {
+}: Pick<Monitoring, 'alerts' | 'rules' | 'channels' | 'silences' | 'accept' | 'report'>): Router {
   const router = createRouter();
   router.openapi(routes.alerts, async (c) => c.json(await alerts.list(c.req.valid('query')), 200));
-  router.openapi(routes.acknowledge, async (c) =>
-    c.json(await alerts.acknowledge(c.var.actor.name, c.req.valid('param').id), 200),
+  router.openapi(routes.alert, async (c) => c.json(await alerts.alert(c.req.valid('param').id), 200));
+  router.openapi(routes.chain, async (c) => c.json(await alerts.chain(c.req.valid('param').id), 200));
+  // A body is welcome and not needed, whatever its type is said to be.
+  mountRaw(router, routes.acknowledge, async (c) => {
+    const text = await c.req.text();
+    const { note }: z.output<typeof AckRequest> = text === '' ? {} : parseJson(AckRequest, text, 'body');
+    return c.json(await alerts.acknowledge(c.var.actor.name, pathParameter(c, 'id', params.shape.id), note), 200);
+  });
+  router.openapi(routes.silences, async (c) => c.json(await silences.list(c.req.valid('query')), 200));
+  router.openapi(routes.createSilence, async (c) =>
+    c.json(await silences.create(c.var.actor.name, c.req.valid('json')), 201),
+  );
+  router.openapi(routes.expireSilence, async (c) =>
+    c.json(await silences.expire(c.var.actor.name, c.req.valid('param').id), 200),
   );
   router.openapi(routes.silence, async (c) =>
     c.json(await alerts.silence(c.var.actor.name, c.req.valid('param').id, c.req.valid('json').seconds), 200),
@@ -140,8 +208,12 @@ export function monitoringRoutes({
   router.openapi(routes.rules, async (c) => {
     const { limit, cursor } = c.req.valid('query');
     const found = await rules.page({ after: decodeCursor(z.string(), cursor), limit: limit + 1 });
+    const listed = found.map(
+      (rule): ListedAlertRule =>
+        rule.spec.kind === 'metric' ? { ...rule, evaluation: rules.evaluationOf(rule.id) } : rule,
+    );
     return c.json(
-      toPage(found, limit, ({ id }) => id),
+      toPage(listed, limit, ({ id }) => id),
       200,
     );
   });
@@ -149,7 +221,13 @@ export function monitoringRoutes({
     c.json(await rules.create(c.var.actor.name, c.req.valid('json')), 201),
   );
   router.openapi(routes.replaceRule, async (c) =>
-    c.json(await rules.replace(c.var.actor.name, c.req.valid('param').id, c.req.valid('json')), 200),
+    c.json(
+      await rules.replace(c.var.actor.name, c.req.valid('param').id, {
+        spec: c.req.valid('json'),
+        create: c.req.valid('query').create === 'true',
+      }),
+      200,
+    ),
   );
   router.openapi(routes.deleteRule, async (c) =>
     c.json(await rules.remove(c.var.actor.name, c.req.valid('param').id), 200),
@@ -171,5 +249,6 @@ export function monitoringRoutes({
   router.openapi(routes.deleteChannel, async (c) =>
     c.json(await channels.remove(c.var.actor.name, c.req.valid('param').id), 200),
   );
+  router.openapi(routes.testChannel, async (c) => c.json(await channels.test(c.req.valid('param').id), 200));
   return router;
 }

@@ -151,6 +151,10 @@ export function driftAlert(change: Partial<Alert> = {}): Alert {
     features: [],
     scope: { kind: 'fleet', devices: [], detail: '' },
     value: 1,
+    ...{ severity: 'warning', labels: {}, acknowledgedAt: null, note: null, bound: null, baseline: null },
+    evidence: { state: 'fresh', since: 1_000_000, numbersAt: 1_000_000, detail: '' },
+    resolution: null,
+    links: { causedBy: [], runs: [], rollouts: [], resolvedBy: [] },
     ...change,
   };
 }

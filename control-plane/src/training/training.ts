@@ -84,9 +84,11 @@ export function createTraining(deps: TrainingDeps) {
       return toView(run);
     },
 
-    /** Starts the runs that a firing alert causes; safe to be told of the same alert again. */
-    async onAlert(alert: Alert): Promise<void> {
-      for (const id of await trigger(alert)) queued(id);
+    /** Starts the runs that a firing alert causes, and gives their ids; safe to be told of the same alert again. */
+    async onAlert(alert: Alert): Promise<{ runs: string[] }> {
+      const { started, runs: caused } = await trigger(alert);
+      for (const id of started) queued(id);
+      return { runs: caused };
     },
 
     start: driver.start,

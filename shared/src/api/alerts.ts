@@ -1,44 +1,7 @@
-// Alert rules, alerts and where they are sent.
+// Alerts and silences.
 import { z } from 'zod';
 import { Instant, ModelName, ModelVersion } from '../identifiers.ts';
-
-const common = {
-  model: ModelName,
-  enabled: z.boolean().default(true),
-  /** Channels to notify. */
-  channels: z.array(z.string()).default([]),
-};
-
-/** Drift of inputs or outputs against the reference profile, by a threshold that knows the sample size. */
-const DriftRule = z.strictObject({
-  ...common,
-  kind: z.literal('drift'),
-  /** Length of one judged window, seconds. */
-  windowSeconds: z.number().int().min(1).default(3600),
-  /** Samples that a window must have to be judged. */
-  minSamples: z.number().int().min(30).default(300),
-  /** How many alerts a month may be false, 30 days; decides instead of `falseDiscoveryRate` when it is set. */
-  falseAlarmsPerMonth: z.number().gt(0).max(1000).optional(),
-  /** False discovery rate over features and devices in a window, 0 to 1: what rules were made with before. */
-  falseDiscoveryRate: z.number().gt(0).max(0.5).default(0.01),
-  /** Smallest PSI that counts, whatever the statistics say. */
-  minPsi: z.number().min(0).default(0.1),
-});
-
-/** Accuracy from labels below a bound, with its confidence interval wholly below. */
-const AccuracyRule = z.strictObject({
-  ...common,
-  kind: z.literal('accuracy'),
-  windowSeconds: z.number().int().min(1).default(3600),
-  minLabels: z.number().int().min(1).default(50),
-  /** Points of accuracy (0 to 1) below the reference accuracy of the version that count as a loss. */
-  maxLoss: z.number().gt(0).max(1).default(0.05),
-});
-
-export const AlertRuleSpec = z.discriminatedUnion('kind', [DriftRule, AccuracyRule]);
-export type AlertRuleSpec = z.infer<typeof AlertRuleSpec>;
-export const AlertRule = z.object({ id: z.string(), createdAt: Instant, spec: AlertRuleSpec });
-export type AlertRule = z.infer<typeof AlertRule>;
+import { AlertKind, AlertMatch, Severity } from './alert-match.ts';
 
 /**
  * Counts before (in the reference) and after, bin by bin: of a numeric signal under the first edge, between the edges, over the last
@@ -54,17 +17,53 @@ export type ComparedHistogram = z.infer<typeof ComparedHistogram>;
 
 export const AlertStatus = z.enum(['pending', 'firing', 'resolved']);
 
+/** Whether what the alert says is of now. `insufficient`: since `since` too little came in to judge, numbers are of `numbersAt`. */
+export const AlertEvidence = z.object({
+  state: z.enum(['fresh', 'insufficient']),
+  since: Instant,
+  numbersAt: Instant,
+  detail: z.string(),
+});
+export type AlertEvidence = z.infer<typeof AlertEvidence>;
+
+/** How it ended. What the alert says of its cause stays as it was. */
+export const AlertResolution = z.object({
+  /** `gone`: what it was about is no longer there. `accepted`: somebody said that it is the new normal. */
+  kind: z.enum(['calm', 'replaced', 'rule_disabled', 'rule_deleted', 'gone', 'accepted']),
+  summary: z.string(),
+});
+export type AlertResolution = z.infer<typeof AlertResolution>;
+
+/** Ids of what led to it, of what it caused, and of what ended it. */
+export const AlertLinks = z.object({
+  /** Rollouts that brought the version. */
+  causedBy: z.array(z.string()),
+  runs: z.array(z.string()),
+  /** Rollouts of those runs. */
+  rollouts: z.array(z.string()),
+  /** Rollouts of what answers instead. */
+  resolvedBy: z.array(z.string()),
+});
+export type AlertLinks = z.infer<typeof AlertLinks>;
+
 export const Alert = z.object({
   id: z.string(),
   ruleId: z.string(),
-  kind: z.enum(['drift', 'accuracy']),
-  model: ModelName,
-  version: ModelVersion,
+  kind: AlertKind,
+  /** Null where it is about no single model or version. */
+  model: ModelName.nullable(),
+  version: ModelVersion.nullable(),
+  severity: Severity,
+  /** Of its rule, and of what it is about: `device`, `site`, … */
+  labels: z.record(z.string(), z.string()),
   status: AlertStatus,
   startedAt: Instant,
   firedAt: Instant.nullable(),
   resolvedAt: Instant.nullable(),
   acknowledgedBy: z.string().nullable(),
+  acknowledgedAt: Instant.nullable(),
+  /** What they wrote. */
+  note: z.string().nullable(),
   silencedUntil: Instant.nullable(),
   summary: z.string(),
   /** What moved most, strongest first. */
@@ -97,24 +96,68 @@ export const Alert = z.object({
       .optional(),
   }),
   value: z.number().nullable(),
+  /** What the value is held against, and what it was before, where the rule asks. */
+  bound: z.number().nullable(),
+  baseline: z.number().nullable(),
+  evidence: AlertEvidence,
+  resolution: AlertResolution.nullable(),
+  links: AlertLinks,
 });
 export type Alert = z.infer<typeof Alert>;
 
-export const AlertQuery = z.object({ model: ModelName.optional(), status: AlertStatus.optional() });
+/** Its value over time, oldest first; older ones more thinly. */
+export const AlertHistory = z.array(
+  z.object({ at: Instant, value: z.number().nullable(), bound: z.number().nullable() }),
+);
+export type AlertHistory = z.infer<typeof AlertHistory>;
+
+/** Also what keeps it from being told. */
+export const ListedAlert = Alert.extend({
+  /** Ids of silences. */
+  silencedBy: z.array(z.string()),
+  /** Id of a firing alert that explains it. */
+  inhibitedBy: z.string().nullable(),
+});
+export type ListedAlert = z.infer<typeof ListedAlert>;
+export const AlertDetail = ListedAlert.extend({ history: AlertHistory });
+export type AlertDetail = z.infer<typeof AlertDetail>;
+
+export const AlertQuery = z.object({
+  model: ModelName.optional(),
+  status: AlertStatus.optional(),
+  severity: Severity.optional(),
+  rule: z.string().optional(),
+});
+export const AckRequest = z.strictObject({ note: z.string().max(2000).optional() });
 export const SilenceRequest = z.strictObject({ seconds: z.number().int().min(1).max(31_536_000) });
 
-/**
- * A webhook that receives alerts as JSON, signed as https://www.standardwebhooks.com says. Redirects are not followed, and
- * addresses that are not public are refused unless `EDGELOOP_WEBHOOK_ALLOW` names them.
- */
-export const ChannelSpec = z.strictObject({
-  name: z.string().min(1).max(100),
-  kind: z.literal('webhook'),
-  url: z.url({ protocol: /^https?$/ }),
+/** No notifications of alerts that match, until then. */
+export const SilenceSpec = z.strictObject({
+  match: AlertMatch,
+  seconds: z.number().int().min(1).max(31_536_000),
+  /** When it begins, at once when unset. */
+  startsAt: Instant.optional(),
+  comment: z.string().max(2000).default(''),
 });
-/** A user and password of `url` are not shown. */
-export const NotificationChannel = ChannelSpec.extend({ id: z.string(), createdAt: Instant });
-export type NotificationChannel = z.infer<typeof NotificationChannel>;
-/** The secret that messages are signed with, `whsec_…`; it is shown once. */
-export const CreatedNotificationChannel = NotificationChannel.extend({ secret: z.string() });
-export type CreatedNotificationChannel = z.infer<typeof CreatedNotificationChannel>;
+export const Silence = z.object({
+  id: z.string(),
+  match: AlertMatch,
+  comment: z.string(),
+  createdBy: z.string(),
+  createdAt: Instant,
+  startsAt: Instant,
+  endsAt: Instant,
+  status: z.enum(['pending', 'active', 'expired']),
+});
+export type Silence = z.infer<typeof Silence>;
+
+/** One step of what led to an alert and what came of it. */
+export const ChainStep = z.object({
+  at: Instant.nullable(),
+  what: z.enum(['rollout', 'alert_began', 'alert_fired', 'acknowledged', 'run', 'alert_resolved']),
+  role: z.enum(['cause', 'alert', 'consequence', 'end']),
+  id: z.string(),
+  summary: z.string(),
+});
+export const AlertChain = z.object({ alertId: z.string(), steps: z.array(ChainStep) });
+export type AlertChain = z.infer<typeof AlertChain>;

@@ -1,24 +1,39 @@
 // One alert: what moved, where, since when, and what can be done about it.
-import type { Alert } from '@edgeloop/shared/api/alerts';
+import type { Alert, ListedAlert } from '@edgeloop/shared/api/alerts';
 import { useState } from 'preact/hooks';
-import { formatInstant } from '../format.ts';
+import { formatInstant, words } from '../format.ts';
 import { ActionButton } from './action.tsx';
-import { AlertBadge } from './badge.tsx';
+import { AlertBadge, Badge } from './badge.tsx';
 import { Bars } from './bars.tsx';
 import { Ago, DeviceLink, ModelLink, VersionLink } from './values.tsx';
 
-export function AlertCard({ alert }: { alert: Alert }) {
+const severityTones = { info: 'info', warning: 'wait', critical: 'bad' } as const;
+
+export function AlertCard({ alert, whole = false }: { alert: ListedAlert; whole?: boolean }) {
   const open = alert.status !== 'resolved';
   return (
     <article class={`card alert alert-${alert.status}`}>
       <div class="card-head">
         <AlertBadge status={alert.status} />
+        <Badge tone={severityTones[alert.severity]}>{alert.severity}</Badge>
         <h2>
-          {alert.kind} of <ModelLink name={alert.model} /> <VersionLink model={alert.model} version={alert.version} />
+          <AlertTitle alert={alert} />
         </h2>
+        {!whole && <a href={`/monitoring/alerts/${encodeURIComponent(alert.id)}`}>Details</a>}
         {open && <AlertActions alert={alert} />}
       </div>
       <p>{alert.summary}</p>
+      {open && alert.evidence.state === 'insufficient' && (
+        <p>
+          <Badge tone="wait">insufficient evidence</Badge> {alert.evidence.detail}
+        </p>
+      )}
+      {alert.resolution !== null && (
+        <p>
+          <span class="muted">Ended: </span>
+          {alert.resolution.summary}
+        </p>
+      )}
       <p class="muted small">
         <Times alert={alert} />
       </p>
@@ -33,7 +48,29 @@ export function AlertCard({ alert }: { alert: Alert }) {
   );
 }
 
-function Times({ alert }: { alert: Alert }) {
+export function AlertTitle({ alert }: { alert: Alert }) {
+  const { model, version, kind, ruleId, labels } = alert;
+  const what = kind === 'metric' ? words(ruleId.replace(/^default-/, '').replaceAll('-', '_')) : kind;
+  return (
+    <>
+      {what}
+      {model !== null && (
+        <>
+          {' '}
+          of <ModelLink name={model} /> {version !== null && <VersionLink model={model} version={version} />}
+        </>
+      )}
+      {labels.device !== undefined && (
+        <>
+          {' '}
+          of <DeviceLink id={labels.device} />
+        </>
+      )}
+    </>
+  );
+}
+
+function Times({ alert }: { alert: ListedAlert }) {
   return (
     <>
       began <Ago at={alert.startedAt} />
@@ -48,6 +85,9 @@ function Times({ alert }: { alert: Alert }) {
         </>
       )}
       {alert.acknowledgedBy !== null && `, acknowledged by ${alert.acknowledgedBy}`}
+      {alert.note !== null && `: ${alert.note}`}
+      {alert.silencedBy.length > 0 && ', muted by a silence'}
+      {alert.inhibitedBy !== null && ', explained by another alert and not told'}
       {alert.silencedUntil !== null &&
         alert.silencedUntil > Date.now() &&
         `, silent until ${formatInstant(alert.silencedUntil)}`}

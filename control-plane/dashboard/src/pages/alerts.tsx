@@ -1,16 +1,17 @@
 // Alerts and the rules that raise them.
-import { Alert, AlertStatus } from '@edgeloop/shared/api/alerts';
+import { AlertStatus, ListedAlert } from '@edgeloop/shared/api/alerts';
 import { useState } from 'preact/hooks';
 import { useList } from '../api/queries.ts';
 import { AlertCard } from '../components/alert-card.tsx';
 import { AlertRules } from '../components/alert-rules.tsx';
 import { Empty, Loaded, PageHead } from '../components/layout.tsx';
+import { SilencesCard } from '../components/silences-card.tsx';
 
 const rank = { firing: 0, pending: 1, resolved: 2 };
 
 export function AlertsPage() {
   const [status, setStatus] = useState('');
-  const alerts = useList(Alert, { path: '/alerts', limit: 100, query: { status }, on: ['alert'] });
+  const alerts = useList(ListedAlert, { path: '/alerts', limit: 100, query: { status }, on: ['alert'] });
   return (
     <>
       <PageHead title="Monitoring">
@@ -28,8 +29,8 @@ export function AlertsPage() {
           {(found) =>
             found.length === 0 ? (
               <Empty title={status === '' ? 'No alerts.' : `No alert is ${status}.`}>
-                An alert fires when inputs or outputs of a model move away from its reference, or when labels say that
-                it is no longer as accurate.
+                An alert fires when a version fails or slows down, when devices or models fall silent, when inputs or
+                outputs of a model move away from its reference, or when labels say that it is no longer as accurate.
               </Empty>
             ) : (
               [...found]
@@ -39,6 +40,7 @@ export function AlertsPage() {
           }
         </Loaded>
       </div>
+      <SilencesCard />
       <AlertRules />
     </>
   );

@@ -1,11 +1,12 @@
 // The state of the whole loop at a glance, and what to do next where a part of it is missing.
-import { Alert } from '@edgeloop/shared/api/alerts';
+import { type Alert, ListedAlert } from '@edgeloop/shared/api/alerts';
 import { Device } from '@edgeloop/shared/api/devices';
 import { Model } from '@edgeloop/shared/api/models';
 import { Rollout } from '@edgeloop/shared/api/rollouts';
 import { Run } from '@edgeloop/shared/api/training';
 import { presentValue, useSeries } from '../api/metrics.ts';
 import { type Query, useList } from '../api/queries.ts';
+import { AlertTitle } from '../components/alert-card.tsx';
 import { AlertBadge, PhaseBadge, RunBadge } from '../components/badge.tsx';
 import { Card, Empty, Facts, Figure, Loaded, PageHead } from '../components/layout.tsx';
 import { MetricChart, RangePicker } from '../components/metric-chart.tsx';
@@ -20,7 +21,7 @@ export function OverviewPage() {
   const devices = useList(Device, { path: '/devices', limit: 1000, on: ['device'] });
   const models = useList(Model, { path: '/models', on: ['model'] });
   const rollouts = useList(Rollout, { path: '/rollouts', limit: 50, on: ['rollout'] });
-  const alerts = useList(Alert, { path: '/alerts', limit: 50, on: ['alert'] });
+  const alerts = useList(ListedAlert, { path: '/alerts', limit: 50, on: ['alert'] });
   const runs = useList(Run, { path: '/runs', limit: 10, on: ['run'] });
   return (
     <>
@@ -78,7 +79,7 @@ function Figures(props: {
       <Figure
         name="Firing alerts"
         value={firing ?? '–'}
-        note="drift and accuracy"
+        note="of models, devices and this server"
         path="/monitoring"
         {...((firing ?? 0) > 0 ? { tone: 'bad' } : {})}
       />
@@ -148,7 +149,7 @@ function OpenAlerts({ query }: { query: Query<Alert[]> }) {
               <li key={alert.id}>
                 <div class="row-head">
                   <span>
-                    <ModelLink name={alert.model} /> v{alert.version}
+                    <AlertTitle alert={alert} />
                   </span>
                   <span class="muted small">
                     <Ago at={alert.startedAt} />

@@ -1,11 +1,15 @@
-import { AlertRuleSpec } from '@edgeloop/shared/api/alerts';
+import { AlertRuleSpec } from '@edgeloop/shared/api/alert-rules';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { openTelemetry } from '../../telemetry/telemetry-fixture.ts';
 import { driveAlert } from './alert-driver.ts';
 import { alertOf } from './alert-fixture.ts';
 import { type AlertFigures, createAlertStore } from './alert-store.ts';
 
-const rule = { id: 'r', createdAt: 0, spec: AlertRuleSpec.parse({ kind: 'drift', model: 'm' }) };
+const spec = AlertRuleSpec.parse({ kind: 'drift', model: 'm' });
+if (spec.kind === 'metric') throw new Error('it judges no windows');
+const rule = { id: 'r', createdAt: 0, spec };
+const judged = { history: [{ at: 0, value: 2, bound: null }] };
+const evidence = { state: 'fresh', since: 1, numbersAt: 3_600_000, detail: '' } as const;
 const figures: AlertFigures = {
   ...{ summary: 'x moved', features: [{ name: 'x', psi: 2, threshold: 1 }], value: 2 },
   scope: { kind: 'device', devices: ['a'], detail: 'one of three' },
@@ -15,14 +19,15 @@ let room: ReturnType<typeof openTelemetry>;
 beforeEach(async () => {
   room = openTelemetry();
   const alertStore = createAlertStore(room.database);
-  await room.database.transact((tx) => alertStore.insertAlert(tx, alertOf('1', figures)));
+  await room.database.transact((tx) => alertStore.insertAlert(tx, alertOf('1', { ...figures, ...judged, evidence })));
 });
 afterEach(() => room.close());
 
 /** The alert as it is after a suspicious window with these figures; undefined when nothing changed. */
 function driveBy(detail: AlertFigures) {
   const recent = [{ windowStart: 0, verdict: 'suspicious', detail } as const];
-  const situation = { rule, version: 1, recent, replacedBy: undefined, now: room.clock.at };
+  const newest = { windowStart: 0, verdict: 'suspicious', summary: '' } as const;
+  const situation = { rule, version: 1, recent, newest, replacedBy: undefined, broughtBy: [], now: room.clock.at };
   return room.database.transact((tx) => driveAlert(tx, createAlertStore(room.database), situation));
 }
 

@@ -1,6 +1,6 @@
 // SQL of alerts.
-import { type Alert, Alert as AlertSchema } from '@edgeloop/shared/api/alerts';
-import { and, desc, eq, inArray, isNotNull, lt, ne, or } from 'drizzle-orm';
+import { type Alert, AlertHistory, Alert as AlertSchema } from '@edgeloop/shared/api/alerts';
+import { and, desc, eq, inArray, lt, ne, type SQL, sql } from 'drizzle-orm';
 import { z } from 'zod';
 import type { Database, Reader, Transaction } from '../../database/open.ts';
 
@@ -8,16 +8,37 @@ import type { Database, Reader, Transaction } from '../../database/open.ts';
 export const AlertFigures = AlertSchema.pick({ summary: true, features: true, scope: true, value: true });
 export type AlertFigures = z.infer<typeof AlertFigures>;
 
-/** Column `detail` of alerts. */
+const noLinks = { causedBy: [], runs: [], rollouts: [], resolvedBy: [] };
+
+/** Column `detail` of alerts. What rows of before do not have gets what it was then. */
 const AlertDetail = AlertFigures.extend({
+  severity: AlertSchema.shape.severity.default('warning'),
+  labels: AlertSchema.shape.labels.default({}),
+  acknowledgedAt: AlertSchema.shape.acknowledgedAt.default(null),
+  note: AlertSchema.shape.note.default(null),
+  bound: AlertSchema.shape.bound.default(null),
+  baseline: AlertSchema.shape.baseline.default(null),
+  evidence: AlertSchema.shape.evidence.optional(),
+  resolution: AlertSchema.shape.resolution.default(null),
+  links: AlertSchema.shape.links.default(noLinks),
+  history: AlertHistory.default([]),
+  /** Since when its value is calm while it fires. */
+  calmSince: z.number().nullable().default(null),
   /** The word was passed on to whoever acts on a firing alert. */
   handedOver: z.boolean().default(false),
 });
 
 /** An alert as stored: with what only the control plane needs to know. */
-export type AlertRecord = Alert & { handedOver: boolean; notifiedAt: number | null };
+export type AlertRecord = Alert & {
+  history: AlertHistory;
+  /** The rest of what it is about, see the schema. */
+  subject: string;
+  calmSince: number | null;
+  handedOver: boolean;
+  notifiedAt: number | null;
+};
 
-/** What an alert is about: one version of a model by one rule. At most one of them is open. */
+/** What an alert is about, by one rule. At most one of them is open. */
 export interface AlertSubject {
   ruleId: string;
   model: string;
@@ -34,10 +55,13 @@ export function createAlertStore({ tables, read }: Pick<Database, 'tables' | 're
     listAlerts,
     alert,
     openAlert,
-    openAlertsOfRule: (tx: Transaction, ruleId: string) =>
-      alertsWhere(tx, and(eq(alerts.ruleId, ruleId), ne(alerts.status, 'resolved'))),
+    openAlertsOfRule: (source: Source, ruleId: string) =>
+      alertsWhere(source, and(eq(alerts.ruleId, ruleId), ne(alerts.status, 'resolved'))),
     openAlerts: () => alertsWhere(read, ne(alerts.status, 'resolved')),
-    alertsToNotify,
+    async hasOpenOfRule(ruleId: string): Promise<boolean> {
+      return (await read.$count(alerts, and(eq(alerts.ruleId, ruleId), ne(alerts.status, 'resolved')))) > 0;
+    },
+    alertsById: (ids: readonly string[]) => (ids.length === 0 ? [] : alertsWhere(read, inArray(alerts.id, [...ids]))),
     insertAlert,
     updateAlert,
     markNotified,
@@ -47,22 +71,33 @@ export function createAlertStore({ tables, read }: Pick<Database, 'tables' | 're
   async function listAlerts(asked: {
     model?: string | undefined;
     status?: Alert['status'] | undefined;
+    severity?: Alert['severity'] | undefined;
+    rule?: string | undefined;
     after: string | undefined;
     limit: number;
   }): Promise<AlertRecord[]> {
-    const rows = await read
-      .select()
-      .from(alerts)
-      .where(
-        and(
-          asked.model === undefined ? undefined : eq(alerts.model, asked.model),
-          asked.status === undefined ? undefined : eq(alerts.status, asked.status),
-          asked.after === undefined ? undefined : lt(alerts.id, asked.after),
-        ),
-      )
-      .orderBy(desc(alerts.id))
-      .limit(asked.limit);
-    return rows.map(recordOf);
+    const { limit, severity } = asked;
+    const found: AlertRecord[] = [];
+    let { after } = asked;
+    for (;;) {
+      const rows = await read
+        .select()
+        .from(alerts)
+        .where(
+          and(
+            asked.model === undefined ? undefined : eq(alerts.model, asked.model),
+            asked.status === undefined ? undefined : eq(alerts.status, asked.status),
+            asked.rule === undefined ? undefined : eq(alerts.ruleId, asked.rule),
+            after === undefined ? undefined : lt(alerts.id, after),
+          ),
+        )
+        .orderBy(desc(alerts.id))
+        .limit(limit);
+      // The severity is no column; pages are read on until they are full.
+      found.push(...rows.map(recordOf).filter((each) => severity === undefined || each.severity === severity));
+      after = rows.at(-1)?.id;
+      if (rows.length < limit || found.length >= limit) return found.slice(0, limit);
+    }
   }
 
   async function alert(source: Source, id: string): Promise<AlertRecord | undefined> {
@@ -76,18 +111,7 @@ export function createAlertStore({ tables, read }: Pick<Database, 'tables' | 're
     return found;
   }
 
-  /** Every firing one, and those that were told as firing and have resolved since. */
-  function alertsToNotify(): Promise<AlertRecord[]> {
-    const resolvedSince = and(
-      eq(alerts.status, 'resolved'),
-      isNotNull(alerts.firedAt),
-      isNotNull(alerts.notifiedAt),
-      lt(alerts.notifiedAt, alerts.resolvedAt),
-    );
-    return alertsWhere(read, or(eq(alerts.status, 'firing'), resolvedSince));
-  }
-
-  async function alertsWhere(source: Source, condition: ReturnType<typeof and>): Promise<AlertRecord[]> {
+  async function alertsWhere(source: Source, condition: SQL | undefined): Promise<AlertRecord[]> {
     return (await source.select().from(alerts).where(condition).orderBy(alerts.id)).map(recordOf);
   }
 
@@ -100,9 +124,10 @@ export function createAlertStore({ tables, read }: Pick<Database, 'tables' | 're
   }
 
   async function markNotified(tx: Transaction, ids: readonly string[], at: number): Promise<void> {
+    if (ids.length === 0) return;
     await tx
       .update(alerts)
-      .set({ notifiedAt: at })
+      .set({ notifiedAt: sql`${at}` })
       .where(inArray(alerts.id, [...ids]));
   }
 }
@@ -110,12 +135,25 @@ export function createAlertStore({ tables, read }: Pick<Database, 'tables' | 're
 type Row = Database['tables']['alerts']['$inferSelect'];
 
 function recordOf(row: Row): AlertRecord {
-  const { handedOver, ...detail } = AlertDetail.parse(row.detail);
-  return { ...AlertSchema.parse({ ...row, ...detail }), handedOver, notifiedAt: row.notifiedAt };
+  const { handedOver, history, calmSince, ...detail } = AlertDetail.parse(row.detail);
+  const shown = {
+    ...{ ...row, ...detail },
+    model: row.model === '' ? null : row.model,
+    version: row.version === 0 ? null : row.version,
+    evidence: detail.evidence ?? { state: 'fresh', since: row.startedAt, numbersAt: row.startedAt, detail: '' },
+  };
+  return {
+    ...AlertSchema.parse(shown),
+    ...{ subject: row.subject, history, calmSince, handedOver, notifiedAt: row.notifiedAt },
+  };
 }
 
 function columnsOf(record: AlertRecord): Row {
-  const { summary, features, scope, value, handedOver, ...columns } = record;
-  const detail: z.input<typeof AlertDetail> = { summary, features, scope, value, handedOver };
-  return { ...columns, detail };
+  const { id, ruleId, kind, model, version, subject, status, startedAt, firedAt, resolvedAt, ...others } = record;
+  const { acknowledgedBy, silencedUntil, notifiedAt, ...rest } = others;
+  const detail: z.input<typeof AlertDetail> = rest;
+  return {
+    ...{ id, ruleId, kind, model: model ?? '', version: version ?? 0, subject, status, startedAt, firedAt, resolvedAt },
+    ...{ acknowledgedBy, silencedUntil, notifiedAt, detail },
+  };
 }

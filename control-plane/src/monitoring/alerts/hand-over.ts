@@ -4,7 +4,9 @@ import type { Alert } from '@edgeloop/shared/api/alerts';
 import { backoffMs } from '@edgeloop/shared/node/backoff';
 import type { Logger } from 'pino';
 import type { Database } from '../../database/open.ts';
-import type { AlertStore } from './alert-store.ts';
+import type { AlertRecord, AlertStore } from './alert-store.ts';
+import { toView } from './alert-view.ts';
+import { unique } from './fleet-figures.ts';
 
 /** Before what failed is tried again. */
 const retry = { firstMs: 2000, mostMs: 300_000 };
@@ -13,7 +15,7 @@ interface HandOverDeps {
   database: Pick<Database, 'transact'>;
   alertStore: AlertStore;
   /** May be called again for the same alert after a crash: idempotent by the alert's id. */
-  onFiring: (alert: Alert) => Promise<void>;
+  onFiring: (alert: Alert) => Promise<{ runs: string[] }>;
   now: () => number;
   log: Logger;
 }
@@ -23,15 +25,14 @@ export function createHandOver({ database, alertStore, onFiring, now, log }: Han
   return {
     async look(): Promise<void> {
       const firing = (await alertStore.openAlerts()).filter((alert) => alert.status === 'firing' && !alert.handedOver);
-      for (const { handedOver: _, notifiedAt: __, ...alert } of firing) {
-        if ((failures.get(alert.id)?.nextAt ?? 0) <= now()) await pass(alert);
-      }
+      for (const alert of firing) if ((failures.get(alert.id)?.nextAt ?? 0) <= now()) await pass(alert);
     },
   };
 
-  async function pass(alert: Alert): Promise<void> {
+  async function pass(alert: AlertRecord): Promise<void> {
+    let runs: string[];
     try {
-      await onFiring(alert);
+      ({ runs } = await onFiring(toView(alert)));
       failures.delete(alert.id);
     } catch (error) {
       const attempts = (failures.get(alert.id)?.attempts ?? 0) + 1;
@@ -41,7 +42,9 @@ export function createHandOver({ database, alertStore, onFiring, now, log }: Han
     }
     await database.transact(async (tx) => {
       const current = await alertStore.alert(tx, alert.id);
-      if (current !== undefined) await alertStore.updateAlert(tx, { ...current, handedOver: true });
+      if (current === undefined) return;
+      const links = { ...current.links, runs: unique([...current.links.runs, ...runs]) };
+      await alertStore.updateAlert(tx, { ...current, links, handedOver: true });
     });
   }
 }

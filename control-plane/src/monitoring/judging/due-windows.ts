@@ -1,5 +1,5 @@
 // Which windows of which rules are to be judged: those that closed, and those that got more data after being judged.
-import type { AlertRule } from '@edgeloop/shared/api/alerts';
+import type { WindowRule } from '../alerts/alert-driver.ts';
 
 /** A window of a rule for one version, by its identity. */
 interface WindowKey {
@@ -11,7 +11,7 @@ interface WindowKey {
 export interface DueWindows {
   add(key: WindowKey): void;
   /** Takes out, oldest first, what has closed by `now`; windows of rules that are gone are forgotten. */
-  take(rules: readonly AlertRule[], now: number): { rule: AlertRule; version: number; windowStart: number }[];
+  take(rules: readonly WindowRule[], now: number): { rule: WindowRule; version: number; windowStart: number }[];
 }
 
 /** How long a window stays open for late data after its end; data that is later still has it judged again. */

@@ -34,7 +34,7 @@ export type EvaluationStore = ReturnType<typeof createEvaluationStore>;
 
 export function createEvaluationStore({ tables, read }: Pick<Database, 'tables' | 'read'>) {
   const { evaluations } = tables;
-  return { upsertEvaluation, newestJudged, evaluationsBetween, deleteEvaluations };
+  return { upsertEvaluation, newestJudged, newest, evaluationsBetween, deleteEvaluations };
 
   /** A window that is judged again, because data of it came late, replaces its former judgement. */
   async function upsertEvaluation(tx: Transaction, evaluation: Evaluation): Promise<void> {
@@ -77,6 +77,24 @@ export function createEvaluationStore({ tables, read }: Pick<Database, 'tables' 
       verdict: VerdictText.exclude(['insufficient']).parse(row.verdict),
       detail: EvaluationDetail.parse(row.detail),
     }));
+  }
+
+  /** The newest window, with enough evidence or not. */
+  async function newest(
+    tx: Transaction,
+    { ruleId, model, version }: AlertSubject,
+  ): Promise<{ windowStart: number; verdict: Verdict; summary: string } | undefined> {
+    const of = [eq(evaluations.ruleId, ruleId), eq(evaluations.model, model), eq(evaluations.version, version)];
+    const rows = await tx
+      .select()
+      .from(evaluations)
+      .where(and(...of))
+      .orderBy(desc(evaluations.windowStart))
+      .limit(1);
+    const [row] = rows;
+    if (row === undefined) return undefined;
+    const { summary } = EvaluationDetail.parse(row.detail);
+    return { windowStart: row.windowStart, verdict: VerdictText.parse(row.verdict), summary };
   }
 
   async function evaluationsBetween(asked: {

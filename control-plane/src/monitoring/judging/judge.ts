@@ -1,8 +1,8 @@
 // Judges one window of one rule: reads what came in, compares, and puts the outcome into words.
-import type { AlertRule } from '@edgeloop/shared/api/alerts';
 import type { ReferenceProfile } from '@edgeloop/shared/profile';
 import type { Labels } from '@edgeloop/shared/selector';
 import type { Telemetry } from '../../telemetry/telemetry.ts';
+import type { WindowRule } from '../alerts/alert-driver.ts';
 import { consideredWindows } from '../alerts/alert-state.ts';
 import { type Collected, firstPeriod, type References } from '../references/references.ts';
 import {
@@ -26,12 +26,12 @@ export interface JudgeDeps {
 
 /** A window of a rule, for one version of its model. */
 export interface RuleWindow {
-  rule: AlertRule;
+  rule: WindowRule;
   version: number;
   windowStart: number;
 }
 
-type Spec<K extends AlertRule['spec']['kind']> = Extract<AlertRule['spec'], { kind: K }>;
+type Spec<K extends WindowRule['spec']['kind']> = Extract<WindowRule['spec'], { kind: K }>;
 type Outcome = Pick<Evaluation, 'samples' | 'verdict' | 'detail'>;
 interface Span {
   model: string;

@@ -1,6 +1,6 @@
 // What is watched of a version: against which reference, by which rules, which signals can be judged and how small a shift would be
 // seen, and how well it answers.
-import type { AlertRule } from '@edgeloop/shared/api/alerts';
+import type { AlertRule } from '@edgeloop/shared/api/alert-rules';
 import type { MonitoringReport } from '@edgeloop/shared/api/monitoring';
 import type { ReferenceProfile } from '@edgeloop/shared/profile';
 import type { Telemetry } from '../../telemetry/telemetry.ts';
@@ -105,7 +105,8 @@ export function insufficientSince(
 
 function signalsOf({ detail }: Evaluation): WatchedRule['signals'] {
   const moved = new Set(detail.features.map(({ name }) => name));
-  const judged = Object.entries(detail.psi).map(([name, psi]) => ({
+  const byName = Object.entries(detail.psi).sort(([a], [b]) => (a < b ? -1 : 1));
+  const judged = byName.map(([name, psi]) => ({
     ...{ name, psi, visible: detail.visible[name] ?? null },
     status: moved.has(name) ? ('moved' as const) : ('calm' as const),
   }));

@@ -1,11 +1,12 @@
-import type { Alert, AlertRuleSpec } from '@edgeloop/shared/api/alerts';
-import { AlertRuleSpec as SpecSchema } from '@edgeloop/shared/api/alerts';
+import { type AlertRuleSpec, AlertRuleSpec as SpecSchema } from '@edgeloop/shared/api/alert-rules';
+import type { Alert } from '@edgeloop/shared/api/alerts';
 import type { ReferenceProfile } from '@edgeloop/shared/profile';
 import { pino } from 'pino';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { batchOf, labelOf, openTelemetry, windowOf } from '../../telemetry/telemetry-fixture.ts';
 import { createRandom } from '../../training/trainers/random.ts';
 import { createMonitoring, type MonitoringDeps } from '../monitoring.ts';
+import { deviceOf, openMonitoring } from '../monitoring-fixture.ts';
 import { histogramOf, normal, profileOf, samplesOf } from '../statistics/profile-fixture.ts';
 
 const random = createRandom(21);
@@ -22,9 +23,12 @@ let room: ReturnType<typeof openTelemetry>;
 let monitoring: ReturnType<typeof createMonitoring>;
 let fired: Alert[];
 let sequence: number;
+/** What devices say; nothing in most of the tests. */
+let fleet: ReturnType<typeof deviceOf>[];
 
 beforeEach(() => {
   fired = [];
+  fleet = [];
   sequence = 0;
   room = openTelemetry({ driftSeries: (query) => monitoring.driftSeries(query) });
   monitoring = monitoringOver({});
@@ -32,21 +36,17 @@ beforeEach(() => {
 afterEach(() => room.close());
 
 function monitoringOver(overrides: Partial<MonitoringDeps>) {
-  const built = createMonitoring({
-    ...{ database: room.database, telemetry: room.telemetry, now: room.clock.now, log: pino({ level: 'silent' }) },
+  const opened = openMonitoring(room, {
     reference: async (model, version) => (model === 'm' && version < 9 ? reference : undefined),
     deviceLabels: async () => new Map([['a', { site: 'paris' }]]),
     onFiring: async (alert) => {
       fired.push(alert);
+      return { runs: [`run-of-${alert.id}`] };
     },
-    notify: ({ type, state }) => room.events.push(`${type} ${state}`),
+    fleetFigures: async () => ({ devices: fleet, diskFreeShare: null }),
     ...overrides,
   });
-  const stop = new AbortController();
-  // Listens to telemetry; the tests look by themselves, at the time they set.
-  stop.abort();
-  built.start(stop.signal);
-  return built;
+  return opened.monitoring;
 }
 
 interface Sent {
@@ -87,6 +87,11 @@ async function statuses() {
   return (await alerts()).map(({ status }) => status);
 }
 
+/** Without those of every fleet. */
+async function judgedRules() {
+  return (await monitoring.rules.all()).filter(({ spec }) => spec.kind !== 'metric');
+}
+
 async function withRule(spec: AlertRuleSpec = drift) {
   return monitoring.rules.create('key:test', spec);
 }
@@ -114,7 +119,9 @@ test('once started it looks by itself, until it is closed', async () => {
   await withRule();
   const running = createMonitoring({
     ...{ database: room.database, telemetry: room.telemetry, now: room.clock.now, log: pino({ level: 'silent' }) },
-    ...{ reference: async () => reference, deviceLabels: async () => new Map(), onFiring: async () => {} },
+    ...{ reference: async () => reference, deviceLabels: async () => new Map(), onFiring: async () => ({ runs: [] }) },
+    ...{ fleetFigures: async () => ({ devices: [], diskFreeShare: null }) },
+    links: { run: async () => undefined, rollout: async () => undefined },
     notify: () => {},
   });
   running.start(new AbortController().signal);
@@ -157,6 +164,7 @@ test('whoever acts on a firing alert is told again until it takes the word', asy
     onFiring: async () => {
       calls += 1;
       if (calls < 3) throw new Error('busy');
+      return { runs: [] };
     },
   });
   await withRule();
@@ -188,10 +196,71 @@ test('the alert of a version that another one replaced resolves and does not com
   const [alert, ...others] = await alerts();
   expect(others).toEqual([]);
   expect(alert).toMatchObject({ version: 1, status: 'resolved' });
-  expect(alert?.summary).toBe('version 1 no longer answers requests; version 2 does');
+  expect(alert?.resolution).toEqual({
+    kind: 'replaced',
+    summary: 'version 1 no longer answers requests; version 2 does',
+  });
+  expect(alert?.summary).toMatch(/1 of 2 signals moved, most of all x/);
   await send({ window: 1, shift: 1.5, device: 'b' });
   await lookAfter(7);
   expect(await statuses()).toEqual(['resolved']);
+});
+
+test('an alert does not end while a device still runs the version, however idle it is', async () => {
+  fleet = [deviceOf('a', { runs: 2 }), deviceOf('b', { status: 'offline' }), deviceOf('c')];
+  await withRule();
+  for (const window of [0, 1]) await send({ window, shift: 1.5 });
+  await lookAfter(1);
+  for (const window of [2, 3, 4, 5, 6, 7]) {
+    await send({ window, version: 2 });
+    await lookAfter(window);
+  }
+  expect(await statuses()).toEqual(['firing']);
+  fleet = [deviceOf('a', { runs: 2 }), deviceOf('b', { runs: 2 }), deviceOf('c', { runs: 2 })];
+  await lookAfter(8);
+  const [alert] = await alerts();
+  expect(alert).toMatchObject({ status: 'resolved', resolution: { kind: 'replaced' } });
+  expect(alert?.links).toEqual({
+    ...{ causedBy: ['rollout-1'], runs: [`run-of-${alert?.id}`] },
+    ...{ rollouts: [], resolvedBy: ['rollout-2'] },
+  });
+});
+
+test('an alert says since when nothing could be judged, and of when its numbers are', async () => {
+  await withRule();
+  for (const window of [0, 1]) {
+    await send({ window, shift: 1.5 });
+    await lookAfter(window);
+  }
+  expect((await alerts())[0]?.evidence).toMatchObject({ state: 'fresh', numbersAt: at(2) });
+  await send({ window: 2, count: 40 });
+  await lookAfter(2);
+  const thin = (await alerts())[0];
+  expect(thin).toMatchObject({ status: 'firing', evidence: { state: 'insufficient', since: at(2), numbersAt: at(2) } });
+  expect(thin?.evidence.detail).toMatch(
+    /^no new evidence since 1970-01-01T00:02:00Z \(.*\(40\).*\); numbers are of 1970-01-01T00:02:00Z$/,
+  );
+  await lookAfter(9);
+  expect((await alerts())[0]?.evidence).toMatchObject({ state: 'insufficient', since: at(2) });
+  await send({ window: 10, shift: 1.5 });
+  await lookAfter(10);
+  expect((await alerts())[0]?.evidence).toMatchObject({ state: 'fresh', numbersAt: at(11) });
+});
+
+test('an alert that ended still says what had moved, and how its numbers were', async () => {
+  await withRule();
+  for (const [window, shift] of [1.5, 1.5, 0, 0].entries()) {
+    await send({ window, shift });
+    await lookAfter(window);
+  }
+  const [listed] = await alerts();
+  const alert = await monitoring.alerts.alert(listed?.id ?? '');
+  expect(alert).toMatchObject({ status: 'resolved', resolution: { kind: 'calm' } });
+  expect(alert.summary).toMatch(/1 of 2 signals moved, most of all x/);
+  expect(alert.resolution?.summary).toMatch(/^calm again: nothing moved/);
+  expect(alert.features.map(({ name }) => name)).toEqual(['x']);
+  expect(alert.history.map((point) => point.at)).toEqual([0, 1, 2, 3].map(at));
+  expect(Number(alert.history[1]?.value)).toBeGreaterThan(10 * Number(alert.history[3]?.value));
 });
 
 test('a fleet that falls silent keeps its alert', async () => {
@@ -222,7 +291,7 @@ test('accuracy is judged from labels, whenever they come', async () => {
 test('a model with a reference and no rule gets default rules, which stay away once deleted', async () => {
   await send({ window: 0 });
   await lookAfter(0);
-  const ids = async () => (await monitoring.rules.all()).map(({ id }) => id);
+  const ids = async () => (await judgedRules()).map(({ id }) => id);
   expect(await ids()).toEqual(['default-accuracy-m', 'default-drift-m']);
   for (const id of await ids()) await monitoring.rules.remove('key:test', id);
   const restarted = monitoringOver({});
@@ -236,7 +305,7 @@ test('models with a rule get none, and those without a reference drift rules tha
   await send({ window: 0 });
   await room.telemetry.ingest('a', batchOf([windowOf({ model: 'unknown', startedAt: at(0) })], { first: ++sequence }));
   await lookAfter(0);
-  const watched = (await monitoring.rules.all()).map(({ spec }) => `${spec.kind} ${spec.model}`);
+  const watched = (await judgedRules()).map(({ spec }) => `${spec.kind} ${spec.model}`);
   expect(watched.sort()).toEqual(['drift m', 'drift unknown']);
 });
 
@@ -258,6 +327,8 @@ test('drift is there to query, by window, version and feature', async () => {
 
 /** A version of a model without any reference answers with one of two classes. */
 async function answer(window: number, share: number, count = 200) {
+  // What comes from the future is placed at the present.
+  room.clock.at = Math.max(room.clock.at, at(window) + 3000);
   const yes = Math.round(count * (share + (random() - 0.5) / 20));
   const classes = { yes, no: count - yes };
   const item = windowOf({ model: 'u', startedAt: at(window) + 2000, classes, succeeded: count, rows: count });
@@ -301,7 +372,7 @@ test('a drift that is accepted becomes the reference, with who and why, and ends
   const accepted = await monitoring.accept('key:ann', alert?.id ?? '', 'the new season');
   expect(accepted).toMatchObject({
     status: 'resolved',
-    summary: 'accepted as the new normal by key:ann: the new season',
+    resolution: { kind: 'accepted', summary: 'accepted as the new normal by key:ann: the new season' },
   });
   expect((await monitoring.report('m', 1)).reference).toMatchObject({
     ...{ source: 'accepted', rows: 1200, by: 'key:ann', why: 'the new season', from: at(0) },

@@ -1,18 +1,19 @@
 // Drives monitoring: notices what came in, judges the rule windows that closed, moves alerts on, and passes the word.
 // Everything it needs to know after a restart is in the database.
 import { isDeepStrictEqual } from 'node:util';
-import type { Alert, AlertRule } from '@edgeloop/shared/api/alerts';
-import type { ChangeEvent } from '@edgeloop/shared/api/events';
+import type { AlertRule } from '@edgeloop/shared/api/alert-rules';
+import type { Alert } from '@edgeloop/shared/api/alerts';
 import { pause } from '@edgeloop/shared/node/backoff';
 import type { Logger } from 'pino';
 import type { Database, Transaction } from '../../database/open.ts';
 import type { Telemetry } from '../../telemetry/telemetry.ts';
-import { driveAlert } from '../alerts/alert-driver.ts';
+import { driveAlert, isWindowRule, type WindowRule } from '../alerts/alert-driver.ts';
 import type { AlertRules } from '../alerts/alert-rules.ts';
 import { consideredWindows } from '../alerts/alert-state.ts';
 import type { AlertRecord, AlertStore } from '../alerts/alert-store.ts';
+import { type FleetFigures, type ReadFleetFigures, rolloutsOf } from '../alerts/fleet-figures.ts';
 import type { createHandOver } from '../alerts/hand-over.ts';
-import type { Notifications } from '../alerts/notifications.ts';
+import { type Replacement, replacementOf } from '../alerts/replacement.ts';
 import type { References } from '../references/references.ts';
 import { type Arrival, createArrivals } from './arrivals.ts';
 import { createDueWindows, graceMs, windowStartOf } from './due-windows.ts';
@@ -24,14 +25,25 @@ export interface WatchDeps {
   telemetry: Pick<Telemetry, 'activity' | 'labelActivity' | 'versionsSince' | 'onStored'>;
   alertStore: AlertStore;
   evaluationStore: EvaluationStore;
-  alertRules: Pick<AlertRules, 'all' | 'ensureDefaults'>;
+  alertRules: Pick<AlertRules, 'all' | 'ensureDefaults' | 'ensureFleetDefaults'>;
   judge: Judge;
   references: Pick<References, 'frozen'>;
+  fleetFigures: ReadFleetFigures;
+  /** Evaluates the rules that measure again and again. */
+  measure: { look: (rules: readonly AlertRule[]) => Promise<void> };
   handOver: ReturnType<typeof createHandOver>;
-  notifications: Notifications;
+  notifications: { look: () => Promise<void>; close: () => Promise<void> };
   now: () => number;
-  notify: (event: Omit<ChangeEvent, 'at'>) => void;
+  /** Says that an alert has changed. */
+  tell: (alert: AlertRecord) => void;
   log: Logger;
+}
+
+interface Subject {
+  rule: WindowRule;
+  version: number;
+  replacedBy: Replacement | undefined;
+  broughtBy: readonly string[];
 }
 
 const tickMs = 1000;
@@ -40,11 +52,11 @@ const day = 86_400_000;
 const quietWindows = 3;
 
 export function createWatch(deps: WatchDeps) {
-  const { database, telemetry, alertStore, evaluationStore, alertRules, judge, now, notify, log } = deps;
+  const { database, telemetry, alertStore, evaluationStore, alertRules, judge, now, log } = deps;
   const arrivals = createArrivals();
   const due = createDueWindows();
   /** Rules whose past was compared with what was judged, with the specification they had then. */
-  const scanned = new Map<string, AlertRule['spec']>();
+  const scanned = new Map<string, WindowRule['spec']>();
   const replacementSeen = new Map<string, number>();
   const stopped = new AbortController();
   let running: Promise<void> | undefined;
@@ -82,8 +94,10 @@ export function createWatch(deps: WatchDeps) {
     const arrived = arrivals.take();
     const seen = seeded ? arrived : await telemetry.versionsSince(now() - day);
     seeded = true;
+    await alertRules.ensureFleetDefaults();
     await alertRules.ensureDefaults(seen);
-    const rules = (await alertRules.all()).filter(({ spec }) => spec.enabled);
+    const enabled = (await alertRules.all()).filter(({ spec }) => spec.enabled);
+    const rules = enabled.filter(isWindowRule);
     for (const rule of rules) await scan(rule);
     for (const rule of rules) {
       for (const arrival of arrived) {
@@ -92,13 +106,14 @@ export function createWatch(deps: WatchDeps) {
       }
     }
     for (const window of due.take(rules, now())) await judgeOne(window);
-    await endReplaced(rules);
+    await reviewOpen(rules);
+    await deps.measure.look(enabled);
     await deps.handOver.look();
     await deps.notifications.look();
   }
 
   /** Finds what came while nobody looked: windows with other evidence than they were judged by. */
-  async function scan(rule: AlertRule): Promise<void> {
+  async function scan(rule: WindowRule): Promise<void> {
     if (isDeepStrictEqual(scanned.get(rule.id), rule.spec)) return;
     const from = windowStartOf(Math.max(0, now() - lookback(rule)), rule.spec.windowSeconds);
     const range = { model: rule.spec.model, from, to: now(), stepMs: rule.spec.windowSeconds * 1000 };
@@ -114,10 +129,10 @@ export function createWatch(deps: WatchDeps) {
     const { rule, version, windowStart } = window;
     try {
       const evaluation = await judge(window);
-      const replacedBy = await replacementOf(telemetry, { rule, version, now: now() });
+      const subject = await subjectOf(rule, version);
       const changed = await database.transact(async (tx) => {
         await evaluationStore.upsertEvaluation(tx, evaluation);
-        return drive(tx, { rule, version, replacedBy });
+        return drive(tx, subject);
       });
       tell(changed);
     } catch (error) {
@@ -126,37 +141,43 @@ export function createWatch(deps: WatchDeps) {
     }
   }
 
-  /** Alerts of versions that were taken out of service get no windows that could end them. */
-  async function endReplaced(rules: readonly AlertRule[]): Promise<void> {
+  /** Alerts of versions that were taken out of service, or that nothing comes in of, get no windows that could say so. */
+  async function reviewOpen(rules: readonly WindowRule[]): Promise<void> {
     const byId = new Map(rules.map((rule) => [rule.id, rule]));
     for (const alert of await alertStore.openAlerts()) {
       const rule = byId.get(alert.ruleId);
-      if (rule === undefined || !isTimeToCheck(alert, rule)) continue;
-      const { version } = alert;
-      const replacedBy = await replacementOf(telemetry, { rule, version, now: now() });
-      if (replacedBy !== undefined) tell(await database.transact((tx) => drive(tx, { rule, version, replacedBy })));
+      if (rule === undefined || alert.version === null || !isTimeToCheck(alert, rule)) continue;
+      const subject = await subjectOf(rule, alert.version);
+      tell(await database.transact((tx) => drive(tx, subject)));
     }
   }
 
+  async function subjectOf(rule: WindowRule, version: number): Promise<Subject> {
+    const fleet: FleetFigures = await deps.fleetFigures();
+    const { model, windowSeconds } = rule.spec;
+    const closed = windowStartOf(Math.max(0, now() - graceMs(windowSeconds)), windowSeconds);
+    const from = closed - quietWindows * windowSeconds * 1000;
+    const replacedBy = await replacementOf({ telemetry, fleet }, { model, version, from, now: now() });
+    return { rule, version, replacedBy, broughtBy: rolloutsOf(fleet, model, version) };
+  }
+
   /** Moves the alert on, by what was judged last. */
-  async function drive(
-    tx: Transaction,
-    subject: { rule: AlertRule; version: number; replacedBy: number[] | undefined },
-  ): Promise<AlertRecord | undefined> {
+  async function drive(tx: Transaction, subject: Subject): Promise<AlertRecord | undefined> {
     const { rule, version } = subject;
     const of = { ruleId: rule.id, model: rule.spec.model, version };
     const judged = await evaluationStore.newestJudged(tx, of, consideredWindows);
     // What was judged by a former reference says nothing of the present one.
     const since = await frozenAt(rule, version);
     const recent = judged.filter(({ windowStart }) => windowStart + rule.spec.windowSeconds * 1000 > since);
-    return driveAlert(tx, alertStore, { ...subject, recent, now: now() });
+    const newest = await evaluationStore.newest(tx, of);
+    return driveAlert(tx, alertStore, { ...subject, recent, newest, now: now() });
   }
 
-  async function frozenAt({ spec }: AlertRule, version: number): Promise<number> {
+  async function frozenAt({ spec }: WindowRule, version: number): Promise<number> {
     return spec.kind === 'drift' ? ((await deps.references.frozen(spec.model, version))?.frozenAt ?? 0) : 0;
   }
 
-  function isTimeToCheck({ id }: Alert, { spec }: AlertRule): boolean {
+  function isTimeToCheck({ id }: Alert, { spec }: WindowRule): boolean {
     if ((replacementSeen.get(id) ?? 0) + graceMs(spec.windowSeconds) > now()) return false;
     if (replacementSeen.size > 1000) replacementSeen.clear();
     replacementSeen.set(id, now());
@@ -164,34 +185,32 @@ export function createWatch(deps: WatchDeps) {
   }
 
   function tell(alert: AlertRecord | undefined): void {
-    if (alert === undefined) return;
-    log.info({ alert: alert.id, model: alert.model, version: alert.version, status: alert.status }, alert.summary);
-    notify({ type: 'alert', id: alert.id, state: alert.status });
+    if (alert !== undefined) deps.tell(alert);
   }
 }
 
 /** How far back data that comes late still has its window judged. */
-function lookback({ spec }: AlertRule): number {
+function lookback({ spec }: WindowRule): number {
   return Math.max(day, 8 * spec.windowSeconds * 1000);
 }
 
-function keyOf(rule: AlertRule, version: number, at: number) {
+function keyOf(rule: WindowRule, version: number, at: number) {
   return { ruleId: rule.id, version, windowStart: windowStartOf(at, rule.spec.windowSeconds) };
 }
 
-function concerns({ spec }: AlertRule, { model, kind }: Arrival): boolean {
+function concerns({ spec }: WindowRule, { model, kind }: Arrival): boolean {
   return model === spec.model && kind === (spec.kind === 'drift' ? 'window' : 'label');
 }
 
 /** Neither older than what is looked back on nor, by a device's wrong clock, more than a day ahead. */
-function isJudgeable(rule: AlertRule, at: number, now: number): boolean {
+function isJudgeable(rule: WindowRule, at: number, now: number): boolean {
   return at >= now - lookback(rule) && at <= now + day;
 }
 
 /** What there is to judge of each version and window, in the words of an evaluation's `evidence`. */
 async function evidenceOf(
   telemetry: Pick<Telemetry, 'activity' | 'labelActivity'>,
-  { spec }: AlertRule,
+  { spec }: WindowRule,
   range: Parameters<Telemetry['activity']>[0],
 ): Promise<{ version: number; at: number; evidence: string }[]> {
   if (spec.kind === 'drift') {
@@ -200,16 +219,4 @@ async function evidenceOf(
   }
   const activity = await telemetry.labelActivity(range);
   return activity.map(({ version, at, labels, correct }) => ({ version, at, evidence: `${correct}/${labels}` }));
-}
-
-/** The versions with requests in the last windows, when this version had none there. */
-async function replacementOf(
-  telemetry: Pick<Telemetry, 'activity'>,
-  { rule: { spec }, version, now }: { rule: AlertRule; version: number; now: number },
-): Promise<number[] | undefined> {
-  const closed = windowStartOf(Math.max(0, now - graceMs(spec.windowSeconds)), spec.windowSeconds);
-  const from = closed - quietWindows * spec.windowSeconds * 1000;
-  const activity = await telemetry.activity({ model: spec.model, from, to: now + 1, stepMs: undefined });
-  const serving = activity.filter(({ requests }) => requests > 0).map((each) => each.version);
-  return serving.length === 0 || serving.includes(version) ? undefined : serving.sort((a, b) => a - b);
 }

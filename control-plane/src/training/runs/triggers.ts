@@ -11,13 +11,15 @@ import type { RunStore, StoredRun } from './run-store.ts';
 
 type Deps = Pick<TrainingDeps, 'database' | 'now' | 'log'> & { pipelines: PipelineStore; runs: RunStore };
 
-/** What became of an alert at one pipeline. `repeated`: this cause has started a run, or was skipped, before. */
+/** What became of an alert at one pipeline. `repeated`: this cause has started a run before. */
 type Outcome =
   | { kind: 'started'; pipeline: string; runId: string }
   | { kind: 'skipped'; pipeline: string; reason: string }
-  | { kind: 'repeated'; pipeline: string };
+  | { kind: 'repeated'; pipeline: string; runId: string }
+  /** It was passed over before. */
+  | { kind: 'known'; pipeline: string };
 
-/** Starts runs of the model's pipelines that want it. Gives the ids of the new runs. */
+/** Starts runs of the model's pipelines that want it. Gives the ids of the new runs, and of all that the alert has started. */
 export function createTriggers({ database, now, log, pipelines, runs }: Deps) {
   /** Pipelines and alerts whose skipping is in the audit log. */
   const skipped = new Set<string>();
@@ -25,8 +27,9 @@ export function createTriggers({ database, now, log, pipelines, runs }: Deps) {
   async function trigger(tx: Transaction, spec: PipelineSpec, alert: Alert): Promise<Outcome> {
     const pipeline = spec.name;
     const causeKey = `alert:${alert.id}`;
-    if (skipped.has(`${pipeline} ${causeKey}`)) return { kind: 'repeated', pipeline };
-    if ((await runs.ofCause(tx, pipeline, causeKey)) !== undefined) return { kind: 'repeated', pipeline };
+    if (skipped.has(`${pipeline} ${causeKey}`)) return { kind: 'known', pipeline };
+    const former = await runs.ofCause(tx, pipeline, causeKey);
+    if (former !== undefined) return { kind: 'repeated', pipeline, runId: former.id };
     const reason = holdBack(await runs.newestTriggered(tx, pipeline), spec, now());
     const about = { at: now(), actor: 'system', subject: `pipeline/${pipeline}` };
     if (reason !== undefined) {
@@ -36,13 +39,13 @@ export function createTriggers({ database, now, log, pipelines, runs }: Deps) {
     }
     const cause = { kind: 'alert', alertId: alert.id, since: alert.startedAt } as const;
     const run = newRun(spec, { cause, causeKey, seed: spec.seed, at: now() });
-    if (!(await runs.insert(tx, run))) return { kind: 'repeated', pipeline };
+    if (!(await runs.insert(tx, run))) return { kind: 'known', pipeline };
     const after = { alertId: alert.id, runId: run.id };
     await recordAudit(database.tables, tx, { ...about, action: 'pipeline.trigger', after });
     return { kind: 'started', pipeline, runId: run.id };
   }
 
-  return async (alert: Alert): Promise<string[]> => {
+  return async (alert: Alert): Promise<{ started: string[]; runs: string[] }> => {
     const outcomes = await database.transact(async (tx) => {
       const all = await pipelines.list(tx, {});
       const results: Outcome[] = [];
@@ -51,14 +54,19 @@ export function createTriggers({ database, now, log, pipelines, runs }: Deps) {
     });
     for (const outcome of outcomes) {
       if (outcome.kind === 'skipped') skipped.add(`${outcome.pipeline} alert:${alert.id}`);
-      if (outcome.kind !== 'repeated') log.info({ alert: alert.id, ...outcome }, 'an alert reached a pipeline');
+      if (outcome.kind === 'started' || outcome.kind === 'skipped')
+        log.info({ alert: alert.id, ...outcome }, 'an alert reached a pipeline');
     }
-    return outcomes.flatMap((outcome) => (outcome.kind === 'started' ? [outcome.runId] : []));
+    return {
+      started: outcomes.flatMap((outcome) => (outcome.kind === 'started' ? [outcome.runId] : [])),
+      runs: outcomes.flatMap((outcome) => ('runId' in outcome ? [outcome.runId] : [])),
+    };
   };
 }
 
 function wants({ model, trigger }: PipelineSpec, alert: Alert): boolean {
-  return model === alert.model && (alert.kind === 'drift' ? trigger.onDrift : trigger.onAccuracy);
+  if (model !== alert.model || alert.kind === 'metric') return false;
+  return alert.kind === 'drift' ? trigger.onDrift : trigger.onAccuracy;
 }
 
 /** Why another run would be one too many, or undefined. */

@@ -35,17 +35,30 @@ export function signaturesOf({ id, body, secrets }: Pick<WebhookMessage, 'id' | 
 }
 
 /**
- * Sends it; resolves when the receiver answered with success. Nothing of an answer's body is read.
+ * Sends it, signed; resolves when the receiver answered with success.
  * @throws AppError `destination_refused` or `unavailable`, with the reason
  */
-export async function postWebhook(
-  message: WebhookMessage,
-  destinations: Destinations,
-  signal: AbortSignal,
-): Promise<void> {
-  const url = new URL(message.url);
+export function postWebhook(message: WebhookMessage, destinations: Destinations, signal: AbortSignal): Promise<void> {
+  const seconds = Math.floor(message.at / 1000);
+  const headers = {
+    'webhook-id': message.id,
+    'webhook-timestamp': String(seconds),
+    'webhook-signature': signaturesOf(message, seconds),
+  };
+  return postJson({ url: message.url, body: message.body, headers }, destinations, signal);
+}
+
+export interface Post {
+  url: string;
+  body: string;
+  headers: Record<string, string>;
+}
+
+/** Nothing of an answer's body is read. @throws AppError `destination_refused` or `unavailable`, with the reason */
+export async function postJson(post: Post, destinations: Destinations, signal: AbortSignal): Promise<void> {
+  const url = new URL(post.url);
   const found = await orAbort(destinations.resolve(destinationOf(url)), signal);
-  const { status, location } = await send(url, { message, found, signal });
+  const { status, location } = await send(url, { post, found, signal });
   if (status >= 200 && status < 300) return;
   const hint = `which is not followed: set the channel's url to where it leads, ${location ?? 'which it does not say'}`;
   throw new AppError(
@@ -55,29 +68,23 @@ export async function postWebhook(
 }
 
 interface Sending {
-  message: WebhookMessage;
+  post: Post;
   /** The connection goes to one of these: asked again, the name could lead elsewhere. */
   found: { address: string; family: number }[];
   signal: AbortSignal;
 }
 
-function send(
-  url: URL,
-  { message, found, signal }: Sending,
-): Promise<{ status: number; location: string | undefined }> {
+function send(url: URL, { post, found, signal }: Sending): Promise<{ status: number; location: string | undefined }> {
   const pinned: LookupFunction = (_host, options, done) => {
     const [first] = found;
     if (options.all === true || first === undefined) done(null, found);
     else done(null, first.address, first.family);
   };
-  const seconds = Math.floor(message.at / 1000);
   const headers = {
     'content-type': 'application/json',
-    'content-length': Buffer.byteLength(message.body),
+    'content-length': Buffer.byteLength(post.body),
     'user-agent': 'edgeloop-webhook',
-    'webhook-id': message.id,
-    'webhook-timestamp': String(seconds),
-    'webhook-signature': signaturesOf(message, seconds),
+    ...post.headers,
   };
   const request = url.protocol === 'https:' ? requestHttps : requestHttp;
   return new Promise((resolve, reject) => {
@@ -86,12 +93,12 @@ function send(
       response.destroy();
     });
     sent.on('error', reject);
-    sent.end(message.body);
+    sent.end(post.body);
   });
 }
 
 /** Resolving a name cannot be stopped, only left behind. */
-function orAbort<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+export function orAbort<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
   return new Promise((resolve, reject) => {
     signal.addEventListener('abort', () => reject(signal.reason), { once: true });
     work.then(resolve, reject);

@@ -1,15 +1,19 @@
 import { createServer, type IncomingHttpHeaders, type Server } from 'node:http';
 import { text } from 'node:stream/consumers';
-import { Alert, AlertRuleSpec } from '@edgeloop/shared/api/alerts';
+import { AlertRuleSpec } from '@edgeloop/shared/api/alert-rules';
+import { Alert } from '@edgeloop/shared/api/alerts';
 import { pino } from 'pino';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { z } from 'zod';
 import { openTelemetry } from '../../telemetry/telemetry-fixture.ts';
-import { alertOf } from './alert-fixture.ts';
-import { type AlertRecord, type AlertStore, createAlertStore } from './alert-store.ts';
+import { alertOf } from '../alerts/alert-fixture.ts';
+import { type AlertRecord, type AlertStore, createAlertStore } from '../alerts/alert-store.ts';
+import { createRulesStore } from '../alerts/rules-store.ts';
+import { createSilences } from '../alerts/silences.ts';
+import { createChannelStore } from './channel-store.ts';
 import { createDestinations } from './destinations.ts';
 import { createNotifications } from './notifications.ts';
-import { createRulesStore } from './rules-store.ts';
+import { createSender } from './sender.ts';
 import { createWebhookSecret, signaturesOf } from './webhook.ts';
 
 const Message = z.object({
@@ -44,15 +48,14 @@ beforeEach(async () => {
   alertStore = createAlertStore(room.database);
   notifications = build();
   const rulesStore = createRulesStore(room.database);
+  const channelStore = createChannelStore(room.database);
   const spec = AlertRuleSpec.parse({ kind: 'drift', model: 'm', channels: ['one', 'two'] });
   await room.database.transact(async (tx) => {
     for (const name of ['one', 'two', 'unused']) {
-      await rulesStore.insertChannel(tx, {
+      await channelStore.insertChannel(tx, {
         id: name,
-        name,
-        kind: 'webhook',
         createdAt: 0,
-        url: `${address()}/${name}`,
+        spec: { name, kind: 'webhook', url: `${address()}/${name}` },
         ...{ secret: name === 'two' ? null : secret, previousSecret: null, previousSecretUntil: null },
       });
     }
@@ -73,9 +76,15 @@ function address(): string {
 function build() {
   const { database, clock } = room;
   const log = pino({ level: 'silent' });
-  const destinations = createDestinations(['127.0.0.1']);
-  const rulesStore = createRulesStore(database);
-  return createNotifications({ database, alertStore, rulesStore, destinations, now: clock.now, log });
+  const channelStore = createChannelStore(database);
+  const deps = { database, alertStore, channelStore, now: clock.now, log };
+  return createNotifications({
+    ...deps,
+    rules: createRulesStore(database).rules,
+    silences: createSilences({ database, now: clock.now }).active,
+    deviceLabels: async () => new Map(),
+    send: createSender({ ...deps, destinations: createDestinations(['127.0.0.1']) }),
+  });
 }
 async function insert(...alerts: AlertRecord[]): Promise<void> {
   await room.database.transact(async (tx) => {
