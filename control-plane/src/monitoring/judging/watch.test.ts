@@ -44,6 +44,10 @@ function monitoringOver(overrides: Partial<MonitoringDeps>) {
       return { runs: [`run-of-${alert.id}`] };
     },
     fleetFigures: async () => ({ devices: fleet, diskFreeShare: null }),
+    links: {
+      run: async () => ({ at: 0, summary: 'a run', rolloutId: 'rollout-of-run' }),
+      rollout: async () => undefined,
+    },
     ...overrides,
   });
   return opened.monitoring;
@@ -220,9 +224,19 @@ test('an alert does not end while a device still runs the version, however idle 
   await lookAfter(8);
   const [alert] = await alerts();
   expect(alert).toMatchObject({ status: 'resolved', resolution: { kind: 'replaced' } });
+  const { steps } = await monitoring.alerts.chain(alert?.id ?? '');
+  expect(steps.map(({ what, role, id }) => [what, role, id])).toEqual(
+    expect.arrayContaining([
+      ['rollout', 'cause', 'rollout-1'],
+      ['run', 'consequence', `run-of-${alert?.id}`],
+      ['rollout', 'consequence', 'rollout-of-run'],
+      ['rollout', 'end', 'rollout-2'],
+      ['alert_resolved', 'end', alert?.id],
+    ]),
+  );
   expect(alert?.links).toEqual({
     ...{ causedBy: ['rollout-1'], runs: [`run-of-${alert?.id}`] },
-    ...{ rollouts: [], resolvedBy: ['rollout-2'] },
+    ...{ rollouts: ['rollout-of-run'], resolvedBy: ['rollout-2'] },
   });
 });
 
