@@ -9,7 +9,7 @@ import { Ago, ModelLink } from './values.tsx';
 
 const columns: Column<ListedAlertRule>[] = [
   { title: 'Model', cell: ({ spec }) => (spec.model === undefined ? 'all' : <ModelLink name={spec.model} />) },
-  { title: 'Rule', cell: ({ id, spec }) => (spec.kind === 'metric' ? (spec.name ?? id) : spec.kind) },
+  { title: 'Rule', kind: 'sentence', cell: ({ id, spec }) => (spec.kind === 'metric' ? (spec.name ?? id) : spec.kind) },
   { title: 'Fires when', kind: 'sentence', cell: ({ spec }) => condition(spec) },
   {
     title: 'Window',

@@ -5,7 +5,7 @@ import type { AlertRecord } from './alert-store.ts';
 type Step = AlertChain['steps'][number];
 
 /** A run or rollout as others know it; `at`: when it began. */
-export interface Linked {
+interface Linked {
   at: number;
   summary: string;
 }

@@ -4,9 +4,9 @@ import type { Alert } from '@edgeloop/shared/api/alerts';
 import { backoffMs } from '@edgeloop/shared/node/backoff';
 import type { Logger } from 'pino';
 import type { Database } from '../../database/open.ts';
-import type { Links } from './chain.ts';
 import type { AlertRecord, AlertStore } from './alert-store.ts';
 import { toView } from './alert-view.ts';
+import type { Links } from './chain.ts';
 import { unique } from './fleet-figures.ts';
 
 /** Before what failed is tried again. */

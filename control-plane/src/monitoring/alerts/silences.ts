@@ -12,8 +12,6 @@ import { decodeCursor, toPage } from '../../http/paging.ts';
 
 type Row = Database['tables']['silences']['$inferSelect'];
 
-export type Silences = ReturnType<typeof createSilences>;
-
 export function createSilences({ database, now }: { database: Database; now: () => number }) {
   const { silences } = database.tables;
 

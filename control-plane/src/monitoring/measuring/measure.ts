@@ -38,8 +38,6 @@ const mostScopes = 20;
 /** Traffic elsewhere for so many windows tells that a version was replaced, where devices say nothing. */
 const quietWindows = 3;
 
-export type Measure = ReturnType<typeof createMeasure>;
-
 export function createMeasure(deps: MeasureDeps) {
   const { database, telemetry, alertStore, fleetFigures, now, tell, log } = deps;
   const due = new Map<string, number>();
@@ -193,6 +191,6 @@ export function createMeasure(deps: MeasureDeps) {
   }
 }
 
-export function isMeasured(rule: AlertRule): rule is MeasuredRule {
+function isMeasured(rule: AlertRule): rule is MeasuredRule {
   return rule.spec.kind === 'metric';
 }

@@ -105,7 +105,7 @@ function inUnit(metric: string, value: number): string {
   return `${Number(value.toPrecision(4))} ${unit}`;
 }
 
-export function duration(seconds: number): string {
+function duration(seconds: number): string {
   const rounded = Math.round(seconds);
   const units: [number, string][] = [
     [86_400, 'd'],

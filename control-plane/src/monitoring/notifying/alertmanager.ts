@@ -26,7 +26,7 @@ export function pushAlerts(
   return postJson({ url: target.href, body, headers: {} }, destinations, signal);
 }
 
-export function postableAlerts(message: Message, repeatMs: number): PostableAlert[] {
+function postableAlerts(message: Message, repeatMs: number): PostableAlert[] {
   const until = instant(message.sentAt + Math.max(believedMs, 3 * repeatMs));
   if (message.type !== 'alerts') {
     const alertname = message.type === 'heartbeat' ? 'EdgeloopHeartbeat' : 'EdgeloopTest';

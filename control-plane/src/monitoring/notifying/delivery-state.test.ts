@@ -1,6 +1,13 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { type DeliverySettings, type DeliveryState, delivered, dueOf, type GroupMember, nothingTold } from './delivery-state.ts';
+import {
+  type DeliverySettings,
+  type DeliveryState,
+  delivered,
+  dueOf,
+  type GroupMember,
+  nothingTold,
+} from './delivery-state.ts';
 
 const settings: DeliverySettings = {
   ...{ groupIntervalMs: 300, repeatMs: 1000, sendResolved: true, repeatAcknowledged: false },
@@ -11,7 +18,12 @@ const firing = (id: string, parts: Partial<GroupMember> = {}): GroupMember => ({
 });
 
 /** Sends what is due; the state after it and what was sent. */
-function sent(state: DeliveryState, members: readonly GroupMember[], now: number, changes: Partial<DeliverySettings> = {}) {
+function sent(
+  state: DeliveryState,
+  members: readonly GroupMember[],
+  now: number,
+  changes: Partial<DeliverySettings> = {},
+) {
   const due = dueOf(members, state, { ...settings, ...changes, now });
   return { due, state: due === undefined ? state : delivered(state, { due, members, now }) };
 }

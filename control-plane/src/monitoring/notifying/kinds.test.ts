@@ -112,7 +112,12 @@ function build() {
     ...{ ...deps, now: clock.now },
     rules: createRulesStore(database).rules,
     silences: silences.active,
-    deviceLabels: async () => new Map([['d1', { site: 'x' }], ['d2', { site: 'x' }], ['d3', { site: 'y' }]]),
+    deviceLabels: async () =>
+      new Map([
+        ['d1', { site: 'x' }],
+        ['d2', { site: 'x' }],
+        ['d3', { site: 'y' }],
+      ]),
     send: createSender({ ...deps, now: clock.now, destinations: createDestinations(['127.0.0.1']) }),
   });
 }
@@ -224,9 +229,18 @@ test('a heartbeat comes while monitoring looks, and survives a restart without a
 test('a process that dies while it sends has noted the try, and sends the same again, not at once', async () => {
   await withChannel(hook('all', { match: {} }));
   await put(alertOf('1'));
-  const { alertStore, dying } = { alertStore: createAlertStore(room.database), dying: createChannelStore(room.database) };
+  const { alertStore, dying } = {
+    alertStore: createAlertStore(room.database),
+    dying: createChannelStore(room.database),
+  };
   const broken = createNotifications({
-    ...{ database: room.database, alertStore, channelStore: dying, now: room.clock.now, log: pino({ level: 'silent' }) },
+    ...{
+      database: room.database,
+      alertStore,
+      channelStore: dying,
+      now: room.clock.now,
+      log: pino({ level: 'silent' }),
+    },
     rules: createRulesStore(room.database).rules,
     ...{ silences: silences.active, deviceLabels: async () => new Map() },
     // It never comes to know whether that arrived.
