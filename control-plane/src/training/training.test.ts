@@ -222,6 +222,20 @@ describe('an alert', () => {
     expect(await actions('pipeline/sort')).toEqual(said);
   });
 
+  it('of a sensor fault starts nothing, which the audit log says, until it is seen to be wider', async () => {
+    const training = workshop.openTraining();
+    await training.apply('key:ann', pipelineSpec({ trigger }));
+    const fault = { device: 'a', signal: 'x', kind: 'stuck', detail: 'its values stand at 3' } as const;
+    const scope = { kind: 'device', devices: ['a'], detail: 'a alone of 9 devices', faults: [fault] } as const;
+    const alone = driftAlert({ scope: { ...scope, devices: ['a'], faults: [fault] } });
+    await training.onAlert(alone);
+    await training.onAlert(alone);
+    expect((await training.runs({ limit: 10 })).items).toEqual([]);
+    expect(await actions('pipeline/sort')).toEqual(['pipeline.apply', 'pipeline.trigger.skip']);
+    await training.onAlert({ ...alone, scope: { kind: 'fleet', devices: [], detail: '9 of 9 devices' } });
+    expect((await training.runs({ limit: 10 })).items).toHaveLength(1);
+  });
+
   it('of another kind or model starts nothing', async () => {
     const training = workshop.openTraining();
     await training.apply('key:ann', pipelineSpec({ trigger }));

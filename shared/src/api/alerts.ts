@@ -105,6 +105,17 @@ export const Alert = z.object({
 });
 export type Alert = z.infer<typeof Alert>;
 
+/**
+ * Whether the sensors of single devices are wrong, not the world: then nothing is to be learned from it. One device alone, or
+ * several that are dead, stuck or noisy; an offset that several share may be a change of what they look at.
+ */
+export function isSensorFault({ kind, devices, faults = [] }: Alert['scope']): boolean {
+  if (kind === 'device') return faults.length > 0;
+  if (kind === 'fleet' || devices.length === 0) return false;
+  const broken = new Set(faults.filter((fault) => ['dead', 'stuck', 'noisy'].includes(fault.kind)).map(({ device }) => device));
+  return devices.every((device) => broken.has(device));
+}
+
 /** Its value over time, oldest first; older ones more thinly. */
 export const AlertHistory = z.array(
   z.object({ at: Instant, value: z.number().nullable(), bound: z.number().nullable() }),

@@ -45,3 +45,16 @@ test('an open alert tells of the newest suspicious window', async () => {
   expect(await driveBy({ ...figures, summary: 'y moved', value: 3 })).toMatchObject({ id: '1', summary: 'y moved' });
   expect(await createAlertStore(room.database).openAlerts()).toMatchObject([{ summary: 'y moved', value: 3 }]);
 });
+
+test('whoever was told of a sensor fault is told again once it is wider, and only then', async () => {
+  const stuck = { device: 'a', signal: 'x', kind: 'stuck', detail: 'it stands' } as const;
+  const fault: AlertFigures = { ...figures, scope: { ...figures.scope, faults: [stuck] } };
+  const alertStore = createAlertStore(room.database);
+  await room.database.transact(async (tx) => {
+    const alert = await alertStore.alert(tx, '1');
+    if (alert !== undefined) await alertStore.updateAlert(tx, { ...alert, ...fault, handedOver: true });
+  });
+  expect(await driveBy({ ...fault, value: 4 })).toMatchObject({ handedOver: true });
+  const fleet = { kind: 'fleet', devices: [], detail: 'all' } as const;
+  expect(await driveBy({ ...figures, scope: { ...fleet, devices: [] } })).toMatchObject({ handedOver: false });
+});

@@ -1,6 +1,7 @@
 // Applies the steps of an alert's life to its row, in the transaction of the judgement that caused them.
 import { isDeepStrictEqual } from 'node:util';
 import type { AlertRule } from '@edgeloop/shared/api/alert-rules';
+import { isSensorFault } from '@edgeloop/shared/api/alerts';
 import type { Transaction } from '../../database/open.ts';
 import type { Verdict } from '../statistics/drift.ts';
 import { ended, fired, fresh, opened, stale, withPoint } from './alert-record.ts';
@@ -74,7 +75,9 @@ function withNewestFigures(alert: AlertRecord, { rule, recent, newest, now }: Si
   const suspicious = recent.find(({ verdict }) => verdict === 'suspicious');
   if (alert.status === 'resolved' || suspicious === undefined) return followed;
   const { summary, features, scope, value } = suspicious.detail;
-  const told = { ...followed, summary, features, scope, value };
+  // Whoever was told of a sensor fault is told again when it is one no longer.
+  const handedOver = alert.handedOver && (!isSensorFault(alert.scope) || isSensorFault(scope));
+  const told = { ...followed, summary, features, scope, value, handedOver };
   const windowMs = rule.spec.windowSeconds * 1000;
   const since = last.windowStart + windowMs;
   const numbersAt = suspicious.windowStart + windowMs;

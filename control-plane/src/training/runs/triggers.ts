@@ -1,5 +1,5 @@
 // Alerts that start runs: once per cause, with a cool-down, and never silently without one.
-import type { Alert } from '@edgeloop/shared/api/alerts';
+import { type Alert, isSensorFault } from '@edgeloop/shared/api/alerts';
 import type { PipelineSpec } from '@edgeloop/shared/api/training';
 import { recordAudit } from '../../access/audit.ts';
 import type { Transaction } from '../../database/open.ts';
@@ -27,10 +27,11 @@ export function createTriggers({ database, now, log, pipelines, runs }: Deps) {
   async function trigger(tx: Transaction, spec: PipelineSpec, alert: Alert): Promise<Outcome> {
     const pipeline = spec.name;
     const causeKey = `alert:${alert.id}`;
-    if (skipped.has(`${pipeline} ${causeKey}`)) return { kind: 'known', pipeline };
+    // A fault that turns out to be wider is another matter.
+    if (skipped.has(skipKey(pipeline, alert))) return { kind: 'known', pipeline };
     const former = await runs.ofCause(tx, pipeline, causeKey);
     if (former !== undefined) return { kind: 'repeated', pipeline, runId: former.id };
-    const reason = holdBack(await runs.newestTriggered(tx, pipeline), spec, now());
+    const reason = faultText(alert) ?? holdBack(await runs.newestTriggered(tx, pipeline), spec, now());
     const about = { at: now(), actor: 'system', subject: `pipeline/${pipeline}` };
     if (reason !== undefined) {
       const after = { alertId: alert.id, reason };
@@ -53,7 +54,7 @@ export function createTriggers({ database, now, log, pipelines, runs }: Deps) {
       return results;
     });
     for (const outcome of outcomes) {
-      if (outcome.kind === 'skipped') skipped.add(`${outcome.pipeline} alert:${alert.id}`);
+      if (outcome.kind === 'skipped') skipped.add(skipKey(outcome.pipeline, alert));
       if (outcome.kind === 'started' || outcome.kind === 'skipped')
         log.info({ alert: alert.id, ...outcome }, 'an alert reached a pipeline');
     }
@@ -67,6 +68,18 @@ export function createTriggers({ database, now, log, pipelines, runs }: Deps) {
 function wants({ model, trigger }: PipelineSpec, alert: Alert): boolean {
   if (model !== alert.model || alert.kind === 'metric') return false;
   return alert.kind === 'drift' ? trigger.onDrift : trigger.onAccuracy;
+}
+
+function skipKey(pipeline: string, alert: Alert): string {
+  return `${pipeline} alert:${alert.id} ${faultText(alert) === undefined ? 'world' : 'fault'}`;
+}
+
+/** Why there is nothing to learn from what the alert tells, or undefined. */
+function faultText({ kind, scope }: Alert): string | undefined {
+  if (kind !== 'drift' || !isSensorFault(scope)) return undefined;
+  const [fault] = scope.faults ?? [];
+  const what = fault === undefined ? '' : `: ${fault.signal} of ${fault.device} seems ${fault.kind} (${fault.detail})`;
+  return `a sensor fault, not a change of the world${what}; start a run by hand if it is one`;
 }
 
 /** Why another run would be one too many, or undefined. */
