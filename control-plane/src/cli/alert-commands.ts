@@ -1,7 +1,7 @@
 // edgeloop alerts: what fires, why, and what is done about it.
 import { AlertMatch } from '@edgeloop/shared/api/alert-match';
 import { AlertRule, AlertRuleSpec, ListedAlertRule, ruleUnits } from '@edgeloop/shared/api/alert-rules';
-import { AlertChain, AlertDetail, ListedAlert, Silence } from '@edgeloop/shared/api/alerts';
+import { Alert, AlertChain, AlertDetail, ListedAlert, Silence } from '@edgeloop/shared/api/alerts';
 import { pageOf } from '@edgeloop/shared/api/paging';
 import { AppError, parse, parseJson } from '@edgeloop/shared/errors';
 import type { Command } from 'commander';
@@ -112,6 +112,17 @@ function registerCare(alerts: Command): void {
         const alert = await api.send('POST', `/alerts/${encodeURIComponent(id)}/ack`, ListedAlert, options);
         if (json) return printJson(alert);
         printLine(`${alert.id} acknowledged by ${alert.acknowledgedBy}`);
+      }),
+    );
+  alerts
+    .command('accept <id>')
+    .description('what moved is the new normal: freeze what came in since as the reference, and end the alert')
+    .requiredOption('--why <text>', 'why it is to be expected from now on')
+    .action(
+      action(async ({ api, json }, id: string, { why }: { why: string }) => {
+        const alert = await api.send('POST', `/alerts/${encodeURIComponent(id)}/accept`, Alert, { why });
+        if (json) return printJson(alert);
+        printLine(`${alert.id} ${alert.resolution?.summary ?? alert.summary}`);
       }),
     );
   alerts

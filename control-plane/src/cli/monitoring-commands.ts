@@ -4,6 +4,7 @@ import type { Command } from 'commander';
 import { registerAlertCommands } from './alert-commands.ts';
 import { registerChannelCommands } from './channel-commands.ts';
 import { action } from './command.ts';
+import { registerMonitoring } from './monitoring-report.ts';
 import { labelsText, printJson, printTable, timeText } from './output.ts';
 
 interface MetricOptions {
@@ -22,6 +23,7 @@ export function registerMonitoringCommands(program: Command): void {
   registerMetrics(program);
   registerAlertCommands(program);
   registerChannelCommands(program);
+  registerMonitoring(program);
 }
 
 function registerMetrics(program: Command): void {

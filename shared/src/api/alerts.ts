@@ -112,7 +112,9 @@ export type Alert = z.infer<typeof Alert>;
 export function isSensorFault({ kind, devices, faults = [] }: Alert['scope']): boolean {
   if (kind === 'device') return faults.length > 0;
   if (kind === 'fleet' || devices.length === 0) return false;
-  const broken = new Set(faults.filter((fault) => ['dead', 'stuck', 'noisy'].includes(fault.kind)).map(({ device }) => device));
+  const broken = new Set(
+    faults.filter((fault) => ['dead', 'stuck', 'noisy'].includes(fault.kind)).map(({ device }) => device),
+  );
   return devices.every((device) => broken.has(device));
 }
 

@@ -1,10 +1,11 @@
 // One alert: what moved, where, since when, and what can be done about it.
 import type { Alert, ListedAlert } from '@edgeloop/shared/api/alerts';
 import { useState } from 'preact/hooks';
-import { formatInstant, words } from '../format.ts';
+import { formatInstant, formatNumber, words } from '../format.ts';
 import { ActionButton } from './action.tsx';
 import { AlertBadge, Badge } from './badge.tsx';
 import { Bars } from './bars.tsx';
+import { ComparedBins } from './compared-bins.tsx';
 import { Ago, DeviceLink, ModelLink, VersionLink } from './values.tsx';
 
 const severityTones = { info: 'info', warning: 'wait', critical: 'bad' } as const;
@@ -41,9 +42,15 @@ export function AlertCard({ alert, whole = false }: { alert: ListedAlert; whole?
       {alert.features.length > 0 && (
         <Bars
           title="Features that moved, with their thresholds"
-          bars={alert.features.slice(0, 8).map(({ name, psi, threshold }) => ({ name, value: psi, threshold }))}
+          bars={alert.features.slice(0, 8).map(({ name, psi, threshold, change }) => ({
+            ...{ name, value: psi, threshold },
+            ...(change === undefined ? {} : { text: `${formatNumber(psi)} ${change}` }),
+          }))}
         />
       )}
+      {alert.features
+        .slice(0, 4)
+        .map(({ name, histogram }) => histogram && <ComparedBins key={name} title={name} histogram={histogram} />)}
     </article>
   );
 }
@@ -112,6 +119,11 @@ function Scope({ alert }: { alert: Alert }) {
           </span>
         ))}
       {kind !== 'fleet' && devices.length > 6 && <span class="muted"> and {devices.length - 6} more</span>}
+      {(alert.scope.faults ?? []).slice(0, 4).map((fault) => (
+        <span key={`${fault.device} ${fault.signal}`}>
+          . <strong>{fault.signal}</strong> of {fault.device} seems <strong>{fault.kind}</strong>: {fault.detail}
+        </span>
+      ))}
     </p>
   );
 }
@@ -130,6 +142,14 @@ function AlertActions({ alert }: { alert: Alert }) {
     <div class="card-actions">
       {alert.acknowledgedBy === null && (
         <ActionButton label="Acknowledge" tone="primary" request={() => ({ method: 'POST', path: `${path}/ack` })} />
+      )}
+      {alert.kind === 'drift' && (
+        <ActionButton
+          label="New normal"
+          confirm="What came in since the alert began becomes the reference of this version, and the alert ends."
+          reasoned
+          request={(why) => ({ method: 'POST', path: `${path}/accept`, body: { why } })}
+        />
       )}
       <span class="joined">
         <select

@@ -51,7 +51,11 @@ export function AlertRules() {
 function condition(spec: AlertRuleSpec): string {
   if (spec.kind === 'drift') {
     const bound = `PSI above ${formatNumber(spec.minPsi)} and its statistical bound`;
-    return `${bound}, false discoveries ${formatShare(spec.falseDiscoveryRate)}, from ${spec.minSamples} samples`;
+    const price =
+      spec.falseAlarmsPerMonth === undefined
+        ? `false discoveries ${formatShare(spec.falseDiscoveryRate)}`
+        : `${formatNumber(spec.falseAlarmsPerMonth)} false alarms a month`;
+    return `${bound}, ${price}, from ${spec.minSamples} samples`;
   }
   if (spec.kind === 'metric') return measured(spec);
   return `more than ${formatShare(spec.maxLoss)} below the reference for certain, from ${spec.minLabels} labels`;

@@ -8,6 +8,7 @@ import { useRoute } from 'preact-iso/router';
 import { useQuery } from '../api/queries.ts';
 import { BacktestCard } from '../components/backtest-card.tsx';
 import { Card, Facts, Loaded, PageHead } from '../components/layout.tsx';
+import { MonitoringCard } from '../components/monitoring-card.tsx';
 import { type Column, Table } from '../components/table.tsx';
 import { Ago, Digest } from '../components/values.tsx';
 import { LineageText, MetricList } from '../components/versions-table.tsx';
@@ -57,6 +58,7 @@ export function VersionPage() {
                 id={(tensor) => `${tensor.direction} ${tensor.name}`}
               />
             </Card>
+            <MonitoringCard path={path} />
             {backtests.data?.items.map((backtest) => (
               <BacktestCard key={backtest.id} backtest={backtest} />
             ))}
@@ -134,7 +136,7 @@ function BehaviourCard({ version }: { version: ModelVersionDetail }) {
           [
             'Reference profile',
             reference === undefined
-              ? 'none: drift is not measured'
+              ? 'none: a first period in the field becomes it'
               : `${reference.rows} rows, ${Object.keys(reference.features).length} features`,
           ],
           ['Reference accuracy', reference?.accuracy === undefined ? '–' : formatShare(reference.accuracy)],
