@@ -2,6 +2,7 @@
 import { parseArgs } from 'node:util';
 import { benchAnomalies } from './anomalies.ts';
 import { benchArtifacts } from './artifacts.ts';
+import { benchDrift } from './drift.ts';
 import { benchGates } from './gates.ts';
 import { benchInference } from './inference.ts';
 import { benchRollouts } from './rollouts.ts';
@@ -13,6 +14,7 @@ const { values, positionals } = parseArgs({
 const benches = new Map<string, typeof benchInference>([
   ['anomalies', benchAnomalies],
   ['artifacts', benchArtifacts],
+  ['drift', benchDrift],
   ['gates', benchGates],
   ['inference', benchInference],
   ['rollouts', benchRollouts],

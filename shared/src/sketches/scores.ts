@@ -10,8 +10,7 @@ export type Score = readonly number[];
 const polynomials = 4;
 /** The most frequent classes have a score each. */
 const scoredClasses = 8;
-/** Rows of the smallest blocks, growing by `growth` while so many blocks are left. */
-const smallestBlock = 16;
+/** Blocks grow by this while so many are left. */
 const growth = 4;
 const fewestBlocks = 8;
 
@@ -121,8 +120,10 @@ export function blocksOf(scores: readonly Score[], pieces: readonly (readonly nu
   return found;
 }
 
-/** Rows of a stretch for `blocksOf`. */
-export const stretchRows = smallestBlock;
+/** Rows of a stretch for `blocksOf`, so that some blocks have about `blockSize` rows: what repeats itself within them averages out. */
+export function stretchRows(blockSize: number): number {
+  return Math.max(1, Math.round(blockSize / growth ** 2));
+}
 
 function effectOf(score: Score, blocks: readonly (readonly number[])[]): number {
   const means = blocks.map((block) => meanScore(score, block));

@@ -57,7 +57,7 @@ export function judgeFleet(
   const monitored = monitoredSignals(reference, merged, settings);
   const measured = devices.map((device) => ({
     ...device,
-    measures: measuresOf(reference, device, monitored.notMonitorable),
+    measures: measuresOf(reference, device),
   }));
   const withEnough = measured.filter(({ measures }) => measures.length > 0);
   const pOf = (measures: readonly Measure[]) => measures.map(({ p }) => p);
@@ -86,10 +86,8 @@ export function judgeFleet(
 
 type Moved = ReadonlyMap<JudgedDevice, Measure[]>;
 
-function measuresOf(reference: ReferenceProfile, { observed }: DeviceWindow, without: readonly string[]): Measure[] {
-  return measureSignals(reference, observed).filter(
-    ({ name, samples }) => samples >= minDeviceSamples && !without.includes(name),
-  );
+function measuresOf(reference: ReferenceProfile, { observed }: DeviceWindow): Measure[] {
+  return measureSignals(reference, observed).filter(({ samples }) => samples >= minDeviceSamples);
 }
 
 function movedDevices(

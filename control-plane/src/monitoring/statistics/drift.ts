@@ -55,7 +55,7 @@ export type Observed = Pick<Window, 'features' | 'confidence' | 'classes' | 'sig
 /** Names of the signals that are no features. */
 export const outputSignals = { confidence: 'output:confidence', classes: 'output:classes' } as const;
 
-/** Signals of the whole fleet that can be judged, and which cannot. */
+/** Signals of the whole fleet with enough samples, and those of which no shift could be seen. */
 export interface Monitored {
   samples: number;
   measures: Measure[];
@@ -77,12 +77,11 @@ export function monitoredSignals(
   const all = measureSignals(reference, window);
   const enough = all.filter(({ samples }) => samples >= minSamples);
   const level = falseDiscoveryRate / Math.max(1, enough.length);
-  const isMonitorable = (measure: Measure) => measure.visibleAt(level) !== undefined;
   const namesOf = (measures: readonly Measure[]) => measures.map(({ name }) => name);
   return {
     samples: all.reduce((most, { samples }) => Math.max(most, samples), 0),
-    measures: enough.filter(isMonitorable),
-    notMonitorable: namesOf(enough.filter((measure) => !isMonitorable(measure))),
+    measures: enough,
+    notMonitorable: namesOf(enough.filter((measure) => measure.visibleAt(level) === undefined)),
     insufficient: namesOf(all.filter(({ samples }) => samples < minSamples)),
   };
 }
@@ -93,9 +92,12 @@ export function judgeMonitored(
   level: number,
   settings: DriftSettings,
 ): DriftJudgement {
-  const rest = { samples, notMonitorable, insufficient };
-  if (measures.length === 0) return { verdict: 'insufficient', signals: [], ...rest };
-  const signals = measures.map((measure) => driftOf(measure, level, settings));
+  const all = measures.map((measure) => driftOf(measure, level, settings));
+  // What does not show in a signal that shows little is not calm; what shows all the same, as values that are missing, has moved.
+  const signals = all.filter(({ name, state }) => state === 'moved' || !notMonitorable.includes(name));
+  const without = notMonitorable.filter((name) => !signals.some((signal) => signal.name === name));
+  const rest = { samples, notMonitorable: without, insufficient };
+  if (signals.length === 0) return { verdict: 'insufficient', signals, ...rest };
   signals.sort((a, b) => b.psi / b.threshold - a.psi / a.threshold);
   return { verdict: verdictOf(signals), signals, ...rest };
 }

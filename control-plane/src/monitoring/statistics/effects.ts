@@ -20,10 +20,9 @@ interface Level {
 /** Of the score at this place; without blocks rows count as independent. */
 export function movementOfScore(blocks: Blocks | undefined, at: number, referenceSize: number): MovementOfScore {
   const levels = levelsOf(blocks ?? [], at);
-  const own = 1 / Math.max(1, referenceSize);
   // The reference is itself one long window.
-  const reference = own + beyondChance(levels, referenceSize);
-  return (samples) => 1 / samples + beyondChance(levels, samples) + reference;
+  const reference = varianceOfMean(levels, Math.max(1, referenceSize));
+  return (samples) => varianceOfMean(levels, samples) + reference;
 }
 
 function levelsOf(blocks: Blocks, at: number): Level[] {
@@ -37,12 +36,12 @@ function levelsOf(blocks: Blocks, at: number): Level[] {
 }
 
 /**
- * What autocorrelation adds to 1/n. Two bounds hold, and the lower one counts: a mean over more rows than a block moves at most as
- * much as that over the block; and the effect grows with the length, so it is at most that of a longer block.
+ * Two bounds hold, and the lower one counts: a mean over more rows than a block moves at most as much as that over the block; and the
+ * effect grows with the length, so it is at most that of a longer block.
  */
-function beyondChance(levels: readonly Level[], samples: number): number {
-  const bounds = levels.map(({ size, effect }) => (effect - 1) / Math.min(size, samples));
-  return bounds.length === 0 ? 0 : Math.min(...bounds);
+function varianceOfMean(levels: readonly Level[], samples: number): number {
+  if (levels.length === 0) return 1 / samples;
+  return Math.min(...levels.map(({ size, effect }) => effect / Math.min(size, samples)));
 }
 
 /** The features of a model have blocks of the same numbers. */

@@ -54,6 +54,7 @@ const ofOtherValues = 'of other values';
 const shapeShares = [0.4, 0.2, 0.1, 0.1];
 const binsShare = 0.1;
 const missingShare = 0.1;
+const unseenShare = 0.1;
 const classesShare = 0.8;
 /** A change counts as visible when so many windows show it. */
 const power = 0.9;
@@ -78,8 +79,12 @@ export function measureNumeric(
   if (counts === undefined || counts.length !== profile.counts.length) return undefined;
   const sizes = { samples: total(counts), reference: total(profile.counts) };
   if (sizes.samples === 0 || sizes.reference === 0) return undefined;
-  const bins = binsTest({ reference: profile.counts, window: [...counts] }, movementOf(profile), mergeNeighbours);
   const known = numericScores(profile.counts);
+  const bins = binsTest(
+    { reference: profile.counts, window: [...counts] },
+    ownMovement(profile, known.length, sizes),
+    mergeNeighbours,
+  );
   // A profile of former times knows of its movement as a whole only: mean scores cannot be told from it.
   const usable = profile.blockPsi === undefined || profile.blocks !== undefined ? known : [];
   const scored = usable.flatMap((score, at) => {
@@ -89,8 +94,8 @@ export function measureNumeric(
     const found = scoreTest(score, counts, movementOfScore(profile.blocks, at, sizes.reference));
     return found === undefined ? [] : [{ ...found, share, change: found.difference > 0 ? more : less }];
   });
-  const missing = missingTest(profile, counts, known);
-  const parts: Part[] = [...scored.map(partOf), { ...bins, share: binsShare }, ...missing];
+  const rare = rareTests(profile, counts, known);
+  const parts: Part[] = [...scored.map(partOf), { ...bins, share: binsShare }, ...rare];
   return {
     ...summary(name, sizes.samples, parts, bins.psi),
     scores: [...differences(known, counts), missingSteps(profile, counts)],
@@ -100,10 +105,9 @@ export function measureNumeric(
   function visibleAt(level: number): number | undefined {
     const [location] = scored;
     if (location === undefined) return visibleByBins(bins, sizes.samples);
-    const needed = neededMean(location, level);
-    // Mean rank of a normal value that lies d deviations higher: sqrt(12) (Phi(d / sqrt 2) - 1/2), up to sqrt(3).
-    const share = 0.5 + needed / Math.sqrt(12);
-    return share < 0.99 ? Math.SQRT2 * normalQuantile(share) : undefined;
+    const needed = neededMean(location, level, mostRank);
+    // Mean rank of a normal value that lies d deviations higher: sqrt(12) (Phi(d / sqrt 2) - 1/2).
+    return needed === undefined ? undefined : Math.SQRT2 * normalQuantile(0.5 + needed / Math.sqrt(12));
   }
 }
 
@@ -154,8 +158,10 @@ export function measureClasses(
   };
   const sizes = { samples: total(pair.window), reference: total(pair.reference) };
   if (sizes.samples === 0 || sizes.reference === 0) return undefined;
-  const bins = binsTest(pair, movementOf(profile), (_, most) => mergeRareCategories(profile.counts, counts, most));
   const scores = categoryScores(profile.counts, names);
+  const bins = binsTest(pair, ownMovement(profile, scores.length, sizes), (_, most) =>
+    mergeRareCategories(profile.counts, counts, most),
+  );
   const words = scoredNames(profile.counts);
   const scored = scores.flatMap((score, at) => {
     const found = scoreTest(score, pair.window, movementOfScore(profile.blocks, at, sizes.reference));
@@ -171,8 +177,9 @@ export function measureClasses(
     const [first] = scored;
     const share = (profile.counts[words[0] ?? ''] ?? 0) / sizes.reference;
     if (first === undefined) return visibleByBins(bins, sizes.samples);
-    const needed = neededMean(first, level) * Math.sqrt(share * (1 - share));
-    return needed < Math.max(share, 1 - share) ? needed : undefined;
+    const deviation = Math.sqrt(share * (1 - share));
+    const needed = neededMean(first, level, Math.max(share, 1 - share) / deviation);
+    return needed === undefined ? undefined : needed * deviation;
   }
 }
 
@@ -204,8 +211,21 @@ function partOf({ share, difference, variance, change }: Scored): Part {
   return { share, change, p: bothTails(difference / Math.sqrt(variance)) };
 }
 
-function neededMean({ share, variance }: Scored, level: number): number {
-  return (boundOfBothTails(level * share) + normalQuantile(power)) * Math.sqrt(variance);
+/** Mean score of values that are all as far out as any. */
+const mostRank = Math.sqrt(3);
+/** A change this near to the largest one that there is counts as none that could be seen. */
+const nearest = 0.98;
+
+/** Undefined when not even the largest change shows. The nearer a mean is to the largest, the less it moves. */
+function neededMean({ share, variance }: Scored, level: number, largest: number): number | undefined {
+  const bound = boundOfBothTails(level * share) * Math.sqrt(variance);
+  if (bound >= nearest * largest) return undefined;
+  let needed = bound;
+  for (let i = 0; i < 20; i++) {
+    const left = Math.sqrt(Math.max(0, 1 - (needed / largest) ** 2));
+    needed = (needed + Math.min(nearest * largest, bound + normalQuantile(power) * Math.sqrt(variance) * left)) / 2;
+  }
+  return needed;
 }
 
 function differences(scores: readonly Score[], counts: readonly number[]): number[] {
@@ -225,27 +245,47 @@ function isOfMissing(score: Score, counts: readonly number[]): boolean {
 /** Fewer counts than this are tested exactly. */
 const enoughCounts = 10;
 
-function missingTest(profile: Counted, counts: readonly number[], scores: readonly Score[]): Part[] {
+/** Values that are missing, and those in bins that the reference never used: each counted among all. */
+function rareTests(profile: Counted, counts: readonly number[], scores: readonly Score[]): Part[] {
   const last = counts.length - 1;
-  const seen = counts[last] ?? 0;
-  const expected = profile.counts[last] ?? 0;
-  if (seen + expected === 0) return [];
+  const atMissing = scores.findIndex((score) => isOfMissing(score, counts));
+  const missing = { seen: counts[last] ?? 0, expected: profile.counts[last] ?? 0, at: atMissing };
+  const unseen = counts.reduce((sum, count, bin) => sum + (bin < last && profile.counts[bin] === 0 ? count : 0), 0);
+  const more = missing.seen / total(counts) > missing.expected / total(profile.counts);
+  const parts: Part[] = [];
+  if (missing.seen + missing.expected > 0)
+    parts.push({
+      ...{ share: missingShare, change: more ? 'more often missing' : 'less often missing' },
+      p: rareTail(profile, counts, missing),
+    });
+  // They come in bursts as the values do.
+  if (unseen > 0)
+    parts.push({
+      share: unseenShare,
+      change: ofOtherValues,
+      p: rareTail(profile, counts, { seen: unseen, expected: 0, at: 0 }),
+    });
+  return parts;
+}
+
+/** `at`: the place of the score whose movement says how much what comes in bursts is worth. */
+function rareTail(
+  profile: Counted,
+  counts: readonly number[],
+  { seen, expected, at }: { seen: number; expected: number; at: number },
+): number {
   const [samples, reference] = [total(counts), total(profile.counts)];
-  const at = scores.findIndex((score) => isOfMissing(score, counts));
-  const movement = movementOfScore(at < 0 ? undefined : profile.blocks, at, reference);
-  const change = seen / samples > expected / reference ? 'more often missing' : 'less often missing';
-  // Missing values that come in bursts are worth fewer.
   const chance = 1 / samples + 1 / reference;
-  const worth = chance / movement(samples);
+  const worth = chance / movementOfScore(at < 0 ? undefined : profile.blocks, at, reference)(samples);
   const share = samples / (samples + reference);
   if (Math.min(share, 1 - share) * (seen + expected) * worth < enoughCounts) {
     const [window, all] = [seen * worth, (seen + expected) * worth];
     const tail = Math.min(binomialTail(window, all, share), binomialTail(all - window, all, 1 - share));
-    return [{ share: missingShare, change, p: Math.min(1, 2 * tail) }];
+    return Math.min(1, 2 * tail);
   }
   const pooled = (seen + expected) / (samples + reference);
   const z = (seen / samples - expected / reference) / Math.sqrt((pooled * (1 - pooled) * chance) / worth);
-  return [{ share: missingShare, change, p: pooled >= 1 ? 1 : bothTails(z) }];
+  return pooled >= 1 ? 1 : bothTails(z);
 }
 
 interface BinsTest {
@@ -256,9 +296,27 @@ interface BinsTest {
   movement: BlockMovement | undefined;
 }
 
+interface OwnMovement {
+  movement: BlockMovement | undefined;
+  /** How many times more the mean scores vary than those of independent rows, at most. */
+  inflation: number;
+}
+
+/** From the mean scores where they are known: the PSI of short blocks has too few counts in a bin to tell. */
+function ownMovement(
+  profile: Pick<NumericProfile | CategoryProfile, 'counts' | 'blockPsi' | 'blocks'>,
+  scores: number,
+  { samples, reference }: { samples: number; reference: number },
+): OwnMovement {
+  if (profile.blocks === undefined) return { movement: movementOf(profile), inflation: 1 };
+  const chance = 1 / samples + 1 / reference;
+  const each = Array.from({ length: scores }, (_, at) => movementOfScore(profile.blocks, at, reference)(samples));
+  return { movement: undefined, inflation: Math.max(1, ...each.map((variance) => variance / chance)) };
+}
+
 function binsTest(
   pair: PairedCounts,
-  movement: BlockMovement | undefined,
+  { movement, inflation }: OwnMovement,
   merge: (pair: PairedCounts, most: number) => PairedCounts,
 ): BinsTest {
   const [samples, size] = [total(pair.window), total(pair.reference)];
@@ -266,7 +324,7 @@ function binsTest(
   const value = psi(merged.reference, merged.window);
   const degrees = merged.reference.length - 1;
   // One bin: the signal is constant on both sides.
-  const chance = degrees === 0 ? 1 : chiSquareTail(value / (1 / samples + 1 / size), degrees);
+  const chance = degrees === 0 ? 1 : chiSquareTail(value / ((1 / samples + 1 / size) * inflation), degrees);
   const own = movement === undefined ? 0 : blockTail(movement, { psi: value, samples, degrees });
   return { psi: value, p: Math.max(chance, own), change: ofOtherValues, degrees, movement };
 }

@@ -26,7 +26,7 @@ export function numericProfile(values: ArrayLike<number>, { blockSize }: { block
   if (blockSize === undefined) return { edges, counts };
   const piecesOf = (size: number) =>
     stretches(all.length, size).map(({ from, to }) => countBins(edges, all.subarray(from, to)));
-  const blocks = blocksOf(numericScores(counts), piecesOf(stretchRows));
+  const blocks = blocksOf(numericScores(counts), piecesOf(stretchRows(checkedSize(blockSize))));
   return {
     edges,
     counts,
@@ -161,7 +161,7 @@ function categoryProfile(labels: readonly string[], names: readonly string[], bl
     stretches(names.length, size).map(({ from, to }) => countsOf(names.slice(from, to)));
   const whole = countsOf(names);
   const counts = Object.fromEntries(labels.map((label, i) => [label, whole[i] ?? 0]));
-  const blocks = blocksOf(categoryScores(counts, labels), piecesOf(stretchRows));
+  const blocks = blocksOf(categoryScores(counts, labels), piecesOf(stretchRows(checkedSize(blockSize))));
   return {
     counts,
     ...variation(whole, piecesOf(checkedSize(blockSize)), blockSize),
