@@ -73,7 +73,9 @@ function power(rounds: number): void {
     const values = many(5000, normal);
     return { profile: numericProfile(values, { blockSize: 300 }), sorted: [...values].sort((a, b) => a - b) };
   });
-  console.log(`\nFound in a window at ${percent(level)} false alarms (each test at its own bound), ${rounds} windows:\n`);
+  console.log(
+    `\nFound in a window at ${percent(level)} false alarms (each test at its own bound), ${rounds} windows:\n`,
+  );
   console.log(line(['change', 'samples', 'KS', 'here']));
   console.log(line(['---', '---:', '---:', '---:']));
   for (const samples of [300, 1000]) {
@@ -88,14 +90,17 @@ function power(rounds: number): void {
     const own = still.map(({ p }) => p).sort((a, b) => a - b)[at] ?? 0;
     for (const [name, of] of changes) {
       const found = many(rounds, (i) => drawn(of, i));
-      const share = (is: (each: { distance: number; p: number }) => boolean) => percent(found.filter(is).length / rounds);
+      const share = (is: (each: { distance: number; p: number }) => boolean) =>
+        percent(found.filter(is).length / rounds);
       console.log(line([name, samples, share((each) => each.distance > bound), share(({ p }) => p <= own)]));
     }
   }
 }
 
 function autocorrelated(references: number): void {
-  console.log('\nWindows of 500 without drift that seem suspicious (asked: at most 0.3 %), and found at 1.5 deviations:\n');
+  console.log(
+    '\nWindows of 500 without drift that seem suspicious (asked: at most 0.3 %), and found at 1.5 deviations:\n',
+  );
   console.log(line(['memory', 'windows', 'without blocks', 'with blocks', 'found']));
   console.log(line(['---:', '---:', '---:', '---:', '---:']));
   for (const memory of [0, 0.5, 0.9, 0.97]) {
@@ -114,7 +119,13 @@ function autocorrelated(references: number): void {
         counts.windows += 1;
         if (isSuspicious(bare, values)) counts.bare += 1;
         if (isSuspicious(calibrated, values)) counts.calibrated += 1;
-        if (isSuspicious(calibrated, values.map((each) => each + 1.5))) counts.found += 1;
+        if (
+          isSuspicious(
+            calibrated,
+            values.map((each) => each + 1.5),
+          )
+        )
+          counts.found += 1;
       }
     }
     const share = (count: number) => percent(count / counts.windows);
@@ -145,7 +156,15 @@ function realData(folder: string): void {
   if (found.length === 0) throw new Error(`no known data lies in ${folder}`);
   console.log('\nReal data; an alarm is two of three windows in a row:\n');
   console.log(
-    line(['series', 'signals', 'not monitorable', 'windows before', 'suspicious', 'false alarms', 'alarm after, windows']),
+    line([
+      'series',
+      'signals',
+      'not monitorable',
+      'windows before',
+      'suspicious',
+      'false alarms',
+      'alarm after, windows',
+    ]),
   );
   console.log(line(['---', '---:', '---:', '---:', '---:', '---:', '---:']));
   let [windows, suspicious, alarms] = [0, 0, 0];
@@ -161,12 +180,17 @@ function realData(folder: string): void {
     const { unseen, windows: before } = outcome;
     console.log(line([name, Object.keys(columns).length, unseen, before, outcome.suspicious, outcome.alarms, after]));
   }
-  console.log(line(['without drift together', '', '', windows, `${suspicious} (${percent(suspicious / windows)})`, alarms, '']));
+  console.log(
+    line(['without drift together', '', '', windows, `${suspicious} (${percent(suspicious / windows)})`, alarms, '']),
+  );
 }
 
 function walk({ columns, window, reference, changedAt }: Series) {
   const features = Object.fromEntries(
-    Object.entries(columns).map(([name, values]) => [name, numericProfile(values.slice(0, reference), { blockSize: window })]),
+    Object.entries(columns).map(([name, values]) => [
+      name,
+      numericProfile(values.slice(0, reference), { blockSize: window }),
+    ]),
   );
   const rows = Math.min(...Object.values(columns).map(({ length }) => length));
   const outcome = { windows: 0, suspicious: 0, alarms: 0, unseen: 0, delay: undefined as number | undefined };
@@ -195,7 +219,10 @@ function walk({ columns, window, reference, changedAt }: Series) {
 }
 
 function table(path: string): string[][] {
-  return readFileSync(path, 'utf8').trim().split('\n').map((row) => row.split(','));
+  return readFileSync(path, 'utf8')
+    .trim()
+    .split('\n')
+    .map((row) => row.split(','));
 }
 function column(rows: readonly string[][], at: number): number[] {
   return rows.map((row) => Number(row[at]));
@@ -206,7 +233,10 @@ function column(rows: readonly string[][], at: number): number[] {
  * its season or year, so that nothing drifts. Half of them are the reference.
  */
 function drawn(series: Series): Series {
-  const rows = Math.min(...Object.values(series.columns).map(({ length }) => length), series.changedAt ?? Number.MAX_VALUE);
+  const rows = Math.min(
+    ...Object.values(series.columns).map(({ length }) => length),
+    series.changedAt ?? Number.MAX_VALUE,
+  );
   const order = many(Math.floor(rows / series.window), (i) => i);
   for (let i = order.length - 1; i > 0; i--) {
     const j = Math.floor(random() * (i + 1));
@@ -219,7 +249,12 @@ function drawn(series: Series): Series {
     ]),
   );
   const { name, window } = series;
-  return { name: `${name}; windows drawn: no drift`, columns, window, reference: Math.floor(order.length / 2) * window };
+  return {
+    name: `${name}; windows drawn: no drift`,
+    columns,
+    window,
+    reference: Math.floor(order.length / 2) * window,
+  };
 }
 
 /** Fifty years of days, of which ten are the reference: nothing is known to have changed, though the climate may have. */
@@ -232,12 +267,12 @@ function weather(folder: string): Series[] {
   // Windows of a year: what the seasons do averages out within them.
   const series: Series = { name: 'weather, windows of a year', columns, window: 365, reference: 3650 };
   const swapped = Object.fromEntries(
-    names.map((name) => [name, (columns[name] ?? []).map((value, i) => (i >= 9125 && name === 'w0' ? value * 1.8 + 32 : value))]),
+    names.map((name) => [
+      name,
+      (columns[name] ?? []).map((value, i) => (i >= 9125 && name === 'w0' ? value * 1.8 + 32 : value)),
+    ]),
   );
-  return [
-    series,
-    { ...series, name: 'weather, w0 in other units from row 9125', columns: swapped, changedAt: 9125 },
-  ];
+  return [series, { ...series, name: 'weather, w0 in other units from row 9125', columns: swapped, changedAt: 9125 }];
 }
 
 /** Half a year is the reference; later the figures of the neighbouring state are recorded, which stood still before. */

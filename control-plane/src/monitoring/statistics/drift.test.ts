@@ -164,6 +164,15 @@ test('predicted classes that come in runs need their blocks as well', () => {
   expect(fired.drifted / count).toBeGreaterThan(0.95);
 });
 
+test('a constant that changes is found in a small window beside a large reference', () => {
+  const constant = samplesOf(9000, () => 7);
+  const features = { x: profileOf(constant, 48) };
+  const settings = { ...usual, minSamples: 30 };
+  const changed = samplesOf(48, () => 8);
+  expect(judgeSamples(features, { x: changed }, settings).verdict).toBe('suspicious');
+  expect(judgeSamples(features, { x: constant.slice(0, 48) }, settings).verdict).not.toBe('suspicious');
+});
+
 test('what a change is like is said in words', () => {
   const random = createRandom(12);
   const profile = profileOf(samplesOf(rows, () => normal(random)));

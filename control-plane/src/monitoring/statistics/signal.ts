@@ -97,7 +97,7 @@ export function measureNumeric(
   const rare = rareTests(profile, counts, known);
   const parts: Part[] = [...scored.map(partOf), { ...bins, share: binsShare }, ...rare];
   return {
-    ...summary(name, sizes.samples, parts, bins.psi),
+    ...summary(name, sizes.samples, parts, Math.max(bins.psi, psiOfUnseen(profile, counts))),
     scores: [...differences(known, counts), missingSteps(profile, counts)],
     visibleAt,
   };
@@ -266,6 +266,12 @@ function rareTests(profile: Counted, counts: readonly number[], scores: readonly
       p: rareTail(profile, counts, { seen: unseen, expected: 0, at: 0 }),
     });
   return parts;
+}
+
+/** Bins that the reference never used are too thin to compare in a small window, and yet all values may lie there. */
+function psiOfUnseen({ counts: reference }: Profile, counts: readonly number[]): number {
+  const unseen = counts.reduce((sum, count, bin) => sum + (reference[bin] === 0 ? count : 0), 0);
+  return unseen === 0 ? 0 : psi([total(reference), 0], [total(counts) - unseen, unseen]);
 }
 
 /** `at`: the place of the score whose movement says how much what comes in bursts is worth. */
