@@ -3,13 +3,15 @@ import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connect as connectTls } from 'node:tls';
+import { gzipSync } from 'node:zlib';
 import { ApiKey, CreatedApiKey, CreatedJoinToken } from '@edgeloop/shared/api/access';
 import { DatasetVersion } from '@edgeloop/shared/api/data';
-import { Device } from '@edgeloop/shared/api/devices';
+import { Device, MalformedMessages } from '@edgeloop/shared/api/devices';
 import { MetricResult } from '@edgeloop/shared/api/metrics';
 import { Rollout } from '@edgeloop/shared/api/rollouts';
 import { decodeJoinToken } from '@edgeloop/shared/join-token';
 import type { EnrolResponse } from '@edgeloop/shared/messages';
+import { TelemetryAck } from '@edgeloop/shared/telemetry';
 import { maxPayloadBytes, topicOf } from '@edgeloop/shared/topics';
 import type { MqttClient } from 'mqtt';
 import { pino } from 'pino';
@@ -156,11 +158,36 @@ it('acknowledges telemetry once it is stored, and counts what comes twice once',
   await expect
     .poll(() => acks, soon)
     .toEqual([
-      { epoch: 1, sequence: 1 },
-      { epoch: 1, sequence: 1 },
+      { epoch: 1, sequence: 1, accepts: ['gzip'] },
+      { epoch: 1, sequence: 1, accepts: ['gzip'] },
     ]);
   const lost = await api('GET', '/metrics/query?metric=lost&device=meter', MetricResult);
   expect(lost.series.map((series) => series.points.map((point) => point.value))).toEqual([[5]]);
+});
+
+it('takes compressed telemetry, and shows what of a device it did not understand', async () => {
+  const session = await connect(await enrolDevice('mumbler'));
+  const acks: number[] = [];
+  session.on('message', (_topic, payload) => acks.push(TelemetryAck.parse(JSON.parse(payload.toString())).sequence));
+  await session.subscribeAsync(topicOf('mumbler', 'telemetry/ack'), { qos: 1 });
+  const loss = { kind: 'loss', windows: 1, requests: 5, labels: 0 };
+  const batch = gzipSync(JSON.stringify({ epoch: 1, items: [{ sequence: 7, item: loss }] }));
+  const bomb = gzipSync(Buffer.alloc(50_000_000));
+  for (const payload of [bomb, Buffer.from('mumble'), batch])
+    await session.publishAsync(topicOf('mumbler', 'telemetry'), payload, { qos: 1 });
+  await expect.poll(() => acks, soon).toEqual([7]);
+  const read = () => api('GET', '/devices/mumbler/malformed', MalformedMessages);
+  await expect.poll(async () => (await read()).count, soon).toBe(2);
+  const { items } = await read();
+  expect(items.map(({ channel, bytes, head }) => [channel, bytes, head.slice(0, 8)])).toEqual([
+    ['telemetry', 6, 'mumble'],
+    ['telemetry', bomb.length, '\\x1f\\x8b'],
+  ]);
+  expect(items[1]?.reason).toContain('50000000 bytes unpacked');
+  const unknown = await fetch(`${server.url}/api/v1/devices/nobody/malformed`, {
+    headers: { authorization: `Bearer ${key}` },
+  });
+  expect(unknown.status).toBe(404);
 });
 
 it('makes datasets of whole rows from a model with features in two inputs', async () => {

@@ -32,8 +32,8 @@ const fleetDays: Readonly<Record<number, number>> = { 60: 14, 900: 60 };
 const deviceDays: Readonly<Record<number, number>> = { 3600: 30 };
 /** Of so many windows the size of one is estimated. */
 const sampledWindows = 200;
-/** Beside its body: columns, key and indexes. */
-const rowBytes = 400;
+/** Beside its body: columns, key, indexes, and what stays empty of a page. */
+const rowBytes = 900;
 /** By bytes, windows are let go of in steps of so many. */
 const stepWindows = 5000;
 
