@@ -4,8 +4,6 @@ import type { Readable } from 'node:stream';
 /** Connections that are read again at once, before anyone looks whether that was enough. */
 const atOnce = 16;
 
-export type Valve = ReturnType<typeof createValve>;
-
 export function createValve() {
   /** Those that have something to read and may not. */
   const waiting = new Set<Readable>();

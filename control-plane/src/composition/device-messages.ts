@@ -28,7 +28,7 @@ export interface DeviceMessagesDeps {
   log: Logger;
 }
 
-export interface Malformed {
+interface Malformed {
   deviceId: string;
   channel: Channel;
   payload: Buffer;

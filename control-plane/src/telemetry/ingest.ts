@@ -44,8 +44,6 @@ const highBytes = 16 * 1024 * 1024;
 const lowBytes = 8 * 1024 * 1024;
 const mostBytes = 64 * 1024 * 1024;
 
-export type Ingest = ReturnType<typeof createIngest>;
-
 export function createIngest({ database, store, counters, claims, now, onStored, onPressure }: IngestDeps) {
   let waiting: Waiting[] = [];
   /** Of all that is not settled. */

@@ -3,7 +3,7 @@ import { asc, desc, eq, inArray } from 'drizzle-orm';
 import { inChunks } from '../database/chunks.ts';
 import type { Database, Transaction } from '../database/open.ts';
 
-export interface MalformedRow {
+interface MalformedRow {
   at: number;
   channel: string;
   reason: string;
@@ -20,8 +20,6 @@ export interface Arrived {
 
 /** Kept of each device. */
 const keptRows = 10;
-
-export type QuarantineStore = ReturnType<typeof createQuarantineStore>;
 
 export function createQuarantineStore({ tables, read }: Pick<Database, 'tables' | 'read'>) {
   const { malformed } = tables;

@@ -26,8 +26,6 @@ const mostHeld = 3;
 const headBytes = 200;
 const reasonLength = 300;
 
-export type Quarantine = ReturnType<typeof createQuarantine>;
-
 export function createQuarantine({ database, now, log, writeEveryMs = 5000, logEveryMs = 60_000 }: QuarantineDeps) {
   const store = createQuarantineStore(database);
   let arrived = new Map<string, Arrived>();
