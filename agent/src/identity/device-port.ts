@@ -32,6 +32,8 @@ export interface DevicePortOptions {
   hosts: readonly string[];
   port: number;
   tls: TlsMaterial;
+  /** Silence after which a connection is given up. */
+  silenceMs?: number;
 }
 
 /** Nobody was reached: it says nothing of what was asked for. */
@@ -44,7 +46,7 @@ export class Unreached extends AppError {
 const problemBytes = 64 * 1024;
 
 /** A client of `hosts`: the one that answered last is asked first. */
-export function createDevicePort({ hosts, port, tls: first }: DevicePortOptions): DevicePort {
+export function createDevicePort({ hosts, port, tls: first, silenceMs = 30_000 }: DevicePortOptions): DevicePort {
   let tls = first;
   let connected: Promise<Agent> | undefined;
   let preferred = 0;
@@ -52,7 +54,7 @@ export function createDevicePort({ hosts, port, tls: first }: DevicePortOptions)
   async function send(asked: PortRequest): Promise<Dispatcher.ResponseData> {
     const failures: string[] = [];
     let outOfTime: { error: unknown; host: string } | undefined;
-    connected ??= agentOf(tls);
+    connected ??= agentOf(tls, silenceMs);
     const agent = await connected;
     for (let turn = 0; turn < hosts.length; turn += 1) {
       const index = (preferred + turn) % hosts.length;
@@ -88,10 +90,10 @@ export function createDevicePort({ hosts, port, tls: first }: DevicePortOptions)
 }
 
 /** The library is loaded when it is needed: a device that has what it wants asks for nothing, and it takes 10 MB. */
-async function agentOf({ ca, cert, key }: TlsMaterial): Promise<Agent> {
+async function agentOf({ ca, cert, key }: TlsMaterial, silenceMs: number): Promise<Agent> {
   const { Agent } = await import('undici');
-  const connect = { ca, cert, key, rejectUnauthorized: ca !== undefined, timeout: 10_000 };
-  return new Agent({ connect, connections: 4, headersTimeout: 30_000, bodyTimeout: 30_000 });
+  const connect = { ca, cert, key, rejectUnauthorized: ca !== undefined, timeout: Math.min(10_000, silenceMs) };
+  return new Agent({ connect, connections: 4, headersTimeout: silenceMs, bodyTimeout: silenceMs });
 }
 
 async function ask(dispatcher: Agent, origin: string, { method, path, headers, json, signal }: PortRequest) {

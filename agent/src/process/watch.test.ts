@@ -37,6 +37,14 @@ it('sees that a process takes more memory than it may, and names the setting', a
   });
 });
 
+it('sees that a process leaks, a little at a time', async () => {
+  const pid = await process_('globalThis.kept = []; setInterval(() => kept.push(Buffer.alloc(4e6, 1)), 20)');
+  const { reason, detail } = await fault(pid, { maxRssBytes: 150e6 });
+  expect(reason).toBe('memory');
+  // Soon after it has passed the bound.
+  expect(Number(/^it used (\d+) MB/.exec(detail)?.[1])).toBeLessThan(1000);
+});
+
 it('counts a process that says nothing as stuck, sooner once it has said something', async () => {
   const pid = await process_('');
   expect(await fault(pid, { startMs: 250 })).toMatchObject({ reason: 'silence' });
