@@ -1,8 +1,11 @@
 // The simulated control plane: its database, which lasts, its backups, and the lives of the server on it.
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { kindOf } from '@edgeloop/shared/api/rollouts';
 import { Desired } from '@edgeloop/shared/messages';
 import type { Authority } from '../../control-plane/src/access/authority.ts';
+import type { FieldEvidence, FieldQuery } from '../../control-plane/src/gates/evidence.ts';
+import { emptyArm, fieldOf } from '../../control-plane/src/gates/field-fixture.ts';
 import { copyDatabase, openServer, type SimulatedServer } from '../../control-plane/src/rollouts/server-fixture.ts';
 import type { SimulatedDevice } from './device.ts';
 import type { Ledger } from './ledger.ts';
@@ -73,7 +76,11 @@ export class SimulatedControlPlane {
       },
       disconnect: (deviceId) => network.disconnect(deviceId),
       notify: ({ type, id }) => {
-        if (type === 'rollout' && life.alive) void this.#checkWaves(server, id);
+        if (type !== 'rollout' || !life.alive) return;
+        void this.#checkWaves(server, id).catch((error: unknown) => {
+          // A server that has died says nothing.
+          if (life.alive) throw error;
+        });
       },
       evidence: async ({ model, version, assigned }) => {
         const isFailing = this.#world.versions.some(
@@ -82,6 +89,7 @@ export class SimulatedControlPlane {
         const requests = assigned.length * 50;
         return { requests, failed: isFailing ? requests / 2 : 0 };
       },
+      field: async (query) => this.#fieldOf(query),
     });
     this.#server = server;
     await first?.(server);
@@ -89,6 +97,23 @@ export class SimulatedControlPlane {
     for (const id of devices.keys()) if (await server.isIn(id)) this.#members.add(id);
     await server.start();
     network.server = { life, receive: server.receive, admits: (id) => this.#members.has(id) };
+  }
+
+  /** What is seen where a version really runs beside another: the others have said nothing. */
+  #fieldOf({ model, version, members, wave, trial }: FieldQuery): FieldEvidence | undefined {
+    if (trial !== true) return undefined;
+    const { versions, devices } = this.#world;
+    const { release, behaviour } = versions.find((each) => each.model === model && each.version === version) ?? {};
+    const running = members.filter(
+      (each) => each.wave === wave && devices.get(each.deviceId)?.besides.get(model) === release,
+    );
+    if (running.length === 0) return undefined;
+    const answers = running.map(() => ({ hits: behaviour === 'failing' ? 150 : 0, trials: 200 }));
+    const sketch = emptyArm().latencyMs;
+    const sketches = { difference: sketch, latencyMs: sketch, formerMs: sketch };
+    const shadow = { disagreements: answers, failed: 0, skipped: 0, ...sketches };
+    const rest = { ...emptyArm(), requests: running.map(() => ({ hits: 0, trials: 200 })) };
+    return fieldOf({ fresh: { ...emptyArm(), requests: answers, shadow }, rest });
   }
 
   #beforePublish(deviceId: string, payload: string): void {
@@ -100,11 +125,23 @@ export class SimulatedControlPlane {
 
   async #checkWaves(server: SimulatedServer, id: string): Promise<void> {
     const rollout = (await server.rolloutsByAge()).find((each) => each.id === id);
+    if (rollout === undefined) return;
+    const waves = await server.waves(id);
+    const members = await server.members(id);
+    for (const wave of waves)
+      if (wave.outcome === 'passed')
+        this.#world.ledger.wavePassed(rollout, wave, {
+          members,
+          before: waves.filter((each) => each.wave < wave.wave),
+        });
     const version = this.#world.versions.find(
-      (each) => each.model === rollout?.model && each.version === rollout.version,
+      (each) => each.model === rollout.model && each.version === rollout.version,
     );
-    if (rollout === undefined || version === undefined || !failsEverywhere(version)) return;
-    const passed = (await server.waves(id)).find(({ outcome }) => outcome === 'passed');
+    if (version === undefined || !failsEverywhere(version)) return;
+    // In the shadow of another it may live.
+    const passed = waves.find(
+      ({ outcome, wave }) => outcome === 'passed' && kindOf(rollout.plan.waves[wave]) === 'serve',
+    );
     if (passed !== undefined || rollout.state.phase === 'completed')
       this.#world.ledger.passes(rollout, passed?.wave ?? 0);
   }

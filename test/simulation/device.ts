@@ -27,6 +27,8 @@ export interface DeviceWorld {
 
 const probationMs = 5000;
 const rereadMs = 60_000;
+/** Within this time a step that was allowed has begun. */
+const settledMs = 120_000;
 const away = { client: undefined, agent: undefined, serving: undefined, close: undefined };
 
 export class SimulatedDevice {
@@ -40,8 +42,10 @@ export class SimulatedDevice {
   touchedFiles = false;
   /** Models as they are known on this device, with what was last decided. */
   readonly states = new Map<string, ModelState>();
-  /** What answers requests now, by model. */
+  /** What answers requests now, by model, and what runs beside it. */
   readonly answers = new Map<string, string>();
+  readonly besides = new Map<string, string>();
+  #clockSetMs = Number.NEGATIVE_INFINITY;
   readonly #world: DeviceWorld;
   readonly #dice: Dice;
   readonly #trust: { now: Trust };
@@ -74,6 +78,11 @@ export class SimulatedDevice {
     return this.#life;
   }
 
+  /** The newest list of release keys that it believes. */
+  get trustSerial(): number {
+    return this.#trust.now.serial;
+  }
+
   /** The highest generation that it has followed. */
   get generation(): number {
     return this.#present.agent?.orders.generation ?? 0;
@@ -100,7 +109,18 @@ export class SimulatedDevice {
         else this.answers.set(name, release);
         ledger.answers(this, { name, release, digest });
       },
-      onLoad: ({ name, release }) => life.alive && ledger.loads(this, name, release),
+      onLoad: ({ name, release }) => {
+        if (!life.alive) return;
+        // Who waits for a step when its clock is set may go on by the one of before.
+        if (time.nowMs - this.#clockSetMs > settledMs) ledger.mayLoad(this, { name, release, clockMs: Date.now() });
+        ledger.loads(this, name, release);
+      },
+      onBeside: (name, release, digest) => {
+        if (!life.alive) return;
+        if (release === undefined) this.besides.delete(name);
+        else this.besides.set(name, release);
+        ledger.runsBeside(this, { name, release, digest });
+      },
     });
     const agent: SimulatedAgent = await startAgent(
       {
@@ -167,6 +187,7 @@ export class SimulatedDevice {
     this.#life.alive = false;
     this.#killAtCall = 0;
     this.answers.clear();
+    this.besides.clear();
     const { close } = this.#present;
     this.#present = away;
     close?.();
@@ -195,6 +216,7 @@ export class SimulatedDevice {
   jumpClock(aheadMs: number): void {
     this.clockAheadMs = aheadMs;
     this.#life.clockAheadMs = aheadMs;
+    this.#clockSetMs = this.#world.time.nowMs;
   }
 
   /** A bit turns over in one of the files that are kept. False when there is none. */

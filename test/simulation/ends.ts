@@ -36,6 +36,8 @@ function standing(
   desired: { version: number; release: string } | undefined,
 ): string[] {
   const state = device.states.get(model);
+  const extra = device.besides.get(model);
+  if (extra !== undefined) return [`${device.id} still runs ${extra.slice(0, 8)} beside ${model}`];
   const answers = device.answers.get(model);
   if (desired === undefined) return answers === undefined ? [] : [`${device.id} still answers ${model}`];
   const candidate = state?.candidate ?? null;
@@ -52,16 +54,23 @@ function standing(
 
 interface Ended {
   devices: Devices;
+  /** Of the newest list of release keys. */
+  keySerial: number;
   versions: readonly SimulatedVersion[];
   /** Whom nobody owes what completed there. */
   estranged: ReadonlySet<string>;
 }
 
 /** By whose word everybody has what they have. @throws Violation */
-export async function checkEnd(server: SimulatedServer, { devices, versions, estranged }: Ended): Promise<void> {
+export async function checkEnd(
+  server: SimulatedServer,
+  { devices, versions, estranged, keySerial }: Ended,
+): Promise<void> {
   const phases = new Map((await server.rolloutsByAge()).map(({ id, state }) => [id, state.phase]));
   for (const [id, { desired, desiredGeneration }] of await server.fleet.devices()) {
     const follows = devices.get(id)?.generation;
+    const trusts = devices.get(id)?.trustSerial;
+    require(trusts === keySerial, `${id} trusts list ${trusts} of release keys, not list ${keySerial}`);
     require(follows === desiredGeneration, `${id} follows generation ${follows}, and was told ${desiredGeneration}`);
     for (const model of estranged.has(id) ? [] : new Set(versions.map((each) => each.model))) {
       const [completed] = await server.completedOn(id, model);

@@ -65,6 +65,7 @@ class SimulatedFleet {
   readonly #plane: SimulatedControlPlane;
   readonly #operator: Operator;
   readonly #fate: Fate;
+  readonly #ring: Authority['ring'];
   #atPeace = false;
   #isOver = false;
   #quietSince = 0;
@@ -73,6 +74,7 @@ class SimulatedFleet {
     const dice = new Dice(settings.seed);
     this.#settings = settings;
     this.#dice = dice;
+    this.#ring = authority.ring;
     this.#versions = makeVersions(models, { count: 6, sign: authority.ring.signRelease, dice: dice.fork() });
     const shared = {
       time: this.#time,
@@ -101,7 +103,7 @@ class SimulatedFleet {
     };
     process.on('unhandledRejection', broken);
     try {
-      await this.#history(() => violation !== undefined);
+      await this.#history(() => violation !== undefined || this.#ledger.violation !== undefined);
     } catch (error) {
       broken(error);
     } finally {
@@ -112,7 +114,7 @@ class SimulatedFleet {
     }
     const { seen, lines } = this.#ledger;
     const { events, nowMs } = this.#time;
-    return { violation, seconds: (nowMs - startMs) / 1000, events, seen, lines };
+    return { violation: this.#ledger.violation ?? violation, seconds: (nowMs - startMs) / 1000, events, seen, lines };
   }
 
   async #history(isBroken: () => boolean): Promise<void> {
@@ -209,7 +211,10 @@ class SimulatedFleet {
     if (this.#time.nowMs - this.#quietSince < 120_000) return;
     const { server } = this.#plane;
     if (server !== undefined)
-      await checkEnd(server, { devices: this.#devices, versions: this.#versions, estranged: this.#ledger.estranged });
+      await checkEnd(server, {
+        ...{ devices: this.#devices, versions: this.#versions, estranged: this.#ledger.estranged },
+        keySerial: this.#ring.trusted().serial,
+      });
     this.#isOver = true;
   }
 

@@ -1,6 +1,7 @@
 // What must hold, checked as it happens, in the words of the one who would complain. What an operator said and what was true before is
 // kept here, beside the programs; a backup of the server takes along what belongs to it.
-import type { Rollout } from '@edgeloop/shared/api/rollouts';
+import { kindOf, type Rollout, type RolloutWave } from '@edgeloop/shared/api/rollouts';
+import { opensAt } from '@edgeloop/shared/maintenance-window';
 import type { Desired } from '@edgeloop/shared/messages';
 import type { ModelState } from '../../agent/src/models/rollout/model-state.ts';
 import type { SimulatedVersion } from './releases.ts';
@@ -42,6 +43,14 @@ export class Ledger {
   readonly #devices = new Map<string, DeviceBook>();
   /** Devices that were removed, or left to what they ran: what had completed there before is no more theirs. */
   readonly estranged = new Set<string>();
+  /** When a device first answered with a release, or ran it beside another, by `device release`. */
+  readonly #answered = new Map<string, number>();
+  readonly #triedBeside = new Map<string, number>();
+  /** All that each device was ever told. */
+  readonly #told = new Map<string, Set<string>>();
+  readonly #passed = new Set<string>();
+  /** The first. */
+  violation: string | undefined;
   readonly seen = new Map<string, number>();
   readonly lines: string[] = [];
   readonly verbose: boolean;
@@ -59,7 +68,13 @@ export class Ledger {
   }
 
   #require(holds: boolean, words: () => string): void {
-    if (!holds) throw new Violation(words());
+    if (!holds) this.#violated(words());
+  }
+
+  /** Kept as well: the programs that are watched may catch what is thrown in them. */
+  #violated(words: string): never {
+    this.violation ??= words;
+    throw new Violation(words);
   }
 
   #of({ id }: WatchedDevice): DeviceBook {
@@ -83,7 +98,45 @@ export class Ledger {
       version !== undefined && version.model === name && version.digest === digest,
       () => `${device.id} answers ${name} with bytes that no release has: ${digest} for ${release}`,
     );
+    this.#first(this.#answered, device.id, release);
     this.note('answers', `${device.id} ${name} ${version?.version}`);
+  }
+
+  #first(times: Map<string, number>, deviceId: string, release: string): void {
+    const key = `${deviceId} ${release}`;
+    if (!times.has(key)) times.set(key, this.#time.nowMs);
+  }
+
+  /** Nor beside one that answers. */
+  runsBeside(
+    device: WatchedDevice,
+    { name, release, digest }: { name: string; release: string | undefined; digest: string | undefined },
+  ): void {
+    if (release === undefined) return;
+    const version = this.#versions.find((each) => each.release === release);
+    this.#require(
+      version !== undefined && version.model === name && version.digest === digest,
+      () => `${device.id} runs ${name} beside another with bytes that no release has: ${digest} for ${release}`,
+    );
+    this.#first(this.#triedBeside, device.id, release);
+    this.note('runs beside', `${device.id} ${name} ${version?.version}`);
+  }
+
+  /** What is new on a device begins to answer within the windows of its rollout, by the device's own clock. */
+  mayLoad(
+    device: WatchedDevice,
+    { name, release, clockMs }: { name: string; release?: string | undefined; clockMs: number },
+  ): void {
+    const { candidate, desired, lastGood } = device.states.get(name) ?? {};
+    if (candidate?.state !== 'warming' || candidate.target.release !== release || release === lastGood?.release) return;
+    const order = desired?.release === release ? desired : candidate.target;
+    const windows = order?.windows?.activate ?? [];
+    if (windows.length === 0) return;
+    this.note('in its window');
+    this.#require(
+      opensAt(windows, clockMs) === undefined || opensAt(windows, clockMs - 60_000) === undefined,
+      () => `${device.id} loads ${name} ${candidate.target.version} outside its window`,
+    );
   }
 
   loads(device: WatchedDevice, name: string, release: string | undefined): void {
@@ -152,6 +205,11 @@ export class Ledger {
       () => `${device.id} went back from generation ${book.generation} to ${generation}`,
     );
     book.generation = generation;
+    const own = orderWords(order);
+    this.#require(
+      this.#told.get(device.id)?.has(own) === true,
+      () => `${device.id} follows what it was never told: ${own}`,
+    );
     const told = JSON.stringify(order.models.map(({ name, release }) => [name, release]));
     this.#require(
       book.ahead === undefined || book.ahead === told,
@@ -163,8 +221,17 @@ export class Ledger {
   // --- the server
 
   /** A cancelled rollout gives nobody its version; nobody is asked to try again unless somebody asked for that. */
-  tells(deviceId: string, { models }: Pick<Desired, 'models'>): void {
-    for (const { rolloutId: word, name, version } of models) {
+  tells(deviceId: string, order: Pick<Desired, 'generation' | 'models'>): void {
+    const told = this.#told.get(deviceId) ?? new Set();
+    this.#told.set(deviceId, told.add(orderWords(order)));
+    const besides = order.models.flatMap(({ name, beside }) => (beside === undefined ? [] : [{ name, ...beside }]));
+    for (const { rolloutId: word, name } of besides)
+      this.#require(
+        !this.#server.cancelled.has(word.split('.')[0] ?? ''),
+        () =>
+          `${deviceId} is to run a version of ${name} beside its own by the rollout ${word}, which was cancelled before`,
+      );
+    for (const { rolloutId: word, name, version } of order.models) {
       const [id = '', attempt = '1'] = word.split('.');
       const keepers = this.#server.cancelled.get(id);
       this.#require(
@@ -198,8 +265,40 @@ export class Ledger {
 
   /** A version that fails everywhere never passes its first wave. */
   passes(rollout: Pick<Rollout, 'id' | 'model' | 'version'>, wave: number): void {
-    throw new Violation(
+    this.#violated(
       `${rollout.model} ${rollout.version} fails on every device and passed wave ${wave + 1} of ${rollout.id}`,
+    );
+  }
+
+  /** A wave passes when as many as its plan asks for really served, for as long as it asks, and no more failed than it allows. */
+  wavePassed(
+    { id, model, version, plan }: Pick<Rollout, 'id' | 'model' | 'version' | 'plan'>,
+    { wave, counts, endedAt, startedAt }: RolloutWave,
+    { members, before }: { members: readonly { deviceId: string; wave: number }[]; before: readonly RolloutWave[] },
+  ): void {
+    const key = `${id} ${wave} ${startedAt}`;
+    if (this.#passed.has(key) || endedAt === null) return;
+    this.#passed.add(key);
+    const release = this.#versions.find((each) => each.model === model && each.version === version)?.release ?? '';
+    const { healthy = 0, failed = 0, timed_out = 0 } = counts;
+    const what = `wave ${wave + 1} of ${id} passed with ${JSON.stringify(counts)}`;
+    this.#require(
+      failed + timed_out <= plan.gates.maxFailedDevices * (healthy + failed + timed_out) + 1e-9,
+      () => `${what}, and ${plan.gates.maxFailedDevices} may fail`,
+    );
+    const anybody = [...before, { wave, counts }].some((each) => (each.counts.healthy ?? 0) > 0);
+    this.#require(Object.keys(counts).length === 0 || anybody, () => `${what}, and nobody served`);
+    const isTrial = kindOf(plan.waves[wave]) !== 'serve';
+    this.note(isTrial ? 'a trial passed' : 'a wave passed', what);
+    const times = isTrial ? this.#triedBeside : this.#answered;
+    const those = isTrial
+      ? [...new Set([...times.keys()].map((each) => each.split(' ')[0] ?? ''))]
+      : members.filter((each) => each.wave === wave).map(({ deviceId }) => deviceId);
+    const latest = endedAt - plan.bakeSeconds * 1000;
+    const really = those.filter((each) => (times.get(`${each} ${release}`) ?? Number.POSITIVE_INFINITY) <= latest);
+    this.#require(
+      really.length >= healthy,
+      () => `${what}, of which ${really.length} had it for ${plan.bakeSeconds} s`,
     );
   }
 
@@ -225,6 +324,13 @@ export class Ledger {
     const book = this.#devices.get(deviceId);
     if (book !== undefined) book.ahead = undefined;
   }
+}
+
+function orderWords({ generation, models }: Pick<Desired, 'generation' | 'models'>): string {
+  return JSON.stringify([
+    generation,
+    ...models.map(({ name, release, rolloutId, beside }) => [name, release, rolloutId, beside?.release]),
+  ]);
 }
 
 function wordsOf({ name, active, lastGood, candidate }: ModelState): string {

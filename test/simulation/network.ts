@@ -45,6 +45,8 @@ export class Network {
   readonly #cutUntil = new Map<string, number>();
   readonly #sessions = new Map<string, Session>();
   readonly #retained = new Map<string, string>();
+  /** The last messages to any device, by channel. */
+  readonly #said = new Map<Channel, readonly string[]>();
 
   constructor(time: VirtualTime, dice: Dice) {
     this.time = time;
@@ -181,15 +183,29 @@ export class Network {
         this.dice.between(0.1, 1),
         () => {
           if (payload === '') this.#retained.delete(topic);
-          else this.#retained.set(topic, payload);
+          else {
+            this.#retained.set(topic, payload);
+            const said = this.#said.get(channel) ?? [];
+            this.#said.set(channel, [...said.slice(-49), payload]);
+          }
           const session = this.#sessions.get(deviceId);
-          if (session?.open === true && session.subscribed.has(topic))
+          if (session?.open === true && session.subscribed.has(topic)) {
+            if (this.dice.chance(0.03)) this.#confuse(session, topic, channel);
             this.#down(session, () => session.client.received(topic, payload));
+          }
           resolve();
         },
         life,
       );
     });
+  }
+
+  /** Somebody in between gives a device what another one, or it itself before, was told. */
+  #confuse(session: Session, topic: string, channel: Channel): void {
+    const said = this.#said.get(channel) ?? [];
+    if (said.length === 0) return;
+    const payload = this.dice.pick(said);
+    this.#down(session, () => session.client.received(topic, payload));
   }
 
   disconnect(deviceId: string): void {

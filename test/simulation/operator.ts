@@ -21,6 +21,7 @@ export interface OperatorWorld {
   ledger: Ledger;
 }
 
+const weights = { create: 5, say: 6, relabel: 2, remove: 0.5, readmit: 2, resolve: 4, hold: 1, rotate: 0.7 };
 const actor = 'key:test';
 const words = ['approve', 'pause', 'resume', 'retry', 'cancel', 'take_back', 'rollback'] as const;
 type Word = (typeof words)[number];
@@ -43,14 +44,11 @@ export class Operator {
   /** Something, at random. */
   act(): void {
     const { dice, plane } = this.#world;
-    const what = dice.kind({ create: 5, say: 6, relabel: 2, remove: 0.5, readmit: 2, resolve: 4, hold: 1 });
+    const what = dice.kind(weights);
     plane.ask((server) => this.#attempt(() => this.#do(what, server)));
   }
 
-  async #do(
-    what: 'create' | 'say' | 'relabel' | 'remove' | 'readmit' | 'resolve' | 'hold',
-    server: SimulatedServer,
-  ): Promise<void> {
+  async #do(what: keyof typeof weights, server: SimulatedServer): Promise<void> {
     switch (what) {
       case 'create':
         return this.create(server);
@@ -66,6 +64,8 @@ export class Operator {
         return this.#resolve(server, this.#world.dice.chance(0.5) ? 'follow' : 'keep');
       case 'hold':
         return this.#hold();
+      case 'rotate':
+        return this.#rotate(server);
     }
   }
 
@@ -90,12 +90,18 @@ export class Operator {
         [{ percent: 20 }, { percent: 60 }, { percent: 100 }],
         [{ devices: 1 }, { percent: 100 }],
         [{ selector: 'site=b' }, { percent: 100 }],
+        [{ percent: 30, kind: 'shadow' }, { percent: 60 }, { percent: 100 }],
+        [{ devices: 2, kind: 'split', share: 0.2 }, { percent: 100 }],
       ]),
-      gates: { minRequests: 0, evidenceTimeoutSeconds: 120, maxFailedDevices: dice.pick([0, 0.1, 0.3]) },
+      gates: {
+        ...{ minRequests: 0, evidenceTimeoutSeconds: 120, maxFailedDevices: dice.pick([0, 0.1, 0.3]) },
+        ...{ latency: { mode: 'off' }, drift: { mode: 'off' } },
+      },
       onFailure: dice.pick(['rollback', 'rollback', 'pause']),
       rollbackOf: dice.pick(['touched', 'touched', 'all']),
       offlineDevices: dice.pick(['skip', 'skip', 'wait']),
       offlineAfterSeconds: dice.pick([0, 10, 60]),
+      offlineWaitSeconds: dice.pick([60, 600]),
       approval: dice.chance(0.15),
       follow: dice.chance(0.8),
       priority: dice.pick([0, 0, 0, 10, -10]),
@@ -103,12 +109,19 @@ export class Operator {
       ...(dice.chance(0.15) ? { rate: { start: 5, factor: 2, growAfter: 2 } } : {}),
       ...(dice.chance(0.15) ? { maxUnavailable: { label: 'site', devices: 2 } } : {}),
       ...(dice.chance(0.2) ? { maxHoldSeconds: 20 } : {}),
+      ...(dice.chance(0.15) ? { windows: { [dice.pick(['fetch', 'activate'])]: [this.#windowSoon()] } } : {}),
     });
     const { id } = await server.rollouts.create(actor, asked);
     ledger.note(
       'create',
       `${id} ${model} ${version} (${behaviour}) ${asked.selector} ${JSON.stringify(asked.waves)}${asked.follow ? '' : ', not followed'}`,
     );
+  }
+
+  /** Opens within some minutes, for hours. */
+  #windowSoon() {
+    const { time, dice } = this.#world;
+    return { from: timeOfDay(time.nowMs + dice.between(0, 240_000)), to: timeOfDay(time.nowMs + 4 * 3_600_000) };
   }
 
   async #say(server: SimulatedServer): Promise<void> {
@@ -125,14 +138,15 @@ export class Operator {
   async say(server: SimulatedServer, id: string, word: Word): Promise<void> {
     const { ledger } = this.#world;
     const { rollouts } = server;
+    // Devices are told before this is over.
+    if (word === 'retry') ledger.retried(id);
+    if (word === 'rollback' || word === 'take_back') ledger.takenBack(id);
     const said =
       word === 'approve'
         ? await rollouts.approve({ name: actor, role: 'admin' }, id, '')
         : await rollouts.act(actor, id, word, '');
     const { phase } = said.state;
     ledger.note(word, `${id}: ${phase}`);
-    if (word === 'retry') ledger.retried(id);
-    if (word === 'rollback' || word === 'take_back') ledger.takenBack(id);
     if (phase !== 'cancelled') return;
     const keepers = [...(await server.fleet.devices()).values()].filter((device) => {
       const own = [...device.desired].find(([, { rolloutId }]) => rolloutId === id);
@@ -210,6 +224,15 @@ export class Operator {
     ledger.note('hold', device.id);
   }
 
+  /** Other keys sign for the fleet; devices that are away hear of it late. */
+  async #rotate(server: SimulatedServer): Promise<void> {
+    const { dice, ledger } = this.#world;
+    const retires = dice.chance(0.4);
+    ledger.note(retires ? 'retire keys' : 'renew key');
+    if (retires) await server.retireKeys();
+    else await server.renewKey();
+  }
+
   /** What somebody does who wants to see all of it end. */
   tidyUp(): void {
     const { plane } = this.#world;
@@ -231,6 +254,12 @@ export class Operator {
       }
     });
   }
+}
+
+/** As the clocks of devices show it, which are in the zone of this machine. */
+function timeOfDay(ms: number): string {
+  const at = new Date(ms);
+  return [at.getHours(), at.getMinutes()].map((each) => String(each).padStart(2, '0')).join(':');
 }
 
 /** What stopped for a failure is taken back, and what was stopped by hand goes on. */

@@ -18,6 +18,8 @@ export interface ServingOptions {
   /** What answers from now on, with the SHA-256 of the bytes that were loaded. */
   onAnswers(name: string, release: string | undefined, digest: string | undefined): void;
   onLoad(files: ModelFiles): void;
+  /** What runs beside what answers from now on. */
+  onBeside(name: string, release: string | undefined, digest: string | undefined): void;
 }
 
 interface Loaded {
@@ -39,6 +41,7 @@ export class SimulatedServing {
   #waiting: (() => void)[] = [];
   #loaded = new Map<string, Loaded>();
   readonly #answers = new Map<string, string>();
+  readonly #besides = new Map<string, string>();
 
   constructor(options: ServingOptions) {
     this.#options = options;
@@ -127,13 +130,33 @@ export class SimulatedServing {
     this.#options.onAnswers(name, undefined, undefined);
   }
 
-  /** Nothing runs beside another here. */
-  async attach(): Promise<void> {
-    await this.#during(5);
+  /** In a process of its own, whose death is nobody else's. */
+  async attach({ name, version, release = '', path }: ModelFiles): Promise<void> {
+    const digest = sha256(readFileSync(path));
+    await this.#during(this.#options.dice.between(50, 1500));
+    const behaviour = this.#behaviour(release);
+    if (behaviour === 'kills at load' || behaviour === 'unloadable')
+      throw new AppError('model_rejected', 'it cannot be loaded beside another');
+    this.#besides.set(name, release);
+    this.#options.onBeside(name, release, digest);
+    const kills = behaviour === 'kills at first run' ? 500 : behaviour === 'leaking' ? 40_000 : undefined;
+    const life = this.#life;
+    if (kills === undefined) return;
+    const death = { crashed: true, detail: 'it was ended', beside: true };
+    setTimeout(() => {
+      if (life !== this.#life || this.#besides.get(name) !== release) return;
+      this.#letGo(name);
+      this.#options.driver().modelDied({ name, version }, death, 0);
+    }, kills * this.#options.dice.between(0.5, 2));
   }
 
-  async detach(): Promise<void> {
+  async detach(name: string): Promise<void> {
     await this.#during(5);
+    this.#letGo(name);
+  }
+
+  #letGo(name: string): void {
+    if (this.#besides.delete(name)) this.#options.onBeside(name, undefined, undefined);
   }
 
   /** Callers come at once. */
@@ -177,6 +200,7 @@ export class SimulatedServing {
     this.#loaded = new Map();
     for (const name of [...this.#answers.keys()]) this.#options.onAnswers(name, undefined, undefined);
     this.#answers.clear();
+    for (const name of [...this.#besides.keys()]) this.#letGo(name);
     this.#options.driver().servingDied(death, 0);
     this.start();
   }

@@ -23,6 +23,7 @@ import { createFleetStore } from '../fleet/fleet-store.ts';
 import { createRegistry } from '../registry/registry.ts';
 import { createRegistryStore } from '../registry/registry-store.ts';
 import { createVersionNumbers } from '../registry/version-numbers.ts';
+import type { FieldSource } from './field-gates.ts';
 import { noBacktests } from './no-backtests-fixture.ts';
 import { createRolloutStore } from './rollout-store.ts';
 import { createRollouts } from './rollouts.ts';
@@ -35,6 +36,7 @@ export interface ServerParts {
   disconnect(deviceId: string): void;
   notify(event: Omit<ChangeEvent, 'at'>): void;
   evidence: EvidenceSource;
+  field: FieldSource;
 }
 
 export interface RegisteredVersion {
@@ -55,7 +57,7 @@ export function openSimulatedAuthority(folder: string): Promise<Authority> {
   return openAuthority({ dataDir: folder, publicHosts: ['localhost'], now: Date.now });
 }
 
-export function openServer({ folder, authority, publish, disconnect, notify, evidence }: ServerParts) {
+export function openServer({ folder, authority, publish, disconnect, notify, evidence, field }: ServerParts) {
   const database = openSqlite(join(folder, databaseName));
   const { tables } = database;
   const now = () => Date.now();
@@ -74,8 +76,7 @@ export function openServer({ folder, authority, publish, disconnect, notify, evi
   });
   const rollouts = createRollouts({
     ...common,
-    ...{ fleet, registry, evidence },
-    field: async () => undefined,
+    ...{ fleet, registry, evidence, field },
     traffic: () => Promise.reject(new Error('nobody plans here')),
     backtests: noBacktests,
   });
@@ -172,6 +173,18 @@ export function openServer({ folder, authority, publish, disconnect, notify, evi
     isIn: async (deviceId: string): Promise<boolean> => {
       const row = await fleetStore.device(database.read, deviceId);
       return row !== undefined && row.revokedAt === null;
+    },
+
+    /** A new key signs from now on; those before it are trusted still. */
+    async renewKey(): Promise<void> {
+      await authority.ring.renew();
+      await fleet.publishAllDesired();
+    },
+
+    /** Only the key that signs is trusted from now on. */
+    async retireKeys(): Promise<void> {
+      for (const { id, signs } of authority.ring.keys()) if (!signs) await authority.ring.retire(id);
+      await fleet.publishAllDesired();
     },
 
     /** All rollouts, the oldest first. */

@@ -45,7 +45,7 @@ export type SimulatedAgent = Awaited<ReturnType<typeof startAgent>>;
 const log = pino({ level: 'silent' });
 const facts: DeviceFacts = {
   ...{ agentVersion: '1', nodeVersion: '20', platform: 'linux', arch: 'x64', cpus: 1, memoryBytes: 1 },
-  ...{ cpuModel: '', hostname: '' },
+  ...{ cpuModel: '', hostname: '', capabilities: ['beside'] },
 };
 
 class DiskWrites extends PendingWrites {
