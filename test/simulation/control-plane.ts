@@ -192,7 +192,12 @@ export class SimulatedControlPlane {
   ask(work: (server: SimulatedServer) => Promise<void>): void {
     const server = this.#server;
     if (server === undefined) return;
-    this.#world.time.after(0, () => void work(server), this.#life);
+    const life = this.#life;
+    const done = (error: unknown) => {
+      // What a server that has died was doing ends with it.
+      if (life.alive) throw error;
+    };
+    this.#world.time.after(0, () => void work(server).catch(done), life);
   }
 
   joined(deviceId: string): void {
