@@ -5,6 +5,8 @@ import { createProcessorBudget } from './processor-budget.ts';
 const mostPerSecond = 8;
 /** Of one core, for each model version. */
 const processorShare = 0.01;
+/** One that took longer was most likely interrupted. */
+const mostMs = 20;
 
 export interface SummaryBudget {
   /** Whether the request that was answered at `atMs`, by a monotonic clock, is to be summarised. */
@@ -25,7 +27,7 @@ export function createSummaryBudget(nowMs: () => number): SummaryBudget {
     spend(work) {
       const beganMs = nowMs();
       work();
-      budget.take(nowMs() - beganMs);
+      budget.take(Math.min(mostMs, nowMs() - beganMs));
     },
   };
 }
