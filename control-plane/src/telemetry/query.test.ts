@@ -1,9 +1,12 @@
 import { MetricQuery } from '@edgeloop/shared/api/metrics';
+import { WindowResult } from '@edgeloop/shared/api/windows';
 import { emptyHistogram } from '@edgeloop/shared/sketches/histogram';
+import { valueSketchOf } from '@edgeloop/shared/sketches/value-sketch';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { z } from 'zod';
 import { createRouter } from '../http/router.ts';
 import { telemetryRoutes } from './routes.ts';
+import { readSeen } from './seen.ts';
 import { batchOf, labelOf, openTelemetry, windowOf } from './telemetry-fixture.ts';
 
 const second = 1000;
@@ -165,6 +168,47 @@ test('GET /metrics/query answers, with the defaults of an hour up to now', async
   const response = await app.request('/metrics/query?metric=requests&model=m&selector=site%3Dx');
   expect(response.status).toBe(200);
   expect(await response.json()).toMatchObject({ to: 60_000, from: 0, series: [{ points: [{ at: 0, value: 20 }] }] });
+});
+
+test('GET /metrics/window answers with all that devices saw, of one device too, and signals in bins', async () => {
+  const router = createRouter();
+  router.use(async (c, next) => {
+    c.set('actor', { name: 'key:test', role: 'viewer' });
+    await next();
+  });
+  router.route(
+    '/',
+    telemetryRoutes(
+      room.telemetry,
+      async () => undefined,
+      () => 60_000,
+    ),
+  );
+  const level = (value: number) => ({ count: 1, sum: value, min: value, max: value });
+  const seen = (values: number[], degrees: number) =>
+    windowOf({
+      ...{ model: 'photo', startedAt: 40_000, succeeded: values.length, latencies: values },
+      signals: { 'input:x:brightness': valueSketchOf(values) },
+      resources: { samples: 1, seconds: 10, temperatureC: level(degrees) },
+    });
+  await room.telemetry.ingest('one', batchOf([seen([0.5, 0.5, Number.NaN], 50)]));
+  await room.telemetry.ingest('two', batchOf([seen([0.75], 80)]));
+  const ask = async (more: string) => (await router.request(`/metrics/window?model=photo&version=1${more}`)).json();
+  const all = WindowResult.parse(await ask(''));
+  expect(all).toMatchObject({
+    ...{ from: -3_540_000, to: 60_000, windows: 2 },
+    window: { succeeded: 4, resources: { samples: 2, temperatureC: { max: 80 } } },
+  });
+  const { bins = [], ...brightness } = all.signals['input:x:brightness'] ?? {};
+  expect(brightness).toEqual({ count: 3, missing: 1, mean: 1.75 / 3, min: 0.5, max: 0.75 });
+  expect(bins.map(({ from, count }) => [from, count])).toEqual([
+    [0.5, 2],
+    [0.75, 1],
+  ]);
+  expect(await ask('&device=two')).toMatchObject({ windows: 1, window: { resources: { temperatureC: { min: 80 } } } });
+  expect(await ask('&to=5000')).toMatchObject({ windows: 0, window: null, signals: {} });
+  const backwards = { model: 'photo', version: 1, from: 9, to: 9 };
+  await expect(readSeen(room.telemetry, backwards, 10)).rejects.toThrow('from must be before to');
 });
 
 test('a time that is none is refused with how to write one', () => {
