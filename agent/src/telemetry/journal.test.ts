@@ -12,7 +12,7 @@ import { pendingWrites } from '../storage/pending-writes-fixture.ts';
 import { createDeviceClock } from './device-clock.ts';
 import { createFeedback } from './feedback.ts';
 import { createJournal, journalPath } from './journal.ts';
-import { withOutcomes } from './labelled.ts';
+import { tellRest, withOutcomes } from './labelled.ts';
 import { createLosses } from './losses.ts';
 import { mergeKey } from './merge.ts';
 import { createOutbox } from './outbox.ts';
@@ -294,6 +294,11 @@ describe('feedback', () => {
       succeeded: 0,
     });
     expect(windows.reduce((sum, window) => sum + requestsIn(window), 0)).toBe(4);
+    await room.feedback('4', 'dog');
+    await room.journal.rotate();
+    tellRest(database, room.outbox, 9000);
+    tellRest(database, room.outbox, 9001);
+    expect(labelled(room).slice(2)).toEqual([[1, { labels: 1, correct: 0, confusion: { cat: { dog: 1 } }, other: 0 }]]);
   });
 
   it('of a regression is a number, and says by how much its value was off', async () => {

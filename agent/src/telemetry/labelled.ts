@@ -4,6 +4,8 @@ import { LabelledOutcomes, mergeOutcomes, outcomeOf } from '@edgeloop/shared/lab
 import type { Window } from '@edgeloop/shared/telemetry';
 import { z } from 'zod';
 import { type Reader, readFact, writeFact } from '../database/facts.ts';
+import type { DeviceDatabase } from '../database/open.ts';
+import type { Outbox } from './outbox.ts';
 import { emptyWindow } from './window.ts';
 
 export interface Labelled {
@@ -49,6 +51,14 @@ export function withOutcomes(transaction: Reader, windows: readonly Window[], at
     told.splice(place < 0 ? told.length : place, 1, { ...window, labelled: outcomes });
   }
   return told;
+}
+
+/** The same where no window closed: labels may come when nothing is asked any more. */
+export function tellRest(database: DeviceDatabase, outbox: Pick<Outbox, 'add'>, at: number): void {
+  if (readOpen(database).length === 0) return;
+  database.transaction((transaction) => outbox.add(transaction, withOutcomes(transaction, [], at)), {
+    behavior: 'immediate',
+  });
 }
 
 interface Of {

@@ -14,7 +14,7 @@ import { createDelivery } from './delivery.ts';
 import { createDeviceClock } from './device-clock.ts';
 import { createFeedback, type Feedback } from './feedback.ts';
 import { createJournal, journalPath } from './journal.ts';
-import { withOutcomes } from './labelled.ts';
+import { tellRest, withOutcomes } from './labelled.ts';
 import { createLosses } from './losses.ts';
 import { readMachine } from './machine.ts';
 import { createManifests, type FolderOf } from './manifests.ts';
@@ -128,6 +128,7 @@ export function createTelemetry(options: TelemetryOptions): Telemetry {
     closesAt = performance.now() + windowMs;
     await resources.look('now');
     await journal.rotate();
+    tellRest(database, outbox, Date.now());
     delivery.kick();
   }
 

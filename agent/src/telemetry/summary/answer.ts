@@ -43,7 +43,7 @@ export function singleValue({ task }: Manifest, outputs: readonly NamedTensor[],
 }
 
 /** From 0, sure of one class, to 1, all alike. Scores that are no shares are taken as logits. */
-export function entropyOf(scores: readonly number[]): number {
+function entropyOf(scores: readonly number[]): number {
   if (scores.length < 2) return 0;
   const highest = Math.max(...scores);
   const shares = scores.some((score) => score < 0) ? scores.map((score) => Math.exp(score - highest)) : scores;
