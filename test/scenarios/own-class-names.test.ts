@@ -2,6 +2,7 @@
 // answers, feedback, accuracy and the classes that a fleet counts.
 import { MetricResult } from '@edgeloop/shared/api/metrics';
 import { ModelVersionDetail } from '@edgeloop/shared/api/models';
+import { WindowResult } from '@edgeloop/shared/api/windows';
 import { expect, test } from 'vitest';
 import { mlClassifier } from '../../shared/src/onnx/classifier-fixture.ts';
 import { metricTotal, predict, release, rolloutIn, serves } from '../support/fleet.ts';
@@ -64,4 +65,21 @@ test('right answers count as right by the names in the file', { timeout: 180_000
   );
   const classes = counted.map(({ labels }) => labels.class);
   expect(['setosa', 'versicolor', 'virginica']).toEqual(expect.arrayContaining(classes));
+
+  const seen = await until(
+    'windows with labels and the machine',
+    async () => {
+      const asked = { model: 'iris', version: pushed.version, to: Date.now() + 120_000, from: Date.now() - 3_600_000 };
+      const result = await plane.api.get('/metrics/window', WindowResult, asked);
+      return result.window?.labelled?.labels === 6 && result.window.resources ? result : undefined;
+    },
+    { timeoutMs: 60_000, context: agent.program.output },
+  );
+  const { window, signals } = seen;
+  expect(window?.labelled).toMatchObject({ correct: 6, confusion: { setosa: { setosa: 6 } } });
+  expect(window?.resources?.memory?.max).toBeGreaterThan(0);
+  expect(window?.queueMs?.count).toBe(window?.succeeded);
+  expect(window?.sampled?.features).toBe(window?.rows);
+  expect(signals.a).toMatchObject({ count: window?.rows, missing: 0, max: 5 });
+  expect(signals['output:confidence']?.count).toBe(window?.rows);
 });
