@@ -269,7 +269,7 @@ function rareTests(profile: Counted, counts: readonly number[], scores: readonly
 }
 
 /** Bins that the reference never used are too thin to compare in a small window, and yet all values may lie there. */
-function psiOfUnseen({ counts: reference }: Profile, counts: readonly number[]): number {
+function psiOfUnseen({ counts: reference }: Counted, counts: readonly number[]): number {
   const unseen = counts.reduce((sum, count, bin) => sum + (reference[bin] === 0 ? count : 0), 0);
   return unseen === 0 ? 0 : psi([total(reference), 0], [total(counts) - unseen, unseen]);
 }
