@@ -67,6 +67,17 @@ const Environment = z.object({
   /** Lines and curves of training runs. */
   EDGELOOP_KEEP_LOGS_DAYS: amount(90),
   EDGELOOP_KEEP_AUDIT_DAYS: amount(730),
+  /** Labels of devices by which charts are put together as windows come in, separated by commas; `none` for none. */
+  EDGELOOP_CHART_LABELS: z
+    .string()
+    .default('site')
+    .transform((text) =>
+      [...new Set(text.split(',').map((label) => label.trim()))].filter((label) => label !== '' && label !== 'none'),
+    )
+    .refine(
+      (labels) => labels.length <= 8 && labels.every((label) => /^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$/.test(label)),
+      'must be up to 8 keys of labels separated by commas, or none',
+    ),
   EDGELOOP_LOG_LEVEL: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']).default('info'),
 });
 
@@ -78,6 +89,7 @@ export interface Config {
   readonly databaseUrl: string | undefined;
   readonly publicHosts: readonly string[];
   readonly webhookAllow: readonly string[];
+  readonly chartLabels: readonly string[];
   readonly keep: {
     readonly windowsMs: number;
     readonly windowsBytes: number;
@@ -111,6 +123,7 @@ export function readConfig(environment: NodeJS.ProcessEnv): Config {
     databaseUrl: env.EDGELOOP_DATABASE_URL,
     publicHosts: Object.freeze(env.EDGELOOP_PUBLIC_HOST),
     webhookAllow: Object.freeze(env.EDGELOOP_WEBHOOK_ALLOW),
+    chartLabels: Object.freeze(env.EDGELOOP_CHART_LABELS),
     keep: Object.freeze({
       windowsMs: env.EDGELOOP_KEEP_WINDOWS_DAYS * dayMs,
       windowsBytes: env.EDGELOOP_KEEP_WINDOWS_MB * 1024 ** 2,

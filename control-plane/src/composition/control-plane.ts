@@ -212,7 +212,7 @@ async function openOperatorsPort(base: Foundation, rooms: Rooms, closing: Closin
       registryRoutes({ registry, blobs }),
       backtestRoutes(backtests),
       rolloutRoutes(rollouts),
-      telemetryRoutes(telemetry, fleet.device),
+      telemetryRoutes({ telemetry, known: fleet.device, lifetimeOf: events.lifetimeOf, now: base.now }),
       monitoringRoutes(monitoring),
       dataRoutes({ data, scratchDir: join(config.dataDir, 'tmp', 'data'), maxImportBytes }),
       trainingRoutes(training),

@@ -35,6 +35,8 @@ export async function buildRooms(base: Foundation, ports: Ports) {
     keep: config.keep,
     claims: fleet.claims,
     devicesMatching: async (selector) => new Set((await fleet.matching(selector)).map(({ id }) => id)),
+    knownDevices: fleet.devices,
+    rollupLabels: config.chartLabels,
     driftSeries: (query) => monitoring.driftSeries(query),
   });
   const data = createData({

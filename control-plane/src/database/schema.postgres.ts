@@ -24,6 +24,7 @@ export const {
   telemetryItems,
   windows,
   rollups,
+  labelRollups,
   telemetryMarks,
   telemetryFloors,
   labels,

@@ -368,12 +368,42 @@ export function defineSchema({
       confidenceSum: real().notNull(),
       confidenceCount: integer().notNull(),
       classes: packed().notNull(),
+      /** Failed requests by the code of their error; null in rows of before. */
+      failures: json(),
       /** The merged window, of all devices and from a quarter of an hour on: what drift is judged on. */
       body: packed(),
     },
     (t) => [
       primaryKey({ columns: [t.level, t.deviceId, t.model, t.version, t.startedAt] }),
       index('rollups_time').on(t.level, t.startedAt),
+    ],
+  );
+  /** The same by a label of devices that was chosen for charts, as it was when a window came. */
+  const labelRollups = table(
+    'label_rollups',
+    {
+      /** Seconds. */
+      level: integer().notNull(),
+      label: text().notNull(),
+      value: text().notNull(),
+      model: text().notNull(),
+      version: integer().notNull(),
+      startedAt: instant().notNull(),
+      windows: integer().notNull(),
+      succeeded: integer().notNull(),
+      failed: integer().notNull(),
+      invalid: integer().notNull(),
+      rows: integer().notNull(),
+      latency: blob().notNull(),
+      confidenceSum: real().notNull(),
+      confidenceCount: integer().notNull(),
+      classes: json().notNull(),
+      failures: json().notNull(),
+    },
+    (t) => [
+      // In the order in which a chart reads.
+      primaryKey({ columns: [t.level, t.label, t.startedAt, t.value, t.model, t.version] }),
+      index('label_rollups_time').on(t.level, t.startedAt),
     ],
   );
   /** How far it has come: the highest arrival that the rollups of a part hold, or the start before which windows were let go of. */
@@ -652,6 +682,7 @@ export function defineSchema({
     telemetryItems,
     windows,
     rollups,
+    labelRollups,
     telemetryMarks,
     telemetryFloors,
     labels,

@@ -16,6 +16,8 @@ export function createEventHub({ now }: { now: () => number }) {
   const clients = new Map<ReadableStreamDefaultController<Uint8Array>, string>();
   /** A key may be revoked between the look at it and its first event. */
   const revokedKeys = new Set<string>();
+  /** Of what else outlives the request, by key. */
+  const lifetimes = new Map<string, AbortController>();
   let heartbeat: NodeJS.Timeout | undefined;
 
   function send(frame: string): void {
@@ -64,6 +66,16 @@ export function createEventHub({ now }: { now: () => number }) {
     revoke(keyId: string): void {
       revokedKeys.add(keyId);
       for (const [client, key] of clients) if (key === keyId) end(client);
+      lifetimes.get(keyId)?.abort();
+      lifetimes.delete(keyId);
+    },
+
+    /** Ends when the key is revoked or the server closes. @throws AppError `unauthorized` when it was just revoked */
+    lifetimeOf(keyId: string): AbortSignal {
+      if (revokedKeys.has(keyId)) throw new AppError('unauthorized', 'this API key was revoked');
+      const lifetime = lifetimes.get(keyId) ?? new AbortController();
+      lifetimes.set(keyId, lifetime);
+      return lifetime.signal;
     },
 
     clients: () => clients.size,
@@ -76,6 +88,7 @@ export function createEventHub({ now }: { now: () => number }) {
     close(): void {
       clearInterval(heartbeat);
       for (const client of clients.keys()) end(client);
+      for (const lifetime of lifetimes.values()) lifetime.abort();
     },
   };
 }

@@ -29,6 +29,8 @@ async function openField() {
     ...{ database: world.database, now: world.now, metrics: new Registry(), notify: () => undefined },
     claims: { judge: async () => () => 'counted', disregard: async () => undefined },
     devicesMatching: async () => new Set(),
+    knownDevices: async () => new Map(),
+    rollupLabels: [],
     driftSeries: async () => [],
     keep: keepAll,
     log: pino({ level: 'silent' }),

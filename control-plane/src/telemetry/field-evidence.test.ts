@@ -83,6 +83,7 @@ test('counts a wave from its beginning, and all devices from the first', async (
     members: [...query.members, { deviceId: 'b', wave: 1, since: at(100) }],
   };
   await room.telemetry.fieldEvidence(second);
+  room.clock.at = at(120);
   await answered('b', { startedAt: at(110), version: 2, succeeded: 3 });
   await answered('c', { startedAt: at(110), version: 1, succeeded: 5 });
   const { wave, all } = (await room.telemetry.fieldEvidence(second)) ?? {};

@@ -11,6 +11,8 @@ import { until } from '../../../test/support/until.ts';
 import type { Keeper } from '../database/expire.ts';
 import { openSqlite } from '../database/open.ts';
 import { createHistory, type HistoryQuery } from './history.ts';
+import { createLabelRollupStore } from './label-rollup-store.ts';
+import { LabelRollups } from './label-rollups.ts';
 import { createWindowMerge } from './merge.ts';
 import { createRetention, type KeepTelemetry } from './retention.ts';
 import { createRollupStore } from './rollup-store.ts';
@@ -72,7 +74,15 @@ async function openWorld({ keep = keepAll, now = () => 10 * day }: { keep?: Keep
     const retention = createRetention({ database, store, rollupStore, keep, rolledUpTo: rollups.writtenUpTo, now });
     rollups.start();
     await until('the rollups say all', async () => rollups.isLive() || undefined, { everyMs: 1 });
-    const history = createHistory({ ...retention, store, seriesStore: createSeriesStore(database), rollups });
+    const labelRollups = new LabelRollups({
+      ...{ database, rollupStore, labels: [], log, now },
+      store: createLabelRollupStore(database),
+      knownDevices: async () => new Map(),
+    });
+    const history = createHistory({
+      ...{ ...retention, store, rollups, labelRollups },
+      seriesStore: createSeriesStore(database),
+    });
     return { rollups, history, keepers: retention.keepers };
   }
 }

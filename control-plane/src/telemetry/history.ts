@@ -1,12 +1,14 @@
 // Reads what was measured in a range of time from what tells it at least cost: rollups where they fit, single windows at the
 // ends of the range and where steps are short.
+import { createBreath } from '@edgeloop/shared/node/breath';
 import { QuantileSketch } from '@edgeloop/shared/sketches/ddsketch';
 import { Histogram } from '@edgeloop/shared/sketches/histogram';
 import { Window } from '@edgeloop/shared/telemetry';
 import { z } from 'zod';
 import { coverOf, type Piece, type Source } from './cover.ts';
+import type { LabelRollups } from './label-rollups.ts';
 import { unpackSketch } from './packed-sketch.ts';
-import { confidenceOf, deviceLevels, fleetLevels, fullLevels, type Rollup } from './rollup.ts';
+import { confidenceOf, deviceLevels, fleetLevels, fullLevels, type Rollup, type RollupKey } from './rollup.ts';
 import type { Rollups } from './rollups.ts';
 import type { Grouping, SeriesStore } from './series-store.ts';
 import type { Span, TelemetryStore } from './telemetry-store.ts';
@@ -15,6 +17,7 @@ interface HistoryDeps {
   store: TelemetryStore;
   seriesStore: SeriesStore;
   rollups: Rollups;
+  labelRollups: Pick<LabelRollups, 'completeFrom' | 'reading' | 'bodies'>;
   /** What began before is not kept: single windows, and rollups of a level. */
   windowsKeptFrom: () => Promise<number>;
   rollupsKeptFrom: (level: number, perDevice: boolean) => number;
@@ -27,6 +30,8 @@ export interface Origin {
   device: string;
   /** When it began. */
   at: number;
+  /** Of all devices with this value of the label that was asked for; undefined: of `device`. */
+  label?: string;
 }
 export interface SumsShare extends Origin {
   windows: number;
@@ -43,24 +48,45 @@ export interface ClassesShare extends Origin {
   classes: Readonly<Record<string, number>>;
 }
 
-export interface HistoryQuery extends Span, Grouping {}
+export interface FailuresShare extends Origin {
+  failures: Readonly<Record<string, number>>;
+}
+
+export interface HistoryQuery extends Span, Grouping {
+  /** Grouped by this label of devices, and by nothing else of them. */
+  label?: string | undefined;
+}
 
 const FiguresOf = z.object({ latencyMs: QuantileSketch, confidence: Histogram.optional() });
 const ClassesOf = z.object({ classes: z.record(z.string(), z.number()) });
+const FailuresOf = z.object({ failed: z.record(z.string(), z.number()) });
+/** Of rollups that were written before they told failures by their kind. */
+const unknownKind = 'unknown';
+
+/** A rollup, of a device, of all, or of those with one value of a label. */
+type Told = Rollup & { label?: string };
 
 export type History = ReturnType<typeof createHistory>;
 
-export function createHistory({ store, seriesStore, rollups, windowsKeptFrom, rollupsKeptFrom }: HistoryDeps) {
+export function createHistory({
+  store,
+  seriesStore,
+  rollups,
+  labelRollups,
+  windowsKeptFrom,
+  rollupsKeptFrom,
+}: HistoryDeps) {
   return {
     /** Sums, each of which lies in one step. */
     sums: (query: HistoryQuery, take: (share: SumsShare) => void): Promise<void> =>
       read(query, {
         rollup: (rollup) => take({ ...rollup, ...originOf(rollup) }),
-        windows: async (span) => {
-          const { stepMs, columns } = query;
-          for (const { bucket, ...row } of await seriesStore.windowSums(span, { stepMs, columns }))
-            take({ ...row, at: stepMs === undefined ? span.from : bucket });
-        },
+        windows: (whole) =>
+          inParts(whole, async (span) => {
+            const { stepMs, columns } = query;
+            for (const { bucket, ...row } of await seriesStore.windowSums(span, { stepMs, columns }))
+              take({ ...row, at: stepMs === undefined ? span.from : bucket });
+          }),
       }),
 
     /** Latencies and confidence. */
@@ -94,6 +120,21 @@ export function createHistory({ store, seriesStore, rollups, windowsKeptFrom, ro
         },
       }),
 
+    /** Failed requests by the code of their error. */
+    failures: (query: HistoryQuery, take: (share: FailuresShare) => void): Promise<void> =>
+      read(query, {
+        rollup: ({ failures, failed, ...rollup }) => {
+          const told = Object.values(failures).reduce((sum, count) => sum + count, 0);
+          take({ ...originOf(rollup), failures: { ...failures, [unknownKind]: failed - told } });
+        },
+        windows: async (span) => {
+          for await (const { body, ...row } of store.bodies(span, FailuresOf)) {
+            const origin = { ...row, version: String(row.version), device: row.deviceId, at: row.startedAt };
+            take({ ...origin, failures: body.failed });
+          }
+        },
+      }),
+
     /** Whole windows, and of how many each was made. */
     full: (span: Span, take: (window: Window, windows: number) => void): Promise<void> =>
       read(
@@ -112,19 +153,43 @@ export function createHistory({ store, seriesStore, rollups, windowsKeptFrom, ro
 
   async function read(
     query: HistoryQuery,
-    on: { rollup: (rollup: Rollup) => void; windows: (span: Span) => Promise<void> },
+    on: { rollup: (rollup: Told) => void; windows: (span: Span) => Promise<void> },
     levels?: readonly number[],
   ): Promise<void> {
     const perDevice = query.devices !== undefined || query.columns.includes('device');
-    await rollups.reading(async () => {
-      for (const { grain, from, to } of await piecesOf(query, perDevice, levels)) {
-        const span = { model: query.model, version: query.version, devices: query.devices, from, to };
+    const byLabelFrom = query.label === undefined ? undefined : labelRollups.completeFrom(query.label);
+    const border = Math.min(query.to, Math.max(query.from, byLabelFrom ?? query.to));
+    const breathe = createBreath();
+    if (query.from < border) await rollups.reading(() => readByDevice({ ...query, to: border }));
+    if (border < query.to) await labelRollups.reading(() => readByLabel({ ...query, from: border }));
+
+    async function readByDevice(part: HistoryQuery): Promise<void> {
+      for (const { grain, from, to } of await piecesOf(part, perDevice, levels)) {
+        const span = { model: part.model, version: part.version, devices: part.devices, from, to };
         if (grain === 'windows') await on.windows(span);
         else
-          for await (const rollup of rollups.bodies(grain / 1000, { ...span, perDevice, full: levels !== undefined }))
+          for await (const rollup of rollups.bodies(grain / 1000, { ...span, perDevice, full: levels !== undefined })) {
             on.rollup(rollup);
+            await breathe();
+          }
       }
-    });
+    }
+
+    async function readByLabel(part: HistoryQuery): Promise<void> {
+      const { label = '', model, version } = part;
+      const sources = fleetLevels.map((level) => ({ grain: level * 1000, keptFrom: rollupsKeptFrom(level, false) }));
+      for (const { grain, from, to } of coverOf(part, [
+        ...sources,
+        { grain: 'windows', keptFrom: await windowsKeptFrom() },
+      ])) {
+        if (grain === 'windows') await on.windows({ model, version, from, to });
+        else
+          for await (const rollup of labelRollups.bodies(grain / 1000, { label, model, version, from, to })) {
+            on.rollup(rollup);
+            await breathe();
+          }
+      }
+    }
   }
 
   async function piecesOf(query: HistoryQuery, perDevice: boolean, levels?: readonly number[]): Promise<Piece[]> {
@@ -138,6 +203,35 @@ export function createHistory({ store, seriesStore, rollups, windowsKeptFrom, ro
   }
 }
 
-function originOf({ model, version, deviceId, startedAt }: Rollup): Origin {
-  return { model, version: String(version), device: deviceId, at: startedAt };
+function originOf({ model, version, deviceId, startedAt, label }: RollupKey & Pick<Told, 'label'>): Origin {
+  return {
+    model,
+    version: String(version),
+    device: deviceId,
+    at: startedAt,
+    ...(label === undefined ? {} : { label }),
+  };
+}
+
+const firstPartMs = 60_000;
+const leastPartMs = 1000;
+/** Of a statement that keeps the event loop: longer than this is too long, and a quarter of it could be longer. */
+const partBoundMs = 10;
+
+/** Reads a range in parts of time, each so short that its statement keeps the event loop for a moment only. */
+export async function inParts<S extends Pick<Span, 'from' | 'to'>>(
+  span: S,
+  read: (part: S) => Promise<void>,
+): Promise<void> {
+  let length = firstPartMs;
+  for (let from = span.from; from < span.to; ) {
+    const to = Math.min(span.to, from + length);
+    const began = performance.now();
+    await read({ ...span, from, to });
+    const tookMs = performance.now() - began;
+    if (tookMs > partBoundMs) length = Math.max(leastPartMs, length / 4);
+    else if (tookMs < partBoundMs / 4) length *= 4;
+    from = to;
+    await new Promise((resolve) => setImmediate(resolve));
+  }
 }

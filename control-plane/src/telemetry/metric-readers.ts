@@ -1,12 +1,12 @@
 // How each metric is read: sums by the database where columns suffice, merged sketches where they do not.
-import type { Metric, MetricQuery } from '@edgeloop/shared/api/metrics';
+import type { GroupBy, Metric } from '@edgeloop/shared/api/metrics';
 import { QuantileSketchBuilder, quantile } from '@edgeloop/shared/sketches/ddsketch';
-import type { History, HistoryQuery, Origin } from './history.ts';
-import type { GroupColumn, Grouping, Key, SeriesStore } from './series-store.ts';
+import { isDeviceGroup, isLabelGroup, labelOf } from './device-groups.ts';
+import { type History, type HistoryQuery, inParts, type Origin } from './history.ts';
+import { type FoldScope, type Line, SeriesFold } from './series-fold.ts';
+import type { GroupColumn, Key, SeriesStore } from './series-store.ts';
 import type { Span } from './telemetry-store.ts';
-import { bucketOf, coveredSeconds, type TimeBuckets } from './time-buckets.ts';
-
-export type GroupBy = NonNullable<MetricQuery['groupBy']>;
+import { bucketOf, coveredSeconds } from './time-buckets.ts';
 
 /** What monitoring knows of drift: a value per judged window. */
 export type DriftSeries = (query: {
@@ -23,17 +23,12 @@ export interface ReaderDeps {
   driftSeries: DriftSeries;
 }
 
-export interface MetricScope extends Pick<MetricQuery, 'model' | 'version' | 'groupBy' | 'quantile'> {
-  buckets: TimeBuckets;
+export interface MetricScope extends FoldScope {
+  model: string | undefined;
+  quantiles: readonly number[];
   /** Undefined: all. */
   devices: string[] | undefined;
-}
-
-/** One point of one series; `at` is the beginning of its bucket. */
-export interface Cell {
-  labels: Record<string, string>;
-  at: number;
-  value: number | null;
+  now: number;
 }
 
 interface Sums {
@@ -44,150 +39,196 @@ interface Sums {
 }
 
 export function createMetricReaders({ history, seriesStore, driftSeries }: ReaderDeps) {
-  return function readMetric(metric: Metric, scope: MetricScope): Promise<Cell[]> {
+  return async function readMetric(metric: Metric, scope: MetricScope): Promise<Line[]> {
     switch (metric) {
       case 'requests':
-        return windowCells(history, scope, requestsOf);
+        return windowLines(history, scope, requestsOf);
       case 'succeeded':
-      case 'failed':
       case 'invalid':
-        return windowCells(history, scope, (sums) => sums[metric]);
+        return windowLines(history, scope, (sums) => sums[metric]);
+      case 'failed':
+        return scope.groupBy.includes('kind')
+          ? kindLines(history, scope)
+          : windowLines(history, scope, (sums) => sums.failed);
       case 'rows':
-        return scope.groupBy === 'class'
-          ? classCells(history, scope)
-          : windowCells(history, scope, (sums) => sums.rows);
+        return scope.groupBy.includes('class')
+          ? classLines(history, scope)
+          : windowLines(history, scope, (sums) => sums.rows);
       case 'throughput':
-        return windowCells(history, scope, (sums, at) => requestsOf(sums) / coveredSeconds(scope.buckets, at));
+        return windowLines(history, scope, (sums, at) => requestsOf(sums) / coveredSeconds(scope.buckets, at));
       case 'error_rate':
-        return windowCells(history, scope, ({ failed, succeeded }) => ratio(failed, failed + succeeded));
+        return windowLines(history, scope, ({ failed, succeeded }) => ratio(failed, failed + succeeded));
       case 'latency':
-        return latencyCells(history, scope);
+        return latencyLines(history, scope);
       case 'confidence':
-        return confidenceCells(history, scope);
+        return confidenceLines(history, scope);
       case 'labels':
-        return labelCells(seriesStore, scope, (sums) => sums.labels);
+        return labelLines(seriesStore, scope, (sums) => sums.labels);
       case 'accuracy':
-        return labelCells(seriesStore, scope, (sums) => ratio(sums.correct, sums.labels));
+        return labelLines(seriesStore, scope, (sums) => ratio(sums.correct, sums.labels));
       case 'lost':
-        return lostCells(seriesStore, scope);
+        return lostLines(seriesStore, scope);
       case 'drift':
-        return driftCells(driftSeries, scope);
+        return driftLines(driftSeries, scope);
+      case 'devices':
+        return deviceLines(scope);
     }
   };
 }
 
-async function windowCells(
+async function windowLines(
   history: History,
   scope: MetricScope,
   value: (sums: Sums, at: number) => number | null,
-): Promise<Cell[]> {
-  const fold = createFold(scope, () => ({ succeeded: 0, failed: 0, invalid: 0, rows: 0 }));
+): Promise<Line[]> {
+  const fold = new SeriesFold(scope, () => ({ succeeded: 0, failed: 0, invalid: 0, rows: 0 }));
   await history.sums(historyQuery(scope), (share) => {
     const sums = fold.at(share);
+    if (sums === undefined) return;
     sums.succeeded += share.succeeded;
     sums.failed += share.failed;
     sums.invalid += share.invalid;
     sums.rows += share.rows;
   });
-  return fold.cells(value);
+  return fold.lines(value);
 }
 
-async function labelCells(
+async function labelLines(
   seriesStore: SeriesStore,
   scope: MetricScope,
   value: (sums: { labels: number; correct: number }) => number | null,
-): Promise<Cell[]> {
-  const rows = await seriesStore.labelSums(spanOf(scope), groupingOf(scope));
-  return rows.map((row) => ({ ...cellOf(row, scope), value: value(row) }));
+): Promise<Line[]> {
+  const fold = new SeriesFold(scope, () => ({ labels: 0, correct: 0 }));
+  await inParts(spanOf(scope), async (span) => {
+    for (const row of await seriesStore.labelSums(span, groupingOf(scope))) {
+      const sums = fold.at(originOf(row, scope), { class: row.class });
+      if (sums === undefined) continue;
+      sums.labels += row.labels;
+      sums.correct += row.correct;
+    }
+  });
+  return fold.lines(value);
 }
 
-async function lostCells(seriesStore: SeriesStore, scope: MetricScope): Promise<Cell[]> {
-  const rows = await seriesStore.lossSums(spanOf(scope), groupingOf(scope));
-  return rows.map((row) => ({ ...cellOf(row, scope), value: row.requests }));
+async function lostLines(seriesStore: SeriesStore, scope: MetricScope): Promise<Line[]> {
+  const fold = new SeriesFold(scope, () => ({ requests: 0 }));
+  await inParts(spanOf(scope), async (span) => {
+    for (const row of await seriesStore.lossSums(span, groupingOf(scope))) {
+      const sums = fold.at(originOf(row, scope));
+      if (sums !== undefined) sums.requests += row.requests;
+    }
+  });
+  return fold.lines(({ requests }) => requests);
 }
 
-async function latencyCells(history: History, scope: MetricScope): Promise<Cell[]> {
-  const fold = createFold(scope, () => new QuantileSketchBuilder());
-  await history.figures(historyQuery(scope), (share) => fold.at(share).merge(share.latency));
-  return fold.cells((builder) => quantile(builder.toJSON(), scope.quantile) ?? null);
+async function latencyLines(history: History, scope: MetricScope): Promise<Line[]> {
+  const fold = new SeriesFold(scope, () => new QuantileSketchBuilder());
+  await history.figures(historyQuery(scope), (share) => fold.at(share)?.merge(share.latency));
+  const { quantiles } = scope;
+  return quantiles.flatMap((q) =>
+    fold
+      .lines((builder) => quantile(builder.toJSON(), q) ?? null)
+      .map((line) => (quantiles.length === 1 ? line : { ...line, quantile: q })),
+  );
 }
 
-async function confidenceCells(history: History, scope: MetricScope): Promise<Cell[]> {
-  const fold = createFold(scope, () => ({ sum: 0, count: 0 }));
+async function confidenceLines(history: History, scope: MetricScope): Promise<Line[]> {
+  const fold = new SeriesFold(scope, () => ({ sum: 0, count: 0 }));
   await history.figures(historyQuery(scope), (share) => {
     const { sum, count } = share.confidence;
-    if (count === 0) return;
-    const mean = fold.at(share);
+    const mean = count === 0 ? undefined : fold.at(share);
+    if (mean === undefined) return;
     mean.sum += sum;
     mean.count += count;
   });
-  return fold.cells(({ sum, count }) => ratio(sum, count));
+  return fold.lines(({ sum, count }) => ratio(sum, count));
 }
 
 /** Rows by predicted class. */
-async function classCells(history: History, scope: MetricScope): Promise<Cell[]> {
-  const fold = createFold(scope, () => ({ rows: 0 }));
+async function classLines(history: History, scope: MetricScope): Promise<Line[]> {
+  const fold = new SeriesFold(scope, () => ({ rows: 0 }));
   await history.classes(historyQuery(scope), (share) => {
-    for (const [name, count] of Object.entries(share.classes)) fold.at(share, { class: name }).rows += count;
+    for (const [name, count] of Object.entries(share.classes)) {
+      const sums = fold.at(share, { class: name });
+      if (sums !== undefined) sums.rows += count;
+    }
   });
-  return fold.cells(({ rows }) => rows);
+  return fold.lines(({ rows }) => rows);
+}
+
+/** Failed requests by the code of their error. */
+async function kindLines(history: History, scope: MetricScope): Promise<Line[]> {
+  const fold = new SeriesFold(scope, () => ({ failed: 0 }));
+  await history.failures(historyQuery(scope), (share) => {
+    for (const [kind, count] of Object.entries(share.failures)) {
+      const sums = count === 0 ? undefined : fold.at(share, { kind });
+      if (sums !== undefined) sums.failed += count;
+    }
+  });
+  return fold.lines(({ failed }) => failed);
 }
 
 /** Of several judged windows in a bucket the one that drifted most. */
-async function driftCells(driftSeries: DriftSeries, scope: MetricScope): Promise<Cell[]> {
-  const { model, version, groupBy, buckets } = scope;
-  const judged = await driftSeries({ model, version, groupBy, from: buckets.from, to: buckets.to });
-  const most = new Map<string, Cell & { value: number }>();
-  for (const { labels, at, value } of judged) {
-    const cell = { labels, at: bucketOf(buckets, at), value };
-    const key = JSON.stringify([labels, cell.at]);
-    if (value >= (most.get(key)?.value ?? 0)) most.set(key, cell);
+async function driftLines(driftSeries: DriftSeries, scope: MetricScope): Promise<Line[]> {
+  const { model, versions, buckets, groupBy } = scope;
+  const lines = new Map<string, Line>();
+  for (const version of versions === undefined ? [undefined] : [...versions].map(Number)) {
+    const judged = await driftSeries({ model, version, groupBy: groupBy.at(-1), from: buckets.from, to: buckets.to });
+    for (const { labels, at, value } of judged) {
+      const key = JSON.stringify(labels);
+      const line = lines.get(key) ?? { labels, values: new Map<number, number | null>() };
+      lines.set(key, line);
+      const bucket = bucketOf(buckets, at);
+      line.values.set(bucket, Math.max(value, line.values.get(bucket) ?? 0));
+    }
   }
-  return [...most.values()];
+  return [...lines.values()];
 }
 
-function createFold<A>(scope: MetricScope, empty: () => A) {
-  const cells = new Map<string, { labels: Record<string, string>; at: number; state: A }>();
-  return {
-    at({ model, version, device, at: began }: Origin, more: Record<string, string> = {}): A {
-      const at = bucketOf(scope.buckets, began);
-      const key = { bucket: at, model, version, device, class: '' };
-      const labels = { ...labelsOf(key, scope), ...more };
-      const id = JSON.stringify([labels, at]);
-      const known = cells.get(id) ?? { labels, at, state: empty() };
-      cells.set(id, known);
-      return known.state;
-    },
-    cells: (value: (state: A, at: number) => number | null): Cell[] =>
-      [...cells.values()].map(({ labels, at, state }) => ({ labels, at, value: value(state, at) })),
-  };
+/** How many devices there are now, in the step that is now: what they were is not kept. */
+async function deviceLines(scope: MetricScope): Promise<Line[]> {
+  const { buckets, devices, now } = scope;
+  const fold = new SeriesFold(scope, () => ({ devices: 0 }));
+  const at = Math.min(now, buckets.to - 1);
+  if (now < buckets.from || now > buckets.to) return [];
+  const wanted = devices === undefined ? undefined : new Set(devices);
+  for (const id of scope.known.keys()) {
+    const counted =
+      wanted === undefined || wanted.has(id) ? fold.at({ model: '', version: '', device: id, at }) : undefined;
+    if (counted !== undefined) counted.devices += 1;
+  }
+  return fold.lines((counted) => counted.devices);
 }
 
-function spanOf({ model, version, devices, buckets }: MetricScope): Span {
-  return { model, version, devices, from: buckets.from, to: buckets.to };
+function spanOf({ model, versions, devices, buckets }: MetricScope): Span {
+  const [version, more] = [...(versions ?? [])];
+  const only = more === undefined && version !== undefined ? Number(version) : undefined;
+  return { model, version: only, devices, from: buckets.from, to: buckets.to };
 }
 
 function historyQuery(scope: MetricScope): HistoryQuery {
-  return { ...spanOf(scope), ...groupingOf(scope) };
+  const { devices, groupBy } = scope;
+  const ofDevices = groupBy.filter((group) => group === 'device' || isDeviceGroup(group));
+  const [only] = ofDevices;
+  // Rollups of a label hold nothing of single devices.
+  const byLabel = devices === undefined && ofDevices.length === 1 && only !== undefined && isLabelGroup(only);
+  return { ...spanOf(scope), ...groupingOf(scope), label: byLabel ? labelOf(only) : undefined };
 }
 
-function groupingOf(scope: MetricScope): Grouping {
-  return { stepMs: scope.buckets.stepMs, columns: columnsOf(scope) };
+function groupingOf({ buckets, groupBy, versions }: MetricScope): {
+  stepMs: number | undefined;
+  columns: GroupColumn[];
+} {
+  const columns: GroupColumn[] = [];
+  if (groupBy.includes('model')) columns.push('model');
+  if (groupBy.includes('version') || versions !== undefined) columns.push('version');
+  if (groupBy.some((group) => group === 'device' || isDeviceGroup(group))) columns.push('device');
+  if (groupBy.includes('class')) columns.push('class');
+  return { stepMs: buckets.stepMs, columns };
 }
 
-function columnsOf({ groupBy, model }: MetricScope): GroupColumn[] {
-  // Version 2 of one model has nothing to do with version 2 of another.
-  if (groupBy === 'version' && model === undefined) return ['model', 'version'];
-  return groupBy === undefined || groupBy === 'feature' ? [] : [groupBy];
-}
-
-function cellOf(key: Key, scope: MetricScope): { labels: Record<string, string>; at: number } {
-  return { labels: labelsOf(key, scope), at: scope.buckets.stepMs === undefined ? scope.buckets.from : key.bucket };
-}
-
-function labelsOf(key: Key, scope: MetricScope): Record<string, string> {
-  if (scope.groupBy === 'class' && key.class === '') return {};
-  return Object.fromEntries(columnsOf(scope).map((column) => [column, key[column]]));
+function originOf({ bucket, model, version, device }: Key, { buckets }: MetricScope): Origin {
+  return { model, version, device, at: buckets.stepMs === undefined ? buckets.from : bucket };
 }
 
 function requestsOf({ succeeded, failed, invalid }: Sums): number {

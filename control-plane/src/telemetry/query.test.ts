@@ -163,7 +163,12 @@ test('GET /metrics/query answers, with the defaults of an hour up to now', async
   });
   app.route(
     '/',
-    telemetryRoutes(room.telemetry, async () => undefined),
+    telemetryRoutes({
+      telemetry: room.telemetry,
+      known: async () => undefined,
+      lifetimeOf: () => new AbortController().signal,
+      now: room.clock.now,
+    }),
   );
   const response = await app.request('/metrics/query?metric=requests&model=m&selector=site%3Dx');
   expect(response.status).toBe(200);
@@ -178,11 +183,12 @@ test('GET /metrics/window answers with all that devices saw, of one device too, 
   });
   router.route(
     '/',
-    telemetryRoutes(
-      room.telemetry,
-      async () => undefined,
-      () => 60_000,
-    ),
+    telemetryRoutes({
+      telemetry: room.telemetry,
+      known: async () => undefined,
+      lifetimeOf: () => new AbortController().signal,
+      now: () => 60_000,
+    }),
   );
   const level = (value: number) => ({ count: 1, sum: value, min: value, max: value });
   const seen = (values: number[], degrees: number) =>

@@ -38,7 +38,7 @@ const rowBytes = 900;
 const stepWindows = 5000;
 
 export function createRetention({ database, store, rollupStore, keep, rolledUpTo, now }: RetentionDeps) {
-  const { windows, rollups, labels, losses, malformed } = database.tables;
+  const { windows, rollups, labelRollups, labels, losses, malformed } = database.tables;
   /** What began before it was let go of, or is about to be; undefined until it is read. */
   let expiredTo: number | undefined;
 
@@ -68,6 +68,7 @@ export function createRetention({ database, store, rollupStore, keep, rolledUpTo
       windowsKeeper,
       ...fleetLevels.map((level) => rollupKeeper(level, false)),
       ...deviceLevels.map((level) => rollupKeeper(level, true)),
+      ...fleetLevels.map(labelKeeper),
       keeperFor(database, {
         ...{ name: 'labels', table: labels, key: [labels.deviceId, labels.inferenceId], at: labels.predictedAt },
         ...{ keepMs: keep.historyMs, now },
@@ -106,6 +107,15 @@ export function createRetention({ database, store, rollupStore, keep, rolledUpTo
       only: and(eq(rollups.level, level), perDevice ? gt(rollups.deviceId, '') : eq(rollups.deviceId, '')),
       keepMs: keepMsOf(level, perDevice),
       now,
+    });
+  }
+
+  function labelKeeper(level: number): Keeper {
+    const { level: own, label, startedAt, value, model, version } = labelRollups;
+    return keeperFor(database, {
+      ...{ name: 'label_rollups', table: labelRollups, at: startedAt, only: eq(own, level), now },
+      key: [own, label, startedAt, value, model, version],
+      keepMs: keepMsOf(level, false),
     });
   }
 

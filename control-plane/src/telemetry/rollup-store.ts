@@ -7,9 +7,10 @@ import { packSketch, unpackSketch } from './packed-sketch.ts';
 import { isFull, type Rollup, type RollupKey, RollupSum, rollupId } from './rollup.ts';
 import type { Span } from './telemetry-store.ts';
 
-const Classes = z.record(z.string(), z.number());
+/** By name. */
+const Counts = z.record(z.string(), z.number());
 
-/** Rows of one statement: 15 columns each, of 32,766 parameters. */
+/** Rows of one statement: 16 columns each, of 32,766 parameters. */
 const chunkRows = 500;
 /** Windows read at once when the rollups have to catch up. */
 const pageWindows = 200;
@@ -130,13 +131,17 @@ function columnsOf({ latency, ...rollup }: Rollup) {
   return { ...rollup, latency: packSketch(latency) };
 }
 
-type Row = { latency: Buffer; classes: unknown; body: unknown } & Omit<Rollup, 'latency' | 'classes' | 'body'>;
+type Row = { latency: Buffer; classes: unknown; failures: unknown; body: unknown } & Omit<
+  Rollup,
+  'latency' | 'classes' | 'failures' | 'body'
+>;
 
-function rollupOf({ latency, classes, body, ...row }: Row): Rollup {
+function rollupOf({ latency, classes, failures, body, ...row }: Row): Rollup {
   return {
     ...row,
     latency: unpackSketch(latency),
-    classes: Classes.parse(classes),
+    classes: Counts.parse(classes),
+    failures: Counts.parse(failures ?? {}),
     body: body === null ? null : Window.parse(body),
   };
 }

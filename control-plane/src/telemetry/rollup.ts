@@ -39,6 +39,8 @@ export interface RollupSums {
   confidenceSum: number;
   confidenceCount: number;
   classes: Record<string, number>;
+  /** Failed requests by the code of their error; of rollups of before, none. */
+  failures: Record<string, number>;
   /** The merged window, of the fleet. */
   body: Window | null;
 }
@@ -58,6 +60,7 @@ export function confidenceOf({ confidence }: Pick<Window, 'confidence'>): { sum:
 export class RollupSum {
   readonly #latency = new QuantileSketchBuilder();
   readonly #classes: Record<string, number> = {};
+  readonly #failures: Record<string, number> = {};
   readonly #merge: WindowMerge | undefined;
   #sums = { windows: 0, succeeded: 0, failed: 0, invalid: 0, rows: 0, confidenceSum: 0, confidenceCount: 0 };
 
@@ -77,7 +80,8 @@ export class RollupSum {
     sums.confidenceSum += sum;
     sums.confidenceCount += count;
     this.#latency.merge(window.latencyMs);
-    this.#addClasses(window.classes);
+    addCounts(this.#classes, window.classes);
+    addCounts(this.#failures, window.failed);
     this.#merge?.add(window);
   }
 
@@ -91,18 +95,19 @@ export class RollupSum {
     sums.confidenceSum += other.confidenceSum;
     sums.confidenceCount += other.confidenceCount;
     this.#latency.merge(other.latency);
-    this.#addClasses(other.classes);
+    addCounts(this.#classes, other.classes);
+    addCounts(this.#failures, other.failures);
     if (other.body !== null) this.#merge?.add(other.body);
   }
 
   result(): RollupSums {
     const body = this.#merge?.result() ?? null;
-    return { ...this.#sums, latency: this.#latency.toJSON(), classes: this.#classes, body };
+    return { ...this.#sums, latency: this.#latency.toJSON(), classes: this.#classes, failures: this.#failures, body };
   }
+}
 
-  #addClasses(classes: Readonly<Record<string, number>>): void {
-    for (const [name, count] of Object.entries(classes)) this.#classes[name] = (this.#classes[name] ?? 0) + count;
-  }
+function addCounts(target: Record<string, number>, other: Readonly<Record<string, number>>): void {
+  for (const [name, count] of Object.entries(other)) target[name] = (target[name] ?? 0) + count;
 }
 
 /** Windows that are not written down yet, by the finest level of their part; coarser ones are sums of these. */

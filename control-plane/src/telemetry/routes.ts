@@ -1,24 +1,42 @@
-// `GET /metrics/query`, `GET /metrics/window`, and what of a device was not understood.
+// `GET /metrics/query`, `GET /metrics/stream`, `GET /metrics/window`, and what of a device was not understood.
 import { MalformedMessages } from '@edgeloop/shared/api/devices';
-import { MetricQuery, MetricResult } from '@edgeloop/shared/api/metrics';
+import {
+  type MetricFormat,
+  MetricNews,
+  type MetricQuestion,
+  MetricResult,
+  MetricResults,
+  MetricRows,
+  MetricStreamQuery,
+  MetricsQuery,
+} from '@edgeloop/shared/api/metrics';
 import { WindowQuery, WindowResult } from '@edgeloop/shared/api/windows';
 import { DeviceId } from '@edgeloop/shared/identifiers';
-import { z } from 'zod';
+import { z } from '@hono/zod-openapi';
 import { createRouter, describeRoute, type Router } from '../http/router.ts';
+import { createMetricStreams } from './metric-stream.ts';
+import { contentTypes, textOf } from './metric-texts.ts';
 import { readSeen } from './seen.ts';
 import type { Telemetry } from './telemetry.ts';
 
+const common = { method: 'get', tag: 'metrics', role: 'viewer', status: 200 } as const;
 const queryRoute = describeRoute(
   {
-    method: 'get',
+    ...common,
     path: '/metrics/query',
-    summary: 'Series of a metric; a window counts in the step in which it started',
-    tag: 'metrics',
-    role: 'viewer',
-    status: 200,
-    response: MetricResult,
+    summary: 'Series of metrics; a window counts in the step in which it started',
+    response: z.union([MetricResult, MetricResults, MetricRows]),
   },
-  { query: MetricQuery },
+  { query: MetricsQuery },
+);
+const streamRoute = describeRoute(
+  {
+    ...common,
+    path: '/metrics/stream',
+    summary: 'The same as server-sent events: first everything, then what has changed',
+    response: MetricNews,
+  },
+  { query: MetricStreamQuery },
 );
 
 const malformedRoute = describeRoute(
@@ -47,19 +65,46 @@ const windowRoute = describeRoute(
   { query: WindowQuery },
 );
 
-/** `known` throws `not_found` for a device that there is not. */
-export function telemetryRoutes(
-  telemetry: Pick<Telemetry, 'query' | 'malformedOf' | 'merged'>,
-  known: (deviceId: string) => Promise<unknown>,
-  now: () => number = Date.now,
-): Router {
+interface RouteDeps {
+  telemetry: Pick<Telemetry, 'query' | 'malformedOf' | 'merged'>;
+  /** @throws AppError `not_found` for a device that there is not */
+  known: (deviceId: string) => Promise<unknown>;
+  /** Ends when the key is revoked or the server closes. */
+  lifetimeOf: (keyId: string) => AbortSignal;
+  now: () => number;
+}
+
+export function telemetryRoutes({ telemetry, known, lifetimeOf, now }: RouteDeps): Router {
   const router = createRouter();
+  const stream = createMetricStreams(telemetry);
   router.openapi(malformedRoute, async (c) => {
     const { id } = c.req.valid('param');
     await known(id);
     return c.json(await telemetry.malformedOf(id), 200);
   });
-  router.openapi(queryRoute, async (c) => c.json(await telemetry.query(c.req.valid('query')), 200));
   router.openapi(windowRoute, async (c) => c.json(await readSeen(telemetry, c.req.valid('query'), now()), 200));
+  router.openapi(queryRoute, async (c) => {
+    const { format, ...asked } = c.req.valid('query');
+    const results: MetricResult[] = [];
+    for (const question of questionsOf(asked)) results.push(await telemetry.query(question));
+    const form = format ?? formatOf(c.req.header('Accept'));
+    // The description says what the text holds.
+    return c.body(textOf(results, form), 200, { 'Content-Type': contentTypes[form] }) as never;
+  });
+  router.openapi(streamRoute, async (c) => {
+    const { every, ...asked } = c.req.valid('query');
+    const signal = lifetimeOf(c.var.keyId);
+    const frames = await stream({ questions: questionsOf(asked), everyMs: every * 1000, signal });
+    const headers = { 'Content-Type': 'text/event-stream', 'Cache-Control': 'no-store', 'X-Accel-Buffering': 'no' };
+    return c.body(frames, 200, headers) as never;
+  });
   return router;
+}
+
+function questionsOf({ metric, ...rest }: Omit<MetricsQuery, 'format'>): MetricQuestion[] {
+  return metric.map((each) => ({ ...rest, metric: each }));
+}
+
+function formatOf(accept = ''): MetricFormat {
+  return /^\s*text\/csv\b/i.test(accept) ? 'csv' : 'json';
 }

@@ -3,6 +3,7 @@ import type { WindowQuery, WindowResult } from '@edgeloop/shared/api/windows';
 import { AppError } from '@edgeloop/shared/errors';
 import { binsWithEdges, type ValueSketch, valuesIn } from '@edgeloop/shared/sketches/value-sketch';
 import type { Telemetry } from './telemetry.ts';
+import { instantOf } from './time-buckets.ts';
 
 const hourMs = 3_600_000;
 
@@ -11,8 +12,8 @@ export async function readSeen(
   { model, version, device, to, from }: WindowQuery,
   now: number,
 ): Promise<WindowResult> {
-  const end = to ?? now;
-  const begin = from ?? end - hourMs;
+  const end = instantOf(to, now) ?? now;
+  const begin = instantOf(from, now) ?? end - hourMs;
   if (begin >= end) throw new AppError('invalid_request', 'from must be before to');
   const devices = device === undefined ? undefined : [device];
   const merged = await telemetry.merged({ model, version, devices, from: begin, to: end });

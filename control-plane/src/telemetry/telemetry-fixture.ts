@@ -30,6 +30,8 @@ export function openTelemetry(overrides: Partial<TelemetryDeps> = {}) {
     notify: ({ type, id, state }) => events.push(`${type} ${id} ${state}`),
     claims: { judge: async () => () => 'counted', disregard: async () => undefined },
     devicesMatching: async () => new Set(),
+    knownDevices: async () => new Map(),
+    rollupLabels: [],
     driftSeries: async () => [],
     ...overrides,
   });

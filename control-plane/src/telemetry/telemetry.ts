@@ -1,6 +1,6 @@
 // What devices saw: taken in once, kept, and answered for dashboards, rollouts and monitoring.
 import type { ChangeEvent } from '@edgeloop/shared/api/events';
-import type { MetricQuery, MetricResult } from '@edgeloop/shared/api/metrics';
+import type { MetricQuestion, MetricResult } from '@edgeloop/shared/api/metrics';
 import type { Selector } from '@edgeloop/shared/selector';
 import { type TelemetryAck, type TelemetryBatch, Window } from '@edgeloop/shared/telemetry';
 import type { Logger } from 'pino';
@@ -11,10 +11,13 @@ import type { Claims } from '../fleet/fleet.ts';
 import type { FieldEvidence, FieldQuery } from '../gates/evidence.ts';
 import type { Traffic } from '../gates/forecast.ts';
 import { createIngestCounters } from './counters.ts';
+import type { KnownDevices } from './device-groups.ts';
 import { createFieldEvidence } from './field-evidence.ts';
 import { createFieldStore } from './field-store.ts';
 import { createHistory, type History } from './history.ts';
 import { createIngest } from './ingest.ts';
+import { createLabelRollupStore } from './label-rollup-store.ts';
+import { LabelRollups } from './label-rollups.ts';
 import type { LastPeriodQuery } from './last-period.ts';
 import { createWindowMerge, type WindowMerge } from './merge.ts';
 import type { DriftSeries } from './metric-readers.ts';
@@ -40,6 +43,10 @@ export interface TelemetryDeps {
   /** Which of what devices say counts. */
   claims: Claims;
   devicesMatching: (selector: Selector) => Promise<ReadonlySet<string>>;
+  /** Every device that may connect, with what it is now. */
+  knownDevices: () => Promise<KnownDevices>;
+  /** Labels of devices by which charts are put together as windows come in. */
+  rollupLabels: readonly string[];
   driftSeries: DriftSeries;
   keep: KeepTelemetry;
   log: Logger;
@@ -110,15 +117,23 @@ export function createTelemetry(deps: TelemetryDeps) {
   const quarantine = createQuarantine(deps);
   const rollupStore = createRollupStore(deps.database);
   const rollups = createRollups({ ...deps, store: rollupStore });
-  const retention = createRetention({ ...deps, store, rollupStore, rolledUpTo: rollups.writtenUpTo });
-  const history = createHistory({ ...retention, store, seriesStore, rollups });
+  const labelRollups = new LabelRollups({
+    ...{ ...deps, rollupStore, labels: deps.rollupLabels },
+    store: createLabelRollupStore(deps.database),
+  });
+  const rolledUpTo = () => Math.min(rollups.writtenUpTo(), labelRollups.writtenUpTo());
+  const retention = createRetention({ ...deps, store, rollupStore, rolledUpTo });
+  const history = createHistory({ ...retention, store, seriesStore, rollups, labelRollups });
   const query = createMetricQuery({ ...deps, history, seriesStore });
   const fieldStore = createFieldStore(deps.database);
   const field = createFieldEvidence({ fieldStore, now: deps.now });
 
   return {
     /** Begins to put together what was stored before this process. */
-    start: (): void => rollups.start(),
+    start(): void {
+      rollups.start();
+      labelRollups.start();
+    },
 
     /** What lets old telemetry go. */
     keepers: retention.keepers as readonly Keeper[],
@@ -145,7 +160,7 @@ export function createTelemetry(deps: TelemetryDeps) {
     malformedOf: quarantine.of,
 
     /** @throws AppError `invalid_request` naming the parameter that is wrong */
-    query: (asked: MetricQuery): Promise<MetricResult> => query(asked),
+    query: (asked: MetricQuestion): Promise<MetricResult> => query(asked),
 
     /**
      * Requests that the model answered or failed (invalid ones left out) in windows that ended after `since`. What ran under
@@ -219,6 +234,7 @@ export function createTelemetry(deps: TelemetryDeps) {
       await ingest.idle();
       await quarantine.close();
       await rollups.close();
+      await labelRollups.close();
       changed.close();
     },
   };
@@ -232,6 +248,7 @@ export function createTelemetry(deps: TelemetryDeps) {
     const models = new Set([...stored.windows.map(({ window }) => window.model), ...stored.labels.map((l) => l.model)]);
     for (const model of models) noteNews(model);
     rollups.onStored(stored.windows);
+    labelRollups.onStored(stored.windows);
     field.onStored(stored);
     for (const handler of handlers) handler(stored);
   }
