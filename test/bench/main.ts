@@ -2,6 +2,7 @@
 import { parseArgs } from 'node:util';
 import { benchAnomalies } from './anomalies.ts';
 import { benchArtifacts } from './artifacts.ts';
+import { benchCharts } from './charts.ts';
 import { benchDrift } from './drift.ts';
 import { benchGates } from './gates.ts';
 import { benchInference } from './inference.ts';
@@ -14,6 +15,7 @@ const { values, positionals } = parseArgs({
 const benches = new Map<string, typeof benchInference>([
   ['anomalies', benchAnomalies],
   ['artifacts', benchArtifacts],
+  ['charts', benchCharts],
   ['drift', benchDrift],
   ['gates', benchGates],
   ['inference', benchInference],

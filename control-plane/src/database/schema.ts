@@ -1,5 +1,6 @@
 // Every table of the control plane, written once over the column vocabulary. JSON columns are parsed by the store that
 // reads them, with the schema of what it expects.
+import { sql } from 'drizzle-orm';
 import type { Columns } from './columns.ts';
 
 export function defineSchema({
@@ -376,6 +377,10 @@ export function defineSchema({
     (t) => [
       primaryKey({ columns: [t.level, t.deviceId, t.model, t.version, t.startedAt] }),
       index('rollups_time').on(t.level, t.startedAt),
+      // What most charts read, among the rollups of all devices.
+      index('rollups_fleet')
+        .on(t.level, t.startedAt, t.model, t.version)
+        .where(sql`device_id = ''`),
     ],
   );
   /** The same by a label of devices that was chosen for charts, as it was when a window came. */

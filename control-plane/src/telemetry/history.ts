@@ -9,6 +9,7 @@ import { coverOf, type Piece, type Source } from './cover.ts';
 import type { LabelRollups } from './label-rollups.ts';
 import { unpackSketch } from './packed-sketch.ts';
 import { confidenceOf, deviceLevels, fleetLevels, fullLevels, type Rollup, type RollupKey } from './rollup.ts';
+import type { Needs } from './rollup-store.ts';
 import type { Rollups } from './rollups.ts';
 import type { Grouping, SeriesStore } from './series-store.ts';
 import type { Span, TelemetryStore } from './telemetry-store.ts';
@@ -80,6 +81,7 @@ export function createHistory({
     /** Sums, each of which lies in one step. */
     sums: (query: HistoryQuery, take: (share: SumsShare) => void): Promise<void> =>
       read(query, {
+        needs: 'sums',
         rollup: (rollup) => take({ ...rollup, ...originOf(rollup) }),
         windows: (whole) =>
           inParts(whole, async (span) => {
@@ -92,6 +94,7 @@ export function createHistory({
     /** Latencies and confidence. */
     figures: (query: HistoryQuery, take: (share: FiguresShare) => void): Promise<void> =>
       read(query, {
+        needs: 'latency',
         rollup: (rollup) => {
           const { latency, confidenceSum, confidenceCount } = rollup;
           take({ ...originOf(rollup), latency, confidence: { sum: confidenceSum, count: confidenceCount } });
@@ -113,6 +116,7 @@ export function createHistory({
     /** Rows by predicted class. */
     classes: (query: HistoryQuery, take: (share: ClassesShare) => void): Promise<void> =>
       read(query, {
+        needs: 'counts',
         rollup: (rollup) => take({ ...originOf(rollup), classes: rollup.classes }),
         windows: async (span) => {
           for await (const { body, ...row } of store.bodies(span, ClassesOf))
@@ -123,6 +127,7 @@ export function createHistory({
     /** Failed requests by the code of their error. */
     failures: (query: HistoryQuery, take: (share: FailuresShare) => void): Promise<void> =>
       read(query, {
+        needs: 'counts',
         rollup: ({ failures, failed, ...rollup }) => {
           const told = Object.values(failures).reduce((sum, count) => sum + count, 0);
           take({ ...originOf(rollup), failures: { ...failures, [unknownKind]: failed - told } });
@@ -140,6 +145,7 @@ export function createHistory({
       read(
         { ...span, stepMs: undefined, columns: [] },
         {
+          needs: 'window',
           rollup: ({ body, windows }) => {
             if (body !== null) take(body, windows);
           },
@@ -153,7 +159,7 @@ export function createHistory({
 
   async function read(
     query: HistoryQuery,
-    on: { rollup: (rollup: Told) => void; windows: (span: Span) => Promise<void> },
+    on: { needs: Needs; rollup: (rollup: Told) => void; windows: (span: Span) => Promise<void> },
     levels?: readonly number[],
   ): Promise<void> {
     const perDevice = query.devices !== undefined || query.columns.includes('device');
@@ -168,7 +174,7 @@ export function createHistory({
         const span = { model: part.model, version: part.version, devices: part.devices, from, to };
         if (grain === 'windows') await on.windows(span);
         else
-          for await (const rollup of rollups.bodies(grain / 1000, { ...span, perDevice, full: levels !== undefined })) {
+          for await (const rollup of rollups.bodies(grain / 1000, { ...span, perDevice, needs: on.needs })) {
             on.rollup(rollup);
             await breathe();
           }
@@ -184,7 +190,7 @@ export function createHistory({
       ])) {
         if (grain === 'windows') await on.windows({ model, version, from, to });
         else
-          for await (const rollup of labelRollups.bodies(grain / 1000, { label, model, version, from, to })) {
+          for await (const rollup of labelRollups.bodies(grain / 1000, { label, model, version, from, to, needs: on.needs })) {
             on.rollup(rollup);
             await breathe();
           }

@@ -1,9 +1,11 @@
 // SQL of rollups by label.
+import { QuantileSketchBuilder } from '@edgeloop/shared/sketches/ddsketch';
 import { and, eq, getTableColumns, gte, inArray, lt, type SQL, sql } from 'drizzle-orm';
 import { z } from 'zod';
 import type { Database, Transaction } from '../database/open.ts';
 import { packSketch, unpackSketch } from './packed-sketch.ts';
 import { RollupSum, type RollupSums } from './rollup.ts';
+import type { Needs } from './rollup-store.ts';
 
 export interface LabelRollupKey {
   /** Seconds. */
@@ -23,6 +25,7 @@ export interface LabelRollupQuery {
   version: number | undefined;
   from: number;
   to: number;
+  needs: Needs;
 }
 
 const Counts = z.record(z.string(), z.number());
@@ -80,12 +83,23 @@ export function createLabelRollupStore({ tables, read }: Pick<Database, 'tables'
         sql`(${startedAt}, ${value}, ${model}, ${version}) > (${last.startedAt}, ${last.value}, ${last.model}, ${last.version})`,
       );
     const rows = await read
-      .select()
+      .select({ level, label, value, model, version, startedAt, ...columnsFor(query.needs) })
       .from(labelRollups)
       .where(and(...conditions))
       .orderBy(startedAt, value, model, version)
       .limit(pageRollups);
     return { rollups: rows.map(rollupOf), isLast: rows.length < pageRollups };
+  }
+
+  function columnsFor(needs: Needs) {
+    const nothing = sql<null>`null`;
+    const { latency, classes, failures, ...counts } = sums;
+    return {
+      ...counts,
+      latency: needs === 'latency' ? latency : nothing,
+      classes: needs === 'counts' ? classes : nothing,
+      failures: needs === 'counts' ? failures : nothing,
+    };
   }
 
   /**
@@ -130,11 +144,23 @@ function columnsOf({ latency, ...rollup }: LabelRollup) {
   return { ...rollup, latency: packSketch(latency) };
 }
 
-type Row = { latency: Buffer; classes: unknown; failures: unknown } & Omit<
+const noLatencies = new QuantileSketchBuilder().toJSON();
+
+type Row = { latency: Buffer | null; classes: unknown; failures: unknown } & Omit<
   LabelRollup,
   'latency' | 'classes' | 'failures'
 >;
 
 function rollupOf({ latency, classes, failures, ...row }: Row): LabelRollup {
-  return { ...row, latency: unpackSketch(latency), classes: Counts.parse(classes), failures: Counts.parse(failures) };
+  return {
+    ...row,
+    latency: latency === null ? noLatencies : unpackSketch(latency),
+    classes: countsOf(classes),
+    failures: countsOf(failures),
+  };
+}
+
+/** Null: not read. */
+function countsOf(value: unknown): Record<string, number> {
+  return value === null ? {} : Counts.parse(value);
 }

@@ -1,4 +1,5 @@
 // SQL of rollups: what is added to them, how far they have come, and what is read of them.
+import { QuantileSketchBuilder } from '@edgeloop/shared/sketches/ddsketch';
 import { Window } from '@edgeloop/shared/telemetry';
 import { and, asc, eq, getTableColumns, gt, gte, inArray, lt, type SQL, sql } from 'drizzle-orm';
 import { z } from 'zod';
@@ -17,11 +18,13 @@ const pageWindows = 200;
 /** Rollups read at once; between pages other work gets its turn. */
 const pageRollups = 500;
 
+/** What is read beside the sums, which is by far the most of a row and of the work; what is not read is empty. */
+export type Needs = 'sums' | 'latency' | 'counts' | 'window';
+
 /** `perDevice`: of each device by itself, of those named or of all; otherwise of all together. */
 export interface RollupQuery extends Span {
   perDevice: boolean;
-  /** With the merged window, which is by far the most of a row. */
-  full: boolean;
+  needs: Needs;
 }
 
 export type RollupStore = ReturnType<typeof createRollupStore>;
@@ -95,25 +98,44 @@ export function createRollupStore({ tables, read }: Pick<Database, 'tables' | 'r
     return rows.map(({ body, ...row }) => ({ ...row, window: Window.parse(body) }));
   }
 
+  function columnsFor(needs: Needs) {
+    const nothing = sql<null>`null`;
+    const { latency, classes, failures, body, ...counts } = sums;
+    return {
+      ...counts,
+      latency: needs === 'latency' || needs === 'window' ? latency : nothing,
+      classes: needs === 'counts' ? classes : nothing,
+      failures: needs === 'counts' ? failures : nothing,
+      body: needs === 'window' ? body : nothing,
+    };
+  }
+
   /** Rollups of a level that began in this time, page by page. */
   async function* bodies(of: number, query: RollupQuery): AsyncGenerator<Rollup> {
-    const conditions: SQL[] = [eq(level, of), gte(startedAt, query.from), lt(startedAt, query.to)];
+    const conditions: SQL[] = [eq(level, of)];
     if (query.model !== undefined) conditions.push(eq(model, query.model));
     if (query.version !== undefined) conditions.push(eq(version, query.version));
-    if (!query.perDevice) conditions.push(eq(deviceId, ''));
-    else conditions.push(query.devices === undefined ? gt(deviceId, '') : inArray(deviceId, [...query.devices]));
+    const { perDevice, devices, needs } = query;
+    // Spelled out, since the index over the fleet's rollups is one over these rows only.
+    if (!perDevice) conditions.push(gte(startedAt, query.from), lt(startedAt, query.to), sql`${deviceId} = ''`);
+    // The sign keeps the index by time away, which would read the rollups of all devices.
+    else conditions.push(sql`+${startedAt} >= ${query.from}`, sql`+${startedAt} < ${query.to}`);
+    if (perDevice) conditions.push(devices === undefined ? gt(deviceId, '') : inArray(deviceId, [...devices]));
+    const order = perDevice ? [deviceId, model, version, startedAt] : [startedAt, model, version];
     let after: SQL | undefined;
     for (;;) {
       const page = await read
-        .select({ ...key, ...sums, body: query.full ? sums.body : sql<unknown>`null` })
+        .select({ ...key, ...columnsFor(needs) })
         .from(rollups)
         .where(and(...conditions, after))
-        .orderBy(asc(deviceId), asc(model), asc(version), asc(startedAt))
+        .orderBy(...order)
         .limit(pageRollups);
       yield* page.map(rollupOf);
       const last = page.at(-1);
       if (last === undefined || page.length < pageRollups) return;
-      after = sql`(${deviceId}, ${model}, ${version}, ${startedAt}) > (${last.deviceId}, ${last.model}, ${last.version}, ${last.startedAt})`;
+      after = perDevice
+        ? sql`(${deviceId}, ${model}, ${version}, ${startedAt}) > (${last.deviceId}, ${last.model}, ${last.version}, ${last.startedAt})`
+        : sql`(${startedAt}, ${model}, ${version}) > (${last.startedAt}, ${last.model}, ${last.version})`;
       await new Promise((resolve) => setImmediate(resolve));
     }
   }
@@ -131,7 +153,14 @@ function columnsOf({ latency, ...rollup }: Rollup) {
   return { ...rollup, latency: packSketch(latency) };
 }
 
-type Row = { latency: Buffer; classes: unknown; failures: unknown; body: unknown } & Omit<
+/** Null: not read, or of before. */
+function countsOf(value: unknown): Record<string, number> {
+  return value === null ? {} : Counts.parse(value);
+}
+
+const noLatencies = new QuantileSketchBuilder().toJSON();
+
+type Row = { latency: Buffer | null; classes: unknown; failures: unknown; body: unknown } & Omit<
   Rollup,
   'latency' | 'classes' | 'failures' | 'body'
 >;
@@ -139,9 +168,9 @@ type Row = { latency: Buffer; classes: unknown; failures: unknown; body: unknown
 function rollupOf({ latency, classes, failures, body, ...row }: Row): Rollup {
   return {
     ...row,
-    latency: unpackSketch(latency),
-    classes: Counts.parse(classes),
-    failures: Counts.parse(failures ?? {}),
+    latency: latency === null ? noLatencies : unpackSketch(latency),
+    classes: countsOf(classes),
+    failures: countsOf(failures),
     body: body === null ? null : Window.parse(body),
   };
 }

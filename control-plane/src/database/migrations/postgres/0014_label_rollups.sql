@@ -19,4 +19,5 @@ CREATE TABLE "label_rollups" (
 );
 --> statement-breakpoint
 ALTER TABLE "rollups" ADD COLUMN "failures" jsonb;--> statement-breakpoint
-CREATE INDEX "label_rollups_time" ON "label_rollups" USING btree ("level","started_at");
+CREATE INDEX "label_rollups_time" ON "label_rollups" USING btree ("level","started_at");--> statement-breakpoint
+CREATE INDEX "rollups_fleet" ON "rollups" USING btree ("level","started_at","model","version") WHERE device_id = '';

@@ -19,4 +19,5 @@ CREATE TABLE `label_rollups` (
 );
 --> statement-breakpoint
 CREATE INDEX `label_rollups_time` ON `label_rollups` (`level`,`started_at`);--> statement-breakpoint
-ALTER TABLE `rollups` ADD `failures` text;
+ALTER TABLE `rollups` ADD `failures` text;--> statement-breakpoint
+CREATE INDEX `rollups_fleet` ON `rollups` (`level`,`started_at`,`model`,`version`) WHERE device_id = '';
