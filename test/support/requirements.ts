@@ -20,6 +20,15 @@ export function chromium(): Requirement {
   return found('Chromium', candidates, 'install chromium, or set EDGELOOP_CHROMIUM');
 }
 
+/** Of Debian's package `prometheus`: says what is wrong with an exposition. */
+export function promtool(): Requirement {
+  return found(
+    'promtool',
+    [process.env.EDGELOOP_PROMTOOL, '/usr/bin/promtool'],
+    'install prometheus, or set EDGELOOP_PROMTOOL',
+  );
+}
+
 function found(name: string, candidates: (string | undefined)[], hint: string): Requirement {
   const path = candidates.find((each) => each !== undefined && isExecutable(each));
   if (path === undefined && process.env.EDGELOOP_REQUIRE_ALL !== undefined)

@@ -2,11 +2,15 @@ import { AppError } from '@edgeloop/shared/errors';
 import type { ManifestInput } from '@edgeloop/shared/manifest';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { encodeGraph, softmaxClassifier } from '../../../test/support/onnx-models.ts';
+import { complaintsOf } from '../../../test/support/promtool.ts';
+import { promtool } from '../../../test/support/requirements.ts';
 import { fullToken } from '../process/local-tokens.ts';
 import { createTokenCheck } from './access.ts';
 import { createFeedbackChannel } from './feedback.ts';
 import { type ServedFront, serveFront, ways } from './front-fixture.ts';
 import { createRepositoryChannel, type RepositoryChannel } from './repository.ts';
+
+const tool = promtool();
 
 const classifier: ManifestInput = {
   task: 'classification',
@@ -245,8 +249,12 @@ describe.each(ways)('the local HTTP, read %s', (_way, plain) => {
       /edgeloop_inference_request_failure_total\{model="sides",version="1",reason="INVALID"\} [1-9]/,
     );
     expect(text).toMatch(/edgeloop_inference_batch_size_count\{model="sides",version="1"\} [1-9]/);
-    expect(text).toContain('edgeloop_inference_pending_request_count{model="sides",version="1"} 0');
+    expect(text).toContain('edgeloop_inference_pending_requests{model="sides",version="1"} 0');
     expect(text).toContain('process_resident_memory_bytes');
+  });
+
+  it.skipIf(tool.path === undefined)(`satisfies promtool${tool.reason}`, async () => {
+    expect(complaintsOf(tool.path ?? '', String((await front.get('/metrics')).body))).toBe('');
   });
 
   it('says so when the supervisor does not take a label', async () => {

@@ -90,7 +90,7 @@ export function registerInferenceMetrics(registry: Registry, { figures, stepsOf 
     },
   });
   new Gauge({
-    name: `${prefix}pending_request_count`,
+    name: `${prefix}pending_requests`,
     help: 'Requests waiting for a worker.',
     labelNames,
     registers,

@@ -33,6 +33,8 @@ export function createMetrics(sources: MetricSources): ServingMetrics {
   collectDefaultMetrics(
     place === undefined ? { register: ofProcess } : { register: ofProcess, labels: { process: place } },
   );
+  // Gauges named as counters are; what they count is told by type.
+  for (const kind of ['handles', 'requests', 'resources']) ofProcess.removeSingleMetric(`nodejs_active_${kind}_total`);
   /** As they were gathered for who asks. */
   let present: Figures = { versions: [], journal: { failedWrites: 0, lostRecords: 0, pendingRecords: 0 } };
   const versions = () => present.versions;

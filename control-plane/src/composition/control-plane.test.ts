@@ -18,6 +18,8 @@ import { pino } from 'pino';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { z } from 'zod';
 import { sideBySide } from '../../../test/support/onnx-models.ts';
+import { complaintsOf } from '../../../test/support/promtool.ts';
+import { promtool } from '../../../test/support/requirements.ts';
 import { until } from '../../../test/support/until.ts';
 import { openAuthority } from '../access/authority.ts';
 import { readConfig } from '../config.ts';
@@ -42,6 +44,7 @@ const config = readConfig({
   EDGELOOP_MQTT_PORT: '0',
 });
 const log = pino({ level: 'silent' });
+const tool = promtool();
 const soon = { timeout: 30_000, interval: 20 };
 
 let server: ControlPlane;
@@ -381,3 +384,12 @@ it('knows its devices after a restart, takes them as offline, and tells them aga
   await again.subscribeAsync(topicOf('lasting', 'desired'), { qos: 1 });
   expect(JSON.parse(await desired)).toMatchObject({ generation: 0, models: [], order: expect.anything() });
 });
+
+it.skipIf(tool.path === undefined)(
+  `tells Prometheus what promtool finds nothing wrong with${tool.reason}`,
+  async () => {
+    const text = await (await fetch(`${server.url}/metrics`)).text();
+    expect(text).toContain('edgeloop_rollouts{phase="completed"}');
+    expect(complaintsOf(tool.path ?? '', text)).toBe('');
+  },
+);

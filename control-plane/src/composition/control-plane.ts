@@ -28,6 +28,8 @@ import { version } from '../version.ts';
 import { type Closing, createClosing } from './closing.ts';
 import type { Ports } from './device-access.ts';
 import { createDeviceMessages } from './device-messages.ts';
+import { registerFigures } from './figures.ts';
+import { createFiguresStore } from './figures-store.ts';
 import { type Foundation, layFoundation } from './foundation.ts';
 import { buildKeepers } from './keepers.ts';
 import { createRetention } from './retention.ts';
@@ -82,7 +84,7 @@ function urlOf(listening: string, port: number): string {
 
 /** Everything that works by itself, from the ground up. */
 async function startRooms(
-  { database, metrics, log, events }: Foundation,
+  { database, metrics, log, events, now }: Foundation,
   rooms: Rooms,
   closing: Closing,
 ): Promise<void> {
@@ -128,6 +130,10 @@ async function startRooms(
     fleet.clocksOff(),
   );
   metrics.gauge('edgeloop_mqtt_sessions', 'MQTT sessions of the embedded broker', () => broker.sessions());
+  registerFigures({
+    ...{ registry: metrics.registry, store: createFiguresStore(database), now },
+    ...{ knownDevices: fleet.devices, query: telemetry.query },
+  });
   metrics.gauge('edgeloop_event_clients', 'Clients of GET /events', () => events.clients());
 }
 

@@ -1,4 +1,5 @@
 // Prometheus counters of what came in.
+import type { Window } from '@edgeloop/shared/telemetry';
 import { Counter, type Registry } from 'prom-client';
 import type { Disregarded } from '../fleet/fleet.ts';
 import type { Stored } from './telemetry-store.ts';
@@ -7,6 +8,8 @@ export interface IngestCounters {
   /** Counts a committed group: how many items came, what of them was new, and what of that counts nowhere. */
   count(received: number, stored: Stored, disregarded: readonly Disregarded[]): void;
 }
+
+const maxVersions = 200;
 
 /** Registers the counters with `registry`. */
 export function createIngestCounters(registry: Registry): IngestCounters {
@@ -42,11 +45,31 @@ export function createIngestCounters(registry: Registry): IngestCounters {
     labelNames: ['what', 'reason'],
     registers,
   });
+  const requests = new Counter({
+    name: 'edgeloop_requests_total',
+    help: 'Requests that devices answered, by model, version and outcome, as their telemetry came in',
+    labelNames: ['model', 'version', 'outcome'],
+    registers,
+  });
+  /** Models and versions with series of their own; those that come later are counted together. */
+  const known = new Set<string>();
+  const nameOf = ({ model, version }: Pick<Window, 'model' | 'version'>) => {
+    const key = `${model} ${version}`;
+    if (known.size < maxVersions) known.add(key);
+    return known.has(key) ? { model, version: String(version) } : { model: 'other', version: 'other' };
+  };
   return {
     count(received, stored, disregarded) {
       items.inc(stored.items);
       duplicates.inc(received - stored.items);
       windows.inc(stored.windows.length);
+      for (const { window } of stored.windows) {
+        const of = nameOf(window);
+        const failed = Object.values(window.failed).reduce((sum, each) => sum + each, 0);
+        requests.inc({ ...of, outcome: 'succeeded' }, window.succeeded);
+        requests.inc({ ...of, outcome: 'failed' }, failed);
+        requests.inc({ ...of, outcome: 'invalid' }, window.invalid);
+      }
       labels.inc(stored.labels.length);
       for (const { what, reason, count } of disregarded) refused.inc({ what, reason }, count);
       lost.inc(stored.losses.reduce((sum, loss) => sum + loss.requests, 0));

@@ -190,7 +190,14 @@ export function createHistory({
       ])) {
         if (grain === 'windows') await on.windows({ model, version, from, to });
         else
-          for await (const rollup of labelRollups.bodies(grain / 1000, { label, model, version, from, to, needs: on.needs })) {
+          for await (const rollup of labelRollups.bodies(grain / 1000, {
+            label,
+            model,
+            version,
+            from,
+            to,
+            needs: on.needs,
+          })) {
             on.rollup(rollup);
             await breathe();
           }

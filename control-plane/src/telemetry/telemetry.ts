@@ -32,7 +32,7 @@ import { createTelemetryStore, type Span, type Stored, type TelemetryStore } fro
 import { createThrottle } from './throttle.ts';
 import { readTraffic } from './traffic.ts';
 
-export type { DriftSeries, Stored };
+export type { DriftSeries, KnownDevices, Stored };
 
 export interface TelemetryDeps {
   database: Database;

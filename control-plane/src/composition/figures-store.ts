@@ -1,0 +1,33 @@
+// Counts of what the rooms keep, for Prometheus: each by an index or over a small table.
+import { count, isNotNull, ne, sql } from 'drizzle-orm';
+import type { Database } from '../database/open.ts';
+
+export type FiguresStore = ReturnType<typeof createFiguresStore>;
+
+export function createFiguresStore({ tables, read, engine }: Pick<Database, 'tables' | 'read' | 'engine'>) {
+  const { alerts, rollouts, devices } = tables;
+  return {
+    openAlerts: () =>
+      read
+        .select({ rule: alerts.ruleId, kind: alerts.kind, status: alerts.status, count: count() })
+        .from(alerts)
+        .where(ne(alerts.status, 'resolved'))
+        .groupBy(alerts.ruleId, alerts.kind, alerts.status),
+
+    rolloutsByPhase: () =>
+      read.select({ phase: rollouts.phase, count: count() }).from(rollouts).groupBy(rollouts.phase),
+
+    removedDevices: (): Promise<number> => read.$count(devices, isNotNull(devices.revokedAt)),
+
+    /** Bytes of the database. */
+    async bytes(): Promise<number> {
+      const size =
+        engine === 'sqlite'
+          ? sql`(select page_count * page_size from pragma_page_count(), pragma_page_size())`
+          : sql`pg_database_size(current_database())`;
+      // A row is needed to read an expression from; there is always one.
+      const [row] = await read.select({ size: sql<number>`${size}`.mapWith(Number) }).from(sql`(select 1) as one`);
+      return row?.size ?? 0;
+    },
+  };
+}
