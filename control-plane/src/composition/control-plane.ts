@@ -209,7 +209,7 @@ async function openDevicePorts(
 
 /** API and dashboard; gives the port. */
 async function openOperatorsPort(base: Foundation, rooms: Rooms, closing: Closing): Promise<number> {
-  const { database, storage, keys, metrics, events, blobs, config, now } = base;
+  const { database, storage, keys, metrics, exporting, events, blobs, config, now } = base;
   const { fleet, enrolment, joinTokens, releaseKeys, registry, telemetry, data, broker } = rooms;
   const { rollouts, monitoring, training, backtests } = rooms;
   const app = createApp({
@@ -228,6 +228,7 @@ async function openOperatorsPort(base: Foundation, rooms: Rooms, closing: Closin
     authenticate: keys.authenticate,
     database,
     metrics,
+    observe: exporting?.observe,
     readiness: {
       database: () => database.ping(),
       broker: async () => {

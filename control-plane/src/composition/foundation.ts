@@ -10,8 +10,10 @@ import { openDatabase } from '../database/open.ts';
 import { createStorageWatch } from '../database/storage-watch.ts';
 import { createEventHub } from '../http/events.ts';
 import { createMetrics } from '../http/metrics.ts';
+import { version } from '../version.ts';
 import type { Closing } from './closing.ts';
 import { clearScratch, keepToOwner } from './data-folder.ts';
+import { startExport } from './open-telemetry.ts';
 
 export type Foundation = Awaited<ReturnType<typeof layFoundation>>;
 
@@ -47,6 +49,8 @@ export async function layFoundation({ config, log, now, closing }: FoundationDep
   const metrics = createMetrics();
   metrics.start();
   closing.add('metrics', () => metrics.close());
+  const exporting = await startExport(process.env, { registry: metrics.registry, version });
+  closing.add('OpenTelemetry', () => exporting?.close());
   return {
     config,
     log,
@@ -56,6 +60,8 @@ export async function layFoundation({ config, log, now, closing }: FoundationDep
     authority,
     keys,
     metrics,
+    /** Undefined unless a collector is named. */
+    exporting,
     /** Started and closed with the port that serves it. */
     events,
     blobs: createFolderBlobs(join(dataDir, 'blobs')),

@@ -19,6 +19,8 @@ export interface AppDeps {
   authenticate: (secret: string) => Promise<KeyHolder | undefined>;
   database: Database;
   metrics: Metrics;
+  /** Sees every request, for traces. */
+  observe?: MiddlewareHandler<Env> | undefined;
   /** What has to work before requests are welcome, by name; each throws with the reason. */
   readiness: Record<string, () => Promise<void>>;
   /** Hears of every request that failed. */
@@ -45,6 +47,7 @@ export function createApp(deps: AppDeps): Hono<Env> {
   app.onError(onError(deps.log, deps.noteFailure));
   app.notFound(onNotFound);
   app.use(deps.metrics.observe());
+  if (deps.observe !== undefined) app.use(deps.observe);
   addProbes(app, deps);
   addReference(app, api, deps.version);
   app.route('/api/v1', api);

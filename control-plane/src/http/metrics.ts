@@ -54,7 +54,8 @@ export function createMetrics() {
     start(): void {
       collectDefaultMetrics({ register: registry });
       // Gauges named as counters are; what they count is told by type.
-      for (const kind of ['handles', 'requests', 'resources']) registry.removeSingleMetric(`nodejs_active_${kind}_total`);
+      for (const kind of ['handles', 'requests', 'resources'])
+        registry.removeSingleMetric(`nodejs_active_${kind}_total`);
     },
     close(): void {
       registry.clear();

@@ -1,0 +1,86 @@
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { Hono } from 'hono';
+import { Counter, Histogram, Registry } from 'prom-client';
+import { afterEach, expect, test, vi } from 'vitest';
+import type { Env } from '../http/router.ts';
+import { startExport } from './open-telemetry.ts';
+
+afterEach(() => {
+  vi.unstubAllEnvs();
+});
+
+/** A collector that keeps what it is sent, by path. */
+async function openCollector() {
+  const sent: Record<string, string> = {};
+  const server = createServer(async (request, response) => {
+    let body = '';
+    for await (const part of request.setEncoding('utf8')) body += part;
+    sent[request.url ?? ''] = (sent[request.url ?? ''] ?? '') + body;
+    response.setHeader('Content-Type', 'application/json').end('{}');
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  return { url: `http://127.0.0.1:${port}`, sent, close: () => server.close() };
+}
+
+test('nothing is sent unless a collector is named, or when the SDK is switched off', async () => {
+  const told = { registry: new Registry(), version: '1' };
+  expect(await startExport({}, told)).toBeUndefined();
+  expect(
+    await startExport({ OTEL_EXPORTER_OTLP_ENDPOINT: 'http://x', OTEL_SDK_DISABLED: 'true' }, told),
+  ).toBeUndefined();
+});
+
+test('a collector is sent spans within the trace of the caller, and what Prometheus is told', async () => {
+  const collector = await openCollector();
+  vi.stubEnv('OTEL_EXPORTER_OTLP_ENDPOINT', collector.url);
+  vi.stubEnv('OTEL_RESOURCE_ATTRIBUTES', 'deployment.environment=lab');
+  const registry = new Registry();
+  new Counter({ name: 'edgeloop_things_total', help: 'Things', labelNames: ['kind'], registers: [registry] }).inc(
+    { kind: 'a' },
+    3,
+  );
+  const histogram = new Histogram({
+    name: 'edgeloop_wait_seconds',
+    help: 'Wait',
+    buckets: [1, 2],
+    registers: [registry],
+  });
+  for (const value of [0.5, 1.5, 1.6, 9]) histogram.observe(value);
+  const exporting = await startExport(process.env, { registry, version: '1' });
+  const app = new Hono<Env>();
+  if (exporting !== undefined) app.use(exporting.observe);
+  app.get('/rollouts/:id', (c) => c.json({}));
+  app.get('/broken', (c) => c.json({}, 500));
+  const traceId = '0af7651916cd43dd8448eb211c80319c';
+  await app.request('/rollouts/7', { headers: { traceparent: `00-${traceId}-b7ad6b7169203331-01` } });
+  await app.request('/broken');
+  await exporting?.close();
+  collector.close();
+  const { resourceSpans } = JSON.parse(collector.sent['/v1/traces'] ?? '');
+  const spans = resourceSpans[0].scopeSpans[0].spans;
+  expect(spans).toMatchObject([
+    { name: 'GET /rollouts/:id', traceId, parentSpanId: 'b7ad6b7169203331' },
+    { name: 'GET /broken', status: { code: 2 } },
+  ]);
+  expect(resourceSpans[0].resource.attributes).toContainEqual({
+    key: 'service.name',
+    value: { stringValue: 'edgeloop' },
+  });
+  expect(resourceSpans[0].resource.attributes).toContainEqual({
+    ...{ key: 'deployment.environment', value: { stringValue: 'lab' } },
+  });
+  const { resourceMetrics } = JSON.parse(collector.sent['/v1/metrics'] ?? '');
+  const metrics = resourceMetrics[0].scopeMetrics.flatMap((scope: { metrics: unknown[] }) => scope.metrics);
+  expect(metrics).toContainEqual(
+    expect.objectContaining({
+      name: 'edgeloop_things_total',
+      sum: expect.objectContaining({ isMonotonic: true, dataPoints: [expect.objectContaining({ asDouble: 3 })] }),
+    }),
+  );
+  const wait = metrics.find(({ name }: { name: string }) => name === 'edgeloop_wait_seconds');
+  expect(wait.histogram.dataPoints[0]).toMatchObject({ count: 4, bucketCounts: [1, 2, 1], explicitBounds: [1, 2] });
+});

@@ -1,0 +1,68 @@
+// OpenTelemetry's SDK set up: one provider of traces, and a reader that sends what Prometheus is told.
+import { ROOT_CONTEXT, SpanKind, SpanStatusCode, trace } from '@opentelemetry/api';
+import { OTLPMetricExporter } from '@opentelemetry/exporter-metrics-otlp-http';
+import { OTLPTraceExporter } from '@opentelemetry/exporter-trace-otlp-http';
+import { defaultResource, detectResources, envDetector, resourceFromAttributes } from '@opentelemetry/resources';
+import { MeterProvider, PeriodicExportingMetricReader } from '@opentelemetry/sdk-metrics';
+import { BasicTracerProvider, BatchSpanProcessor } from '@opentelemetry/sdk-trace-base';
+import { routePath } from 'hono/route';
+import type { Registry } from 'prom-client';
+import type { Exporting } from './open-telemetry.ts';
+import { createPrometheusProducer } from './prometheus-producer.ts';
+
+const traceparent = /^00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})$/;
+
+export function exportTo(
+  environment: NodeJS.ProcessEnv,
+  { registry, version }: { registry: Registry; version: string },
+): Exporting {
+  const own = resourceFromAttributes({ 'service.name': 'edgeloop', 'service.version': version });
+  // What the environment says comes last, and so holds.
+  const resource = defaultResource()
+    .merge(own)
+    .merge(detectResources({ detectors: [envDetector] }));
+  const tracers = new BasicTracerProvider({
+    resource,
+    spanProcessors: [new BatchSpanProcessor(new OTLPTraceExporter())],
+  });
+  const reader = new PeriodicExportingMetricReader({
+    exporter: new OTLPMetricExporter(),
+    metricProducers: [createPrometheusProducer(registry, resource)],
+    exportIntervalMillis: Number(environment.OTEL_METRIC_EXPORT_INTERVAL) || 60_000,
+    exportTimeoutMillis: Math.min(30_000, Number(environment.OTEL_METRIC_EXPORT_INTERVAL) || 60_000),
+  });
+  const meters = new MeterProvider({ resource, readers: [reader] });
+  const tracer = tracers.getTracer('edgeloop', version);
+
+  return {
+    observe: async (c, next) => {
+      const [, traceId, spanId, flags] = traceparent.exec(c.req.header('traceparent') ?? '') ?? [];
+      const caller =
+        traceId === undefined || spanId === undefined
+          ? ROOT_CONTEXT
+          : trace.setSpanContext(ROOT_CONTEXT, {
+              traceId,
+              spanId,
+              traceFlags: Number.parseInt(flags ?? '0', 16),
+              isRemote: true,
+            });
+      const attributes = { 'http.request.method': c.req.method, 'url.path': c.req.path };
+      const span = tracer.startSpan(c.req.method, { kind: SpanKind.SERVER, attributes }, caller);
+      try {
+        await next();
+      } finally {
+        const { status } = c.res;
+        if (status !== 404) {
+          const route = routePath(c);
+          span.updateName(`${c.req.method} ${route}`).setAttribute('http.route', route);
+        }
+        span.setAttribute('http.response.status_code', status);
+        if (status >= 500) span.setStatus({ code: SpanStatusCode.ERROR });
+        span.end();
+      }
+    },
+    async close() {
+      await Promise.allSettled([tracers.shutdown(), meters.shutdown()]);
+    },
+  };
+}
