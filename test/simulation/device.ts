@@ -7,7 +7,7 @@ import { type SimulatedAgent, startAgent } from '../../agent/src/models/rollout/
 import type { ModelState } from '../../agent/src/models/rollout/model-state.ts';
 import { createModelStore } from '../../agent/src/models/store.ts';
 import type { PresentHold } from '../../agent/src/process/ipc.ts';
-import type { Dice } from './dice.ts';
+import type { Dice } from '../../control-plane/src/simulate/dice.ts';
 import type { FilesAtOnce } from './files-at-once.ts';
 import type { Ledger } from './ledger.ts';
 import { type Network, SimulatedClient } from './network.ts';

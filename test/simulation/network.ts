@@ -5,7 +5,7 @@
 import { EventEmitter } from 'node:events';
 import { type Channel, parseTopic, topicOf } from '@edgeloop/shared/topics';
 import type { LinkClient } from '../../agent/src/link/session.ts';
-import type { Dice } from './dice.ts';
+import type { Dice } from '../../control-plane/src/simulate/dice.ts';
 import type { Life, VirtualTime } from './virtual-time.ts';
 
 type Receiver = (message: { deviceId: string; channel: Channel; payload: Buffer }) => Promise<void>;

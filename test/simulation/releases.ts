@@ -6,7 +6,7 @@ import { sha256 } from '@edgeloop/shared/node/digests';
 import { Release } from '@edgeloop/shared/release';
 import type { DevicePort } from '../../agent/src/identity/device-port.ts';
 import type { RegisteredVersion } from '../../control-plane/src/rollouts/server-fixture.ts';
-import type { Dice } from './dice.ts';
+import type { Dice } from '../../control-plane/src/simulate/dice.ts';
 import type { Network } from './network.ts';
 
 /**

@@ -6,7 +6,7 @@ import type { Failure } from '../../agent/src/models/failure.ts';
 import type { ModelDriver } from '../../agent/src/models/rollout/model-driver.ts';
 import { ServingGone } from '../../agent/src/process/calls.ts';
 import type { ModelFiles } from '../../agent/src/process/ipc.ts';
-import type { Dice } from './dice.ts';
+import type { Dice } from '../../control-plane/src/simulate/dice.ts';
 import type { SimulatedVersion } from './releases.ts';
 
 export interface ServingOptions {

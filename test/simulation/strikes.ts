@@ -1,7 +1,8 @@
 // What happens to devices and servers that nobody wants.
+
+import type { Dice } from '../../control-plane/src/simulate/dice.ts';
 import type { SimulatedControlPlane } from './control-plane.ts';
 import type { SimulatedDevice } from './device.ts';
-import type { Dice } from './dice.ts';
 import type { Ledger } from './ledger.ts';
 import type { Network } from './network.ts';
 import type { VirtualTime } from './virtual-time.ts';
