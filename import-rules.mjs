@@ -72,8 +72,9 @@ const table = {
       'access backtests blobs broker config.ts data database fleet http monitoring registry rollouts telemetry training version.ts',
     cli: '',
     demo: 'cli',
+    simulate: 'cli',
     'server.ts': 'composition config.ts',
-    'main.ts': 'cli demo server.ts version.ts',
+    'main.ts': 'cli demo server.ts simulate version.ts',
   },
 };
 

@@ -3,6 +3,7 @@ import { messageOf } from '@edgeloop/shared/errors';
 import { Command } from 'commander';
 import { registerOperatorCommands } from './cli/commands.ts';
 import { registerDemoCommand } from './demo/command.ts';
+import { registerSimulateCommand } from './simulate/command.ts';
 import { version } from './version.ts';
 
 const program = new Command('edgeloop')
@@ -17,6 +18,7 @@ program
   });
 registerDemoCommand(program);
 registerOperatorCommands(program);
+registerSimulateCommand(program);
 
 program.parseAsync().catch((error: unknown) => {
   process.stderr.write(`edgeloop: ${messageOf(error)}\n`);

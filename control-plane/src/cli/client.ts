@@ -22,11 +22,7 @@ export function createClient(
   environment: NodeJS.ProcessEnv,
   options: { url?: string | undefined; key?: string | undefined } = {},
 ): ApiClient {
-  const url = (
-    options.url ??
-    environment.EDGELOOP_URL ??
-    `http://127.0.0.1:${environment.EDGELOOP_HTTP_PORT ?? '7400'}`
-  ).replace(/\/+$/, '');
+  const url = defaultUrl(environment, options.url).replace(/\/+$/, '');
   const key = options.key ?? environment.EDGELOOP_API_KEY ?? adminKey(environment);
 
   async function call(method: string, path: string, query: Query = {}, body?: unknown): Promise<Response> {
@@ -50,6 +46,11 @@ export function createClient(
       parse(schema, await (await call(method, path, {}, body)).json(), `answer of ${method} ${path}`, 'internal'),
     open: (path, query) => call('GET', path, query),
   };
+}
+
+/** Where the server is: as said, or by the environment, or on this machine. */
+export function defaultUrl(environment: NodeJS.ProcessEnv, said?: string): string {
+  return said ?? environment.EDGELOOP_URL ?? `http://127.0.0.1:${environment.EDGELOOP_HTTP_PORT ?? '7400'}`;
 }
 
 async function reach(url: string, init: RequestInit): Promise<Response> {

@@ -1,31 +1,13 @@
 // A device as the tests need one: a key of its own, a certificate request, enrolment over HTTPS, an MQTT session.
-import 'reflect-metadata';
-import { createPrivateKey, webcrypto } from 'node:crypto';
 import { request } from 'node:https';
 import { type EnrolRequest, EnrolResponse } from '@edgeloop/shared/messages';
-import { Pkcs10CertificateRequestGenerator } from '@peculiar/x509';
 import { connect, connectAsync, type IClientOptions, type MqttClient } from 'mqtt';
+import { createDeviceKey as createKeyFor, type DeviceKey } from '../simulate/device-key.ts';
 
-const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' };
+export type { DeviceKey };
 
-export interface DeviceKey {
-  /** PKCS#8, PEM. */
-  keyPem: string;
-  /** PEM; its subject is a lie, to see that it is not believed. */
-  csr: string;
-}
-
-export async function createDeviceKey(): Promise<DeviceKey> {
-  const keys = await webcrypto.subtle.generateKey(algorithm, true, ['sign', 'verify']);
-  const csr = await Pkcs10CertificateRequestGenerator.create({
-    name: 'CN=somebody-else',
-    keys,
-    signingAlgorithm: algorithm,
-  });
-  const der = Buffer.from(await webcrypto.subtle.exportKey('pkcs8', keys.privateKey));
-  const key = createPrivateKey({ key: der, format: 'der', type: 'pkcs8' });
-  return { keyPem: key.export({ type: 'pkcs8', format: 'pem' }).toString(), csr: csr.toString('pem') };
-}
+/** Of the request the subject is a lie, to see that it is not believed. */
+export const createDeviceKey = (): Promise<DeviceKey> => createKeyFor('somebody-else');
 
 export const facts: EnrolRequest['facts'] = {
   agentVersion: '0.1.0',
