@@ -6,6 +6,8 @@ import { benchCharts } from './charts.ts';
 import { benchDrift } from './drift.ts';
 import { benchGates } from './gates.ts';
 import { benchInference } from './inference.ts';
+import { benchIngest } from './ingest.ts';
+import { benchReconnect } from './reconnect.ts';
 import { benchRollouts } from './rollouts.ts';
 
 const { values, positionals } = parseArgs({
@@ -19,6 +21,8 @@ const benches = new Map<string, typeof benchInference>([
   ['drift', benchDrift],
   ['gates', benchGates],
   ['inference', benchInference],
+  ['ingest', benchIngest],
+  ['reconnect', benchReconnect],
   ['rollouts', benchRollouts],
 ]);
 const bench = benches.get(positionals[0] ?? '');

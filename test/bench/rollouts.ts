@@ -1,28 +1,21 @@
 // pnpm bench rollouts [--only SIZE|engine|engine:SIZE]: a rollout in six waves without baking to a simulated fleet, over the real broker: what it costs
 // the control plane, and whether its API answers meanwhile; then one with a bound on those under way and a rate, and what it costs
 // when devices only report.
-import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { readFileSync, statSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { loadavg } from 'node:os';
 import { join } from 'node:path';
-import { createInterface, type Interface } from 'node:readline';
-import { fileURLToPath } from 'node:url';
-import { CreatedJoinToken } from '@edgeloop/shared/api/access';
 import { Rollout, RolloutDetail } from '@edgeloop/shared/api/rollouts';
-import { decodeJoinToken } from '@edgeloop/shared/join-token';
 import { z } from 'zod';
+import { SimulatedFleet } from '../../control-plane/src/simulate/fleet.ts';
 import { pushVersion } from '../support/fleet.ts';
 import { type ControlPlane, startControlPlane, temporaryFolder } from '../support/programs.ts';
 import { until } from '../support/until.ts';
-import { processorMs } from './processor-time.ts';
+import { joinFleet } from './bench-fleet.ts';
+import { keyOf, msText, peakBytes, quantile, type Stretch, startProbe, timed } from './plane-figures.ts';
 import { machine, megabytes, printTable, writeResult } from './report.ts';
 import { benchEngine } from './rollout-engine.ts';
 
-const perProcess = 2500;
 const settleMs = 20 * 60_000;
-/** Between two looks of what measures the loop's delay, which are part of it. */
-const timerMs = 10;
 const waves = [1, 5, 10, 25, 50, 100].map((percent) => ({ percent }));
 /** Devices have 20 sites. */
 const bounded = (devices: number) => ({
@@ -32,29 +25,6 @@ const bounded = (devices: number) => ({
 /** As of a fleet of a thousand that says how it is every 90 seconds. */
 const reportsPerSecond = (devices: number) => (11 * devices) / 1000;
 const idleMs = 10_000;
-const simulator = fileURLToPath(new URL('./simulated-fleet.ts', import.meta.url));
-
-const Told = z.object({
-  connected: z.number(),
-  reports: z.number(),
-  bytes: z.object({ in: z.number(), out: z.number() }),
-  serving: z.record(z.string(), z.number()),
-});
-type Told = z.infer<typeof Told>;
-
-interface Simulator {
-  child: ChildProcess;
-  lines: Interface;
-}
-
-/** A stretch of time, as the control plane went through it. */
-interface Stretch {
-  seconds: number;
-  cpuMs: number;
-  /** What its event loop was late by. */
-  loopP99Ms: number;
-  loopMaxMs: number;
-}
 
 interface Rolled extends Stretch {
   apiP99Ms: number;
@@ -99,7 +69,6 @@ function print(all: readonly RolloutFigures[]): void {
     ['bounded', f.bounded],
     [`${f.idle.reportsPerSecond} reports/s`, f.idle],
   ];
-  const ms = (value: number | undefined) => (value === undefined ? '' : `${value.toFixed(0)} ms`);
   printTable(
     [
       'devices',
@@ -118,35 +87,32 @@ function print(all: readonly RolloutFigures[]): void {
       stretches(f).map(([what, each]) => [
         ...[String(f.devices), what, each.seconds.toFixed(1), (each.cpuMs / 1000).toFixed(1)],
         ...[(each.cpuMs / f.devices).toFixed(2), `${(each.cpuMs / each.seconds / 10).toFixed(1)} %`],
-        ...[ms(each.loopP99Ms), ms(each.loopMaxMs), ms(each.apiP99Ms), ms(each.apiMaxMs)],
+        ...[msText(each.loopP99Ms), msText(each.loopMaxMs), msText(each.apiP99Ms), msText(each.apiMaxMs)],
         each.bytes === undefined ? '' : (each.bytes / f.devices / 1024).toFixed(2),
       ]),
     ),
   );
   for (const { devices, detail, memoryBytes, walBytes, load } of all)
     console.log(
-      `${devices} devices: ${megabytes(memoryBytes)} at most, WAL ${megabytes(walBytes)}, the whole rollout ${ms(detail.ms)} and ${megabytes(detail.bytes)}, load ${load.toFixed(1)}`,
+      `${devices} devices: ${megabytes(memoryBytes)} at most, WAL ${megabytes(walBytes)}, the whole rollout ${msText(detail.ms)} and ${megabytes(detail.bytes)}, load ${load.toFixed(1)}`,
     );
 }
 
 async function measure(devices: number): Promise<RolloutFigures> {
   const folder = await temporaryFolder();
   const plane = await startControlPlane(folder.path, { EDGELOOP_LOG_LEVEL: 'error' });
-  const simulators: Simulator[] = [];
-  const rolled = (version: number, plan: object) => measureRollout(plane, simulators, { version, devices, plan });
+  const fleet = new SimulatedFleet(devices);
+  const rolled = (version: number, plan: object) => measureRollout(plane, fleet, { version, devices, plan });
   try {
     const versions = [await pushVersion(plane, 'bench'), await pushVersion(plane, 'bench', { weight: 2 })];
-    const token = await plane.api.send('POST', '/join-tokens', CreatedJoinToken, { uses: devices });
-    const joining = await timed(plane, async () => {
-      simulators.push(...(await joinAll(plane, decodeJoinToken(token.token), devices)));
-      await heard(plane, devices);
-    });
+    const model = { name: 'bench', classes: [] };
+    const joining = await timed(plane, () => joinFleet(plane, fleet, { run: 'bench', model }));
     const rollout = await rolled(versions[0] ?? 0, {});
     const throttled = await rolled(versions[1] ?? 0, bounded(devices));
     const perSecond = reportsPerSecond(devices);
-    await ask(simulators, perSecond / simulators.length);
+    fleet.report(perSecond);
     const idle = await timed(plane, () => new Promise((resolve) => setTimeout(resolve, idleMs)));
-    await ask(simulators, 0);
+    fleet.report(0);
     return {
       ...{ devices, joining, rollout, bounded: throttled, idle: { ...idle, reportsPerSecond: perSecond } },
       detail: await timedDetail(plane),
@@ -155,7 +121,7 @@ async function measure(devices: number): Promise<RolloutFigures> {
       load: loadavg()[0] ?? 0,
     };
   } finally {
-    for (const { child } of simulators) child.kill('SIGKILL');
+    fleet.kill();
     await plane.kill();
     await folder.remove();
   }
@@ -163,14 +129,14 @@ async function measure(devices: number): Promise<RolloutFigures> {
 
 async function measureRollout(
   plane: ControlPlane,
-  simulators: readonly Simulator[],
+  fleet: SimulatedFleet,
   what: { version: number; devices: number; plan: object },
 ): Promise<Rolled> {
-  const before = await ask(simulators);
+  const before = await fleet.tally();
   const probe = startProbe(plane);
-  const rolling = await timed(plane, () => rollOut(plane, simulators, what));
+  const rolling = await timed(plane, () => rollOut(plane, fleet, what));
   const latencies = await probe.stop();
-  const after = await ask(simulators);
+  const after = await fleet.tally();
   return {
     ...rolling,
     ...{ apiP99Ms: quantile(latencies, 0.99), apiMaxMs: Math.max(...latencies) },
@@ -187,40 +153,9 @@ async function timedDetail(plane: ControlPlane): Promise<{ ms: number; bytes: nu
   return { bytes: (await answer.arrayBuffer()).byteLength, ms: performance.now() - started };
 }
 
-async function joinAll(
-  plane: ControlPlane,
-  { secret, port }: { secret: string; port: number },
-  devices: number,
-): Promise<Simulator[]> {
-  const started: Simulator[] = [];
-  for (let from = 0; from < devices; from += perProcess) {
-    const settings = {
-      ...{ from, count: Math.min(perProcess, devices - from), devicePort: port, secret, activateMs: 50, joinAtOnce: 8 },
-      caPath: join(plane.folder, 'ca.pem'),
-    };
-    const args = ['--import', 'tsx', '--conditions', '@edgeloop/source', simulator, JSON.stringify(settings)];
-    const child = spawn(process.execPath, args, { stdio: ['pipe', 'pipe', 'inherit'] });
-    const lines = createInterface({ input: child.stdout });
-    started.push({ child, lines });
-    await once(lines, 'line');
-  }
-  return started;
-}
-
-/** Waits until the control plane has heard of all. */
-async function heard(plane: ControlPlane, devices: number): Promise<void> {
-  await until(
-    'all devices being online',
-    async () => {
-      return metricIn(await scrape(plane), 'edgeloop_devices_online') === devices || undefined;
-    },
-    { timeoutMs: settleMs, everyMs: 500 },
-  );
-}
-
 async function rollOut(
   plane: ControlPlane,
-  simulators: readonly Simulator[],
+  fleet: SimulatedFleet,
   { version, devices, plan }: { version: number; devices: number; plan: object },
 ): Promise<void> {
   const whole = { waves, bakeSeconds: 0, gates: { minRequests: 0 }, ...plan };
@@ -236,89 +171,9 @@ async function rollOut(
     },
     { timeoutMs: settleMs },
   );
-  const { serving } = await ask(simulators);
+  const { serving } = await fleet.tally();
   if (serving[version] !== devices) throw new Error(`${serving[version]} of ${devices} devices serve the version`);
   const detail = await plane.api.get(`/rollouts/${id}`, RolloutDetail);
   const healthy = detail.devices.filter(({ state }) => state === 'healthy').length;
   if (healthy !== devices) throw new Error(`${healthy} of ${devices} devices are shown as healthy`);
-}
-
-/** The sums over all simulators. `chatter`: reports a second of each from now on. */
-async function ask(simulators: readonly Simulator[], chatter?: number): Promise<Told> {
-  const sum: Told = { connected: 0, reports: 0, bytes: { in: 0, out: 0 }, serving: {} };
-  for (const { child, lines } of simulators) {
-    const answer = once(lines, 'line');
-    child.stdin?.write(`${chatter ?? ''}\n`);
-    const told = Told.parse(JSON.parse(String((await answer)[0])));
-    sum.connected += told.connected;
-    sum.reports += told.reports;
-    sum.bytes.in += told.bytes.in;
-    sum.bytes.out += told.bytes.out;
-    for (const [version, count] of Object.entries(told.serving))
-      sum.serving[version] = (sum.serving[version] ?? 0) + count;
-  }
-  return sum;
-}
-
-async function timed(plane: ControlPlane, work: () => Promise<unknown>): Promise<Stretch> {
-  const cpu = (await processorMs(plane.program.pid)) ?? 0;
-  await loopDelays(plane);
-  const started = performance.now();
-  await work();
-  const seconds = (performance.now() - started) / 1000;
-  return { seconds, cpuMs: ((await processorMs(plane.program.pid)) ?? 0) - cpu, ...(await loopDelays(plane)) };
-}
-
-/** Of the control plane's event loop since they were asked for last, without the timer's own time by which they are measured. */
-async function loopDelays(plane: ControlPlane): Promise<Pick<Stretch, 'loopP99Ms' | 'loopMaxMs'>> {
-  const text = await scrape(plane);
-  const delay = (which: string) => metricIn(text, `nodejs_eventloop_lag_${which}_seconds`) * 1000 - timerMs;
-  return { loopP99Ms: delay('p99'), loopMaxMs: delay('max') };
-}
-
-async function scrape(plane: ControlPlane): Promise<string> {
-  return (await fetch(`${plane.url}/metrics`)).text();
-}
-
-function metricIn(text: string, name: string): number {
-  return Number(new RegExp(`^${name} (\\S+)$`, 'm').exec(text)?.[1]);
-}
-
-/**
- * Asks for devices ten times a second, each by a request of its own, so that one that waits keeps no other from being asked.
- */
-function startProbe(plane: ControlPlane) {
-  const latencies: number[] = [];
-  const open = new Set<Promise<void>>();
-  const headers = keyOf(plane);
-  const timer = setInterval(() => {
-    const started = performance.now();
-    const asked = fetch(`${plane.url}/api/v1/devices?limit=20`, { headers })
-      .then((response) => response.text())
-      .then(() => void latencies.push(performance.now() - started))
-      .finally(() => open.delete(asked));
-    open.add(asked);
-  }, 100);
-  return {
-    async stop() {
-      clearInterval(timer);
-      await Promise.all(open);
-      return latencies;
-    },
-  };
-}
-
-function keyOf({ folder }: ControlPlane) {
-  return { authorization: `Bearer ${readFileSync(join(folder, 'admin.key'), 'utf8').trim()}` };
-}
-
-/** The most that it ever held. */
-function peakBytes(pid: number): number {
-  const match = /^VmHWM:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'));
-  return Number(match?.[1] ?? 0) * 1024;
-}
-
-function quantile(values: readonly number[], q: number): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  return sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))] ?? 0;
 }

@@ -113,10 +113,10 @@ function simulationOf(options: Options): Simulation {
   const { devices, model, windowsPerSecond, duration: durationMs, drain: drainMs, keep = false } = options;
   return {
     ...{ devices, model, durationMs, drainMs, keep, stormAfterMs: options.stormAfter },
+    windowMs: windowsPerSecond === undefined ? options.window : (devices * 1000) / windowsPerSecond,
     settings: {
       run: randomBytes(4).toString('hex'),
       labels: {},
-      windowMs: windowsPerSecond === undefined ? options.window : (devices * 1000) / windowsPerSecond,
       ...{ seed: options.seed, requestsPerMinute: options.requests, dayMs: options.day, activateMs, reportMs },
       faults: faultsOf(options),
     },

@@ -13,8 +13,8 @@ const Count = z.number().int().min(0);
 const Order = z.discriminatedUnion('do', [
   z.object({ do: z.literal('join'), settings: FleetSettings, from: Count, count: Count, atOnce: Count }),
   z.object({ do: z.literal('tell'), nr: Count }),
-  /** Windows from now on, or none. */
-  z.object({ do: z.literal('make'), on: z.boolean() }),
+  /** Windows from now on, so long ones; or none. */
+  z.object({ do: z.literal('make'), windowMs: z.number().min(1).nullable() }),
   /** Reports a second beside those that the devices make anyway. */
   z.object({ do: z.literal('report'), perSecond: z.number().min(0) }),
   z.object({ do: z.literal('break') }),
@@ -33,7 +33,8 @@ const closingAtOnce = 200;
 
 const counts = new FleetCounts();
 const devices: SimulatedDevice[] = [];
-let settings: FleetSettings | undefined;
+/** Since the first window. */
+let since: number | undefined;
 let making: NodeJS.Timeout | undefined;
 let reporting: NodeJS.Timeout | undefined;
 
@@ -49,7 +50,7 @@ function obey(order: z.output<typeof Order>): Promise<void> | void {
       return say({ nr: order.nr, tally: counts.snapshot() });
     case 'make':
       clearInterval(making);
-      return order.on ? make() : undefined;
+      return order.windowMs === null ? undefined : make(order.windowMs);
     case 'report':
       return report(order.perSecond);
     case 'break':
@@ -61,17 +62,16 @@ function obey(order: z.output<typeof Order>): Promise<void> | void {
 }
 
 async function joinAll(order: Extract<z.output<typeof Order>, { do: 'join' }>): Promise<void> {
-  settings = order.settings;
-  const of = order.settings;
-  const windows = createWindows(of);
-  const door = await findDoor(of.joinToken);
+  const { settings } = order;
+  const windows = createWindows(settings);
+  const door = await findDoor(settings.joinToken);
   let next = order.from;
   const worker = async () => {
     while (next < order.from + order.count) {
-      const traits = traitsOf(of, next++);
+      const traits = traitsOf(settings, next++);
       const enrolled = await enrol(door, { deviceId: traits.id, labels: traits.labels });
       counts.tally.joined += 1;
-      const device = new SimulatedDevice({ enrolled, traits, settings: of, windows, counts });
+      const device = new SimulatedDevice({ enrolled, traits, settings, windows, counts });
       devices.push(device);
       await device.connect();
     }
@@ -80,19 +80,21 @@ async function joinAll(order: Extract<z.output<typeof Order>, { do: 'join' }>): 
 }
 
 /** One device after the other, evenly. */
-function make(): void {
-  const windowMs = settings?.windowMs ?? Number.POSITIVE_INFINITY;
+function make(windowMs: number): void {
   const startedAt = performance.now();
+  const first = since ?? startedAt;
+  since = first;
   let made = 0;
   making = setInterval(() => {
-    const elapsedMs = performance.now() - startedAt;
-    const due = Math.floor((elapsedMs / windowMs) * devices.length);
+    const now = performance.now();
+    const due = Math.floor(((now - startedAt) / windowMs) * devices.length);
     if (due - made > mostAtOnce) {
       counts.tally.windows.heldBack += due - made - mostAtOnce;
       made = due - mostAtOnce;
     }
     const to = Date.now();
-    for (; made < due; made += 1) devices[made % devices.length]?.makeWindow({ from: to - windowMs, to, elapsedMs });
+    for (; made < due; made += 1)
+      devices[made % devices.length]?.makeWindow({ from: to - windowMs, to, elapsedMs: now - first });
   }, tickMs);
 }
 

@@ -81,9 +81,9 @@ export class SimulatedFleet {
     }
   }
 
-  /** Windows from now on, or none any more. */
-  make(on: boolean): void {
-    for (const member of this.#members) member.send({ do: 'make', on });
+  /** Every device makes windows of this length from now on, one after the other; or none any more. */
+  make(windowMs: number | null): void {
+    for (const member of this.#members) member.send({ do: 'make', windowMs });
   }
 
   /** So many reports a second beside those that the devices make anyway. */

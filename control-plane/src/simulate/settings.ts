@@ -49,8 +49,6 @@ export const FleetSettings = z.object({
   labels: Labels.default({}),
   joinToken: z.string(),
   seed: z.number().int(),
-  /** From one window of a device to its next. */
-  windowMs: z.number().min(1),
   /** Of a device at noon, before its own pace. */
   requestsPerMinute: z.number().min(0),
   /** How long a day is, with its quiet night. */

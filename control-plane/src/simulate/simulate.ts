@@ -17,6 +17,8 @@ export interface Simulation {
   /** NAME or NAME:VERSION of a registered model. */
   model: string | undefined;
   settings: Omit<FleetSettings, 'joinToken' | 'model'>;
+  /** From one window of a device to its next. */
+  windowMs: number;
   /** After the first window. */
   durationMs: number;
   /** After the first window: every connection breaks. */
@@ -128,13 +130,13 @@ async function run(fleet: SimulatedFleet, simulation: Simulation, watch: Watch) 
   const { durationMs, stormAfterMs, drainMs } = simulation;
   const startedAt = performance.now();
   const show = (tally: Tally) => watch.live(lineOf(simulation, tally));
-  fleet.make(true);
+  fleet.make(simulation.windowMs);
   const storm =
     stormAfterMs === undefined || stormAfterMs >= durationMs
       ? undefined
       : stormOf(fleet, { afterMs: stormAfterMs, leftMs: durationMs - stormAfterMs + drainMs, watch });
   await fleet.until(() => false, { timeoutMs: durationMs, signal: watch.signal, seen: show });
-  fleet.make(false);
+  fleet.make(null);
   await fleet.until(({ windows }) => windows.waiting === 0, { timeoutMs: drainMs, seen: show });
   const seconds = (performance.now() - startedAt) / 1000;
   const backAfterMs = await storm;
@@ -176,8 +178,8 @@ async function countedRequests(
   api: ApiClient,
   { simulation, what, expected }: { simulation: Simulation; what: RunModel; expected: number },
 ): Promise<Pick<SimulationResult, 'requests'>> {
-  const { settings, durationMs, drainMs } = simulation;
-  const around = Math.abs(settings.faults.clock.offsetMs) + settings.windowMs + durationMs + drainMs + 3_600_000;
+  const { settings, windowMs, durationMs, drainMs } = simulation;
+  const around = Math.abs(settings.faults.clock.offsetMs) + windowMs + durationMs + drainMs + 3_600_000;
   const query = {
     ...{ metric: 'requests', model: what.model.name, selector: `run=${settings.run}` },
     ...{ from: Math.round(Date.now() - around), to: Math.round(Date.now() + around) },

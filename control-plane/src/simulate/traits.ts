@@ -31,7 +31,7 @@ const slowFactor = 10;
 /** The golden ratio's multiples fill 0 to 1 evenly: any number of devices has its share of a fault. */
 const step = 0.6180339887498949;
 
-export function idOf(run: string, i: number): string {
+function idOf(run: string, i: number): string {
   return `${idPrefix}${run}-${String(i).padStart(5, '0')}`;
 }
 

@@ -11,7 +11,7 @@ import { createWindows } from './windows.ts';
 const noon = 13 * 3_600_000;
 
 function windowOf(settings: FleetSettings, { device = 0, to = 100 * 86_400_000 + noon, elapsedMs = 0 } = {}): Window {
-  const from = to - settings.windowMs;
+  const from = to - 60_000;
   const traits = traitsOf(settings, device);
   return createWindows(settings).window({ traits, version: 3, release: undefined, from, to, elapsedMs });
 }

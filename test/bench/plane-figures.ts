@@ -1,0 +1,103 @@
+// What benches measure of a control plane that runs beside its load: processor, event loop, memory, and how long its API makes
+// people wait meanwhile.
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { ControlPlane } from '../support/programs.ts';
+import { until } from '../support/until.ts';
+import { processorMs } from './processor-time.ts';
+
+/** A stretch of time, as the control plane went through it. */
+export interface Stretch {
+  seconds: number;
+  cpuMs: number;
+  /** What its event loop was late by. */
+  loopP99Ms: number;
+  loopMaxMs: number;
+}
+
+/** Between two looks of what measures the loop's delay, which are part of it. */
+const timerMs = 10;
+const settleMs = 20 * 60_000;
+
+export async function timed(plane: ControlPlane, work: () => Promise<unknown>): Promise<Stretch> {
+  const cpu = (await processorMs(plane.program.pid)) ?? 0;
+  await loopDelays(plane);
+  const started = performance.now();
+  await work();
+  const seconds = (performance.now() - started) / 1000;
+  return { seconds, cpuMs: ((await processorMs(plane.program.pid)) ?? 0) - cpu, ...(await loopDelays(plane)) };
+}
+
+/** Of the control plane's event loop since they were asked for last, without the timer's own time by which they are measured. */
+async function loopDelays(plane: ControlPlane): Promise<Pick<Stretch, 'loopP99Ms' | 'loopMaxMs'>> {
+  const text = await scrape(plane);
+  const delay = (which: string) => metricIn(text, `nodejs_eventloop_lag_${which}_seconds`) * 1000 - timerMs;
+  return { loopP99Ms: delay('p99'), loopMaxMs: delay('max') };
+}
+
+async function scrape(plane: ControlPlane): Promise<string> {
+  return (await fetch(`${plane.url}/metrics`)).text();
+}
+
+function metricIn(text: string, name: string): number {
+  return Number(new RegExp(`^${name} (\\S+)$`, 'm').exec(text)?.[1]);
+}
+
+/** Waits until the control plane has heard of all. */
+export async function heard(plane: ControlPlane, devices: number, everyMs = 500): Promise<void> {
+  await until(
+    'all devices being online',
+    async () => metricIn(await scrape(plane), 'edgeloop_devices_online') >= devices || undefined,
+    { timeoutMs: settleMs, everyMs },
+  );
+}
+
+/**
+ * Asks for a path of the API again and again, each time by a request of its own, so that one that waits keeps no other from being
+ * asked. Gives how long each answer took.
+ */
+export function startProbe(plane: ControlPlane, path = '/devices?limit=20', everyMs = 100) {
+  const latencies: number[] = [];
+  const open = new Set<Promise<void>>();
+  const headers = keyOf(plane);
+  const timer = setInterval(() => {
+    const started = performance.now();
+    const asked = fetch(`${plane.url}/api/v1${path}`, { headers })
+      .then(async (response) => {
+        const text = await response.text();
+        if (!response.ok) throw new Error(`${path}: ${response.status} ${text}`);
+      })
+      .then(() => void latencies.push(performance.now() - started))
+      .finally(() => open.delete(asked));
+    open.add(asked);
+  }, everyMs);
+  return {
+    async stop() {
+      clearInterval(timer);
+      await Promise.all(open);
+      return latencies;
+    },
+  };
+}
+
+export function keyOf({ folder }: ControlPlane) {
+  return { authorization: `Bearer ${readFileSync(join(folder, 'admin.key'), 'utf8').trim()}` };
+}
+
+/** The most that it ever held. */
+export const peakBytes = (pid: number): number => statusBytes(pid, 'VmHWM');
+
+/** What it holds now. */
+export const residentBytes = (pid: number): number => statusBytes(pid, 'VmRSS');
+
+function statusBytes(pid: number, name: string): number {
+  const match = new RegExp(`^${name}:\\s+(\\d+) kB$`, 'm').exec(readFileSync(`/proc/${pid}/status`, 'utf8'));
+  return Number(match?.[1] ?? 0) * 1024;
+}
+
+export function quantile(values: readonly number[], q: number): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  return sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))] ?? 0;
+}
+
+export const msText = (value: number | undefined): string => (value === undefined ? '' : `${value.toFixed(0)} ms`);
