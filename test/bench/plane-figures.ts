@@ -36,7 +36,16 @@ async function loopDelays(plane: ControlPlane): Promise<Pick<Stretch, 'loopP99Ms
 }
 
 async function scrape(plane: ControlPlane): Promise<string> {
-  return (await fetch(`${plane.url}/metrics`)).text();
+  return (await ask(`${plane.url}/metrics`)).text();
+}
+
+/** As browsers do: a connection that was kept open and is closed under a request is no failure of it. */
+async function ask(url: string, init: RequestInit = {}): Promise<Response> {
+  try {
+    return await fetch(url, init);
+  } catch {
+    return await fetch(url, init);
+  }
 }
 
 function metricIn(text: string, name: string): number {
@@ -58,16 +67,18 @@ export async function heard(plane: ControlPlane, devices: number, everyMs = 500)
  */
 export function startProbe(plane: ControlPlane, path = '/devices?limit=20', everyMs = 100) {
   const latencies: number[] = [];
+  const failures: unknown[] = [];
   const open = new Set<Promise<void>>();
   const headers = keyOf(plane);
   const timer = setInterval(() => {
     const started = performance.now();
-    const asked = fetch(`${plane.url}/api/v1${path}`, { headers })
+    const asked = ask(`${plane.url}/api/v1${path}`, { headers })
       .then(async (response) => {
         const text = await response.text();
         if (!response.ok) throw new Error(`${path}: ${response.status} ${text}`);
       })
       .then(() => void latencies.push(performance.now() - started))
+      .catch((error: unknown) => void failures.push(error))
       .finally(() => open.delete(asked));
     open.add(asked);
   }, everyMs);
@@ -75,6 +86,7 @@ export function startProbe(plane: ControlPlane, path = '/devices?limit=20', ever
     async stop() {
       clearInterval(timer);
       await Promise.all(open);
+      if (failures.length > 0) throw failures[0];
       return latencies;
     },
   };
