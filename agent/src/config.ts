@@ -68,6 +68,11 @@ const Environment = z.object({
   EDGELOOP_BUFFER_MB: number(64, z.number().min(0.1).max(1_000_000)),
   /** Disk budget of captured samples; beyond it the oldest are dropped. */
   EDGELOOP_CAPTURE_MB: number(256, z.number().min(0).max(1_000_000)),
+  /**
+   * Where what was answered since the last window lies. `memory` spares a card and outlives the agent's processes, where the system
+   * gives some; a power cut, or the end of the container that it is in, costs the open window.
+   */
+  EDGELOOP_JOURNAL: z.enum(['disk', 'memory']).default('disk'),
   EDGELOOP_WINDOW_SECONDS: seconds(60),
   /** How long a new version is watched before it counts as good. */
   EDGELOOP_PROBATION_SECONDS: seconds(30),
@@ -135,6 +140,7 @@ export function readConfig(environment: NodeJS.ProcessEnv) {
     tuneMs: env.EDGELOOP_TUNE_SECONDS * 1000,
     bufferBytes: Math.round(env.EDGELOOP_BUFFER_MB * megabyte),
     captureBytes: Math.round(env.EDGELOOP_CAPTURE_MB * megabyte),
+    journal: env.EDGELOOP_JOURNAL,
     windowMs: env.EDGELOOP_WINDOW_SECONDS * 1000,
     probationMs: env.EDGELOOP_PROBATION_SECONDS * 1000,
     prove: Object.freeze({

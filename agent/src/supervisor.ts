@@ -46,6 +46,8 @@ interface Ground {
   database: DeviceDatabase;
   writes: PendingWrites;
   problems: Problems;
+  /** It was stopped in order the last time. */
+  cleanStop: boolean;
   log: Logger;
 }
 
@@ -78,7 +80,7 @@ export async function runSupervisor(config: Config, log: Logger, signal: AbortSi
     const cleanStop = readFact(database, 'clean_stop') === 'yes';
     writes.write('clean_stop', () => writeFact(database, 'clean_stop', 'no'));
     // Whatever ended it: everything was stopped in its order, and no model brought that about.
-    await live({ config, home, database, writes, problems, log }, cleanStop, signal).finally(() =>
+    await live({ config, home, database, writes, problems, cleanStop, log }, signal).finally(() =>
       writes.write('clean_stop', () => writeFact(database, 'clean_stop', 'yes')),
     );
   } finally {
@@ -89,11 +91,11 @@ export async function runSupervisor(config: Config, log: Logger, signal: AbortSi
   }
 }
 
-async function live(ground: Ground, cleanStop: boolean, signal: AbortSignal): Promise<void> {
+async function live(ground: Ground, signal: AbortSignal): Promise<void> {
   const agent = build(ground);
   const work = new AbortController();
   try {
-    await start(agent, { cleanStop, work: work.signal, log: ground.log });
+    await start(agent, { cleanStop: ground.cleanStop, work: work.signal, log: ground.log });
     await stayJoined(agent, AbortSignal.any([signal, work.signal]));
   } finally {
     work.abort();
@@ -102,7 +104,7 @@ async function live(ground: Ground, cleanStop: boolean, signal: AbortSignal): Pr
 }
 
 /** Each part from what is there already; nothing runs yet. */
-function build({ config, home, database, writes, problems, log }: Ground) {
+function build({ config, home, database, writes, problems, cleanStop, log }: Ground) {
   const { dataDir, prove } = config;
   const notePaths = placesIn(home, config.servingProcesses).map(({ missingNotePath }) => missingNotePath);
   for (const path of notePaths) writes.write(basename(path), () => makeMissingNote(path));
@@ -120,6 +122,7 @@ function build({ config, home, database, writes, problems, log }: Ground) {
   const telemetry = createTelemetry({
     ...config,
     dataDir: home,
+    cleanStop,
     notePaths,
     database,
     writes,

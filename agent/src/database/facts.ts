@@ -13,6 +13,7 @@ export type FactName =
   | 'outbox_sent'
   | 'outbox_dropped'
   | 'journal_folded'
+  | 'journal_boot'
   | 'samples_dropped'
   | 'losses_told'
   | 'labelled_outcomes';

@@ -35,4 +35,9 @@ export const migrations: readonly string[] = [
   `
   ALTER TABLE samples ADD COLUMN other TEXT;
   `,
+  `
+  CREATE TABLE prediction_blocks (
+    ordinal INTEGER PRIMARY KEY AUTOINCREMENT, answers INTEGER NOT NULL, block BLOB NOT NULL
+  );
+  `,
 ];

@@ -15,7 +15,14 @@ export const outbox = sqliteTable('outbox', {
   item: text().notNull(),
 });
 
-/** Recent answers by inference id, so that a label can find its prediction. `ordinal` is the age. */
+/** Recent answers, see `telemetry/prediction-block.ts`. `ordinal` is the age. */
+export const predictionBlocks = sqliteTable('prediction_blocks', {
+  ordinal: integer().primaryKey({ autoIncrement: true }),
+  answers: integer().notNull(),
+  block: blob({ mode: 'buffer' }).notNull(),
+});
+
+/** Answers that got a label, and those that agents of before have kept. */
 export const predictions = sqliteTable('predictions', {
   ordinal: integer().primaryKey({ autoIncrement: true }),
   inferenceId: text('inference_id').notNull().unique(),

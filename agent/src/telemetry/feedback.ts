@@ -15,7 +15,7 @@ import type { ManifestOf } from './window.ts';
 
 export interface FeedbackOptions {
   database: DeviceDatabase;
-  journal: Pick<Journal, 'tail'>;
+  journal: Pick<Journal, 'keepNow'>;
   predictions: Predictions;
   samples: Pick<Samples, 'setLabel'>;
   outbox: Pick<Outbox, 'addLabels'>;
@@ -52,7 +52,7 @@ export function createFeedback(options: FeedbackOptions): Feedback {
 
   async function settle(batch: readonly Call[]): Promise<void> {
     try {
-      if (!batch.every(({ inferenceId }) => isKnown(inferenceId))) await options.journal.tail();
+      if (!batch.every(({ inferenceId }) => isKnown(inferenceId))) await options.journal.keepNow();
       const outcomes = options.database.transaction((transaction) => record(transaction, batch), {
         behavior: 'immediate',
       });

@@ -11,7 +11,7 @@ import { messageOf } from '@edgeloop/shared/errors';
 import { createTurn } from '@edgeloop/shared/node/turn';
 import type { Window } from '@edgeloop/shared/telemetry';
 import type { Logger } from 'pino';
-import { type Reader, readCount, writeFact } from '../database/facts.ts';
+import { type Reader, readCount, readFact, writeFact } from '../database/facts.ts';
 import type { DeviceDatabase } from '../database/open.ts';
 import type { DeviceClock } from './device-clock.ts';
 import type { Losses } from './losses.ts';
@@ -26,7 +26,11 @@ export interface JournalOptions {
   losses: Losses;
   manifestOf: ManifestOf;
   clock: Pick<DeviceClock, 'stretchOf'>;
-  /** Takes what is kept of single records, idempotently: they come again after a crash. */
+  /** Which start of the machine this is, where the journal does not outlive it. */
+  boot?: string | undefined;
+  /** Nothing was left open at the last stop. */
+  cleanStop?: boolean;
+  /** Takes what is kept of single records, idempotently: they come again after a crash. Written with the windows, in one piece. */
   keep(transaction: Reader, records: readonly JournalRecord[]): void;
   /** Adds to windows that close what else was measured of their time, in the transaction that takes them. */
   complete(transaction: Reader, windows: Window[]): Window[];
@@ -41,6 +45,8 @@ export interface Journal {
   open(process: number): Promise<void>;
   /** Reads what was appended, and names a file where `open` failed; bytes in the present files so far. */
   tail(): Promise<number>;
+  /** Keeps now what is kept of single records. */
+  keepNow(): Promise<void>;
   /** Closes the window: new files, and the former ones' windows into the outbox. */
   rotate(): Promise<void>;
   /** A process is gone that came to no orderly end: what it left goes into the present windows, or all is folded if it was the last. */
@@ -55,6 +61,8 @@ interface Fold {
   windows: WindowSet;
   /** A process that wrote one of them came to no orderly end. */
   recovered: boolean;
+  /** Records of which nothing is kept yet. */
+  unkept: JournalRecord[];
 }
 
 /** The file of a number; the serving process tells the number from its name. */
@@ -62,6 +70,8 @@ export function journalPath(folder: string, number: number): string {
   return join(folder, `${String(number).padStart(10, '0')}.journal`);
 }
 
+/** Bounds what is held in memory; at ordinary rates a window has less. */
+const mostUnkept = 10_000;
 const chunkBytes = 4 * 1024 * 1024;
 
 export function createJournal(options: JournalOptions): Journal {
@@ -72,12 +82,17 @@ export function createJournal(options: JournalOptions): Journal {
   /** Those that have none yet: the disk did not take one. */
   const unopened = new Set<number>();
   const turn = createTurn();
+  /** What was in memory went with the machine: the window that was open then is the next one's. */
+  const wentDown =
+    options.boot !== undefined && ![undefined, options.boot].includes(readFact(database, 'journal_boot'));
+  let cutShort = wentDown && options.cleanStop !== true;
 
   const pathOf = (number: number) => journalPath(folder, number);
   const begin = (...numbers: number[]): Fold => ({
     offsets: new Map(numbers.map((number) => [number, 0])),
     windows: createWindowSet(options.manifestOf),
     recovered: false,
+    unkept: [],
   });
 
   async function read(into: Fold): Promise<void> {
@@ -98,8 +113,15 @@ export function createJournal(options: JournalOptions): Journal {
   }
 
   function take(into: Fold, records: readonly JournalRecord[]): void {
-    write((transaction) => options.keep(transaction, records));
+    into.unkept.push(...records);
+    if (into.unkept.length >= mostUnkept) keepOf(into);
     for (const record of records) into.windows.add(record, options.clock.stretchOf(record.at));
+  }
+
+  function keepOf(into: Fold): void {
+    if (into.unkept.length === 0) return;
+    write((transaction) => options.keep(transaction, into.unkept));
+    into.unkept = [];
   }
 
   /** Folds every closed file up to `last`, in order: a number is only marked after all before it. */
@@ -130,11 +152,15 @@ export function createJournal(options: JournalOptions): Journal {
       log.warn({ number, bytes: left }, 'the journal ends with a record that is not whole');
     }
     write((transaction) => {
-      const windows = closed.windows.windows(recovered || closed.recovered || isTorn);
+      options.keep(transaction, closed.unkept);
+      const windows = closed.windows.windows(recovered || closed.recovered || isTorn || cutShort);
       outbox.add(transaction, options.complete(transaction, windows));
       losses.tell(transaction);
       writeFact(transaction, 'journal_folded', Math.max(...closed.offsets.keys()));
+      if (options.boot !== undefined && readFact(transaction, 'journal_boot') !== options.boot)
+        writeFact(transaction, 'journal_boot', options.boot);
     });
+    cutShort = false;
   }
 
   function write(work: (transaction: Reader) => void): void {
@@ -194,6 +220,12 @@ export function createJournal(options: JournalOptions): Journal {
         for (const process of unopened) await nameFile(process);
         if (fold !== undefined) await read(fold);
         return sizeRead(fold);
+      }),
+    keepNow: () =>
+      turn.run(async () => {
+        if (fold === undefined) return;
+        await read(fold);
+        keepOf(fold);
       }),
     rotate: () =>
       turn.run(async () => {

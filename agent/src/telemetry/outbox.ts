@@ -23,6 +23,8 @@ const maxItemBytes = 150 * 1024;
 const batchBytes = 200 * 1024;
 const batchItems = 500;
 const labelsPerItem = 200;
+const mostUndeleted = 50;
+const sentAhead = 30;
 
 export interface Outbox {
   /**
@@ -55,12 +57,30 @@ export interface OutboxOptions {
 export function createOutbox({ database, clock, writes, budgetBytes, log }: OutboxOptions): Outbox {
   const epochs = createEpochs(database);
   // Both hold here before they are on disk: sending makes room, so it must not wait for room.
-  let sentThrough = readCount(database, 'outbox_sent');
+  let sentThrough = Math.min(readCount(database, 'outbox_sent'), nextRow(database) - 1);
+  let notedThrough = sentThrough;
   let storedThrough = 0;
+  let deletedThrough = 0;
   /** By which stretch of the clock rows of this start are dated, from each of these on. */
   const dated: { from: number; stretch: number }[] = [];
 
+  /** Some ahead, so that not every batch costs a commit: after a restart what may have been sent counts as sent. */
+  function noteSent(last: number): void {
+    if (last <= notedThrough) return;
+    notedThrough = last + sentAhead;
+    const through = notedThrough;
+    writes.write('outbox_sent', () => writeFact(database, 'outbox_sent', through));
+  }
+
+  function deleteStored(transaction: Reader): void {
+    const through = storedThrough;
+    if (through <= deletedThrough) return;
+    transaction.delete(outbox).where(lte(outbox.sequence, through)).run();
+    deletedThrough = through;
+  }
+
   function addAll(transaction: Reader, items: readonly TelemetryItem[]): void {
+    deleteStored(transaction);
     epochs.opened(transaction, nextRow(transaction));
     for (const item of items) {
       const row = nextRow(transaction);
@@ -98,7 +118,7 @@ export function createOutbox({ database, clock, writes, budgetBytes, log }: Outb
       if (last === undefined || epoch === undefined) return undefined;
       if (last > sentThrough) {
         sentThrough = last;
-        writes.write('outbox_sent', () => writeFact(database, 'outbox_sent', last));
+        noteSent(last);
       }
       return {
         epoch: epoch.epoch,
@@ -110,8 +130,9 @@ export function createOutbox({ database, clock, writes, budgetBytes, log }: Outb
       if (through === undefined) return false;
       // Nothing that was not sent can have been stored.
       storedThrough = Math.max(storedThrough, Math.min(through, sentThrough));
-      const stored = storedThrough;
-      writes.write('outbox_stored', () => void database.delete(outbox).where(lte(outbox.sequence, stored)).run());
+      // Deleted with what is written next; sent again after a restart, it is not stored again.
+      if (storedThrough - deletedThrough >= mostUndeleted)
+        writes.write('outbox_stored', () => database.transaction((transaction) => deleteStored(transaction)));
       return true;
     },
     clockRead(offsetMs) {

@@ -1,6 +1,5 @@
 // Composition of the room: journal to windows to outbox to the control plane, samples and labels beside it, on one
 // clock that no jump of the wall clock disturbs.
-import { join } from 'node:path';
 import { performance } from 'node:perf_hooks';
 import { AppError, messageOf } from '@edgeloop/shared/errors';
 import type { TelemetryAck, TelemetryBatch } from '@edgeloop/shared/telemetry';
@@ -14,6 +13,7 @@ import { createDelivery } from './delivery.ts';
 import { createDeviceClock } from './device-clock.ts';
 import { createFeedback, type Feedback } from './feedback.ts';
 import { createJournal, journalPath } from './journal.ts';
+import { bootId, journalPlace, removeIfEmpty } from './journal-folder.ts';
 import { tellRest, withOutcomes } from './labelled.ts';
 import { createLosses } from './losses.ts';
 import { readMachine } from './machine.ts';
@@ -27,6 +27,10 @@ import { keepUploading } from './upload.ts';
 
 export interface TelemetryOptions {
   dataDir: string;
+  /** Where the journal lies: `auto` is in memory, where there is some to give. */
+  journal: 'auto' | 'disk';
+  /** The agent was stopped in order the last time. */
+  cleanStop: boolean;
   /** Of the missing notes, one for each serving process. */
   notePaths: readonly string[];
   database: DeviceDatabase;
@@ -71,11 +75,11 @@ export function createTelemetry(options: TelemetryOptions): Telemetry {
   const manifestOf = createManifests(options.folderOf, log);
   const clock = createDeviceClock(Date.now, performance.now.bind(performance));
   const outbox = createOutbox({ database, clock, writes, budgetBytes: bufferBytes, log });
-  const predictions = createPredictions(database, bufferBytes);
+  const predictions = createPredictions(bufferBytes);
   const waitMs = Math.min(2 * windowMs, labelWaitAtMostMs);
   const samples = createSamples({ database, budgetBytes: options.captureBytes, waitMs, manifestOf, log });
   const delivery = createDelivery({ outbox, publish: options.publish, log });
-  const folder = join(options.dataDir, 'journal');
+  const { folder, inMemory } = journalPlace(options.dataDir, options.journal, log);
   const losses = createLosses({
     paths: options.notePaths,
     journalPath: (number) => journalPath(folder, number),
@@ -91,6 +95,8 @@ export function createTelemetry(options: TelemetryOptions): Telemetry {
     outbox,
     manifestOf,
     clock,
+    boot: inMemory ? bootId() : undefined,
+    cleanStop: options.cleanStop,
     keep(transaction, records) {
       predictions.keep(transaction, records);
       samples.keep(transaction, records);
@@ -195,6 +201,7 @@ export function createTelemetry(options: TelemetryOptions): Telemetry {
       clearTimeout(timer);
       await uploading;
       await unlessRefused(() => journal.foldAll(false));
+      if (inMemory) removeIfEmpty(folder);
       delivery.close();
     },
   };
