@@ -73,7 +73,26 @@ const Environment = z.object({
    * gives some; a power cut, or the end of the container that it is in, costs the open window.
    */
   EDGELOOP_JOURNAL: z.enum(['disk', 'memory']).default('disk'),
-  EDGELOOP_WINDOW_SECONDS: seconds(60),
+  /** How long a window is; one with few requests may last up to `EDGELOOP_WINDOW_MOST_SECONDS`. */
+  EDGELOOP_WINDOW_SECONDS: z.preprocess(
+    (text) => (text === undefined ? undefined : toNumber(text)),
+    z.number().min(0.1).max(604_800).optional(),
+  ),
+  /** Five minutes when unset, or as long as every other where that length is named. */
+  EDGELOOP_WINDOW_MOST_SECONDS: z.preprocess(
+    (text) => (text === undefined ? undefined : toNumber(text)),
+    z.number().min(0.1).max(604_800).optional(),
+  ),
+  /** What may be sent in a month: samples wait first, then windows get longer. As much as there is when unset. */
+  EDGELOOP_MB_PER_MONTH: z.preprocess(
+    (text) => (text === undefined ? undefined : toNumber(text)),
+    z.number().min(1).max(1_000_000_000).optional(),
+  ),
+  /** What may be written to the disk in a day: windows get longer, and fewer inputs are kept for labels. */
+  EDGELOOP_WRITES_MB_PER_DAY: z.preprocess(
+    (text) => (text === undefined ? undefined : toNumber(text)),
+    z.number().min(1).max(1_000_000_000).optional(),
+  ),
   /** How long a new version is watched before it counts as good. */
   EDGELOOP_PROBATION_SECONDS: seconds(30),
   /** Bounds of the process in which a candidate is loaded and run first. */
@@ -141,7 +160,10 @@ export function readConfig(environment: NodeJS.ProcessEnv) {
     bufferBytes: Math.round(env.EDGELOOP_BUFFER_MB * megabyte),
     captureBytes: Math.round(env.EDGELOOP_CAPTURE_MB * megabyte),
     journal: env.EDGELOOP_JOURNAL,
-    windowMs: env.EDGELOOP_WINDOW_SECONDS * 1000,
+    windowMs: (env.EDGELOOP_WINDOW_SECONDS ?? 60) * 1000,
+    windowMostMs: (env.EDGELOOP_WINDOW_MOST_SECONDS ?? env.EDGELOOP_WINDOW_SECONDS ?? 300) * 1000,
+    monthlyBudgetBytes: bytesOf(env.EDGELOOP_MB_PER_MONTH),
+    dailyWritesBudgetBytes: bytesOf(env.EDGELOOP_WRITES_MB_PER_DAY),
     probationMs: env.EDGELOOP_PROBATION_SECONDS * 1000,
     prove: Object.freeze({
       timeoutMs: env.EDGELOOP_PROVE_TIMEOUT_SECONDS * 1000,
@@ -188,6 +210,10 @@ function toHosts(text: string | undefined, context: z.RefinementCtx): string[] {
     if (name === undefined) context.addIssue({ code: 'custom', message });
     return name ?? word;
   });
+}
+
+function bytesOf(megabytes: number | undefined): number | undefined {
+  return megabytes === undefined ? undefined : Math.round(megabytes * megabyte);
 }
 
 function toNumber(text: unknown): number {

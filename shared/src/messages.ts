@@ -168,6 +168,20 @@ export const DeviceFacts = z.object({
 });
 export type DeviceFacts = z.infer<typeof DeviceFacts>;
 
+/** What a device has sent in a month and writes to its disk, in bytes, and what it saves at to stay within its budgets. */
+export const Usage = z.object({
+  /** Since when it is counted: the beginning of a month, or of the agent's memory of it. */
+  since: Instant,
+  sentBytes: z.number().int().min(0),
+  monthlyBudgetBytes: z.number().min(0).nullable(),
+  /** At the present rate; null while nothing can be said. */
+  writtenADayBytes: z.number().min(0).nullable(),
+  dailyWritesBudgetBytes: z.number().min(0).nullable(),
+  /** For people: what gives, and why; empty while nothing does. */
+  saving: z.array(z.string().max(200)).max(10),
+});
+export type Usage = z.infer<typeof Usage>;
+
 export const Reported = z.object({
   /** The desired generation this answers. */
   generation: z.number().int().min(0),
@@ -188,6 +202,7 @@ export const Reported = z.object({
     .catch(undefined),
   /** How far its clock was from the server's when that was measured last. */
   clock: ClockReading.optional().catch(undefined),
+  usage: Usage.optional().catch(undefined),
   /** What stands in the way of serving, recording or following, for people, newest last. */
   problems: z.array(z.string()).max(20).optional(),
 });

@@ -137,6 +137,8 @@ export const TelemetryAck = z.object({
   epoch: Instant,
   sequence: z.number().int().min(0),
   accepts: z.array(z.string().max(20)).max(20).optional(),
+  /** How long to wait until the next one, where the server has more than it can take. */
+  retryAfterMs: z.number().int().min(0).max(3_600_000).optional(),
 });
 export type TelemetryAck = z.infer<typeof TelemetryAck>;
 

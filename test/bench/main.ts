@@ -9,6 +9,7 @@ import { benchInference } from './inference.ts';
 import { benchIngest } from './ingest.ts';
 import { benchReconnect } from './reconnect.ts';
 import { benchRollouts } from './rollouts.ts';
+import { benchWrites } from './writes.ts';
 
 const { values, positionals } = parseArgs({
   options: { quick: { type: 'boolean', default: false }, data: { type: 'string' }, only: { type: 'string' } },
@@ -24,6 +25,7 @@ const benches = new Map<string, typeof benchInference>([
   ['ingest', benchIngest],
   ['reconnect', benchReconnect],
   ['rollouts', benchRollouts],
+  ['writes', benchWrites],
 ]);
 const bench = benches.get(positionals[0] ?? '');
 if (bench === undefined) {

@@ -14,6 +14,7 @@ export type FactName =
   | 'outbox_dropped'
   | 'journal_folded'
   | 'journal_boot'
+  | 'usage'
   | 'samples_dropped'
   | 'losses_told'
   | 'labelled_outcomes';

@@ -27,6 +27,7 @@ const handlers = {
   onDesired: () => undefined,
   onAcknowledged: () => undefined,
   onClock: () => undefined,
+  onSent: () => undefined,
   onCommand: async () => expect.fail('nobody is connected'),
 };
 

@@ -1,4 +1,5 @@
 import { EventEmitter } from 'node:events';
+import { gunzipSync } from 'node:zlib';
 import type { ClockReading } from '@edgeloop/shared/clock';
 import { Command, type IdentityConflict, Presence } from '@edgeloop/shared/messages';
 import { topicOf } from '@edgeloop/shared/topics';
@@ -12,9 +13,11 @@ const minute = 60_000;
 class FakeClient extends EventEmitter implements LinkClient {
   connected = false;
   options: LinkClient['options'] = { will: { payload: '' } };
+  readonly raw: (string | Buffer)[] = [];
   readonly sent: { topic: string; payload: string }[] = [];
 
   publish(topic: string, payload: string | Buffer, _options: unknown, taken: () => void): void {
+    this.raw.push(payload);
     this.sent.push({ topic, payload: payload.toString() });
     taken();
   }
@@ -55,6 +58,7 @@ let conflicts: (IdentityConflict | null)[];
 let connected: number;
 let obeyed: string[];
 let closing: (() => Promise<void>)[];
+let publishTelemetry: ReturnType<typeof createLink>['publishTelemetry'];
 
 function start(): FakeClient {
   const fake = new FakeClient();
@@ -67,6 +71,7 @@ function start(): FakeClient {
       },
       onConnected: () => void connected++,
       onFailure: () => undefined,
+      onSent: () => undefined,
       onClock: (reading) => void readings.push(reading),
       onIdentityConflict: (conflict) => void conflicts.push(conflict),
       onDesired: () => undefined,
@@ -79,6 +84,7 @@ function start(): FakeClient {
     () => fake,
   );
   link.connect({ deviceId: 'd', hosts: ['h'], port: 1, ca: '', cert: '', key: '' });
+  publishTelemetry = link.publishTelemetry;
   closing.push(() => link.close(0));
   return fake;
 }
@@ -180,4 +186,28 @@ describe('two devices with one identity', () => {
     client.closes();
     expect(client.options.reconnectPeriod).toBeLessThanOrEqual(500);
   });
+});
+
+it('packs telemetry once the server of this session says that it takes it', () => {
+  client.opens();
+  const items = Array.from({ length: 20 }, (_, i) => {
+    return { sequence: i + 1, item: { kind: 'loss' as const, windows: 0, requests: 0, labels: 0 } };
+  });
+  const send = () => {
+    publishTelemetry({ epoch: 1, items });
+    return client.raw.at(-1);
+  };
+  const ack = (more: object) =>
+    client.emit(
+      'message',
+      topicOf('d', 'telemetry/ack'),
+      Buffer.from(JSON.stringify({ epoch: 1, sequence: 1, ...more })),
+    );
+  expect(typeof send()).toBe('string');
+  ack({ accepts: ['gzip'] });
+  const packed = send();
+  expect(JSON.parse(gunzipSync(Buffer.from(packed ?? '')).toString())).toEqual({ epoch: 1, items });
+  client.closes();
+  client.opens();
+  expect(typeof send()).toBe('string');
 });

@@ -1,6 +1,7 @@
 // The MQTT session with the control plane: what is desired comes in, what is goes out. Knows topics, not models. It is
 // level-triggered: every message may be lost, repeated or late, and everything is said again on each connect.
 import { randomUUID } from 'node:crypto';
+import { gzipSync } from 'node:zlib';
 import { type ClockReading, clockReading } from '@edgeloop/shared/clock';
 import { messageOf, parseJson } from '@edgeloop/shared/errors';
 import {
@@ -34,6 +35,8 @@ export interface LinkOptions {
   /** There is a connection, and how far the clocks are apart was measured, if the server tells. */
   onConnected(): void;
   onClock(reading: ClockReading): void;
+  /** So many bytes were sent, topic and payload. */
+  onSent(bytes: number): void;
   /** Whether another device uses the same identity, told with each answer to this one's presence. */
   onIdentityConflict(conflict: IdentityConflict | null): void;
   /** A connection failed. */
@@ -50,7 +53,7 @@ export interface LinkClient {
   readonly options: { will?: { payload: Buffer | string }; reconnectPeriod?: number };
   publish(
     topic: string,
-    payload: string,
+    payload: string | Buffer,
     options: { qos: 1; retain: boolean },
     taken: (error?: Error | null) => void,
   ): unknown;
@@ -88,6 +91,8 @@ const steadyMs = 60_000;
 /** Servers of before do not tell their clock. */
 const clockWaitMs = 1000;
 const measureEveryMs = 3_600_000;
+/** What is shorter gains nothing. */
+const leastPackedLetters = 512;
 const problemsKept = 10;
 const problemsReported = 20;
 const problemLetters = 500;
@@ -104,6 +109,7 @@ export function createLink(options: LinkOptions, open: (options: IClientOptions)
   /** Of this start: two that come in turns are two devices. */
   const instance = randomUUID();
   let hasTwin = false;
+  let takesGzip = false;
   /** What was asked of the server's clock, by both of ours. */
   let asked: { sentAt: number; sentMs: number } | undefined;
   let answeredMs = Number.NEGATIVE_INFINITY;
@@ -111,15 +117,21 @@ export function createLink(options: LinkOptions, open: (options: IClientOptions)
 
   function publish(channel: Channel, message: unknown, retain: boolean): boolean {
     if (client?.connected !== true) return false;
-    const payload = JSON.stringify(message);
+    const payload = packed(channel, JSON.stringify(message));
     if (Buffer.byteLength(payload) > maxPayloadBytes) {
       log.error({ channel, bytes: Buffer.byteLength(payload) }, 'a message is too large and is not sent');
       return false;
     }
+    options.onSent(Buffer.byteLength(payload) + topicOf(deviceId, channel).length);
     client.publish(topicOf(deviceId, channel), payload, { qos: 1, retain }, (error) => {
       if (error) log.debug({ channel, reason: messageOf(error) }, 'a message was not taken');
     });
     return true;
+  }
+
+  /** Telemetry only, and only where the server of this session says that it takes it. */
+  function packed(channel: Channel, text: string): string | Buffer {
+    return channel === 'telemetry' && takesGzip && text.length >= leastPackedLetters ? gzipSync(text) : text;
   }
 
   function report(): void {
@@ -177,8 +189,13 @@ export function createLink(options: LinkOptions, open: (options: IClientOptions)
     if (channel === 'desired') {
       // A retained message that was cleared says nothing.
       if (text !== '') options.onDesired(parseJson(Desired, text, 'desired'));
-    } else if (channel === 'telemetry/ack') options.onAcknowledged(parseJson(TelemetryAck, text, 'telemetry/ack'));
+    } else if (channel === 'telemetry/ack') acknowledged(parseJson(TelemetryAck, text, 'telemetry/ack'));
     else if (channel === 'commands') obey(parseJson(Command, text, 'command'));
+  }
+
+  function acknowledged(ack: TelemetryAck): void {
+    takesGzip = ack.accepts?.includes('gzip') === true;
+    options.onAcknowledged(ack);
   }
 
   function obey(command: Command): void {
@@ -229,6 +246,7 @@ export function createLink(options: LinkOptions, open: (options: IClientOptions)
     let connectedMs: number | undefined;
     fresh.on('connect', () => {
       connectedMs = performance.now();
+      takesGzip = false;
       log.info('connected to the control plane');
       // The answer to the presence comes to who has subscribed.
       subscribe(fresh, { deviceId, channels: serverToDevice, log }, sayOnline);

@@ -43,8 +43,8 @@ export interface JournalOptions {
 export interface Journal {
   /** Names a new file to a fresh serving process. */
   open(process: number): Promise<void>;
-  /** Reads what was appended, and names a file where `open` failed; bytes in the present files so far. */
-  tail(): Promise<number>;
+  /** Reads what was appended, and names a file where `open` failed; what was read of the present files so far. */
+  tail(): Promise<{ bytes: number; requests: number; failed: number }>;
   /** Keeps now what is kept of single records. */
   keepNow(): Promise<void>;
   /** Closes the window: new files, and the former ones' windows into the outbox. */
@@ -63,6 +63,8 @@ interface Fold {
   recovered: boolean;
   /** Records of which nothing is kept yet. */
   unkept: JournalRecord[];
+  requests: number;
+  failed: number;
 }
 
 /** The file of a number; the serving process tells the number from its name. */
@@ -93,6 +95,8 @@ export function createJournal(options: JournalOptions): Journal {
     windows: createWindowSet(options.manifestOf),
     recovered: false,
     unkept: [],
+    requests: 0,
+    failed: 0,
   });
 
   async function read(into: Fold): Promise<void> {
@@ -113,6 +117,8 @@ export function createJournal(options: JournalOptions): Journal {
   }
 
   function take(into: Fold, records: readonly JournalRecord[]): void {
+    into.requests += records.length;
+    into.failed += records.filter(({ outcome }) => outcome !== 'ok').length;
     into.unkept.push(...records);
     if (into.unkept.length >= mostUnkept) keepOf(into);
     for (const record of records) into.windows.add(record, options.clock.stretchOf(record.at));
@@ -219,7 +225,7 @@ export function createJournal(options: JournalOptions): Journal {
       turn.run(async () => {
         for (const process of unopened) await nameFile(process);
         if (fold !== undefined) await read(fold);
-        return sizeRead(fold);
+        return { bytes: sizeRead(fold), requests: fold?.requests ?? 0, failed: fold?.failed ?? 0 };
       }),
     keepNow: () =>
       turn.run(async () => {

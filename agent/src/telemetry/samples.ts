@@ -37,21 +37,34 @@ export interface SamplesOptions {
   /** How long a sample waits for its label before it is uploaded without. */
   waitMs: number;
   manifestOf: ManifestOf;
+  /** The share of inputs that wait for a label which is kept; all when unset. */
+  keptForLabels?: () => number;
   log: Logger;
 }
 
-export function createSamples({ database, budgetBytes, waitMs, manifestOf, log }: SamplesOptions): Samples {
+export function createSamples({
+  database,
+  budgetBytes,
+  waitMs,
+  manifestOf,
+  keptForLabels,
+  log,
+}: SamplesOptions): Samples {
   let total = storedBytes(database);
   const insert = insertion(database);
 
   function keep(transaction: Reader, records: readonly JournalRecord[]): void {
+    const share = keptForLabels?.() ?? 1;
     for (const record of records) {
       if (record.shadow !== undefined) {
         if (record.features !== undefined) total += insert(disagreementOf(record, record.shadow));
         continue;
       }
       const policy = manifestOf(record.model, record.version, record.release)?.capture;
-      const reason = policy === undefined ? undefined : captureReason(record, policy);
+      const reason =
+        policy === undefined
+          ? undefined
+          : captureReason(record, { ...policy, labelledRate: policy.labelledRate * share });
       if (reason !== undefined) total += insert(keptOf(record, reason));
     }
     if (total <= budgetBytes) return;

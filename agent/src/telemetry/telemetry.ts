@@ -2,6 +2,7 @@
 // clock that no jump of the wall clock disturbs.
 import { performance } from 'node:perf_hooks';
 import { AppError, messageOf } from '@edgeloop/shared/errors';
+import type { Usage } from '@edgeloop/shared/messages';
 import type { TelemetryAck, TelemetryBatch } from '@edgeloop/shared/telemetry';
 import type { Logger } from 'pino';
 import type { DeviceDatabase } from '../database/open.ts';
@@ -23,12 +24,14 @@ import { createOutbox, type Outbox } from './outbox.ts';
 import { createPredictions } from './predictions.ts';
 import { createResources } from './resources.ts';
 import { createSamples } from './samples.ts';
+import { isWindowOver } from './saving.ts';
 import { keepUploading } from './upload.ts';
+import { createUsage } from './usage.ts';
 
 export interface TelemetryOptions {
   dataDir: string;
   /** Where the journal lies: `auto` is in memory, where there is some to give. */
-  journal: 'auto' | 'disk';
+  journal: 'disk' | 'memory';
   /** The agent was stopped in order the last time. */
   cleanStop: boolean;
   /** Of the missing notes, one for each serving process. */
@@ -39,6 +42,10 @@ export interface TelemetryOptions {
   bufferBytes: number;
   captureBytes: number;
   windowMs: number;
+  /** Of a window with few requests. */
+  windowMostMs: number;
+  monthlyBudgetBytes: number | undefined;
+  dailyWritesBudgetBytes: number | undefined;
   log: Logger;
   folderOf: FolderOf;
   switchJournal(path: string, process: number): Promise<void>;
@@ -61,6 +68,9 @@ export interface Telemetry {
   acknowledged(ack: TelemetryAck): void;
   /** Closes the present windows now. */
   flush(): Promise<void>;
+  /** Bytes went to the control plane. */
+  sent(bytes: number): void;
+  usage(): Usage;
   status: Outbox['status'];
   /** Folds and keeps what is there; the serving process must be gone. */
   close(): Promise<void>;
@@ -72,12 +82,20 @@ const labelWaitAtMostMs = 15_000;
 
 export function createTelemetry(options: TelemetryOptions): Telemetry {
   const { database, writes, problems, log, windowMs, bufferBytes } = options;
+  const usage = createUsage({ ...options, nowMs: Date.now, monotonicMs: performance.now.bind(performance) });
   const manifestOf = createManifests(options.folderOf, log);
   const clock = createDeviceClock(Date.now, performance.now.bind(performance));
   const outbox = createOutbox({ database, clock, writes, budgetBytes: bufferBytes, log });
   const predictions = createPredictions(bufferBytes);
   const waitMs = Math.min(2 * windowMs, labelWaitAtMostMs);
-  const samples = createSamples({ database, budgetBytes: options.captureBytes, waitMs, manifestOf, log });
+  const samples = createSamples({
+    database,
+    budgetBytes: options.captureBytes,
+    waitMs,
+    manifestOf,
+    keptForLabels: () => usage.saving().keptForLabels,
+    log,
+  });
   const delivery = createDelivery({ outbox, publish: options.publish, log });
   const { folder, inMemory } = journalPlace(options.dataDir, options.journal, log);
   const losses = createLosses({
@@ -100,6 +118,7 @@ export function createTelemetry(options: TelemetryOptions): Telemetry {
     keep(transaction, records) {
       predictions.keep(transaction, records);
       samples.keep(transaction, records);
+      usage.keep(transaction);
     },
     complete(transaction, windows) {
       const usage = windows.length === 0 ? undefined : resources.take();
@@ -113,7 +132,7 @@ export function createTelemetry(options: TelemetryOptions): Telemetry {
   const feedback = createFeedback({ database, journal, predictions, samples, outbox, manifestOf, onAdded: added });
   let timer: NodeJS.Timeout | undefined;
   let uploading: Promise<void> = Promise.resolve();
-  let closesAt = 0;
+  let openedAt = 0;
 
   /** Requests that each serving process holds in memory. */
   const holding = new Map<number, number>();
@@ -131,7 +150,7 @@ export function createTelemetry(options: TelemetryOptions): Telemetry {
   }
 
   async function flush(): Promise<void> {
-    closesAt = performance.now() + windowMs;
+    openedAt = performance.now();
     await resources.look('now');
     await journal.rotate();
     tellRest(database, outbox, Date.now());
@@ -155,8 +174,10 @@ export function createTelemetry(options: TelemetryOptions): Telemetry {
     try {
       await resources.look();
       await unlessRefused(async () => {
-        const bytes = await journal.tail();
-        if (clock.look() || performance.now() >= closesAt || bytes > journalAtMostBytes) await flush();
+        const { bytes, ...open } = await journal.tail();
+        const bounds = { usualMs: windowMs, mostMs: options.windowMostMs, times: usage.saving().windows };
+        const isOver = isWindowOver({ ...open, ageMs: performance.now() - openedAt }, bounds);
+        if (clock.look() || isOver || bytes > journalAtMostBytes) await flush();
       });
     } catch (error) {
       log.warn({ reason: messageOf(error) }, 'the journal is folded later');
@@ -165,13 +186,13 @@ export function createTelemetry(options: TelemetryOptions): Telemetry {
 
   return {
     start(signal) {
-      closesAt = performance.now() + windowMs;
+      openedAt = performance.now();
       const again = () => {
         timer = setTimeout(() => void look().then(() => signal.aborted || again()), Math.min(tailMs, windowMs));
       };
       again();
       signal.addEventListener('abort', () => clearTimeout(timer), { once: true });
-      uploading = keepUploading({ samples, port: options.port, log }, signal);
+      uploading = keepUploading({ samples, usage, port: options.port, log }, signal);
     },
     opened: (process) => unlessRefused(() => journal.open(process)),
     missing(missing, process) {
@@ -196,6 +217,8 @@ export function createTelemetry(options: TelemetryOptions): Telemetry {
     clockRead: (offsetMs) => outbox.clockRead(offsetMs),
     acknowledged: (ack) => delivery.acknowledged(ack),
     flush,
+    sent: usage.sent,
+    usage: usage.report,
     status: () => outbox.status(),
     async close() {
       clearTimeout(timer);

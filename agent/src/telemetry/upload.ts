@@ -5,9 +5,11 @@ import type { CaptureUpload } from '@edgeloop/shared/telemetry';
 import type { Logger } from 'pino';
 import { type DevicePort, textOf } from '../identity/device-port.ts';
 import type { Samples } from './samples.ts';
+import type { UsageMeter } from './usage.ts';
 
 export interface UploadOptions {
   samples: Samples;
+  usage: Pick<UsageMeter, 'saving' | 'sent'>;
   /** Undefined before the device is enrolled. */
   port(): DevicePort | undefined;
   log: Logger;
@@ -38,14 +40,15 @@ export async function keepUploading(options: UploadOptions, signal: AbortSignal)
 }
 
 /** Whether something was uploaded, so that there may be more. */
-async function uploadOnce({ samples, port, log }: UploadOptions, signal: AbortSignal): Promise<boolean> {
+async function uploadOnce({ samples, usage, port, log }: UploadOptions, signal: AbortSignal): Promise<boolean> {
   const connection = port();
-  if (connection === undefined) return false;
+  if (connection === undefined || !usage.saving().uploads) return false;
   const batch = samples.ready(Date.now());
   if (batch.length === 0) return false;
   const json: CaptureUpload = { samples: batch.map(({ sample }) => sample) };
   try {
     const answer = await connection.send({ method: 'POST', path: '/device/v1/captures', json, signal });
+    usage.sent(Buffer.byteLength(JSON.stringify(json)));
     await textOf(answer, 64 * 1024);
   } catch (error) {
     if (!(error instanceof AppError) || !refusals.includes(error.code)) throw error;

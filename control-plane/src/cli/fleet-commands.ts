@@ -39,6 +39,15 @@ function clockText(clock: Device['clock']): string | undefined {
   return `${offset}, measured ${timeText(clock.measuredAt)}`;
 }
 
+function usageText(usage: Device['usage']): string | undefined {
+  if (usage === null) return undefined;
+  const megabytes = (bytes: number) => `${(bytes / 2 ** 20).toFixed(1)} MB`;
+  const { sentBytes, monthlyBudgetBytes, writtenADayBytes } = usage;
+  const budget = monthlyBudgetBytes === null ? '' : ` of ${megabytes(monthlyBudgetBytes)}`;
+  const written = writtenADayBytes === null ? '' : `; writes ${megabytes(writtenADayBytes)} a day`;
+  return `${megabytes(sentBytes)}${budget} since ${timeText(usage.since)}${written}`;
+}
+
 function twinsText(conflict: Device['identityConflict']): string | undefined {
   if (conflict === null) return undefined;
   return `used by two devices since ${timeText(conflict.since)}, ${conflict.takeovers} takeovers`;
@@ -88,6 +97,8 @@ function registerDevices(program: Command): void {
           ['last seen', timeText(device.lastSeenAt)],
           ...removalFields(device),
           ['clock', clockText(device.clock)],
+          ['sent', usageText(device.usage)],
+          ['saving', device.usage?.saving.map((words) => plainText(words)).join('; ')],
           ['identity', twinsText(device.identityConflict)],
           [
             'generation',

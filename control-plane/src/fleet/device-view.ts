@@ -44,5 +44,6 @@ export function toDevice(row: DeviceRow, { desired, unknown, disregarded, now }:
     outbox: reported?.outbox ?? null,
     clock: clock && { offsetMs: clock.offsetMs, measuredAt: clock.measuredAt },
     identityConflict,
+    usage: reported?.usage ?? null,
   };
 }

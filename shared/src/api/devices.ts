@@ -1,7 +1,7 @@
 // Devices, as the API shows them.
 import { z } from 'zod';
 import { DeviceId, Instant, Sha256 } from '../identifiers.ts';
-import { DeviceFacts, IdentityConflict, ModelReport } from '../messages.ts';
+import { DeviceFacts, IdentityConflict, ModelReport, Usage } from '../messages.ts';
 import { Labels, SelectorText } from '../selector.ts';
 
 export const DeviceStatus = z.enum(['online', 'offline', 'never_connected']);
@@ -36,6 +36,8 @@ export const Device = z.object({
   clock: z.object({ offsetMs: z.number().int(), measuredAt: Instant }).nullable().default(null),
   /** Two devices use this identity, as after copying a card: since when, and how often one took over from the other. */
   identityConflict: IdentityConflict.nullable().default(null),
+  /** What it sends and writes, and what it saves at; null: it does not say. */
+  usage: Usage.nullable().default(null),
 });
 export type Device = z.infer<typeof Device>;
 

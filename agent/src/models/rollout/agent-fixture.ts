@@ -120,6 +120,7 @@ export async function startAgent(parts: AgentParts, own: (database: { close(): v
       },
       onAcknowledged: () => undefined,
       onClock: () => undefined,
+      onSent: () => undefined,
       onFailure: () => undefined,
       onIdentityConflict: () => undefined,
       onCommand: async ({ id: command }) => ({ id: command, ok: true, message: '' }),

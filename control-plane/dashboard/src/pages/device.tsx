@@ -131,6 +131,8 @@ function StateCard({ device }: { device: Device }) {
               : `${outbox.pendingItems} items, ${formatBytes(outbox.pendingBytes)}; ${outbox.droppedItems} dropped`,
           ],
           ['Clock', <Clock key="clock" clock={device.clock} />],
+          ['Sent this month', device.usage === null ? '–' : formatBytes(device.usage.sentBytes)],
+          ['Saving', device.usage?.saving.join('; ') || 'nothing'],
           ['Identity', <Identity key="identity" conflict={device.identityConflict} />],
           [
             'Access',

@@ -1,0 +1,88 @@
+// What a device of a fleet writes to its disk and sends over its link: bytes of a day and of a month, at 1, 10 and 200 requests a
+// second, from a few windows.
+import { readFileSync } from 'node:fs';
+import { device, joinToken, predict, pushVersion, release, rolloutIn, serves } from '../support/fleet.ts';
+import { type Agent, startAgent, startControlPlane, temporaryFolder } from '../support/programs.ts';
+import { machine, printTable, writeResult } from './report.ts';
+
+const day = 86_400;
+
+export async function benchWrites({ quick }: { quick: boolean }): Promise<void> {
+  const seconds = quick ? 75 : 310;
+  const rows = [];
+  for (const perSecond of [1, 10, 200]) rows.push(await measure(perSecond, seconds));
+  printTable(
+    ['requests/s', 'MB written a day', 'by the supervisor', 'by serving', 'MB sent a month'],
+    rows.map((row) => [row.perSecond, row.dayMb, row.supervisorMb, row.servingMb, row.monthMb ?? '-'].map(String)),
+  );
+  console.log(writeResult('writes', { machine: machine(), seconds, rows }));
+}
+
+async function measure(perSecond: number, seconds: number) {
+  const folder = await temporaryFolder();
+  const plane = await startControlPlane(`${folder.path}/server`, { EDGELOOP_LOG_LEVEL: 'error' });
+  const env = { EDGELOOP_LOG_LEVEL: 'error', EDGELOOP_WINDOW_SECONDS: '', EDGELOOP_SPARE_PROCESS: 'off' };
+  const agent = await startAgent({ folder: `${folder.path}/agent`, id: 'bench', token: await joinToken(plane), env });
+  try {
+    const version = await pushVersion(plane, 'sum');
+    await rolloutIn(plane, await release(plane, 'sum', version), ['completed'], 240_000);
+    await serves(agent, 'sum', version);
+    // What a rollout and a start write is over.
+    await load(agent, perSecond, 35);
+    const before = written(agent.program.pid);
+    const sentBefore = await sentBytes(plane);
+    const begun = performance.now();
+    await load(agent, perSecond, seconds);
+    const elapsed = (performance.now() - begun) / 1000;
+    const after = written(agent.program.pid);
+    const daily = (bytes: number) => Math.round(((bytes / elapsed) * day) / 1e5) / 10;
+    const sent = await sentBytes(plane);
+    return {
+      perSecond,
+      dayMb: daily(after.supervisor - before.supervisor + after.serving - before.serving),
+      supervisorMb: daily(after.supervisor - before.supervisor),
+      servingMb: daily(after.serving - before.serving),
+      monthMb: sent === undefined || sentBefore === undefined ? undefined : daily(sent - sentBefore) * 30,
+    };
+  } finally {
+    await agent.stop();
+    await plane.stop();
+    await folder.remove();
+  }
+}
+
+/** Evenly, for so long. */
+async function load(agent: Agent, perSecond: number, seconds: number): Promise<void> {
+  const begun = performance.now();
+  const under = new Set<Promise<unknown>>();
+  for (let sent = 0; sent < perSecond * seconds; sent++) {
+    const waitMs = begun + (sent * 1000) / perSecond - performance.now();
+    if (waitMs > 0) await new Promise((resolve) => setTimeout(resolve, waitMs));
+    const one: Promise<unknown> = predict(agent.url, 'sum', { a: Math.random(), b: 1 }).finally(() =>
+      under.delete(one),
+    );
+    under.add(one);
+    if (under.size > 64) await Promise.race(under);
+  }
+  await Promise.all(under);
+}
+
+/** Bytes that were given to a disk, less those that were taken back before they got there. */
+function written(supervisor: number): { supervisor: number; serving: number } {
+  const children = readFileSync(`/proc/${supervisor}/task/${supervisor}/children`, 'utf8').trim().split(' ');
+  return {
+    supervisor: writtenBy(supervisor),
+    serving: children.filter(Boolean).reduce((sum, pid) => sum + writtenBy(Number(pid)), 0),
+  };
+}
+
+function writtenBy(pid: number): number {
+  const text = readFileSync(`/proc/${pid}/io`, 'utf8');
+  const of = (name: string) => Number(new RegExp(`^${name}: (\\d+)$`, 'm').exec(text)?.[1] ?? 0);
+  return of('write_bytes') - of('cancelled_write_bytes');
+}
+
+/** As the device says itself; agents of before do not. */
+async function sentBytes(plane: Awaited<ReturnType<typeof startControlPlane>>): Promise<number | undefined> {
+  return (await device(plane, 'bench')).usage?.sentBytes;
+}
