@@ -378,9 +378,7 @@ export function defineSchema({
       primaryKey({ columns: [t.level, t.deviceId, t.model, t.version, t.startedAt] }),
       index('rollups_time').on(t.level, t.startedAt),
       // What most charts read, among the rollups of all devices.
-      index('rollups_fleet')
-        .on(t.level, t.startedAt, t.model, t.version)
-        .where(sql`device_id = ''`),
+      index('rollups_fleet').on(t.level, t.startedAt, t.model, t.version).where(sql`device_id = ''`),
     ],
   );
   /** The same by a label of devices that was chosen for charts, as it was when a window came. */

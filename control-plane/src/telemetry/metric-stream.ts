@@ -15,8 +15,6 @@ interface Streamed {
   signal: AbortSignal;
 }
 
-export type MetricStreams = ReturnType<typeof createMetricStreams>;
-
 export function createMetricStreams({ query }: { query: (asked: MetricQuestion) => Promise<MetricResult> }) {
   let open = 0;
 
@@ -103,7 +101,7 @@ function frame(news: MetricNews): string {
 }
 
 /** Of each result the series with points that are new or have changed, and only these; results without any are left out. */
-export function changesOf(former: readonly MetricResult[], present: readonly MetricResult[]): MetricResult[] {
+function changesOf(former: readonly MetricResult[], present: readonly MetricResult[]): MetricResult[] {
   return present.flatMap((result, i) => {
     const known = new Map((former[i]?.series ?? []).map((series) => [nameOf(series), series]));
     const series = result.series.flatMap((each) => {

@@ -11,7 +11,7 @@ export interface OwnPastOptions {
   keep?: number;
 }
 
-export type Season = 'none' | 'day' | 'week';
+type Season = 'none' | 'day' | 'week';
 
 export interface Surprise {
   /** Distance from what is usual, in robust standard deviations; never negative. */

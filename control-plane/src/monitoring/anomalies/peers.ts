@@ -11,7 +11,7 @@ export interface Distance {
 }
 
 /** Fewer say nothing about what is usual. */
-export const fewestPeers = 5;
+const fewestPeers = 5;
 const madToDeviation = 1.4826;
 /** Peers that agree to the last digit: a twentieth of their middle is still the same. */
 const leastShare = 0.05;

@@ -92,7 +92,7 @@ function isDriftRule(rule: AlertRule): rule is DriftRule {
 }
 
 /** Windows in the order of time. The next window is given its time to come in. */
-export function insufficientSince(
+function insufficientSince(
   judged: readonly Pick<Evaluation, 'verdict' | 'windowStart' | 'windowEnd'>[],
   { windowMs, now }: { windowMs: number; now: number },
 ): number | null {

@@ -118,7 +118,7 @@ export function measureSignals(reference: ReferenceProfile, window: Observed): M
   return measures.filter((measure) => measure !== undefined);
 }
 
-export function levelOf(measures: readonly Measure[], { falseDiscoveryRate }: DriftSettings): number {
+function levelOf(measures: readonly Measure[], { falseDiscoveryRate }: DriftSettings): number {
   return discoveryLevel(
     measures.map(({ p }) => p),
     falseDiscoveryRate,

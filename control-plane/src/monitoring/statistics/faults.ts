@@ -3,7 +3,7 @@ import type { Histogram } from '@edgeloop/shared/sketches/histogram';
 import { total } from './bins.ts';
 import { bothTails } from './normal.ts';
 
-export type FaultKind = 'dead' | 'stuck' | 'offset' | 'scaled' | 'noisy';
+type FaultKind = 'dead' | 'stuck' | 'offset' | 'scaled' | 'noisy';
 export interface Fault {
   kind: FaultKind;
   /** For people, with figures. */

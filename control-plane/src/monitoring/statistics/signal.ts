@@ -19,7 +19,7 @@ import { type MovementOfScore, movementOfScore } from './effects.ts';
 import { binomialTail, bothTails, boundOfBothTails, normalQuantile } from './normal.ts';
 
 /** How a signal differs, in words for people. */
-export type Change = string;
+type Change = string;
 
 /** One signal compared with its reference. */
 export interface Measure {
