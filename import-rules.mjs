@@ -61,7 +61,7 @@ const table = {
     'monitoring/alerts': 'statistics',
     'monitoring/references': 'alerts statistics',
     'monitoring/judging': 'alerts references statistics',
-    'monitoring/measuring': 'alerts statistics',
+    'monitoring/measuring': 'alerts anomalies statistics',
     'monitoring/notifying': 'alerts',
     training: 'access blobs data:data,rows,tables database http registry:registry',
     'training/jobs': '',

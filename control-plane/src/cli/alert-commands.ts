@@ -258,6 +258,11 @@ function conditionText(spec: AlertRuleSpec): string {
     case 'above':
     case 'below':
       return `${what} ${condition.is} ${condition.bound} ${unit}, over ${spec.overSeconds} s`;
+    case 'unlike': {
+      const of =
+        condition.of === 'both' ? 'its peers and its own past' : condition.of === 'past' ? 'its own past' : 'its peers';
+      return `${what} ${condition.deviations} deviations ${condition.side === 'either' ? 'from' : condition.side} ${of}, over ${spec.overSeconds} s`;
+    }
     case 'above_past':
     case 'below_past':
       return `${what} ${condition.is === 'above_past' ? 'above' : 'below'} ${condition.ratio} times its past`;

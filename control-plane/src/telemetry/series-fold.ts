@@ -23,7 +23,7 @@ export interface Line {
 /** What a share is of beside its origin. */
 export type Part = Partial<Record<'class' | 'kind' | 'feature', string>>;
 
-const maxSeries = 5000;
+const maxSeries = 50_000;
 
 /** @throws AppError `invalid_request` as soon as there are too many series */
 export class SeriesFold<A> {

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { DeviceId, Instant, ModelName, ModelVersion } from '../identifiers.ts';
 import { Labels, SelectorText } from '../selector.ts';
 import { AlertMatch, Severity } from './alert-match.ts';
-import { MetricQuery, metrics, metricUnits } from './metrics.ts';
+import { metrics, metricUnits } from './metrics.ts';
 
 /** What the control plane knows of its fleet and itself beside telemetry, and its unit. */
 export const fleetFigureUnits = {
@@ -102,6 +102,19 @@ export const MetricCondition = z.discriminatedUnion('is', [
     lookbackSeconds: lookbackSeconds(86_400),
     minDifference: z.number().min(0).default(0),
   }),
+  /**
+   * An anomaly: so many robust deviations away from what devices of its kind show now, from what is usual for itself at this hour of the day
+   * or week, or from both. Judged are whole stretches of `overSeconds`. `alike`: devices are of a kind by their value of this label; all that the rule asks of when it is unset.
+   */
+  z.strictObject({
+    is: z.literal('unlike'),
+    of: z.enum(['peers', 'past', 'both']).default('both'),
+    deviations: z.number().gt(0).max(1000).default(8),
+    side: z.enum(['above', 'below', 'either']).default('either'),
+    alike: z.string().min(1).max(63).optional(),
+    lookbackSeconds: lookbackSeconds(2_419_200),
+    minDifference: z.number().min(0).default(0),
+  }),
   /** Nothing came for `overSeconds`, and for longer than it ever paused in the time looked back on. */
   z.strictObject({ is: z.literal('absent'), lookbackSeconds: lookbackSeconds(604_800) }),
 ]);
@@ -119,7 +132,7 @@ export const MetricRule = z.strictObject({
   selector: SelectorText.optional(),
   device: DeviceId.optional(),
   /** Quantile of `latency`. */
-  quantile: MetricQuery.shape.quantile,
+  quantile: z.coerce.number().min(0).max(1).default(0.95),
   /** One alert for each value: as in `GET /metrics/query`; `offline_share` and `offline_devices` group by a key of devices' labels. */
   groupBy: z.string().min(1).max(63).optional(),
   /** The value is of so much time up to now. */

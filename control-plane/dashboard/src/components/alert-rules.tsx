@@ -75,6 +75,11 @@ function measured({ metric, condition, groupBy, forSeconds, minEvidence }: Metri
       return `${what} above ${condition.ratio} times its past${held}${from}`;
     case 'below_past':
       return `${what} below ${condition.ratio} times its past${held}${from}`;
+    case 'unlike': {
+      const of = { peers: 'its peers', past: 'its own past', both: 'its peers and its own past' }[condition.of];
+      const side = condition.side === 'either' ? 'from' : condition.side;
+      return `${what} ${formatNumber(condition.deviations)} deviations ${side} ${of}${held}${from}`;
+    }
     case 'absent':
       return `no ${what}, for longer than any pause before`;
   }

@@ -22,6 +22,27 @@ const specs: Record<string, Omit<z.input<typeof MetricRule>, 'kind'>> = {
     condition: { is: 'above_past', ratio: 2, lookbackSeconds: 24 * hour, minDifference: 1 },
     ...{ minEvidence: 50, forSeconds: 120, calmSeconds: 600 },
   },
+  'default-device-latency': {
+    name: 'A device is slower than its peers and than it usually is',
+    severity: 'info',
+    ...{ metric: 'latency', groupBy: 'device', quantile: 0.95, overSeconds: hour },
+    condition: { is: 'unlike', side: 'above', minDifference: 5 },
+    ...{ minEvidence: 50, forSeconds: 0, calmSeconds: 0 },
+  },
+  'default-device-errors': {
+    name: 'A device fails more requests than its peers and than it usually does',
+    severity: 'info',
+    ...{ metric: 'error_rate', groupBy: 'device', overSeconds: hour },
+    condition: { is: 'unlike', side: 'above', minDifference: 0.02 },
+    ...{ minEvidence: 50, forSeconds: 0, calmSeconds: 0 },
+  },
+  'default-device-confidence': {
+    name: 'A device is less sure than its peers and than it usually is',
+    severity: 'info',
+    ...{ metric: 'confidence', groupBy: 'device', overSeconds: hour },
+    condition: { is: 'unlike', side: 'below', minDifference: 0.05 },
+    ...{ minEvidence: 50, forSeconds: 0, calmSeconds: 0 },
+  },
   'default-silent-model': {
     name: 'A model that answered no longer does',
     ...{ metric: 'requests', groupBy: 'model', overSeconds: 900, condition: { is: 'absent' } },

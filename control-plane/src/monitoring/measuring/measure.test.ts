@@ -283,3 +283,73 @@ test('defaults can be changed and deleted, and stay so', async () => {
   await again.rules.replace('key:test', 'default-disk', { spec, create: true });
   expect((await again.rules.all()).map(({ id }) => id)).toContain('default-disk');
 });
+
+const devices = Array.from({ length: 8 }, (_, i) => `d${i}`);
+/** Hours of all devices, some of which are slower than the others, always or from now on. */
+async function hours(count: number, slowness: (device: string, hour: number) => number): Promise<void> {
+  for (let passedHours = 0; passedHours < count; passedHours++) {
+    for (const device of devices)
+      await send({
+        device,
+        ok: 60,
+        latency: slowness(device, passedHours) + ((passedHours * 7 + device.length) % 5) / 10,
+      });
+    room.clock.at += hour;
+  }
+  await monitoring.tick();
+}
+
+test('a device that becomes slower than its peers and than it was is an anomaly; one that always was is none', async () => {
+  const usual = (device: string) => (device === 'd7' ? 60 : 10);
+  await hours(60, usual);
+  expect((await told('default-device-latency')).map(({ labels }) => labels.device)).toEqual([]);
+  await hours(1, (device) => (device === 'd2' ? 90 : usual(device)));
+  const [alert, ...others] = await told('default-device-latency');
+  expect(others).toEqual([]);
+  expect(alert).toMatchObject({
+    status: 'firing',
+    severity: 'info',
+    labels: { device: 'd2' },
+    scope: { kind: 'device' },
+  });
+  expect(alert?.summary).toMatch(
+    /^latency \(quantile 0.95\) is 9\d.* over 60 min, .* deviations above the 10.* of 7 other devices and/,
+  );
+  await hours(1, usual);
+  expect((await told('default-device-latency'))[0]).toMatchObject({ status: 'resolved' });
+});
+
+test('what happens to all devices at once is the anomaly of none', async () => {
+  await hours(60, () => 10);
+  await hours(1, () => 90);
+  expect(await told('default-device-latency')).toEqual([]);
+});
+
+test('a model is compared with its own past at this hour of the day', async () => {
+  const rule = await withRule({
+    ...{ metric: 'requests', groupBy: 'model', overSeconds: 3600, minEvidence: 0, forSeconds: 0 },
+    condition: { is: 'unlike', of: 'past', side: 'below' },
+  });
+  const byDay = (hourOfDay: number) => (hourOfDay >= 8 && hourOfDay < 20 ? 400 : 2);
+  for (let i = 0; i < 24 * 5 + 12; i++) {
+    await send({ ok: byDay((room.clock.at / hour) % 24) + (i % 3) });
+    room.clock.at += hour;
+    await monitoring.tick();
+    expect((await told(rule)).filter(({ status }) => status === 'firing')).toEqual([]);
+  }
+  while ((room.clock.at / hour) % 24 !== 12) {
+    await send({ ok: byDay((room.clock.at / hour) % 24) });
+    room.clock.at += hour;
+  }
+  await send({ ok: 3 });
+  room.clock.at += hour;
+  await monitoring.tick();
+  const [alert] = await told(rule);
+  expect(alert).toMatchObject({ status: 'firing', model: 'm', value: 3 });
+  expect(alert?.summary).toMatch(/below the 40\d.* of what is usual for it at this hour of the day/);
+});
+
+test('peers are compared by device, which is said of a rule that does not', async () => {
+  const spec = { metric: 'latency', groupBy: 'model', condition: { is: 'unlike' } };
+  await expect(withRule(spec)).rejects.toThrow(/groupBy=device, or of=past/);
+});

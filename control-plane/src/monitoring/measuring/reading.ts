@@ -11,12 +11,23 @@ export interface Reading {
   isShare: boolean;
   /** What it was before, for rules that compare with that; undefined: nothing to compare with. */
   past?: { value: number; of: string } | undefined;
+  /** For rules about anomalies; undefined: too few peers, and too short a past. */
+  unlike?: Unlike | undefined;
   /** For rules about silence. */
   silence?: Silence | undefined;
   /** Devices that it is about, where that is known. */
   devices: readonly string[];
   /** More, for people. */
   detail: string;
+}
+
+export interface Unlike {
+  /** What is usual. */
+  expected: number;
+  /** How far from it, in robust deviations, with its sign. */
+  score: number;
+  /** With what it was compared. */
+  of: string;
 }
 
 export interface Silence {

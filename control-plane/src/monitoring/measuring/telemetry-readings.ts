@@ -2,9 +2,11 @@
 // past, whatever the number of groups. Rollups answer them, no window body is read.
 import type { MetricRule } from '@edgeloop/shared/api/alert-rules';
 import { MetricQuery, type MetricResult, type Series } from '@edgeloop/shared/api/metrics';
-import { parse } from '@edgeloop/shared/errors';
+import { AppError, parse } from '@edgeloop/shared/errors';
+import type { FleetFigures } from '../alerts/fleet-figures.ts';
 import { pastOf, pastSteps, type Step, silenceOf } from './past.ts';
 import { type Reading, subjectOf } from './reading.ts';
+import { type ReadPast, type UnlikeCondition, withUnlike } from './unlike.ts';
 
 type Query = (asked: MetricQuery) => Promise<MetricResult>;
 interface Range {
@@ -19,6 +21,7 @@ interface Asking {
   now: number;
   /** Since when this server hears of devices without a break. */
   listeningSince: number;
+  fleet: Pick<FleetFigures, 'devices'>;
 }
 
 /** What a value is made of, by metric: the sum of these, asked in the same groups. Invalid requests are the caller's fault. */
@@ -39,6 +42,7 @@ export async function readTelemetry(asking: Asking): Promise<Reading[]> {
   const { rule, now } = asking;
   const { condition, overSeconds, widenToSeconds } = rule;
   if (condition.is === 'absent') return readSilence(asking, condition.lookbackSeconds);
+  if (condition.is === 'unlike') return readUnlike(asking, condition);
   const readings = await measured(asking, { from: now - overSeconds * 1000, to: now });
   const wide =
     widenToSeconds === undefined || readings.every((each) => !isShort(rule, each))
@@ -52,8 +56,26 @@ export async function readTelemetry(asking: Asking): Promise<Reading[]> {
   return condition.is === 'below' && counts.has(rule.metric) ? withSilentGroups(asking, all) : all;
 }
 
+/** Of the last whole step, as those of the past are, and as rollups have it: of each device single windows would be far more. */
+async function readUnlike(asking: Asking, condition: UnlikeCondition): Promise<Reading[]> {
+  const { query, rule } = asking;
+  const stepMs = rule.overSeconds * 1000;
+  const now = asking.now - (asking.now % stepMs);
+  const readings = await measured(asking, { from: now - stepMs, to: now });
+  const past: ReadPast = async (range, device = rule.device) =>
+    (await query(questionOf({ ...rule, device }, rule.metric, range))).series;
+  const empty = counts.has(rule.metric) ? 0 : Number.NaN;
+  return withUnlike({ ...asking, now, condition, past, empty }, readings);
+}
+
 /** What the rule asks, without an answer. @throws AppError `invalid_request` */
-export async function checkAskable({ query, rule, now }: Omit<Asking, 'listeningSince'>): Promise<void> {
+export async function checkAskable({ query, rule, now }: Omit<Asking, 'listeningSince' | 'fleet'>): Promise<void> {
+  const { condition, groupBy } = rule;
+  if (condition.is === 'unlike' && condition.of !== 'past' && groupBy !== 'device')
+    throw new AppError(
+      'invalid_request',
+      'groupBy: devices are compared with their peers; use groupBy=device, or of=past',
+    );
   const range = { from: now - 1, to: now };
   await query(questionOf(rule, rule.metric, range));
   for (const of of evidenceMetrics[rule.metric] ?? []) await query(questionOf(rule, of, range));

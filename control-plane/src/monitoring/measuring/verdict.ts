@@ -25,6 +25,7 @@ const longerPause = 1.5;
 export function judgeReading(rule: Rule, reading: Reading, baseline: number | null = null): MeasuredVerdict {
   const { condition } = rule;
   if (condition.is === 'absent') return judgeSilence(rule, reading);
+  if (condition.is === 'unlike') return judgeUnlike(rule, condition, reading);
   const { value, evidence } = reading;
   const past = baseline ?? reading.past?.value ?? null;
   const bounds = boundsOf(condition, past);
@@ -47,7 +48,10 @@ interface Bounds {
   clear: number;
 }
 
-function boundsOf(condition: Exclude<MetricCondition, { is: 'absent' }>, past: number | null): Bounds | undefined {
+function boundsOf(
+  condition: Exclude<MetricCondition, { is: 'absent' | 'unlike' }>,
+  past: number | null,
+): Bounds | undefined {
   if (condition.is === 'above' || condition.is === 'below') {
     const { is, bound, clear = bound } = condition;
     return { side: is, bound, clear };
@@ -63,6 +67,31 @@ function boundsOf(condition: Exclude<MetricCondition, { is: 'absent' }>, past: n
 function intervalOf({ isShare, evidence }: Reading, value: number): { low: number; high: number } {
   if (!isShare || evidence === null) return { low: value, high: value };
   return wilson(value * evidence, evidence);
+}
+
+/** Back within so much of what makes an anomaly it is none. */
+const calmShare = 0.6;
+
+function judgeUnlike(
+  rule: Rule,
+  { deviations, side, minDifference }: Extract<MetricCondition, { is: 'unlike' }>,
+  { value, evidence, unlike }: Reading,
+): MeasuredVerdict {
+  const nothing = { verdict: 'insufficient', value, bound: null, baseline: null } as const;
+  if (value === null) return { ...nothing, summary: 'there is nothing to measure' };
+  if (evidence !== null && evidence < rule.minEvidence)
+    return { ...nothing, summary: `${evidence} are too few to judge, at least ${rule.minEvidence} must be there` };
+  if (unlike === undefined) return { ...nothing, summary: 'there are too few peers, and its past is too short' };
+  const { score, expected, of } = unlike;
+  const isAsked = side === 'either' || score > 0 === (side === 'above');
+  const far = isAsked && Math.abs(value - expected) >= minDifference ? Math.abs(score) : 0;
+  const verdict = far >= deviations ? 'suspicious' : far <= deviations * calmShare ? 'calm' : 'unsettled';
+  const away = `${Math.abs(score).toFixed(1)} deviations ${score > 0 ? 'above' : 'below'}`;
+  const say = (number: number) => inUnit(rule.metric, number);
+  const summary = `${nameOf(rule)} is ${say(value)} over ${duration(rule.overSeconds)}, ${away} the ${say(expected)} of ${of}`;
+  // From its score the distance that would be too far.
+  const bound = score === 0 ? null : expected + ((value - expected) / Math.abs(score)) * deviations;
+  return { verdict, value, bound, baseline: expected, summary };
 }
 
 function judgeSilence(rule: Rule, { silence }: Reading): MeasuredVerdict {
