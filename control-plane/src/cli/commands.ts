@@ -1,5 +1,6 @@
 // The operator commands of `edgeloop`.
 import type { Command } from 'commander';
+import { registerApplyCommands } from './apply-command.ts';
 import { addGlobalOptions } from './command.ts';
 import { registerDataCommands } from './data-commands.ts';
 import { registerFleetCommands } from './fleet-commands.ts';
@@ -15,6 +16,7 @@ export function registerOperatorCommands(program: Command): void {
   registerAliasCommands(program);
   registerRolloutCommands(program);
   registerMonitoringCommands(program);
+  registerApplyCommands(program);
   registerDataCommands(program);
   registerTrainingCommands(program);
 }
