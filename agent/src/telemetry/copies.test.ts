@@ -144,10 +144,15 @@ it('goes on with the numbers that an agent of before has given, and forgets epoc
   expect(next?.epoch).not.toBe(7);
   device.outbox.acknowledge({ epoch: next?.epoch ?? 0, sequence: 1 });
   device.stop();
+  // What was acknowledged is deleted with what is added next; until then it may be sent again.
   const again = new Device(root);
+  deliver(again, new Server());
   again.add(1);
-  expect(again.outbox.acknowledge({ epoch: 7, sequence: 5 })).toBe(false);
-  expect(again.outbox.take()?.items).toHaveLength(1);
+  again.stop();
+  const last = new Device(root);
+  last.add(1);
+  expect(last.outbox.acknowledge({ epoch: 7, sequence: 5 })).toBe(false);
+  expect(last.outbox.take()?.items).toHaveLength(1);
 });
 
 it('gives an epoch again that could not be written down', () => {
@@ -163,4 +168,29 @@ it('gives an epoch again that could not be written down', () => {
   const batch = device.outbox.take();
   device.stop();
   expect(new Device(root).outbox.take()).toEqual(batch);
+});
+
+it('sends what waits, however often writing down more was undone, as on a full disk', () => {
+  const disk = join(root, 'full');
+  const first = new Device(disk);
+  for (const requests of [1, 2, 3]) first.add(requests);
+  const sent = first.outbox.take();
+  first.stop();
+  const device = new Device(disk);
+  device.outbox.acknowledge({ epoch: sent?.epoch ?? 0, sequence: 1 });
+  const full = new Error('database or disk is full');
+  for (let i = 0; i < 2; i++)
+    expect(() =>
+      device.database.transaction((tx) => {
+        device.outbox.add(tx, [{ kind: 'loss', windows: 0, requests: 4, labels: 0 }]);
+        throw full;
+      }),
+    ).toThrow(full);
+  const server = new Server();
+  device.add(5);
+  deliver(device, server);
+  device.stop();
+  deliver(new Device(disk), server);
+  // The first was stored before.
+  expect(server.requests).toBe(2 + 3 + 5);
 });

@@ -40,8 +40,10 @@ const spreadMs = 86_400_000;
 /** Half of what makes a clock a wrong one. */
 const offsetToldMs = clockBoundMs / 2;
 
-export function createEpochs(database: Reader): Epochs {
-  let epochs = readEpochs(database);
+/** `next`: the row of what is added next. */
+export function createEpochs(database: Reader, next: number): Epochs {
+  // Here nothing is in the midst of a transaction, so that what has no row now never has one again.
+  let epochs = heldIn(database, readEpochs(database), next);
   let beginning = epochs.length === 0;
 
   function found(row: number): Epoch {
@@ -50,8 +52,8 @@ export function createEpochs(database: Reader): Epochs {
     return epoch;
   }
 
-  function keep(transaction: Reader): void {
-    const text = JSON.stringify(epochs);
+  function keep(transaction: Reader, all: readonly Epoch[]): void {
+    const text = JSON.stringify(all);
     if (readFact(transaction, 'outbox_epochs') !== text) writeFact(transaction, 'outbox_epochs', text);
   }
 
@@ -60,10 +62,11 @@ export function createEpochs(database: Reader): Epochs {
       beginning = true;
     },
     opened(transaction, next) {
-      if (beginning) epochs = [...heldIn(transaction, epochs, next), { epoch: newEpoch(epochs), from: next }];
+      // Only added to: the transaction may be undone, and the rows that it deletes come back. Then `next` is the same again.
+      if (beginning) epochs = [...epochs, { epoch: newEpoch(epochs), from: next }];
       beginning = false;
       // What was written may have been undone since.
-      keep(transaction);
+      keep(transaction, epochs);
     },
     presentFrom: () => (beginning ? Number.POSITIVE_INFINITY : (epochs.at(-1)?.from ?? 1)),
     of(row) {
@@ -75,8 +78,9 @@ export function createEpochs(database: Reader): Epochs {
       if (beginning || present === undefined) return;
       // Written only when it says something else.
       if (Math.abs((present.offsetMs ?? 0) - offsetMs) < offsetToldMs) return;
-      present.offsetMs = offsetMs;
-      keep(database);
+      const told = [...epochs.slice(0, -1), { ...present, offsetMs }];
+      keep(database, told);
+      epochs = told;
     },
     rowOf(of, number) {
       const at = epochs.findIndex(({ epoch }) => epoch === of);
@@ -95,10 +99,10 @@ function readEpochs(database: Reader): Epoch[] {
   return only === undefined ? [] : [{ epoch: Number(only), from: 1 }];
 }
 
-/** Those of which a row waits. */
+/** Those of which a row waits, and the last: what is folded of former starts is of it. */
 function heldIn(reader: Reader, epochs: readonly Epoch[], next: number): Epoch[] {
   const oldest = reader.select({ row: outbox.sequence }).from(outbox).orderBy(asc(outbox.sequence)).limit(1).get();
-  return epochs.filter((_, at) => (epochs[at + 1]?.from ?? next) > (oldest?.row ?? next));
+  return epochs.filter((_, at) => at === epochs.length - 1 || (epochs[at + 1]?.from ?? next) > (oldest?.row ?? next));
 }
 
 function newEpoch(known: readonly Epoch[]): number {

@@ -55,7 +55,7 @@ export interface OutboxOptions {
 }
 
 export function createOutbox({ database, clock, writes, budgetBytes, log }: OutboxOptions): Outbox {
-  const epochs = createEpochs(database);
+  const epochs = createEpochs(database, nextRow(database));
   // Both hold here before they are on disk: sending makes room, so it must not wait for room.
   let sentThrough = Math.min(readCount(database, 'outbox_sent'), nextRow(database) - 1);
   let notedThrough = sentThrough;
@@ -72,11 +72,11 @@ export function createOutbox({ database, clock, writes, budgetBytes, log }: Outb
     writes.write('outbox_sent', () => writeFact(database, 'outbox_sent', through));
   }
 
+  /** Also what was deleted before: the transaction that did it may have been undone. */
   function deleteStored(transaction: Reader): void {
-    const through = storedThrough;
-    if (through <= deletedThrough) return;
-    transaction.delete(outbox).where(lte(outbox.sequence, through)).run();
-    deletedThrough = through;
+    if (storedThrough === 0) return;
+    transaction.delete(outbox).where(lte(outbox.sequence, storedThrough)).run();
+    deletedThrough = storedThrough;
   }
 
   function addAll(transaction: Reader, items: readonly TelemetryItem[]): void {
