@@ -21,9 +21,10 @@ import { labelValue, planWaves } from './waves.ts';
 
 /**
  * `given`: runs or is to run the version by this rollout's word. `ready`: has a wave, and may be given the version.
- * `unplanned`: matches, and has no wave yet. `barred`: matches, and another rollout or a conflict keeps it. `other`: none of it.
+ * `unplanned`: matches, and has no wave yet. `barred`: matches, and another rollout or a conflict keeps it. `nowhere`: is to try the
+ * version beside its own, and has none; it comes again in a later wave. `other`: none of it.
  */
-type Kind = 'given' | 'ready' | 'unplanned' | 'barred' | 'other';
+type Kind = 'given' | 'ready' | 'unplanned' | 'barred' | 'nowhere' | 'other';
 
 interface Entry {
   view: DeviceView;
@@ -140,7 +141,7 @@ export class Progress {
     const kind = kindOf(view);
     // Beside nothing it cannot run.
     const nowhere = kind === 'ready' && desired === null && member !== null && isTrial(this.subject, member.wave);
-    return nowhere ? 'other' : kind;
+    return nowhere ? 'nowhere' : kind;
   }
 
   #count(entry: Entry, by: 1 | -1): void {
@@ -160,7 +161,7 @@ export class Progress {
     if (member !== null && isTrial(this.subject, member.wave))
       keep(this.#tryingIn(member.wave), member.outcome === null);
     const [again] = member?.later ?? [];
-    if (again !== undefined && (kind === 'given' || kind === 'ready'))
+    if (again !== undefined && (kind === 'given' || kind === 'ready' || kind === 'nowhere'))
       bump(this.#again, `${member?.wave} ${again}`, by);
     const counts = view.matches || kind === 'given';
     if (counts && view.claimedBy !== null) bump(this.#claims, view.claimedBy, by);

@@ -48,6 +48,16 @@ function shadowSays(compared: number, agreed: number): void {
 describe('a shadow wave', () => {
   const plan = { waves: [{ percent: 50 }, { percent: 100 }], shadow: true, gates };
 
+  it('is passed over where devices run nothing that it could run beside', async () => {
+    await world.close();
+    world = await openRollouts(3);
+    for (const id of ['a', 'b', 'c']) await world.enrol(id);
+    const { id } = await world.release(1, plan);
+    await world.rounds(8);
+    expect(await state(id)).toMatchObject({ phase: 'completed' });
+    expect(world.running()).toEqual({ a: 1, b: 1, c: 1 });
+  });
+
   it('runs on the devices of the first wave, which go on to serve when both say the same', async () => {
     const { id } = await world.release(2, plan);
     await world.round();
