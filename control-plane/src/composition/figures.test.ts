@@ -1,5 +1,7 @@
 import { Registry } from 'prom-client';
 import { expect, test } from 'vitest';
+import { complaintsOf } from '../../../test/support/promtool.ts';
+import { promtool } from '../../../test/support/requirements.ts';
 import { batchOf, openTelemetry, windowOf } from '../telemetry/telemetry-fixture.ts';
 import { registerFigures } from './figures.ts';
 import { createFiguresStore } from './figures-store.ts';
@@ -52,7 +54,7 @@ test('alerts, rollouts, devices and what models do are told, in seconds and rati
     'edgeloop_model_drift_psi{model="m",version="1"} 0.4',
   ])
     expect(text).toContain(`${line}\n`);
-  const latency = /edgeloop_model_latency_seconds\{model="m",version="1",quantile="0.5"\} (\S+)/.exec(text)?.[1];
+  const latency = /edgeloop_model_latency_seconds\{model="m",version="1",percentile="50"\} (\S+)/.exec(text)?.[1];
   expect(Math.abs(Number(latency) - 0.1)).toBeLessThan(0.002);
   expect(Number(/^edgeloop_database_bytes (\d+)$/m.exec(text)?.[1])).toBeGreaterThan(10_000);
   expect(await world.metrics.metrics()).toContain(
@@ -83,5 +85,12 @@ test('of many versions only so many have counters of their own', async () => {
   expect(text.match(/^edgeloop_requests_total\{.*outcome="succeeded"\}/gm)?.length).toBe(201);
   expect(text).toContain('edgeloop_requests_total{model="other",version="other",outcome="succeeded"} 200\n');
   expect((await world.registry.metrics()).match(/^edgeloop_model_error_ratio/gm)?.length).toBeLessThanOrEqual(200);
+  await world.close();
+});
+
+const tool = promtool();
+test.skipIf(tool.path === undefined)(`promtool finds nothing wrong with figures of models${tool.reason}`, async () => {
+  const world = await openFigures();
+  expect(complaintsOf(tool.path ?? '', await world.registry.metrics())).toBe('');
   await world.close();
 });

@@ -48,7 +48,7 @@ export function registerFigures(deps: FiguresDeps): void {
   gauge('edgeloop_model_latency_seconds', 'Quantiles of requests of the last 15 minutes', [
     'model',
     'version',
-    'quantile',
+    'percentile',
   ]);
   gauge('edgeloop_model_error_ratio', 'Failed of all valid requests of the last 15 minutes', ['model', 'version']);
   gauge('edgeloop_model_accuracy_ratio', 'Right among labelled predictions of the last day', ['model', 'version']);
@@ -71,7 +71,7 @@ async function readAll({ store, knownDevices, query, now }: FiguresDeps): Promis
         const value = points.at(-1)?.value ?? null;
         return value === null
           ? []
-          : [{ labels: { ...labels, ...(q === undefined ? {} : { quantile: String(q) }) }, value }];
+          : [{ labels: { ...labels, ...(q === undefined ? {} : { percentile: String(100 * q) }) }, value }];
       }),
     );
   };

@@ -114,6 +114,12 @@ export class SimulatedDevice {
     const body: Reported = {
       ...{ generation: this.#activation.generation, models: this.#activation.reports(), facts: simulatedFacts },
       ...{ startedAt: this.#startedAt, reportedAt: this.#now() },
+      // As a device does that has compared its clock with the server's.
+      clock: {
+        offsetMs: Math.round(this.#parts.traits.clockOffsetMs),
+        roundTripMs: 1,
+        measuredAt: Date.now(),
+      },
       outbox: { pendingItems: this.#outbox.waiting, pendingBytes: this.#outbox.bytes, droppedItems: 0 },
     };
     if (this.#publish('reported', JSON.stringify(body), true)) this.#parts.counts.tally.reports += 1;

@@ -54,7 +54,7 @@ function condition(spec: AlertRuleSpec): string {
     const price =
       spec.falseAlarmsPerMonth === undefined
         ? `false discoveries ${formatShare(spec.falseDiscoveryRate)}`
-        : `${formatNumber(spec.falseAlarmsPerMonth)} false alarms a month`;
+        : `${formatNumber(spec.falseAlarmsPerMonth)} false alarm${spec.falseAlarmsPerMonth === 1 ? '' : 's'} a month`;
     return `${bound}, ${price}, from ${spec.minSamples} samples`;
   }
   if (spec.kind === 'metric') return measured(spec);
@@ -90,5 +90,5 @@ function evaluated(evaluation: ListedAlertRule['evaluation']) {
   if (evaluation.error !== null) return <Badge tone="bad">{evaluation.error}</Badge>;
   const thin = evaluation.insufficient > 0 ? `, ${evaluation.insufficient} with too little evidence` : '';
   const leftOut = evaluation.leftOut > 0 ? `, ${evaluation.leftOut} more left out` : '';
-  return `${evaluation.groups} groups${thin}${leftOut}`;
+  return `${evaluation.groups} group${evaluation.groups === 1 ? '' : 's'}${thin}${leftOut}`;
 }

@@ -36,15 +36,17 @@ export function MonitoringCard({ path }: { path: string }) {
                 ...found.rules.flatMap(ruleFacts),
               ]}
             />
-            {found.rules.map((rule) => (
-              <Table
-                key={rule.ruleId}
-                caption={`Signals of ${rule.ruleId}`}
-                columns={columns}
-                rows={rule.signals}
-                id={({ name }) => name}
-              />
-            ))}
+            {found.rules
+              .filter(({ signals }) => signals.length > 0)
+              .map((rule) => (
+                <Table
+                  key={rule.ruleId}
+                  caption={`Signals of ${rule.ruleId}`}
+                  columns={columns}
+                  rows={rule.signals}
+                  id={({ name }) => name}
+                />
+              ))}
           </>
         )}
       </Loaded>
@@ -96,6 +98,6 @@ function performanceFacts({
 function ruleFacts(rule: Rule): [string, string][] {
   const since =
     rule.insufficientSince === null ? '' : `; insufficient data since ${formatInstant(rule.insufficientSince)}`;
-  const price = `${formatNumber(rule.falseAlarmsPerMonth)} false alarms a month, windows of ${formatDuration(rule.windowSeconds)}`;
+  const price = `${formatNumber(rule.falseAlarmsPerMonth)} false alarm${rule.falseAlarmsPerMonth === 1 ? '' : 's'} a month, windows of ${formatDuration(rule.windowSeconds)}`;
   return [[`Drift (${rule.ruleId})`, `${price}: ${rule.summary}${since}`]];
 }
