@@ -103,6 +103,16 @@ describe('priority', () => {
     expect(claimantOf(mine, claimsOn('net', [urgent('r2', 'running')]), at('x'))).toBe('r2');
   });
 
+  it('leaves a device to what completed meanwhile only when that takes it', () => {
+    for (const priority of [0, 5]) {
+      const mine = { ...rollout('r1', '', 'running'), plan: RolloutPlan.parse({ priority }) };
+      const claims = claimsOn('net', [mine, rollout('r2', '', 'completed')]);
+      const left = claimantOf(mine, claims, at('x', 'r1')) === 'r2';
+      expect(left).toBe(followedBy(claims, at('x', 'r1'))?.id === 'r2');
+      expect(left).toBe(priority === 0);
+    }
+  });
+
   it('keeps a device from following what completed meanwhile', () => {
     const claims = (phase: keyof typeof states) =>
       claimsOn('net', [urgent('r1', phase), rollout('r2', '', 'completed')]);

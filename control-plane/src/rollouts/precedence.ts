@@ -4,7 +4,7 @@
 // - A rollout claims what it matches from when it starts: those that it goes before take these devices no more. What they
 //   have given stays theirs to judge, and to take back, until its wave takes it.
 // - Among rollouts under way the one of higher priority goes before, among those alike the newer. Once a rollout is over its
-//   priority is spent: then only the newer goes before.
+//   priority is spent: then only the newer goes before. Until then what completed later, with less priority, waits for it.
 // - One whose backtest is not over has told nobody and claims nobody: it may never begin.
 // - One that was cancelled or rolled back claims nobody, so an older one that still runs may take its devices again. What
 //   a cancelled one has given stays given, by an operator's word.
@@ -60,9 +60,11 @@ function hasBegun({ state }: Pick<Rollout, 'state'>): boolean {
 
 type Ordered = Pick<Rollout, 'id' | 'plan' | 'state'>;
 
-/** Whether `a` goes before `b`, both under way or one of them over. */
+/** Whether `a`, under way or completed, goes before `b`, which is under way. */
 function goesBefore(a: Ordered, b: Pick<Ordered, 'id' | 'plan'>): boolean {
   if (isUnderWay(a) && a.plan.priority !== b.plan.priority) return a.plan.priority > b.plan.priority;
+  // What has completed waits for what is more urgent, as `followedBy` has it: else each would leave the device to the other.
+  if (!isUnderWay(a) && b.plan.priority > a.plan.priority) return false;
   return a.id > b.id;
 }
 
