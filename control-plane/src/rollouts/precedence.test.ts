@@ -28,7 +28,7 @@ const at = (site: string, owner?: string) => ({ labels: { site }, owner });
 
 describe('a device is taken no more by a rollout', () => {
   const claimant = (device: ReturnType<typeof at>, ...others: Rollout[]) =>
-    claimantOf({ id: 'r1', plan: RolloutPlan.parse({}) }, claimsOn('net', others), device);
+    claimantOf(rollout('r1', '', 'running'), claimsOn('net', others), device);
 
   it('when a newer one has started and matches it, the newest of those', () => {
     const others = [
@@ -91,13 +91,13 @@ describe('priority', () => {
     ...rollout(id, '', phase),
     plan: RolloutPlan.parse({ priority: 5 }),
   });
-  const normal = { id: 'r2', plan: RolloutPlan.parse({}) };
+  const normal = rollout('r2', '', 'running');
 
   it('goes before age while a rollout is under way, and is spent when it is over', () => {
     expect(claimantOf(normal, claimsOn('net', [urgent('r1', 'running')]), at('x'))).toBe('r1');
     expect(claimantOf(normal, claimsOn('net', [urgent('r1', 'paused')]), at('x', 'r1'))).toBe('r1');
     expect(claimantOf(normal, claimsOn('net', [urgent('r1', 'completed')]), at('x', 'r1'))).toBeNull();
-    const mine = { id: 'r1', plan: urgent('r1', 'running').plan };
+    const mine = urgent('r1', 'running');
     expect(claimantOf(mine, claimsOn('net', [rollout('r2', '', 'running')]), at('x'))).toBeNull();
     expect(claimantOf(mine, claimsOn('net', [rollout('r2', '', 'running')]), at('x', 'r2'))).toBeNull();
     expect(claimantOf(mine, claimsOn('net', [urgent('r2', 'running')]), at('x'))).toBe('r2');
@@ -110,7 +110,15 @@ describe('priority', () => {
       const left = claimantOf(mine, claims, at('x', 'r1')) === 'r2';
       expect(left).toBe(followedBy(claims, at('x', 'r1'))?.id === 'r2');
       expect(left).toBe(priority === 0);
+      // Also while it only tries its version beside what completed.
+      expect(claimantOf(mine, claims, at('x', 'r2'))).toBe(priority === 0 ? 'r2' : null);
     }
+    // What a cancelled one has given stays given, however urgent another is.
+    expect(claimantOf(urgent('r1', 'running'), claimsOn('net', [rollout('r2', '', 'cancelled')]), at('x', 'r2'))).toBe(
+      'r2',
+    );
+    const over = urgent('r1', 'completed');
+    expect(claimantOf(over, claimsOn('net', [over, rollout('r2', '', 'completed')]), at('x', 'r2'))).toBe('r2');
   });
 
   it('keeps a device from following what completed meanwhile', () => {

@@ -30,23 +30,29 @@ export interface Claims {
   /** Of those alike only the newest, so that many releases cost no more. */
   newestFirst: readonly Claim[];
   underWay: ReadonlyMap<string, Rollout>;
+  /** All of the model that are not forgotten, by id. */
+  known: ReadonlyMap<string, Rollout>;
 }
+
+/** Of a model that was never rolled out. */
+export const noClaims: Claims = { newestFirst: [], underWay: new Map(), known: new Map() };
 
 /** What claims devices of a model. */
 export function claimsOn(model: string, rollouts: readonly Rollout[]): Claims {
-  const known = new Set<string>();
+  const seen = new Set<string>();
   const own = rollouts.filter((rollout) => rollout.model === model);
   const newestFirst = own
     .filter((rollout) => hasBegun(rollout) || (rollout.state.phase === 'completed' && rollout.plan.follow))
     .sort((a, b) => (a.id > b.id ? -1 : 1))
     .filter((rollout) => {
       const alike = `${isUnderWay(rollout) ? rollout.plan.priority : 'completed'} ${rollout.plan.selector}`;
-      if (known.has(alike)) return false;
-      known.add(alike);
+      if (seen.has(alike)) return false;
+      seen.add(alike);
       return true;
     })
     .map((rollout) => ({ rollout, selector: parseSelector(rollout.plan.selector) }));
-  return { newestFirst, underWay: new Map(own.filter(isUnderWay).map((rollout) => [rollout.id, rollout])) };
+  const byId = (of: readonly Rollout[]) => new Map(of.map((rollout) => [rollout.id, rollout]));
+  return { newestFirst, underWay: byId(own.filter(isUnderWay)), known: byId(own) };
 }
 
 function isUnderWay({ state }: Pick<Rollout, 'state'>): boolean {
@@ -60,22 +66,22 @@ function hasBegun({ state }: Pick<Rollout, 'state'>): boolean {
 
 type Ordered = Pick<Rollout, 'id' | 'plan' | 'state'>;
 
-/** Whether `a`, under way or completed, goes before `b`, which is under way. */
-function goesBefore(a: Ordered, b: Pick<Ordered, 'id' | 'plan'>): boolean {
+/** Whether `a` goes before `b`, each under way or over. */
+function goesBefore(a: Ordered, b: Ordered): boolean {
   if (isUnderWay(a) && a.plan.priority !== b.plan.priority) return a.plan.priority > b.plan.priority;
   // What has completed waits for what is more urgent, as `followedBy` has it: else each would leave the device to the other.
-  if (!isUnderWay(a) && b.plan.priority > a.plan.priority) return false;
+  if (a.state.phase === 'completed' && isUnderWay(b) && b.plan.priority > a.plan.priority) return false;
   return a.id > b.id;
 }
 
 /** The rollout that has the device, or claims it, and goes before this one. */
 export function claimantOf(
-  subject: Pick<Ordered, 'id' | 'plan'>,
-  { newestFirst, underWay }: Claims,
+  subject: Ordered,
+  { newestFirst, known }: Claims,
   { labels, owner }: Claimed,
 ): string | null {
   if (owner !== undefined && owner !== subject.id) {
-    const has = underWay.get(owner);
+    const has = known.get(owner);
     if (has === undefined ? owner > subject.id : goesBefore(has, subject)) return owner;
   }
   let first: Rollout | undefined;

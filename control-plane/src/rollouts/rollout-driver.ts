@@ -13,7 +13,7 @@ import { assignFollowers, writeDecision, writePlan } from './assignments.ts';
 import { isTrial } from './device-state.ts';
 import type { Evidence } from './gates.ts';
 import { fallbacksOf } from './give-back.ts';
-import { type Claims, claimsOn, followedBy } from './precedence.ts';
+import { type Claims, claimsOn, followedBy, noClaims } from './precedence.ts';
 import { type Decision, decideOn, gatesOf, planOf } from './rollout-state.ts';
 import type { RolloutStore } from './rollout-store.ts';
 import { claimsKey, Tracked } from './tracked.ts';
@@ -140,7 +140,7 @@ export function createRolloutDriver(deps: RolloutDriverDeps) {
   /** The rollout as this process follows it, up to date. Paused ones are not followed, and made anew each time. */
   async function track(rollout: Rollout): Promise<Tracked> {
     const { claims } = await thisRound();
-    const own = claims.get(rollout.model) ?? { newestFirst: [], underWay: new Map() };
+    const own = claims.get(rollout.model) ?? noClaims;
     const known = tracks.get(rollout.id);
     if (known !== undefined && known.claims === claimsKey(own)) {
       await known.refresh(await fleeting(own));
@@ -215,7 +215,7 @@ export function createRolloutDriver(deps: RolloutDriverDeps) {
     const withdrawn = decision.revert.filter(tries);
     const fallbacks = await fallbacksOf({ ...deps, reader: database.read }, rollout, {
       deviceIds: decision.revert.filter((id) => !tries(id)),
-      claims: claims.get(rollout.model) ?? { newestFirst: [], underWay: new Map() },
+      claims: claims.get(rollout.model) ?? noClaims,
       labels: (id) => tracked.progress.view(id)?.labels,
     });
     const at = await writeDecision(deps, { rollout, decision, version, fallbacks, withdrawn });
