@@ -88,7 +88,11 @@ test('a folder with a pipeline is served, and goes on when its next manifest doe
       Index.parse(await (await fetch(`${server.url}/v2/repository/index`, { method: 'POST' })).json());
     const refused = await until(
       'the refusal of version 2',
-      async () => (await index()).find(({ version, state }) => version === '2' && state === 'UNAVAILABLE'),
+      // While its files are still coming another reason may be said.
+      async () =>
+        (await index()).find(
+          ({ version, state, reason }) => version === '2' && state === 'UNAVAILABLE' && /nothing makes/.test(reason),
+        ),
       { context: server.program.output },
     );
     expect(refused.reason).toContain('manifest.pipeline.outputs.3: nothing makes "nowhere"');
@@ -110,7 +114,8 @@ test('a folder with a pipeline is served, and goes on when its next manifest doe
     });
     going = false;
     await Promise.all(callers);
-    expect(failures).toBeLessThanOrEqual(callers.length);
+    // Each caller's, and of those that it finds in the pool, which were open at that moment, too.
+    expect(failures).toBeLessThanOrEqual(2 * callers.length);
 
     const base64 = (bytes: Uint8Array | string) => Buffer.from(bytes).toString('base64');
     const load = async (manifest: object) => {

@@ -57,6 +57,11 @@ describe('a sketch of values of an unknown range', () => {
     );
   });
 
+  it('takes -0 as 0, which is what JSON makes of it', () => {
+    const sketch = valueSketchOf([-0]);
+    expect(Object.is(sketch.min, 0) && Object.is(sketch.max, 0) && Object.is(sketch.sum, 0)).toBe(true);
+  });
+
   it('loses no value, travels as JSON, and holds each value between the edges of a bin', () => {
     fc.assert(
       fc.property(values, (all) => {

@@ -42,11 +42,13 @@ export class ValueSketchBuilder {
   #min: number | null = null;
   #max: number | null = null;
 
-  add(value: number): void {
-    if (!Number.isFinite(value)) {
+  add(given: number): void {
+    if (!Number.isFinite(given)) {
       this.#missing += 1;
       return;
     }
+    // JSON knows no -0.
+    const value = given + 0;
     const bin = binAt(this.#level, value);
     this.#bins.set(bin, (this.#bins.get(bin) ?? 0) + 1);
     if (this.#bins.size > mostBins) this.#coarsen();
