@@ -11,6 +11,9 @@ const megabyte = 1024 * 1024;
 
 const number = (fallback: number, check: z.ZodNumber) =>
   z.preprocess((text) => (text === undefined ? fallback : toNumber(text)), check);
+/** As above, undefined when unset. */
+const optional = (check: z.ZodNumber) =>
+  z.preprocess((text) => (text === undefined ? undefined : toNumber(text)), check.optional());
 const seconds = (fallback: number, least = 0.1) => number(fallback, z.number().min(least).max(604_800));
 
 /** Variable, unit and consequence; `docs/configuration.md` lists them for operators. */
@@ -27,10 +30,7 @@ const Environment = z.object({
   /** 0 takes a free one; `agent.json` in the data folder and the log say which. */
   EDGELOOP_AGENT_PORT: number(8000, z.number().int().min(0).max(65_535)),
   /** Port of the Open Inference Protocol over gRPC; no gRPC when unset. 0 takes a free one, which the log tells. */
-  EDGELOOP_GRPC_PORT: z.preprocess(
-    (text) => (text === undefined ? undefined : toNumber(text)),
-    z.number().int().min(0).max(65_535).optional(),
-  ),
+  EDGELOOP_GRPC_PORT: optional(z.number().int().min(0).max(65_535)),
   /** Path of a Unix socket beside the port. */
   EDGELOOP_AGENT_SOCKET: z.string().min(1).max(100).optional(),
   /** If set, local callers must send it as a bearer token. */
@@ -74,25 +74,13 @@ const Environment = z.object({
    */
   EDGELOOP_JOURNAL: z.enum(['disk', 'memory']).default('disk'),
   /** How long a window is; one with few requests may last up to `EDGELOOP_WINDOW_MOST_SECONDS`. */
-  EDGELOOP_WINDOW_SECONDS: z.preprocess(
-    (text) => (text === undefined ? undefined : toNumber(text)),
-    z.number().min(0.1).max(604_800).optional(),
-  ),
+  EDGELOOP_WINDOW_SECONDS: optional(z.number().min(0.1).max(604_800)),
   /** Five minutes when unset, or as long as every other where that length is named. */
-  EDGELOOP_WINDOW_MOST_SECONDS: z.preprocess(
-    (text) => (text === undefined ? undefined : toNumber(text)),
-    z.number().min(0.1).max(604_800).optional(),
-  ),
+  EDGELOOP_WINDOW_MOST_SECONDS: optional(z.number().min(0.1).max(604_800)),
   /** What may be sent in a month: samples wait first, then windows get longer. As much as there is when unset. */
-  EDGELOOP_MB_PER_MONTH: z.preprocess(
-    (text) => (text === undefined ? undefined : toNumber(text)),
-    z.number().min(1).max(1_000_000_000).optional(),
-  ),
+  EDGELOOP_MB_PER_MONTH: optional(z.number().min(1).max(1_000_000_000)),
   /** What may be written to the disk in a day: windows get longer, and fewer inputs are kept for labels. */
-  EDGELOOP_WRITES_MB_PER_DAY: z.preprocess(
-    (text) => (text === undefined ? undefined : toNumber(text)),
-    z.number().min(1).max(1_000_000_000).optional(),
-  ),
+  EDGELOOP_WRITES_MB_PER_DAY: optional(z.number().min(1).max(1_000_000_000)),
   /** How long a new version is watched before it counts as good. */
   EDGELOOP_PROBATION_SECONDS: seconds(30),
   /** Bounds of the process in which a candidate is loaded and run first. */
@@ -101,10 +89,7 @@ const Environment = z.object({
   /** As long as this file lies there, no other version is activated; its text is the reason. `hold` in the data folder when unset. */
   EDGELOOP_HOLD_FILE: z.string().min(1).optional(),
   /** Kilobits (1000 bits) a second at which models are fetched at most; as fast as they come when unset. */
-  EDGELOOP_BANDWIDTH_KBPS: z.preprocess(
-    (text) => (text === undefined ? undefined : toNumber(text)),
-    z.number().min(1).max(1_000_000_000).optional(),
-  ),
+  EDGELOOP_BANDWIDTH_KBPS: optional(z.number().min(1).max(1_000_000_000)),
   /** How often, with jitter, what is desired is read again although nothing seems to have changed. */
   EDGELOOP_REREAD_SECONDS: seconds(180),
   /** How long a stopping agent waits for requests in flight. */

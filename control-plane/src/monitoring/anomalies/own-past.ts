@@ -28,7 +28,7 @@ const fewest = 50;
 /** New values after which the scale is measured anew. */
 const refreshEvery = 20;
 /** Of a normal distribution: MAD to standard deviation, and the 99 % quantile of its absolute values. */
-const madToDeviation = 1.4826;
+export const madToDeviation = 1.4826;
 const normal99 = 2.576;
 
 interface Lag {

@@ -1,6 +1,6 @@
 // How far a device is from others of its kind at the same time: what happens to all of them is no anomaly of one. Median and MAD
 // over the peers, so that a few that are off move neither (Rousseeuw and Croux, JASA 88, 1993).
-import { quantileOf } from './own-past.ts';
+import { madToDeviation, quantileOf } from './own-past.ts';
 
 export interface Distance {
   /** In robust standard deviations of the peers, with its sign. */
@@ -12,7 +12,6 @@ export interface Distance {
 
 /** Fewer say nothing about what is usual. */
 const fewestPeers = 5;
-const madToDeviation = 1.4826;
 /** Peers that agree to the last digit: a twentieth of their middle is still the same. */
 const leastShare = 0.05;
 
