@@ -19,7 +19,10 @@ describe('numericProfile', () => {
         expect(edges.length).toBeLessThanOrEqual(33);
         expect(counts.reduce((sum, count) => sum + count, 0)).toBe(values.length);
         expect(counts.at(-1)).toBe(values.length - finite);
-        if (finite === 0) return expect(edges).toEqual([0]);
+        if (finite === 0) {
+          expect(edges).toEqual([0]);
+          return;
+        }
         expect([counts[0], counts.at(-2)]).toEqual([0, 0]);
         expect(counts.slice(1, -2).every((count) => count > 0)).toBe(true);
       }),
