@@ -1,7 +1,7 @@
 // The embedded MQTT broker: TLS with client certificates, every device fenced in below its own id. Nothing is queued
 // for a device that is away; what should survive is retained or sent again.
-import type { AddressInfo } from 'node:net';
-import { createServer, type Server, type TLSSocket } from 'node:tls';
+import { type AddressInfo, createServer as createListener, type Server } from 'node:net';
+import { createServer, type TLSSocket } from 'node:tls';
 import { AppError, messageOf } from '@edgeloop/shared/errors';
 import {
   type Channel,
@@ -13,6 +13,7 @@ import {
 } from '@edgeloop/shared/topics';
 import { Aedes, type AedesPublishPacket, type Client } from 'aedes';
 import type { Logger } from 'pino';
+import { Admission } from './admission.ts';
 import { createFrameLimit } from './frame-limit.ts';
 import { ExactRetained } from './retained.ts';
 import { createValve } from './valve.ts';
@@ -31,6 +32,8 @@ export type MessageHandler = (message: { deviceId: string; channel: Channel; pay
 /** Room for a topic and headers beside the payload. */
 const maxPacketBytes = maxPayloadBytes + 1024;
 const slowClientMs = 20_000;
+/** Agents give up a connection that is not there after 10 s. */
+const admission = { atOnce: 64, patienceMs: 1000, waitMs: 9000 };
 const retainedFromDevice: readonly Channel[] = ['reported', 'presence'];
 
 export function createBroker(deps: BrokerDeps) {
@@ -52,6 +55,12 @@ export function createBroker(deps: BrokerDeps) {
     requestCert: true,
     rejectUnauthorized: true,
     handshakeTimeout: 20_000,
+  });
+  const entrance = new Admission({ ...admission, begin: (socket) => server.emit('connection', socket) });
+  const listener = createListener({ pauseOnConnect: true }, (socket) => {
+    // Broken off while it waits; what TLS says of it later is heard there.
+    socket.on('error', () => undefined);
+    entrance.enter(socket);
   });
 
   async function authenticate(client: Client): Promise<boolean> {
@@ -98,6 +107,8 @@ export function createBroker(deps: BrokerDeps) {
   aedes.on('client', (client) => {
     sessions.set(client.id, client);
     joining.delete(client);
+    const socket = sockets.get(client.conn);
+    if (socket !== undefined) entrance.arrived(socket);
   });
   aedes.on('clientDisconnect', (client) => {
     if (sessions.get(client.id) === client) sessions.delete(client.id);
@@ -137,7 +148,7 @@ export function createBroker(deps: BrokerDeps) {
 
     isListening: () => listening,
     sessions: () => sessions.size,
-    port: () => portOf(server),
+    port: () => portOf(listener),
 
     /** Takes a renewed server certificate into use for new connections. */
     useCredentials: (credentials: { key: string; cert: string }) => server.setSecureContext({ ...credentials, ...tls }),
@@ -153,13 +164,14 @@ export function createBroker(deps: BrokerDeps) {
     },
 
     async open(): Promise<void> {
-      await listenOn(server, { host, port });
+      await listenOn(listener, { host, port });
       listening = true;
     },
 
     async close(): Promise<void> {
       listening = false;
-      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+      const closed = new Promise<void>((resolve) => listener.close(() => resolve()));
+      entrance.close();
       handler = undefined;
       valve.set('open');
       await Promise.all(inHand);
