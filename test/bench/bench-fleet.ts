@@ -5,7 +5,7 @@ import { SimulatedFleet } from '../../control-plane/src/simulate/fleet.ts';
 import { type RunModel, runModelOf } from '../../control-plane/src/simulate/model.ts';
 import { type FleetSettings, noFaults } from '../../control-plane/src/simulate/settings.ts';
 import type { ControlPlane } from '../support/programs.ts';
-import { heard } from './plane-figures.ts';
+import { heard, type Scrape } from './plane-figures.ts';
 
 const settleMs = 20 * 60_000;
 
@@ -22,22 +22,23 @@ export async function joinFleet(
   plane: ControlPlane,
   fleet: SimulatedFleet,
   { run, model }: Pick<FleetSettings, 'run' | 'model'>,
+  scrape: Scrape,
 ): Promise<void> {
   const { token } = await plane.api.send('POST', '/join-tokens', CreatedJoinToken, { uses: fleet.devices });
   await fleet.join(benchSettings({ run, joinToken: token, model }));
-  await heard(plane, fleet.devices);
+  await heard(scrape, fleet.devices);
 }
 
 /** A fleet that runs the model of simulated devices; its windows count. `joined` times the joining. */
 export async function readyFleet(
   plane: ControlPlane,
   devices: number,
-  joined: (join: () => Promise<void>) => Promise<unknown>,
+  joined: (join: (scrape: Scrape) => Promise<void>) => Promise<unknown>,
 ): Promise<{ fleet: SimulatedFleet; what: RunModel }> {
   const fleet = new SimulatedFleet(devices);
   try {
     const what = await runModelOf(plane.api, undefined);
-    await joined(() => joinFleet(plane, fleet, { run: 'bench', model: what.model }));
+    await joined((scrape) => joinFleet(plane, fleet, { run: 'bench', model: what.model }, scrape));
     await runEverywhere(plane, what);
     const all = await fleet.until(({ serving }) => serving[what.version] === devices, { timeoutMs: settleMs });
     if (!all) throw new Error('not all devices were told what to run');

@@ -44,7 +44,7 @@ async function measure(devices: number): Promise<ReconnectFigures> {
   const plane = await startControlPlane(folder.path, { EDGELOOP_LOG_LEVEL: 'error' });
   let fleet: SimulatedFleet | undefined;
   try {
-    ({ fleet } = await readyFleet(plane, devices, (join) => join()));
+    ({ fleet } = await readyFleet(plane, devices, (join) => timed(plane, join)));
     return await restart(plane, fleet);
   } finally {
     fleet?.kill();
@@ -65,10 +65,10 @@ async function restart(plane: ControlPlane, fleet: SimulatedFleet): Promise<Reco
   const ready = performance.now();
   const loadBefore = await loadMs(fleet);
   const probe = startProbe(plane);
-  const back = await timed(plane, async () => {
+  const back = await timed(plane, async (scrape) => {
     const all = await fleet.until(({ connected }) => connected === devices, { timeoutMs: settleMs });
     if (!all) throw new Error('not all devices came back');
-    await heard(plane, devices, 100);
+    await heard(scrape, devices);
   });
   const api = await probe.stop();
   const loadCpuMs = (await loadMs(fleet)) - loadBefore;

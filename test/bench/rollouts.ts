@@ -106,7 +106,7 @@ async function measure(devices: number): Promise<RolloutFigures> {
   try {
     const versions = [await pushVersion(plane, 'bench'), await pushVersion(plane, 'bench', { weight: 2 })];
     const model = { name: 'bench', classes: [] };
-    const joining = await timed(plane, () => joinFleet(plane, fleet, { run: 'bench', model }));
+    const joining = await timed(plane, (scrape) => joinFleet(plane, fleet, { run: 'bench', model }, scrape));
     const rollout = await rolled(versions[0] ?? 0, {});
     const throttled = await rolled(versions[1] ?? 0, bounded(devices));
     const perSecond = reportsPerSecond(devices);
