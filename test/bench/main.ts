@@ -5,6 +5,7 @@ import { benchArtifacts } from './artifacts.ts';
 import { benchCharts } from './charts.ts';
 import { benchDrift } from './drift.ts';
 import { benchGates } from './gates.ts';
+import { benchGrowth } from './growth.ts';
 import { benchInference } from './inference.ts';
 import { benchIngest } from './ingest.ts';
 import { benchReconnect } from './reconnect.ts';
@@ -21,6 +22,7 @@ const benches = new Map<string, typeof benchInference>([
   ['charts', benchCharts],
   ['drift', benchDrift],
   ['gates', benchGates],
+  ['growth', benchGrowth],
   ['inference', benchInference],
   ['ingest', benchIngest],
   ['reconnect', benchReconnect],

@@ -229,6 +229,12 @@ export function createTelemetry(deps: TelemetryDeps) {
       }
     },
 
+    /** Writes down what is put together of windows so far, as happens now and then. */
+    async flush(): Promise<void> {
+      await rollups.flush();
+      await labelRollups.flush();
+    },
+
     /** Waits until all that was taken in is stored. */
     async close(): Promise<void> {
       await ingest.idle();
