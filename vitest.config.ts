@@ -1,4 +1,5 @@
 import { defineConfig } from 'vitest/config';
+import { childrenFromBuild } from './test/support/children-from-build.ts';
 import { LongestFirst } from './test/support/longest-first.ts';
 import { SkippedReporter } from './test/support/skipped-reporter.ts';
 
@@ -8,8 +9,10 @@ const units = '{shared,control-plane,control-plane/dashboard}/src/**/*.test.ts';
 export default defineConfig({
   resolve: { conditions: ['@edgeloop/source'] },
   ssr: { resolve: { conditions: ['@edgeloop/source'], externalConditions: ['@edgeloop/source'] } },
+  plugins: [childrenFromBuild],
   test: {
-    // Children and worker threads run the sources too. Models are measured where a test asks for it.
+    globalSetup: './test/support/build.ts',
+    // Models are measured where a test asks for it.
     env: { ORT_DISABLE_TELEMETRY: '1', EDGELOOP_TUNE_SECONDS: '0' },
     sequence: { sequencer: LongestFirst },
     reporters: ['default', new SkippedReporter()],

@@ -28,8 +28,7 @@ afterEach(async () => {
 });
 
 function agent(args: string[], env: Record<string, string> = {}) {
-  const options = ['--import', 'tsx', '--conditions', '@edgeloop/source', join(import.meta.dirname, 'main.ts')];
-  const child = spawn(process.execPath, [...options, ...args], {
+  const child = spawn(process.execPath, [join(import.meta.dirname, '../bin/edgeloop-agent.js'), ...args], {
     env: { PATH: process.env.PATH, EDGELOOP_AGENT_DATA_DIR: folder, EDGELOOP_AGENT_PORT: '0', ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   });

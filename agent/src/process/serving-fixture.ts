@@ -2,9 +2,8 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { type AddressInfo, createServer } from 'node:net';
-import { fileURLToPath } from 'node:url';
-import { sourceExecArgv } from '@edgeloop/shared/node/bounded-process';
 import { ModelFiles, type ServingConfig, ToServing, ToSupervisor } from './ipc.ts';
+import { servingModulePath } from './serving-life.ts';
 
 type WithoutId<M> = M extends { requestId: number } ? Omit<M, 'requestId'> : never;
 type Reply = Extract<ToSupervisor, { kind: 'reply' }>;
@@ -22,10 +21,10 @@ export interface ServingHarness {
   end(): Promise<void>;
 }
 
-/** Forks the serving process from source and waits until it is up. */
+/** Forks the serving process and waits until it is up. */
 export async function startServing(config: Partial<ServingConfig> = {}): Promise<ServingHarness> {
-  const child = fork(fileURLToPath(new URL('../serving.ts', import.meta.url)), [], {
-    execArgv: sourceExecArgv(import.meta.url),
+  const child = fork(servingModulePath, [], {
+    execArgv: [], // None of the tests' own.
     env: {
       ...process.env,
       EDGELOOP_SERVING_CONFIG: JSON.stringify({ agentVersion: '0.0.1', logLevel: 'warn', ...config }),

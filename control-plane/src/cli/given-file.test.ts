@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { givenFile } from './given-file.ts';
 
-const main = join(import.meta.dirname, '../main.ts');
+const main = join(import.meta.dirname, '../../bin/edgeloop.js');
 
 describe('a file that a command is given', () => {
   const folder = mkdtempSync(join(tmpdir(), 'given-'));
@@ -42,11 +42,10 @@ describe('a file that a command is given', () => {
     await once(server.listen(0, '127.0.0.1'), 'listening');
     const address = server.address();
     const url = `http://127.0.0.1:${typeof address === 'object' ? address?.port : ''}`;
-    const options = ['--import', 'tsx', '--conditions', '@edgeloop/source', main];
     const push = ['models', 'push', 'm', plain, '--manifest', '/dev/stdin'];
     const env = { ...process.env, EDGELOOP_URL: url, EDGELOOP_API_KEY: 'k' };
     const line = `printf '{"task":"generic"}' | "$0" "$@"`;
-    const child = spawn('sh', ['-c', line, process.execPath, ...options, ...push], { env, stdio: 'ignore' });
+    const child = spawn('sh', ['-c', line, process.execPath, main, ...push], { env, stdio: 'ignore' });
     await once(child, 'close');
     server.close();
     server.closeAllConnections();
