@@ -1,6 +1,7 @@
-// pnpm bench ingest [--only SIZE]: windows of a simulated fleet over MQTT and TLS. At a rate first, then as many as are taken, then at
-// the rate again, so that what a window costs is told for few and many devices, and for little and much history. Meanwhile a device of
-// this process says how long a window takes until a query counts it, and people look at devices and charts.
+// pnpm bench ingest [--only SIZE]: windows of a simulated fleet over MQTT and TLS, in slices of a fixed number of windows, each with an
+// end: as many as are taken, with nobody else asking anything, so that what a window costs is told alone; at a rate and again as many as
+// are taken while people look at devices and charts and a device of this process says how long a window takes until a query counts it;
+// and the first slice again, so that the cost is told for little and much history.
 import { statSync } from 'node:fs';
 import { loadavg } from 'node:os';
 import { join } from 'node:path';
@@ -24,9 +25,17 @@ import { machine, megabytes, printTable, writeResult } from './report.ts';
 const steadyRate = 300;
 /** More than any control plane here takes. */
 const floodRate = 30_000;
-const sliceMs = { quick: 5000, whole: 20_000 };
-const drainMs = 5 * 60_000;
+/** Windows of a slice; it ends when they are stored, or after so long with those that are. */
+const sizes = {
+  quick: { alone: 4000, steady: 600, flood: 3000, mostMs: 8000 },
+  whole: { alone: 60_000, steady: 6000, flood: 120_000, mostMs: 120_000 },
+};
+/** Of all devices: what waits with them at the end of a slice is soon stored. */
+const mostWaiting = 4000;
+const drainMs = 60_000;
+const joinMs = 10 * 60_000;
 const sampleMs = 500;
+const idleMs = 3000;
 const probeWindowMs = 1000;
 /** What a control plane has open beside connections. */
 const otherFiles = 1000;
@@ -35,40 +44,50 @@ const chart = (from: number) => `/metrics/query?metric=latency&model=simulated&s
 interface Slice extends Stretch {
   what: string;
   stored: number;
-  /** Of the control plane, a window that it stored. */
+  /** Of the control plane, a window that it stored, with all that was asked of it meanwhile. */
   cpuUsPerWindow: number;
   /** Of the simulated devices, all processes. */
   loadCpuMs: number;
+  /** Sent in a message. */
+  windowsPerMessage: number;
   acknowledgedMs: { p50: number; p99: number };
-  /** From publishing to being counted by a query. */
-  queryableMs: { p50: number; p99: number; windows: number };
-  apiP99Ms: number;
-  chartP99Ms: number;
-  memory: { first: number; most: number; last: number };
+  /** Resident bytes of the control plane, every half second. */
+  memory: number[];
+  /** Of slices with people. */
+  people?: {
+    /** From publishing to being counted by a query. */
+    queryableMs: { p50: number; p99: number; windows: number };
+    apiP99Ms: number;
+    chartP99Ms: number;
+  };
 }
 
 export interface IngestFigures {
   devices: number;
   joining: Stretch;
+  /** Of the control plane in a second in which devices say nothing. */
+  idleCpuMs: number;
   slices: Slice[];
   /** What a window costs after all those before it, as a multiple of what the first ones cost. */
   lateToEarly: number;
   requests: { made: number; counted: number };
   databaseBytes: number;
+  seconds: number;
   load: number;
 }
 
 export async function benchIngest({ quick, only }: { quick: boolean; only?: string | undefined }): Promise<void> {
-  const sizes = only === undefined ? (quick ? [100] : [1000, 5000, 15_000]) : [Number(only)];
-  if (sizes.some((size) => !Number.isInteger(size) || size < 1)) throw new Error('--only: must be a number of devices');
+  const fleets = only === undefined ? (quick ? [40] : [1000, 5000, 15_000]) : [Number(only)];
+  if (fleets.some((size) => !Number.isInteger(size) || size < 1))
+    throw new Error('--only: must be a number of devices');
   console.log('Embedded broker only: the control plane does not take an external one yet (EDGELOOP_MQTT_URL).');
   const all: IngestFigures[] = [];
-  for (const devices of sizes) {
+  for (const devices of fleets) {
     if (devices + otherFiles > openFiles()) {
       console.log(`${devices} devices are left out: ulimit -n is ${openFiles()}`);
       continue;
     }
-    const measured = await measure(devices, quick ? sliceMs.quick : sliceMs.whole);
+    const measured = await measure(devices, quick ? sizes.quick : sizes.whole);
     all.push(measured);
     print(measured);
   }
@@ -80,7 +99,8 @@ export async function benchIngest({ quick, only }: { quick: boolean; only?: stri
   console.log(`written to ${writeResult('ingest', { ...machine(), figures: all })}`);
 }
 
-async function measure(devices: number, ms: number): Promise<IngestFigures> {
+async function measure(devices: number, size: typeof sizes.whole): Promise<IngestFigures> {
+  const began = performance.now();
   const folder = await temporaryFolder();
   const plane = await startControlPlane(folder.path, { EDGELOOP_LOG_LEVEL: 'error' });
   let fleet: SimulatedFleet | undefined;
@@ -89,23 +109,41 @@ async function measure(devices: number, ms: number): Promise<IngestFigures> {
     let joining: Stretch | undefined;
     // The probe is told with the others what to run.
     await probe.join();
-    const ready = await readyFleet(plane, devices, async (join_) => {
+    const outboxItems = Math.max(2, Math.ceil(mostWaiting / devices));
+    const ready = await readyFleet(plane, { devices, outboxItems, timeoutMs: joinMs }, async (join_) => {
       joining = await timed(plane, join_);
     });
     fleet = ready.fleet;
     await probe.serves(ready.what);
-    const parts = { plane, fleet, probe, ms };
-    const slices = [
-      await slice(parts, { what: `${steadyRate}/s`, rate: steadyRate }),
-      await slice(parts, { what: 'all that is taken', rate: floodRate }),
-      await slice(parts, { what: `${steadyRate}/s again`, rate: steadyRate }),
-    ];
-    const [early, , late] = slices;
+    console.log(`${devices} devices have joined after ${((performance.now() - began) / 1000).toFixed(0)} s`);
+    const parts = { plane, fleet, probe, mostMs: size.mostMs };
+    const idle = await timed(plane, () => new Promise((resolve) => setTimeout(resolve, idleMs)));
+    const slices: Slice[] = [];
+    for (const of of [
+      { what: 'alone', windows: size.alone, rate: floodRate, people: false },
+      { what: `people, ${steadyRate}/s`, windows: size.steady, rate: steadyRate, people: true },
+      { what: 'people, all taken', windows: size.flood, rate: floodRate, people: true },
+      { what: 'alone again', windows: size.alone, rate: floodRate, people: false },
+    ]) {
+      const done = await slice(parts, of);
+      slices.push(done);
+      console.log(
+        `${of.what}: ${done.stored} windows in ${done.seconds.toFixed(1)} s, ${done.cpuUsPerWindow.toFixed(0)} us each`,
+      );
+    }
+    const [early, late] = [slices[0], slices.at(-1)];
     if (joining === undefined || early === undefined || late === undefined) throw new Error('nothing was measured');
     return {
-      ...{ devices, joining, slices, lateToEarly: late.cpuUsPerWindow / early.cpuUsPerWindow },
+      ...{
+        devices,
+        joining,
+        idleCpuMs: idle.cpuMs / idle.seconds,
+        slices,
+        lateToEarly: late.cpuUsPerWindow / early.cpuUsPerWindow,
+      },
       requests: await countedAtTheEnd(plane, fleet, probe),
       databaseBytes: statSync(join(plane.folder, 'control-plane.db')).size,
+      seconds: (performance.now() - began) / 1000,
       load: loadavg()[0] ?? 0,
     };
   } finally {
@@ -120,43 +158,61 @@ interface Parts {
   plane: ControlPlane;
   fleet: SimulatedFleet;
   probe: QueryProbe;
-  ms: number;
+  mostMs: number;
 }
 
-async function slice(
-  { plane, fleet, probe, ms }: Parts,
-  { what, rate }: { what: string; rate: number },
-): Promise<Slice> {
+interface SliceOf {
+  what: string;
+  windows: number;
+  rate: number;
+  /** Whether anybody asks anything meanwhile. */
+  people: boolean;
+}
+
+async function slice(parts: Parts, { what, windows, rate, people }: SliceOf): Promise<Slice> {
+  const { plane, fleet, mostMs } = parts;
   const before = await fleet.tally();
   const loadBefore = await loadMs(fleet);
-  const { pid } = plane.program;
-  const memory = { first: residentBytes(pid), most: 0, last: 0 };
-  const sampling = setInterval(() => {
-    memory.most = Math.max(memory.most, residentBytes(pid));
-  }, sampleMs);
-  const probes = [startProbe(plane), startProbe(plane, chart(Date.now() - 3_600_000), 250)];
-  probe.start();
-  fleet.make(Math.max(1, (fleet.devices * 1000) / rate));
+  const memory: number[] = [];
+  const sampling = setInterval(() => memory.push(residentBytes(plane.program.pid)), sampleMs);
+  const asking = people ? startPeople(parts) : undefined;
   // What waits at the end is part of it: it was taken, and costs.
   const stretch = await timed(plane, async () => {
-    await new Promise((resolve) => setTimeout(resolve, ms));
+    fleet.make(Math.max(1, (fleet.devices * 1000) / rate));
+    const enough = before.windows.made + windows;
+    await fleet.until(({ windows: { made } }) => made >= enough, { timeoutMs: mostMs });
     fleet.make(null);
-    const drained = await fleet.until(({ windows }) => windows.waiting === 0, { timeoutMs: drainMs });
+    const drained = await fleet.until(({ windows: { waiting } }) => waiting === 0, { timeoutMs: drainMs });
     if (!drained) throw new Error(`windows wait for longer than ${drainMs} ms`);
   });
-  const queryable = await probe.stop();
-  const [api = [], charts = []] = await Promise.all(probes.map((each) => each.stop()));
+  const seen = await asking?.stop();
   clearInterval(sampling);
-  memory.last = residentBytes(pid);
+  memory.push(residentBytes(plane.program.pid));
   const after = await fleet.tally();
-  const stored = after.windows.acknowledged - before.windows.acknowledged + queryable.length;
+  const stored = after.windows.acknowledged - before.windows.acknowledged;
   const acknowledged = between(before.acknowledgedMs, after.acknowledgedMs);
   return {
     ...{ what, ...stretch, stored, cpuUsPerWindow: (stretch.cpuMs * 1000) / stored, memory },
     loadCpuMs: (await loadMs(fleet)) - loadBefore,
+    windowsPerMessage: stored / acknowledged.count,
     acknowledgedMs: { p50: sketchQuantile(acknowledged, 0.5) ?? 0, p99: sketchQuantile(acknowledged, 0.99) ?? 0 },
-    queryableMs: { p50: quantile(queryable, 0.5), p99: quantile(queryable, 0.99), windows: queryable.length },
-    ...{ apiP99Ms: quantile(api, 0.99), chartP99Ms: quantile(charts, 0.99) },
+    ...(seen && { people: seen }),
+  };
+}
+
+/** Asks for devices and charts, and for each window of one device until it is counted. */
+function startPeople({ plane, probe }: Parts) {
+  const probes = [startProbe(plane), startProbe(plane, chart(Date.now() - 3_600_000), 250)];
+  probe.start();
+  return {
+    async stop(): Promise<NonNullable<Slice['people']>> {
+      const queryable = await probe.stop();
+      const [api = [], charts = []] = await Promise.all(probes.map((each) => each.stop()));
+      return {
+        queryableMs: { p50: quantile(queryable, 0.5), p99: quantile(queryable, 0.99), windows: queryable.length },
+        ...{ apiP99Ms: quantile(api, 0.99), chartP99Ms: quantile(charts, 0.99) },
+      };
+    },
   };
 }
 
@@ -255,30 +311,39 @@ class QueryProbe {
         const { series } = await this.#plane.api.get('/metrics/query', MetricResult, query);
         return series[0]?.points[0]?.value === this.requests || undefined;
       },
-      { timeoutMs: drainMs, everyMs: 20 },
+      { timeoutMs: drainMs, everyMs: 50 },
     );
   }
 }
 
-function print({ devices, joining, slices, lateToEarly, requests, databaseBytes, load }: IngestFigures): void {
+function print({ devices, joining, slices, idleCpuMs, lateToEarly, requests, ...figures }: IngestFigures): void {
   printTable(
     [
-      ...['devices', 'windows', 'stored', '/s', 'us/window', 'load us', 'of a core', 'loop p99', 'loop max', 'ack p50'],
-      ...['ack p99', 'query p50', 'query p99', 'API p99', 'chart p99', 'MB first', 'most', 'last'],
+      ...['devices', 'windows', 'stored', '/s', 'us/window', 'load us', 'a message', 'of a core', 'loop p99'],
+      ...['loop max', 'ack p50', 'ack p99', 'query p50', 'query p99', 'API p99', 'chart p99'],
     ],
     slices.map((each) => [
       ...[String(devices), each.what, String(each.stored), (each.stored / each.seconds).toFixed(0)],
       ...[each.cpuUsPerWindow.toFixed(0), ((each.loadCpuMs * 1000) / each.stored).toFixed(0)],
-      `${(each.cpuMs / each.seconds / 10).toFixed(0)} %`,
+      ...[each.windowsPerMessage.toFixed(1), `${(each.cpuMs / each.seconds / 10).toFixed(0)} %`],
       ...[each.loopP99Ms, each.loopMaxMs, each.acknowledgedMs.p50, each.acknowledgedMs.p99].map(msText),
-      ...[each.queryableMs.p50, each.queryableMs.p99, each.apiP99Ms, each.chartP99Ms].map(msText),
-      ...[each.memory.first, each.memory.most, each.memory.last].map(megabytes),
+      ...[each.people?.queryableMs.p50, each.people?.queryableMs.p99].map(msText),
+      ...[each.people?.apiP99Ms, each.people?.chartP99Ms].map(msText),
     ]),
   );
+  for (const { what, memory } of slices)
+    console.log(`memory, ${what}: ${spread(memory, 12).map(megabytes).join(', ')}`);
   const join_ = `joining ${(joining.cpuMs / devices).toFixed(1)} ms of processor a device, ${joining.seconds.toFixed(0)} s`;
-  console.log(
-    `${devices} devices: ${join_}; database ${megabytes(databaseBytes)}; load of the machine ${load.toFixed(1)}`,
-  );
+  const database = `database ${megabytes(figures.databaseBytes)}`;
+  console.log(`${devices} devices: ${join_}; ${database}; load of the machine ${figures.load.toFixed(1)}`);
+  console.log(`with nothing to do ${idleCpuMs.toFixed(0)} ms of processor a second, which is part of every figure`);
   console.log(`requests: ${requests.made} sent, ${requests.counted} counted`);
-  console.log(`a window costs ${lateToEarly.toFixed(2)} of what it cost before the others were stored\n`);
+  console.log(`a window costs ${lateToEarly.toFixed(2)} of what it cost before the others were stored`);
+  console.log(`took ${figures.seconds.toFixed(0)} s\n`);
+}
+
+/** At most so many of them, evenly. */
+function spread(values: readonly number[], most: number): number[] {
+  const every = Math.max(1, Math.ceil(values.length / most));
+  return values.filter((_, i) => i % every === 0 || i === values.length - 1);
 }

@@ -44,7 +44,7 @@ async function measure(devices: number): Promise<ReconnectFigures> {
   const plane = await startControlPlane(folder.path, { EDGELOOP_LOG_LEVEL: 'error' });
   let fleet: SimulatedFleet | undefined;
   try {
-    ({ fleet } = await readyFleet(plane, devices, (join) => timed(plane, join)));
+    ({ fleet } = await readyFleet(plane, { devices }, (join) => timed(plane, join)));
     return await restart(plane, fleet);
   } finally {
     fleet?.kill();

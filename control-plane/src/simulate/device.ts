@@ -62,7 +62,7 @@ export class SimulatedDevice {
   constructor(parts: DeviceParts) {
     const { settings, counts, traits } = parts;
     this.#parts = parts;
-    this.#outbox = new SimulatedOutbox(this.#now());
+    this.#outbox = new SimulatedOutbox(this.#now(), settings.outboxItems);
     const { serving } = counts.tally;
     this.#activation = new Activation({
       activateMs: settings.activateMs,

@@ -9,17 +9,19 @@ interface Held {
 /** As agents bound a message. */
 const batchBytes = 200 * 1024;
 const batchItems = 500;
-/** A device whose outbox is full makes no further window. */
-const mostItems = 1000;
+const usualItems = 1000;
 const aroundItem = 40;
 
 export class SimulatedOutbox {
   readonly #epoch: number;
+  readonly #mostItems: number;
   #held: Held[] = [];
   #next = 1;
 
-  constructor(epoch: number) {
+  /** A device whose outbox is full makes no further window. */
+  constructor(epoch: number, mostItems = usualItems) {
     this.#epoch = epoch;
+    this.#mostItems = mostItems;
   }
 
   get waiting(): number {
@@ -31,7 +33,7 @@ export class SimulatedOutbox {
   }
 
   get isFull(): boolean {
-    return this.#held.length >= mostItems;
+    return this.#held.length >= this.#mostItems;
   }
 
   add(item: TelemetryItem): void {

@@ -57,6 +57,8 @@ export const FleetSettings = z.object({
   activateMs: Milliseconds,
   /** Between two reports of a device that has nothing new to say. */
   reportMs: z.number().min(1),
+  /** A device with so many windows that are not acknowledged makes no further one. */
+  outboxItems: z.number().int().min(1).optional(),
   model: SimulatedModel,
   faults: Faults,
 });
