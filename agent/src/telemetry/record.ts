@@ -4,6 +4,7 @@ import { crc32 } from 'node:zlib';
 import { errorCodes } from '@edgeloop/shared/errors';
 import { Instant, ModelName, ModelVersion, Sha256 } from '@edgeloop/shared/identifiers';
 import { z } from 'zod';
+import { compactMark, readCompact, writeCompact } from './compact-record.ts';
 
 const Count = z.number().int().min(0);
 /** JSON has no other numbers than finite ones; the others travel as null and come back as NaN. */
@@ -76,19 +77,30 @@ export type JournalRecord = z.infer<typeof RecordHeader> & { features?: Float32A
 const frameBytes = 8;
 
 /**
- * Bytes of a record, little endian: u32 payload length, u32 CRC-32 of the payload, then the payload: u32 header length,
- * the header as JSON, the features as float32.
+ * Bytes of a record, little endian: u32 payload length, u32 CRC-32 of the payload, then the payload: that of
+ * `compact-record.ts`, or, where it is none of the usual ones, u32 header length, the header as JSON, the features as float32.
  */
 export function encodeRecord(record: JournalRecord): Buffer {
+  const compact = writeCompact(record, frameBytes);
+  if (compact === undefined) return framed(jsonRecord(record));
+  return framed(compact);
+}
+
+function jsonRecord(record: JournalRecord): Buffer {
   const { features } = record;
   const json = JSON.stringify(features ? { ...record, features: undefined } : record);
   const jsonBytes = Buffer.byteLength(json);
   const headerEnd = frameBytes + 4 + jsonBytes;
   const bytes = Buffer.allocUnsafe(headerEnd + (features?.byteLength ?? 0));
-  bytes.writeUInt32LE(bytes.length - frameBytes, 0);
   bytes.writeUInt32LE(jsonBytes, frameBytes);
   bytes.write(json, frameBytes + 4);
   if (features) bytes.set(new Uint8Array(features.buffer, features.byteOffset, features.byteLength), headerEnd);
+  return bytes;
+}
+
+/** With room for the frame at its beginning. */
+function framed(bytes: Buffer): Buffer {
+  bytes.writeUInt32LE(bytes.length - frameBytes, 0);
   bytes.writeUInt32LE(crc32(bytes.subarray(frameBytes)), 4);
   return bytes;
 }
@@ -113,7 +125,9 @@ export function decodeRecords(buffer: Buffer): { records: JournalRecord[]; consu
 
 function decodePayload(payload: Buffer): JournalRecord | undefined {
   if (payload.length < 4) return undefined;
-  const headerEnd = 4 + payload.readUInt32LE(0);
+  const mark = payload.readUInt32LE(0);
+  if (mark === compactMark) return readCompact(payload);
+  const headerEnd = 4 + mark;
   if (headerEnd > payload.length || (payload.length - headerEnd) % 4 !== 0) return undefined;
   const header = RecordHeader.safeParse(jsonOf(payload.toString('utf8', 4, headerEnd)));
   if (!header.success) return undefined;
