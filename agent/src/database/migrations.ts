@@ -40,4 +40,13 @@ export const migrations: readonly string[] = [
     ordinal INTEGER PRIMARY KEY AUTOINCREMENT, answers INTEGER NOT NULL, block BLOB NOT NULL
   );
   `,
+  `
+  ALTER TABLE outbox ADD COLUMN packed BLOB;
+  CREATE TABLE sample_blocks (
+    ordinal INTEGER PRIMARY KEY AUTOINCREMENT, waiting INTEGER NOT NULL, count INTEGER NOT NULL, bytes INTEGER NOT NULL,
+    from_at INTEGER NOT NULL, to_at INTEGER NOT NULL, block BLOB NOT NULL
+  );
+  CREATE TABLE held_windows (ordinal INTEGER PRIMARY KEY AUTOINCREMENT, windows BLOB NOT NULL);
+  DROP INDEX samples_by_reason;
+  `,
 ];

@@ -1,5 +1,5 @@
 // The device's tables. JSON columns are parsed by their owners, because an older agent may have written them.
-import { blob, index, integer, primaryKey, real, sqliteTable, text } from 'drizzle-orm/sqlite-core';
+import { blob, integer, primaryKey, real, sqliteTable, text } from 'drizzle-orm/sqlite-core';
 
 /** Single values: epoch of the outbox, counters, what is desired. */
 export const facts = sqliteTable('facts', { key: text().primaryKey(), value: text().notNull() });
@@ -12,7 +12,27 @@ export const outbox = sqliteTable('outbox', {
   sequence: integer().primaryKey(),
   kind: text({ enum: ['window', 'labels', 'loss'] }).notNull(),
   bytes: integer().notNull(),
+  /** As JSON; empty where it is in `packed`, compressed. */
   item: text().notNull(),
+  packed: blob({ mode: 'buffer' }),
+});
+
+/** Windows that are still open, see `telemetry/held-windows.ts`. */
+export const heldWindows = sqliteTable('held_windows', {
+  ordinal: integer().primaryKey({ autoIncrement: true }),
+  windows: blob({ mode: 'buffer' }).notNull(),
+});
+
+/** Inputs kept for training, see `telemetry/sample-block.ts`. `waiting` ones are uploaded only if their label comes. */
+export const sampleBlocks = sqliteTable('sample_blocks', {
+  ordinal: integer().primaryKey({ autoIncrement: true }),
+  waiting: integer({ mode: 'boolean' }).notNull(),
+  count: integer().notNull(),
+  /** What they take, with what a row needs. */
+  bytes: integer().notNull(),
+  fromAt: integer().notNull(),
+  toAt: integer().notNull(),
+  block: blob({ mode: 'buffer' }).notNull(),
 });
 
 /** Recent answers, see `telemetry/prediction-block.ts`. `ordinal` is the age. */
@@ -35,27 +55,23 @@ export const predictions = sqliteTable('predictions', {
   release: text(),
 });
 
-/** Inputs kept for training. `waiting` rows are uploaded only if their label comes. `features` are float32, little endian. */
-export const samples = sqliteTable(
-  'samples',
-  {
-    ordinal: integer().primaryKey({ autoIncrement: true }),
-    inferenceId: text('inference_id').notNull().unique(),
-    model: text().notNull(),
-    version: integer().notNull(),
-    at: integer().notNull(),
-    reason: text({ enum: ['rate', 'low_confidence', 'labelled', 'waiting', 'disagreement'] }).notNull(),
-    features: blob({ mode: 'buffer' }).notNull(),
-    predicted: text(),
-    score: real(),
-    label: text(),
-    bytes: integer().notNull(),
-    release: text(),
-    /** What a shadow said, of a disagreement: an `OtherPrediction`. */
-    other: text(),
-  },
-  (table) => [index('samples_by_reason').on(table.reason, table.ordinal)],
-);
+/** Those that got a label, and what agents of before have kept. `features` are float32, little endian. */
+export const samples = sqliteTable('samples', {
+  ordinal: integer().primaryKey({ autoIncrement: true }),
+  inferenceId: text('inference_id').notNull().unique(),
+  model: text().notNull(),
+  version: integer().notNull(),
+  at: integer().notNull(),
+  reason: text({ enum: ['rate', 'low_confidence', 'labelled', 'waiting', 'disagreement'] }).notNull(),
+  features: blob({ mode: 'buffer' }).notNull(),
+  predicted: text(),
+  score: real(),
+  label: text(),
+  bytes: integer().notNull(),
+  release: text(),
+  /** What a shadow said, of a disagreement: an `OtherPrediction`. */
+  other: text(),
+});
 
 /** Deaths of the serving process while a model file ran, by the file's SHA-256, and on whose word it was there. */
 export const deaths = sqliteTable('deaths', {

@@ -80,8 +80,8 @@ export function createFeedback(options: FeedbackOptions): Feedback {
       if (result instanceof AppError) return result;
       if (result === undefined) return undefined;
       options.predictions.setLabel(transaction, inferenceId, label);
-      options.samples.setLabel(transaction, inferenceId, label);
-      const { model, version, release = null, predicted } = result;
+      const { model, version, release = null, predicted, predictedAt: at } = result;
+      options.samples.setLabel(transaction, { inferenceId, at }, label);
       const numeric = isRegression(model, version, release);
       settled.push({ ...{ model, version, release, predicted, label, numeric } });
       // Values are no classes: what they are off by goes with the windows.

@@ -407,13 +407,13 @@ describe('captured samples', () => {
   });
 
   it('stay within their budget, the newest of them', async () => {
-    const room = boot(1e7, 1600);
+    const room = boot(1e7, 2400);
     await room.journal.open(0);
     append(...Array.from({ length: 500 }, (_, at) => record(`s${at}`)));
     await room.journal.keepNow();
     const left = room.samples.ready(Date.now()).map(({ sample }) => sample.inferenceId);
     expect(left).toEqual(Array.from({ length: left.length }, (_, at) => `s${500 - left.length + at}`));
-    expect(left.length).toBeGreaterThan(5);
-    expect(left.length).toBeLessThanOrEqual(10);
+    expect(left.length).toBeGreaterThan(15);
+    expect(left.length).toBeLessThan(200);
   });
 });

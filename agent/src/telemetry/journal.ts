@@ -14,6 +14,7 @@ import type { Logger } from 'pino';
 import { type Reader, readCount, readFact, writeFact } from '../database/facts.ts';
 import type { DeviceDatabase } from '../database/open.ts';
 import type { DeviceClock } from './device-clock.ts';
+import { areHeld, dropHeld, holdWindows, takeHeld } from './held-windows.ts';
 import type { Losses } from './losses.ts';
 import type { Outbox } from './outbox.ts';
 import { decodeRecords, type JournalRecord } from './record.ts';
@@ -47,6 +48,8 @@ export interface Journal {
   tail(): Promise<{ bytes: number; requests: number; failed: number }>;
   /** Keeps now what is kept of single records. */
   keepNow(): Promise<void>;
+  /** Folds what was read so far and lets the window open: new files, and the former ones are removed. */
+  pack(): Promise<void>;
   /** Closes the window: new files, and the former ones' windows into the outbox. */
   rotate(): Promise<void>;
   /** A process is gone that came to no orderly end: what it left goes into the present windows, or all is folded if it was the last. */
@@ -61,6 +64,8 @@ interface Fold {
   windows: WindowSet;
   /** A process that wrote one of them came to no orderly end. */
   recovered: boolean;
+  /** Where its windows are held, once files of it were packed. */
+  held: number | undefined;
   /** Records of which nothing is kept yet. */
   unkept: JournalRecord[];
   requests: number;
@@ -94,6 +99,7 @@ export function createJournal(options: JournalOptions): Journal {
     offsets: new Map(numbers.map((number) => [number, 0])),
     windows: createWindowSet(options.manifestOf),
     recovered: false,
+    held: undefined,
     unkept: [],
     requests: 0,
     failed: 0,
@@ -103,13 +109,13 @@ export function createJournal(options: JournalOptions): Journal {
     for (const number of into.offsets.keys()) await readFile(into, number);
   }
 
-  async function readFile(into: Fold, number: number): Promise<void> {
+  async function readFile(into: Fold, number: number, offsets = into.offsets): Promise<void> {
     const file = await openOptional(pathOf(number), log);
     if (file === undefined) return;
     try {
-      for await (const { records, consumedBytes } of piecesFrom(file, into.offsets.get(number) ?? 0)) {
+      for await (const { records, consumedBytes } of piecesFrom(file, offsets.get(number) ?? 0)) {
         if (records.length > 0) take(into, records);
-        into.offsets.set(number, (into.offsets.get(number) ?? 0) + consumedBytes);
+        offsets.set(number, (offsets.get(number) ?? 0) + consumedBytes);
       }
     } finally {
       await file.close();
@@ -143,6 +149,9 @@ export function createJournal(options: JournalOptions): Journal {
       isClosedFolded ||= isOfClosed;
       rmSync(pathOf(number), { force: true });
     }
+    // Of folds that nobody closed: of a former start, or their own closing failed.
+    if (areHeld(database))
+      write((transaction) => outbox.add(transaction, options.complete(transaction, takeHeld(transaction))));
     if (losses.untold() > 0) write((transaction) => losses.tell(transaction));
     losses.told();
     outbox.trim();
@@ -150,23 +159,34 @@ export function createJournal(options: JournalOptions): Journal {
 
   async function foldFiles(closed: Fold, recovered: boolean): Promise<void> {
     await read(closed);
+    const isTorn = await areTorn(closed.offsets);
+    write((transaction) => {
+      options.keep(transaction, closed.unkept);
+      const windows = closed.windows.windows(recovered || closed.recovered || isTorn || cutShort);
+      dropHeld(transaction, closed.held);
+      outbox.add(transaction, options.complete(transaction, windows));
+      losses.tell(transaction);
+      markFolded(transaction, closed.offsets);
+    });
+    cutShort = false;
+  }
+
+  function markFolded(transaction: Reader, offsets: Fold['offsets']): void {
+    writeFact(transaction, 'journal_folded', Math.max(...offsets.keys()));
+    if (options.boot !== undefined && readFact(transaction, 'journal_boot') !== options.boot)
+      writeFact(transaction, 'journal_boot', options.boot);
+  }
+
+  /** Whether files end behind what was read of them. */
+  async function areTorn(offsets: Fold['offsets']): Promise<boolean> {
     let isTorn = false;
-    for (const [number, offset] of closed.offsets) {
+    for (const [number, offset] of offsets) {
       const left = (await sizeOf(pathOf(number), log)) - offset;
       if (left <= 0) continue;
       isTorn = true;
       log.warn({ number, bytes: left }, 'the journal ends with a record that is not whole');
     }
-    write((transaction) => {
-      options.keep(transaction, closed.unkept);
-      const windows = closed.windows.windows(recovered || closed.recovered || isTorn || cutShort);
-      outbox.add(transaction, options.complete(transaction, windows));
-      losses.tell(transaction);
-      writeFact(transaction, 'journal_folded', Math.max(...closed.offsets.keys()));
-      if (options.boot !== undefined && readFact(transaction, 'journal_boot') !== options.boot)
-        writeFact(transaction, 'journal_boot', options.boot);
-    });
-    cutShort = false;
+    return isTorn;
   }
 
   function write(work: (transaction: Reader) => void): void {
@@ -206,6 +226,36 @@ export function createJournal(options: JournalOptions): Journal {
     }
   }
 
+  /** The files of the present fold are closed and removed, its windows stay open. */
+  async function packFiles(into: Fold): Promise<void> {
+    const files = into.offsets;
+    const folded = readCount(database, 'journal_folded');
+    const first = Math.min(...files.keys());
+    // What a former try has left is folded before.
+    if (numbersIn(folder).some((number) => number > folded && number < first)) return;
+    const next = nextNumber();
+    let held = into.held;
+    into.offsets = new Map();
+    try {
+      for (const [place, process] of [...present].entries()) await nameFile(process, next + place);
+      for (const number of files.keys()) await readFile(into, number, files);
+      const isTorn = await areTorn(files);
+      into.recovered ||= isTorn;
+      write((transaction) => {
+        options.keep(transaction, into.unkept);
+        held = holdWindows(transaction, into.windows.windows(false), into.held);
+        markFolded(transaction, files);
+      });
+    } catch (error) {
+      // They stay files of this fold, as far as they were read.
+      for (const [number, offset] of files) into.offsets.set(number, offset);
+      throw error;
+    }
+    into.held = held;
+    into.unkept = [];
+    for (const number of files.keys()) rmSync(pathOf(number), { force: true });
+  }
+
   async function foldRest(recovered: boolean): Promise<void> {
     const closed = fold;
     fold = undefined;
@@ -233,13 +283,17 @@ export function createJournal(options: JournalOptions): Journal {
         await read(fold);
         keepOf(fold);
       }),
+    pack: () =>
+      turn.run(async () => {
+        if (fold !== undefined && sizeRead(fold) > 0) await packFiles(fold);
+      }),
     rotate: () =>
       turn.run(async () => {
         const closed = fold;
         if (closed === undefined) return;
         await read(closed);
         losses.addGivenUp();
-        if (sizeRead(closed) > 0) await nextFiles(closed);
+        if (sizeRead(closed) > 0 || closed.held !== undefined) await nextFiles(closed);
         await foldThrough(Math.min(...(fold?.offsets.keys() ?? [])) - 1, closed, false);
       }),
     gone: (process) =>

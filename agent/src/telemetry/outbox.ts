@@ -1,5 +1,6 @@
 // Telemetry on disk, numbered, until the control plane says that it stored it. Numbers are given once and never again
 // within an epoch; an item that was sent is never changed, because it may be stored already.
+import { inflateRawSync } from 'node:zlib';
 import { parseJson } from '@edgeloop/shared/errors';
 import {
   type LabelledPrediction,
@@ -13,9 +14,10 @@ import { type Reader, readCount, writeFact } from '../database/facts.ts';
 import type { DeviceDatabase } from '../database/open.ts';
 import { outbox } from '../database/schema.ts';
 import type { PendingWrites } from '../storage/pending-writes.ts';
+import { deflated } from './block-parts.ts';
 import type { DeviceClock } from './device-clock.ts';
 import { createEpochs, type Epochs } from './epochs.ts';
-import { splitWindow } from './merge.ts';
+import { sizeOf, splitWindow } from './merge.ts';
 import { type OutboxItem, shrink } from './shrink.ts';
 
 /** An item, with its number around it, must fit into a message. */
@@ -23,6 +25,9 @@ const maxItemBytes = 150 * 1024;
 const batchBytes = 200 * 1024;
 const batchItems = 500;
 const labelsPerItem = 200;
+/** An item that gets further labels is written again. */
+const joinedBytes = 2048;
+const labelsJoined = 20;
 const mostUndeleted = 50;
 const sentAhead = 30;
 
@@ -168,10 +173,9 @@ function ofOneEpoch(rows: readonly BatchItem[], epochs: Epochs) {
 function add(transaction: Reader, items: readonly TelemetryItem[]): void {
   let sequence = nextRow(transaction);
   for (const item of items.flatMap(fitting)) {
-    const text = JSON.stringify(item);
     transaction
       .insert(outbox)
-      .values({ sequence, kind: item.kind, bytes: Buffer.byteLength(text), item: text })
+      .values({ sequence, kind: item.kind, bytes: sizeOf(item), ...storedOf(item) })
       .run();
     sequence += 1;
   }
@@ -184,9 +188,10 @@ type BatchItem = TelemetryBatch['items'][number];
 function joinLast(transaction: Reader, labels: readonly LabelledPrediction[], sentThrough: number): boolean {
   const last = transaction.select().from(outbox).orderBy(desc(outbox.sequence)).limit(1).get();
   const open = last !== undefined && last.sequence > sentThrough ? itemOf(last).item : undefined;
-  if (last === undefined || open?.kind !== 'labels' || open.labels.length + labels.length > labelsPerItem) return false;
-  const text = JSON.stringify({ kind: 'labels', labels: [...open.labels, ...labels] });
-  const set = { item: text, bytes: Buffer.byteLength(text) };
+  if (last === undefined || open?.kind !== 'labels' || last.bytes > joinedBytes || labels.length > labelsJoined)
+    return false;
+  const joined: TelemetryItem = { kind: 'labels', labels: [...open.labels, ...labels] };
+  const set = { ...storedOf(joined), bytes: sizeOf(joined) };
   transaction.update(outbox).set(set).where(eq(outbox.sequence, last.sequence)).run();
   return true;
 }
@@ -259,12 +264,18 @@ function replace(transaction: Reader, before: readonly OutboxItem[], kept: reado
     if (present === former) continue;
     if (present === undefined) transaction.delete(outbox).where(eq(outbox.sequence, former.sequence)).run();
     else {
-      const set = { bytes: present.bytes, item: JSON.stringify(present.item) };
+      const set = { bytes: present.bytes, ...storedOf(present.item) };
       transaction.update(outbox).set(set).where(eq(outbox.sequence, former.sequence)).run();
     }
   }
 }
 
-function itemOf({ sequence, bytes, item }: Row): OutboxItem {
-  return { sequence, bytes, item: parseJson(TelemetryItem, item, `outbox item ${sequence}`, 'integrity') };
+/** Labels are few and come one by one; a window is two thirds air. */
+function storedOf(item: TelemetryItem): Pick<Row, 'item' | 'packed'> {
+  return item.kind === 'window' ? { item: '', packed: deflated(item) } : { item: JSON.stringify(item), packed: null };
+}
+
+function itemOf({ sequence, bytes, item, packed }: Row): OutboxItem {
+  const text = packed === null ? item : inflateRawSync(packed).toString('utf8');
+  return { sequence, bytes, item: parseJson(TelemetryItem, text, `outbox item ${sequence}`, 'integrity') };
 }

@@ -1,8 +1,10 @@
-// Answers of one fold as one block of bytes: 16 for each, in the order of a hash of their ids, so that one is found in a block by
+// Answers of one fold as one block of bytes: some 11 for each, in the order of a hash of their ids, so that one is found in a block by
 // halving and a block is written in one piece. Pure.
 import { createHash } from 'node:crypto';
+import { deflateRawSync, inflateRawSync } from 'node:zlib';
 import { Instant, ModelName, ModelVersion } from '@edgeloop/shared/identifiers';
 import { z } from 'zod';
+import { createNames, planesOf, rowsOf } from './block-parts.ts';
 
 export interface Prediction {
   /** Of its inference id, see `hashOf`. */
@@ -22,6 +24,8 @@ const Head = z.object({
 });
 
 const rowBytes = 16;
+/** Added to the length of the head; blocks that agents of before have written are not. */
+const compressed = 2 ** 31;
 const none = 0xffff;
 /** A block names so many models and classes at most. */
 export const blockRows = 20_000;
@@ -48,13 +52,13 @@ export function encodeBlock(predictions: readonly Prediction[]): Buffer {
   }
   const head = Buffer.from(JSON.stringify({ from, models: models.all, classes: classes.all }));
   const length = Buffer.alloc(4);
-  length.writeUInt32LE(head.length);
-  return Buffer.concat([length, head, rows]);
+  length.writeUInt32LE(head.length + compressed);
+  return Buffer.concat([length, head, deflateRawSync(planesOf(rows, rowBytes))]);
 }
 
 /** Of each row, in their order. */
 export function hashesIn(block: Buffer): BigUint64Array {
-  const rows = rowsOf(block);
+  const rows = rowsIn(block);
   return BigUint64Array.from({ length: rows.length / rowBytes }, (_, place) => rows.readBigUInt64LE(place * rowBytes));
 }
 
@@ -70,11 +74,11 @@ export function placeIn(hashes: BigUint64Array, hash: bigint): number | undefine
 }
 
 export function decodeRow(block: Buffer, place: number): Prediction {
-  return readRow(headOf(block), rowsOf(block), place);
+  return readRow(headOf(block), rowsIn(block), place);
 }
 
 export function decodeBlock(block: Buffer): Prediction[] {
-  const [head, rows] = [headOf(block), rowsOf(block)];
+  const [head, rows] = [headOf(block), rowsIn(block)];
   return Array.from({ length: rows.length / rowBytes }, (_, place) => readRow(head, rows, place));
 }
 
@@ -93,25 +97,14 @@ function readRow({ from, models, classes }: z.infer<typeof Head>, rows: Buffer, 
 }
 
 function headOf(block: Buffer): z.infer<typeof Head> {
-  return Head.parse(JSON.parse(block.toString('utf8', 4, 4 + block.readUInt32LE())));
+  return Head.parse(JSON.parse(block.toString('utf8', 4, headEnd(block))));
 }
 
-function rowsOf(block: Buffer): Buffer {
-  return block.subarray(4 + block.readUInt32LE());
+function rowsIn(block: Buffer): Buffer {
+  const rest = block.subarray(headEnd(block));
+  return block.readUInt32LE() < compressed ? rest : rowsOf(inflateRawSync(rest), rowBytes);
 }
 
-/** Names in the order in which they came. */
-function createNames<T>() {
-  const all: T[] = [];
-  const places = new Map<string, number>();
-  return {
-    all,
-    placeOf(name: T): number {
-      const key = JSON.stringify(name);
-      const known = places.get(key);
-      if (known !== undefined) return known;
-      places.set(key, all.length);
-      return all.push(name) - 1;
-    },
-  };
+function headEnd(block: Buffer): number {
+  return 4 + (block.readUInt32LE() % compressed);
 }

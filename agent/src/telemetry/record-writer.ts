@@ -3,9 +3,8 @@
 // take is counted in the missing note, within the same turn.
 //
 // INVARIANT: a record that a reader of the file may have seen whole is never written again.
-import { closeSync, fstatSync, fsync, ftruncateSync, openSync, writeSync } from 'node:fs';
+import { closeSync, fstatSync, ftruncateSync, openSync, writeSync } from 'node:fs';
 import { basename } from 'node:path';
-import { promisify } from 'node:util';
 import { type Missing, newLife, writeMissing } from './missing-note.ts';
 import { encodeRecord, type JournalRecord } from './record.ts';
 
@@ -26,11 +25,11 @@ export interface RecordWriterOptions {
 export interface RecordWriter {
   /** Takes a record; it is in the page cache when the microtasks that are queued now have run. */
   append(record: JournalRecord): void;
-  /** Appends to this file from now on; resolves when the former one is complete and on disk. */
+  /** Appends to this file from now on; resolves when the former one is complete. */
   switchTo(path: string): Promise<void>;
   /** Tries again what the disk did not take, although nobody asks for anything. */
   retry(): void;
-  /** Writes what is left, syncs and closes. */
+  /** Writes what is left and closes. */
   close(): Promise<void>;
   status(): { failedWrites: number; lostRecords: number; pendingBytes: number; pendingRecords: number };
   /** What the journal lacks now; undefined while it lacks nothing. */
@@ -45,8 +44,6 @@ interface JournalFile {
   /** End of what was written: a failed write may have left a piece of a record. */
   endBytes: number;
 }
-
-const syncToDisk = promisify(fsync);
 
 /** A writer without a file: it holds records in memory until `switchTo`. */
 export function createRecordWriter({ onFailure, nowMs, notePath }: RecordWriterOptions): RecordWriter {
@@ -135,13 +132,13 @@ export function createRecordWriter({ onFailure, nowMs, notePath }: RecordWriterO
       file = next;
       if (pending.length > 0) note();
       flushNow();
-      if (former) await complete(former);
+      if (former) complete(former);
     },
     async close() {
       flushNow();
       const former = file;
       file = undefined;
-      if (former) await complete(former);
+      if (former) complete(former);
     },
     status: () => ({ failedWrites, lostRecords, pendingBytes, pendingRecords: pending.length }),
     missing: () => (lostRecords > 0 || (failing && pending.length > 0) || noted ? missing() : undefined),
@@ -171,10 +168,10 @@ function cutTorn(file: JournalFile): void {
   file.endBytes = file.sizeBytes;
 }
 
-async function complete(file: JournalFile): Promise<void> {
+/** It is not synced: what comes of it is, at once, with the commit that it is removed after. */
+function complete(file: JournalFile): void {
   try {
     cutTorn(file);
-    await syncToDisk(file.fd);
   } finally {
     closeSync(file.fd);
   }

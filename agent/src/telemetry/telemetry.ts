@@ -78,6 +78,9 @@ export interface Telemetry {
 
 const journalAtMostBytes = 32 * 1024 * 1024;
 const tailMs = 1000;
+/** A journal file is removed before the system has written it, which Linux does after half a minute, where it is worth a commit. */
+const packedFromBytes = 48 * 1024;
+const packedAfterMs = 20_000;
 const labelWaitAtMostMs = 15_000;
 
 export function createTelemetry(options: TelemetryOptions): Telemetry {
@@ -133,6 +136,7 @@ export function createTelemetry(options: TelemetryOptions): Telemetry {
   let timer: NodeJS.Timeout | undefined;
   let uploading: Promise<void> = Promise.resolve();
   let openedAt = 0;
+  let packedAt = 0;
 
   /** Requests that each serving process holds in memory. */
   const holding = new Map<number, number>();
@@ -150,7 +154,7 @@ export function createTelemetry(options: TelemetryOptions): Telemetry {
   }
 
   async function flush(): Promise<void> {
-    openedAt = performance.now();
+    openedAt = packedAt = performance.now();
     await resources.look('now');
     await journal.rotate();
     tellRest(database, outbox, Date.now());
@@ -178,6 +182,10 @@ export function createTelemetry(options: TelemetryOptions): Telemetry {
         const bounds = { usualMs: windowMs, mostMs: options.windowMostMs, times: usage.saving().windows };
         const isOver = isWindowOver({ ...open, ageMs: performance.now() - openedAt }, bounds);
         if (clock.look() || isOver || bytes > journalAtMostBytes) await flush();
+        else if (!inMemory && bytes >= packedFromBytes && performance.now() - packedAt >= packedAfterMs) {
+          packedAt = performance.now();
+          await journal.pack();
+        }
       });
     } catch (error) {
       log.warn({ reason: messageOf(error) }, 'the journal is folded later');
@@ -186,7 +194,7 @@ export function createTelemetry(options: TelemetryOptions): Telemetry {
 
   return {
     start(signal) {
-      openedAt = performance.now();
+      openedAt = packedAt = performance.now();
       const again = () => {
         timer = setTimeout(() => void look().then(() => signal.aborted || again()), Math.min(tailMs, windowMs));
       };
