@@ -15,7 +15,8 @@ export interface ApiClient {
   /** The raw answer, for downloads and event streams. The caller reads or cancels its body. */
   open(path: string, query?: Query): Promise<Response>;
 }
-export type Query = Record<string, string | number | undefined>;
+/** Of a list each value is a parameter. */
+export type Query = Record<string, string | number | readonly string[] | undefined>;
 
 /** `url` defaults to `EDGELOOP_URL` or this machine; `key` to `EDGELOOP_API_KEY` or the admin key in the data folder. */
 export function createClient(
@@ -84,7 +85,7 @@ function tryJson(text: string): unknown {
 
 function queryText(query: Query): string {
   const entries = Object.entries(query).flatMap(([name, value]): [string, string][] =>
-    value === undefined ? [] : [[name, String(value)]],
+    value === undefined ? [] : [value].flat().map((each) => [name, String(each)]),
   );
   return entries.length === 0 ? '' : `?${new URLSearchParams(entries)}`;
 }

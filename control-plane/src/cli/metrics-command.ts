@@ -12,6 +12,7 @@ interface MetricOptions {
   modelVersion?: string;
   selector?: string;
   device?: string;
+  signal?: string[];
   from?: string;
   to?: string;
   step?: string;
@@ -33,15 +34,16 @@ export function registerMetricsCommand(program: Command): void {
     .option('--model-version <n>', 'one, or several such as 3,4')
     .option('--selector <selector>', 'devices by label')
     .option('--device <id>')
+    .option('--signal <name...>', 'of signal_mean and its like, such as input:image:brightness or machine:processor')
     .option('--from <time>', 'ISO 8601, milliseconds, or before now such as -7d; an hour ago by default')
     .option('--to <time>', 'now by default')
     .option('--step <seconds>', 'or 5m, 2h, auto; one point for the whole range without it')
     .option('--max-points <n>', 'picks the step')
     .option(
       '--group-by <what>',
-      'model, version, device, class, feature, kind, status, hardware, label:KEY; several by commas',
+      'model, version, variant, device, status, hardware, label:KEY, class, predicted, signal, feature, kind; several by commas',
     )
-    .option('--quantile <q>', 'of latency, 0 to 1; several by commas')
+    .option('--quantile <q>', 'of latency and other quantiles, 0 to 1; several by commas')
     .option('--compare <time>', 'the same so much earlier beside it, such as -1d')
     .option('--csv', 'print CSV')
     .option('--watch [seconds]', 'again and again, what has changed')

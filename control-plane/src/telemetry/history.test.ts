@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { QuantileSketchBuilder } from '@edgeloop/shared/sketches/ddsketch';
 import { addValue, emptyHistogram } from '@edgeloop/shared/sketches/histogram';
-import type { Window } from '@edgeloop/shared/telemetry';
+import { Window } from '@edgeloop/shared/telemetry';
 import fc from 'fast-check';
 import { pino } from 'pino';
 import { afterAll, expect, test } from 'vitest';
@@ -94,6 +94,7 @@ const window = fc
     device: fc.constantFrom('a', 'b', 'c'),
     model: fc.constantFrom('m', 'n'),
     version: fc.constantFrom(1, 2),
+    variant: fc.constantFrom(undefined, 'int8', 'fp32'),
     startedAt: fc.integer({ min: 0, max: 3 * day }),
     succeeded: fc.nat(50),
     failed: fc.nat(5),
@@ -183,8 +184,20 @@ test('whatever is read of the past equals what single windows say, after flushes
 
 async function expectEqual(world: World, each: HistoryQuery): Promise<void> {
   const byDevice = each.columns.includes('device');
-  const found = { sums: counter(), classes: counter(), latency: new QuantileSketchBuilder(), confidence: 0 };
-  const real = { sums: counter(), classes: counter(), latency: new QuantileSketchBuilder(), confidence: 0 };
+  const found = {
+    sums: counter(),
+    classes: counter(),
+    variants: counter(),
+    latency: new QuantileSketchBuilder(),
+    confidence: 0,
+  };
+  const real = {
+    sums: counter(),
+    classes: counter(),
+    variants: counter(),
+    latency: new QuantileSketchBuilder(),
+    confidence: 0,
+  };
   const key = (version: string | number, device: string, at: number) =>
     `${version} ${byDevice ? device : ''} ${bucketOf(at, each)}`;
   await world.history().sums(each, ({ version, device, at, succeeded, failed, windows }) => {
@@ -199,15 +212,22 @@ async function expectEqual(world: World, each: HistoryQuery): Promise<void> {
     found.latency.merge(latency);
     found.confidence += confidence.count;
   });
+  await world.history().parts(each, Window.pick({ succeeded: true }), ({ version, device, at, parts, variants }) => {
+    for (const [name, { succeeded }] of Object.entries({ ...variants, all: parts }))
+      found.variants.add(`${name} ${key(version, device, at)}`, succeeded);
+  });
   for (const { deviceId, window: one } of asked(world, each)) {
     const sums = { succeeded: one.succeeded, failed: one.failed.timeout ?? 0, windows: 1 };
     const own = key(one.version, deviceId, one.startedAt);
+    for (const name of one.variant === undefined ? ['all'] : ['all', one.variant])
+      real.variants.add(`${name} ${own}`, one.succeeded);
     for (const [name, count] of Object.entries(sums)) real.sums.add(`${name} ${own}`, count);
     for (const [name, count] of Object.entries(one.classes)) real.classes.add(`${name} ${own}`, count);
     real.latency.merge(one.latencyMs);
     real.confidence += one.confidence?.counts.slice(0, -1).reduce((sum, count) => sum + count, 0) ?? 0;
   }
   expect(found.sums.entries()).toEqual(real.sums.entries());
+  expect(found.variants.entries()).toEqual(real.variants.entries());
   expect(found.classes.entries()).toEqual(real.classes.entries());
   expect(found.latency.toJSON().bins).toEqual(real.latency.toJSON().bins);
   expect(found.confidence).toBe(real.confidence);

@@ -1,12 +1,12 @@
 // Reads what was measured in a range of time from what tells it at least cost: rollups where they fit, single windows at the
 // ends of the range and where steps are short.
 import { createBreath } from '@edgeloop/shared/node/breath';
-import { QuantileSketch } from '@edgeloop/shared/sketches/ddsketch';
-import { Histogram } from '@edgeloop/shared/sketches/histogram';
+import type { QuantileSketch } from '@edgeloop/shared/sketches/ddsketch';
 import { Window } from '@edgeloop/shared/telemetry';
 import { z } from 'zod';
 import { coverOf, type Piece, type Source } from './cover.ts';
 import type { LabelRollups } from './label-rollups.ts';
+import type { MergedWindow } from './merge.ts';
 import { unpackSketch } from './packed-sketch.ts';
 import { confidenceOf, deviceLevels, fleetLevels, fullLevels, type Rollup, type RollupKey } from './rollup.ts';
 import type { Needs } from './rollup-store.ts';
@@ -53,12 +53,19 @@ export interface FailuresShare extends Origin {
   failures: Readonly<Record<string, number>>;
 }
 
+/** What of a window is wanted: a part of its schema. */
+export interface PartsShare<T> extends Origin {
+  parts: T;
+  /** The same of each variant by itself, where there are several. */
+  variants: Readonly<Record<string, T>>;
+}
+
 export interface HistoryQuery extends Span, Grouping {
   /** Grouped by this label of devices, and by nothing else of them. */
   label?: string | undefined;
 }
 
-const FiguresOf = z.object({ latencyMs: QuantileSketch, confidence: Histogram.optional() });
+const FiguresOf = Window.pick({ latencyMs: true, confidence: true, signals: true });
 const ClassesOf = z.object({ classes: z.record(z.string(), z.number()) });
 const FailuresOf = z.object({ failed: z.record(z.string(), z.number()) });
 /** Of rollups that were written before they told failures by their kind. */
@@ -103,8 +110,8 @@ export function createHistory({
           for await (const row of store.figures(span)) {
             const origin = { ...row, version: String(row.version), device: row.deviceId, at: row.startedAt };
             if (row.latency === null) {
-              const { latencyMs, confidence } = FiguresOf.parse(row.body);
-              take({ ...origin, latency: latencyMs, confidence: confidenceOf({ confidence }) });
+              const { latencyMs, ...rest } = FiguresOf.parse(row.body);
+              take({ ...origin, latency: latencyMs, confidence: confidenceOf(rest) });
             } else {
               const confidence = { sum: row.confidenceSum ?? 0, count: row.confidenceCount ?? 0 };
               take({ ...origin, latency: unpackSketch(row.latency), confidence });
@@ -140,6 +147,32 @@ export function createHistory({
         },
       }),
 
+    /**
+     * What has no columns: parts of merged windows of the fleet from a quarter of an hour on, of single windows where steps are
+     * shorter or devices are asked for.
+     */
+    parts: <T>(query: HistoryQuery, schema: z.ZodType<T>, take: (share: PartsShare<T>) => void): Promise<void> => {
+      const OfWindow = z.intersection(schema, Window.pick({ variant: true }));
+      return read(
+        { ...query, label: undefined },
+        {
+          needs: 'window',
+          rollup: ({ body, ...rollup }) => {
+            // Both schemas are of a window, and a rollup's was read by the whole one.
+            if (body !== null)
+              take({ ...originOf(rollup), parts: schema.parse(body), variants: partsOf(body, schema) });
+          },
+          windows: async (span) => {
+            for await (const { body, ...row } of store.bodies(span, OfWindow)) {
+              const origin = { ...row, version: String(row.version), device: row.deviceId, at: row.startedAt };
+              take({ ...origin, parts: body, variants: body.variant === undefined ? {} : { [body.variant]: body } });
+            }
+          },
+        },
+        fullLevels,
+      );
+    },
+
     /** Whole windows, and of how many each was made. */
     full: (span: Span, take: (window: Window, windows: number) => void): Promise<void> =>
       read(
@@ -147,7 +180,9 @@ export function createHistory({
         {
           needs: 'window',
           rollup: ({ body, windows }) => {
-            if (body !== null) take(body, windows);
+            if (body === null) return;
+            const { variants: _, ...window } = body;
+            take(window, windows);
           },
           windows: async (within) => {
             for await (const { body } of store.bodies(within, Window)) take(body, 1);
@@ -214,6 +249,10 @@ export function createHistory({
       : [];
     return coverOf(query, [...sources, { grain: 'windows', keptFrom: await windowsKeptFrom() }]);
   }
+}
+
+function partsOf<T>({ variants = {} }: MergedWindow, schema: z.ZodType<T>): Record<string, T> {
+  return Object.fromEntries(Object.entries(variants).map(([name, window]) => [name, schema.parse(window)]));
 }
 
 function originOf({ model, version, deviceId, startedAt, label }: RollupKey & Pick<Told, 'label'>): Origin {

@@ -2,8 +2,9 @@
 import { mergeShadows } from '@edgeloop/shared/shadow-windows';
 import { QuantileSketchBuilder } from '@edgeloop/shared/sketches/ddsketch';
 import { type Histogram, mergeHistogram } from '@edgeloop/shared/sketches/histogram';
-import type { Window } from '@edgeloop/shared/telemetry';
+import { Window } from '@edgeloop/shared/telemetry';
 import { WindowPartsSum } from '@edgeloop/shared/window-parts';
+import { z } from 'zod';
 
 export interface WindowMerge {
   add(window: Window): void;
@@ -27,9 +28,47 @@ export function createWindowMerge(): WindowMerge {
   };
 }
 
-/** Without what is put together elsewhere. */
+/** A merged window, and those of each variant that answered, of versions with several. */
+export const MergedWindow = Window.extend({ variants: z.record(z.string(), Window).optional() });
+export type MergedWindow = z.infer<typeof MergedWindow>;
+
+/** Of more variants than a version can have, which devices say all the same, none is told apart. */
+const mostVariants = 100;
+
+/** Keeps what each variant answered apart, too. */
+export function createVariantMerge() {
+  const all = createWindowMerge();
+  const byVariant = new Map<string, WindowMerge>();
+  return {
+    add({ variants = {}, ...window }: MergedWindow): void {
+      all.add(window);
+      const { variant } = window;
+      for (const [name, own] of Object.entries(variant === undefined ? variants : { ...variants, [variant]: window }))
+        addVariant(name, own);
+    },
+    result(): MergedWindow | undefined {
+      const merged = all.result();
+      if (merged === undefined || byVariant.size === 0) return merged;
+      const variants = [...byVariant].flatMap(([name, merge]) => {
+        const window = merge.result();
+        return window === undefined ? [] : [[name, window] as const];
+      });
+      return { ...merged, variants: Object.fromEntries(variants) };
+    },
+  };
+
+  function addVariant(name: string, window: Window): void {
+    const known = byVariant.get(name);
+    if (known === undefined && (byVariant.size >= mostVariants || name === '__proto__')) return;
+    const merge = known ?? createWindowMerge();
+    byVariant.set(name, merge);
+    merge.add(window);
+  }
+}
+
+/** Without what is put together elsewhere, and what is not true of all. */
 function copyOf(window: Window): Window {
-  const { recovered: _, signals: _signals, categories: _categories, latencyMs, ...rest } = window;
+  const { recovered: _, variant: _variant, signals: _signals, categories: _categories, latencyMs, ...rest } = window;
   return { ...structuredClone(rest), latencyMs };
 }
 

@@ -1,11 +1,14 @@
 // How each metric is read: sums by the database where columns suffice, merged sketches where they do not.
 import type { GroupBy, Metric } from '@edgeloop/shared/api/metrics';
-import { QuantileSketchBuilder, quantile } from '@edgeloop/shared/sketches/ddsketch';
-import { isDeviceGroup, isLabelGroup, labelOf } from './device-groups.ts';
-import { type History, type HistoryQuery, inParts, type Origin } from './history.ts';
-import { type FoldScope, type Line, SeriesFold } from './series-fold.ts';
-import type { GroupColumn, Key, SeriesStore } from './series-store.ts';
-import type { Span } from './telemetry-store.ts';
+import { QuantileSketchBuilder } from '@edgeloop/shared/sketches/ddsketch';
+import { Window } from '@edgeloop/shared/telemetry';
+import { type History, inParts } from './history.ts';
+import { groupingOf, historyQuery, type MetricScope, originOf, ratio, spanOf } from './metric-scope.ts';
+import { countLines, latencyOf, partLines, partReaders, quantileLines } from './part-readers.ts';
+import { confidenceOf } from './rollup.ts';
+import { type Line, SeriesFold } from './series-fold.ts';
+import type { SeriesStore } from './series-store.ts';
+import { readCategories, readSignals } from './signal-readers.ts';
 import { bucketOf, coveredSeconds } from './time-buckets.ts';
 
 /** What monitoring knows of drift: a value per judged window. */
@@ -23,20 +26,17 @@ export interface ReaderDeps {
   driftSeries: DriftSeries;
 }
 
-export interface MetricScope extends FoldScope {
-  model: string | undefined;
-  quantiles: readonly number[];
-  /** Undefined: all. */
-  devices: string[] | undefined;
-  now: number;
-}
-
 interface Sums {
   succeeded: number;
   failed: number;
   invalid: number;
   rows: number;
 }
+
+const SumsOf = Window.pick({ succeeded: true, failed: true, invalid: true, rows: true });
+const ConfidenceOf = Window.pick({ confidence: true, signals: true });
+const ClassesOf = Window.pick({ classes: true });
+const FailuresOf = Window.pick({ failed: true });
 
 export function createMetricReaders({ history, seriesStore, driftSeries }: ReaderDeps) {
   return async function readMetric(metric: Metric, scope: MetricScope): Promise<Line[]> {
@@ -72,6 +72,19 @@ export function createMetricReaders({ history, seriesStore, driftSeries }: Reade
         return driftLines(driftSeries, scope);
       case 'devices':
         return deviceLines(scope);
+      case 'signal_mean':
+      case 'signal_deviation':
+      case 'signal_min':
+      case 'signal_max':
+      case 'signal_quantile':
+      case 'signal_samples':
+      case 'missing_rate':
+      case 'entropy':
+        return readSignals(metric, history, scope);
+      case 'categories':
+        return readCategories(history, scope);
+      default:
+        return partReaders[metric](history, scope);
     }
   };
 }
@@ -81,14 +94,24 @@ async function windowLines(
   scope: MetricScope,
   value: (sums: Sums, at: number) => number | null,
 ): Promise<Line[]> {
-  const fold = new SeriesFold(scope, () => ({ succeeded: 0, failed: 0, invalid: 0, rows: 0 }));
-  await history.sums(historyQuery(scope), (share) => {
-    const sums = fold.at(share);
-    if (sums === undefined) return;
+  const empty = (): Sums => ({ succeeded: 0, failed: 0, invalid: 0, rows: 0 });
+  const add = (sums: Sums, share: Sums): void => {
     sums.succeeded += share.succeeded;
     sums.failed += share.failed;
     sums.invalid += share.invalid;
     sums.rows += share.rows;
+  };
+  if (scope.groupBy.includes('variant'))
+    return partLines(history, scope, {
+      schema: SumsOf,
+      empty,
+      add: (sums, window) => add(sums, { ...window, failed: Object.values(window.failed).reduce((a, b) => a + b, 0) }),
+      value,
+    });
+  const fold = new SeriesFold(scope, empty);
+  await history.sums(historyQuery(scope), (share) => {
+    const sums = fold.at(share);
+    if (sums !== undefined) add(sums, share);
   });
   return fold.lines(value);
 }
@@ -101,7 +124,7 @@ async function labelLines(
   const fold = new SeriesFold(scope, () => ({ labels: 0, correct: 0 }));
   await inParts(spanOf(scope), async (span) => {
     for (const row of await seriesStore.labelSums(span, groupingOf(scope))) {
-      const sums = fold.at(originOf(row, scope), { class: row.class });
+      const sums = fold.at(originOf(row, scope), { class: row.class, predicted: row.predicted });
       if (sums === undefined) continue;
       sums.labels += row.labels;
       sums.correct += row.correct;
@@ -122,30 +145,36 @@ async function lostLines(seriesStore: SeriesStore, scope: MetricScope): Promise<
 }
 
 async function latencyLines(history: History, scope: MetricScope): Promise<Line[]> {
+  if (scope.groupBy.includes('variant')) return latencyOf(history, scope);
   const fold = new SeriesFold(scope, () => new QuantileSketchBuilder());
   await history.figures(historyQuery(scope), (share) => fold.at(share)?.merge(share.latency));
-  const { quantiles } = scope;
-  return quantiles.flatMap((q) =>
-    fold
-      .lines((builder) => quantile(builder.toJSON(), q) ?? null)
-      .map((line) => (quantiles.length === 1 ? line : { ...line, quantile: q })),
-  );
+  return quantileLines(fold, scope);
 }
 
 async function confidenceLines(history: History, scope: MetricScope): Promise<Line[]> {
-  const fold = new SeriesFold(scope, () => ({ sum: 0, count: 0 }));
-  await history.figures(historyQuery(scope), (share) => {
-    const { sum, count } = share.confidence;
-    const mean = count === 0 ? undefined : fold.at(share);
-    if (mean === undefined) return;
+  const empty = () => ({ sum: 0, count: 0 });
+  const add = (mean: { sum: number; count: number }, { sum, count }: { sum: number; count: number }): void => {
     mean.sum += sum;
     mean.count += count;
+  };
+  const value = ({ sum, count }: { sum: number; count: number }) => ratio(sum, count);
+  if (scope.groupBy.includes('variant'))
+    return partLines(history, scope, {
+      ...{ schema: ConfidenceOf, empty, value },
+      add: (mean, window) => add(mean, confidenceOf(window)),
+    });
+  const fold = new SeriesFold(scope, empty);
+  await history.figures(historyQuery(scope), (share) => {
+    const mean = share.confidence.count === 0 ? undefined : fold.at(share);
+    if (mean !== undefined) add(mean, share.confidence);
   });
-  return fold.lines(({ sum, count }) => ratio(sum, count));
+  return fold.lines(value);
 }
 
 /** Rows by predicted class. */
 async function classLines(history: History, scope: MetricScope): Promise<Line[]> {
+  if (scope.groupBy.includes('variant'))
+    return countLines(history, scope, { schema: ClassesOf, counts: ({ classes }) => classes, group: 'class' });
   const fold = new SeriesFold(scope, () => ({ rows: 0 }));
   await history.classes(historyQuery(scope), (share) => {
     for (const [name, count] of Object.entries(share.classes)) {
@@ -158,6 +187,8 @@ async function classLines(history: History, scope: MetricScope): Promise<Line[]>
 
 /** Failed requests by the code of their error. */
 async function kindLines(history: History, scope: MetricScope): Promise<Line[]> {
+  if (scope.groupBy.includes('variant'))
+    return countLines(history, scope, { schema: FailuresOf, counts: ({ failed }) => failed, group: 'kind' });
   const fold = new SeriesFold(scope, () => ({ failed: 0 }));
   await history.failures(historyQuery(scope), (share) => {
     for (const [kind, count] of Object.entries(share.failures)) {
@@ -171,10 +202,13 @@ async function kindLines(history: History, scope: MetricScope): Promise<Line[]> 
 /** Of several judged windows in a bucket the one that drifted most. */
 async function driftLines(driftSeries: DriftSeries, scope: MetricScope): Promise<Line[]> {
   const { model, versions, buckets, groupBy } = scope;
+  const bySignal = groupBy.includes('signal');
+  const asked = bySignal ? 'feature' : groupBy.at(-1);
   const lines = new Map<string, Line>();
   for (const version of versions === undefined ? [undefined] : [...versions].map(Number)) {
-    const judged = await driftSeries({ model, version, groupBy: groupBy.at(-1), from: buckets.from, to: buckets.to });
-    for (const { labels, at, value } of judged) {
+    const judged = await driftSeries({ model, version, groupBy: asked, from: buckets.from, to: buckets.to });
+    for (const { labels: told, at, value } of judged) {
+      const labels: Record<string, string> = bySignal ? { signal: told.feature ?? '' } : told;
       const key = JSON.stringify(labels);
       const line = lines.get(key) ?? { labels, values: new Map<number, number | null>() };
       lines.set(key, line);
@@ -200,41 +234,6 @@ async function deviceLines(scope: MetricScope): Promise<Line[]> {
   return fold.lines((counted) => counted.devices);
 }
 
-function spanOf({ model, versions, devices, buckets }: MetricScope): Span {
-  const [version, more] = [...(versions ?? [])];
-  const only = more === undefined && version !== undefined ? Number(version) : undefined;
-  return { model, version: only, devices, from: buckets.from, to: buckets.to };
-}
-
-function historyQuery(scope: MetricScope): HistoryQuery {
-  const { devices, groupBy } = scope;
-  const ofDevices = groupBy.filter((group) => group === 'device' || isDeviceGroup(group));
-  const [only] = ofDevices;
-  // Rollups of a label hold nothing of single devices.
-  const byLabel = devices === undefined && ofDevices.length === 1 && only !== undefined && isLabelGroup(only);
-  return { ...spanOf(scope), ...groupingOf(scope), label: byLabel ? labelOf(only) : undefined };
-}
-
-function groupingOf({ buckets, groupBy, versions }: MetricScope): {
-  stepMs: number | undefined;
-  columns: GroupColumn[];
-} {
-  const columns: GroupColumn[] = [];
-  if (groupBy.includes('model')) columns.push('model');
-  if (groupBy.includes('version') || versions !== undefined) columns.push('version');
-  if (groupBy.some((group) => group === 'device' || isDeviceGroup(group))) columns.push('device');
-  if (groupBy.includes('class')) columns.push('class');
-  return { stepMs: buckets.stepMs, columns };
-}
-
-function originOf({ bucket, model, version, device }: Key, { buckets }: MetricScope): Origin {
-  return { model, version, device, at: buckets.stepMs === undefined ? buckets.from : bucket };
-}
-
 function requestsOf({ succeeded, failed, invalid }: Sums): number {
   return succeeded + failed + invalid;
-}
-
-function ratio(part: number, whole: number): number | null {
-  return whole === 0 ? null : part / whole;
 }

@@ -1,6 +1,7 @@
 // Answers `metrics/query`: picks the reader of a metric, groups, and lays the values out on the time axis.
 import {
   type GroupBy,
+  isQuantileMetric,
   type MetricQuestion,
   type MetricResult,
   metricUnits,
@@ -9,7 +10,8 @@ import {
 import { AppError } from '@edgeloop/shared/errors';
 import { parseSelector, type Selector } from '@edgeloop/shared/selector';
 import { isLabelGroup, type KnownDevices } from './device-groups.ts';
-import { createMetricReaders, type MetricScope, type ReaderDeps } from './metric-readers.ts';
+import { createMetricReaders, type ReaderDeps } from './metric-readers.ts';
+import type { MetricScope } from './metric-scope.ts';
 import type { Line } from './series-fold.ts';
 import { shifted, type TimeBuckets, timeBuckets } from './time-buckets.ts';
 
@@ -25,22 +27,48 @@ type Metric = MetricQuestion['metric'];
 /** Values of `groupBy` for each metric; `label:` stands for any label. */
 const ofDevices = ['device', 'hardware', 'status', 'label:'] as const;
 const byModel = ['model', 'version', ...ofDevices] as const;
+const byVariant = [...byModel, 'variant'] as const;
+const bySignal = [...byVariant, 'signal'] as const;
 const groupings: Record<Metric, readonly GroupBy[]> = {
-  requests: byModel,
-  succeeded: byModel,
-  failed: [...byModel, 'kind'],
-  invalid: byModel,
-  rows: [...byModel, 'class'],
-  throughput: byModel,
-  error_rate: byModel,
-  latency: byModel,
-  confidence: byModel,
-  labels: [...byModel, 'class'],
-  accuracy: [...byModel, 'class'],
+  requests: byVariant,
+  succeeded: byVariant,
+  failed: [...byVariant, 'kind'],
+  invalid: byVariant,
+  rows: [...byVariant, 'class'],
+  throughput: byVariant,
+  error_rate: byVariant,
+  latency: byVariant,
+  queue_wait: byVariant,
+  batch_rows: byVariant,
+  confidence: byVariant,
+  entropy: byVariant,
+  labels: [...byModel, 'class', 'predicted'],
+  accuracy: [...byModel, 'class', 'predicted'],
+  absolute_error: byModel,
+  rms_error: byModel,
+  signal_mean: bySignal,
+  signal_deviation: bySignal,
+  signal_min: bySignal,
+  signal_max: bySignal,
+  signal_quantile: bySignal,
+  signal_samples: bySignal,
+  missing_rate: bySignal,
+  categories: [...bySignal, 'class'],
+  shadow_compared: byVariant,
+  shadow_agreement: byVariant,
+  shadow_difference: byVariant,
+  shadow_latency: byVariant,
+  shadow_former_latency: byVariant,
+  shadow_failed: [...byVariant, 'kind'],
+  shadow_skipped: byVariant,
   lost: ofDevices,
-  drift: ['model', 'version', 'feature'],
+  drift: ['model', 'version', 'feature', 'signal'],
   devices: ofDevices,
 };
+/** What has no meaning over several signals together. */
+const ofOneSignal: ReadonlySet<Metric> = new Set([
+  ...(['signal_mean', 'signal_deviation', 'signal_min', 'signal_max', 'signal_quantile', 'categories'] as const),
+]);
 
 /** Devices that one query can be limited to, by what a statement takes as parameters. */
 const maxDevices = 30_000;
@@ -79,7 +107,8 @@ export function createMetricQuery({ now, devicesMatching, knownDevices, ...reade
     const versions = asked.version === undefined ? undefined : new Set([asked.version].flat().map(String));
     const known = await knownDevices();
     const of = { model: asked.model, versions, groupBy, known, quantiles: [asked.quantile ?? 0.95].flat(), now: at };
-    const scope: MetricScope = { ...of, buckets, devices: await devicesOf(asked) };
+    const signals = asked.signal === undefined ? undefined : new Set(asked.signal);
+    const scope: MetricScope = { ...of, signals, buckets, devices: await devicesOf(asked) };
     const series = seriesOf(await read(asked.metric, scope), scope, asked);
     for (const { text, ms } of asked.compare ?? []) {
       const earlier = { ...scope, buckets: shifted(buckets, ms) };
@@ -112,7 +141,7 @@ function groupsOf({ groupBy, model }: MetricQuestion): GroupBy[] {
 }
 
 function checkQuery(
-  { metric, model, version, device, selector, compare }: MetricQuestion,
+  { metric, model, version, device, selector, signal, compare }: MetricQuestion,
   groupBy: readonly GroupBy[],
 ): void {
   const possible = groupings[metric];
@@ -121,6 +150,7 @@ function checkQuery(
     const names = possible.map((name) => (name === 'label:' ? 'label:KEY' : name)).join(', ');
     throw new AppError('invalid_request', `groupBy=${group} does not go with metric=${metric}; use one of ${names}`);
   }
+  checkSignal(metric, signal, groupBy);
   const ofFleet = metric === 'lost' || metric === 'devices';
   const named = model !== undefined ? 'model' : version !== undefined ? 'version' : undefined;
   if (ofFleet && named !== undefined)
@@ -131,6 +161,15 @@ function checkQuery(
   if (metric === 'devices' && compare !== undefined)
     throw new AppError('invalid_request', 'compare does not go with metric=devices: how many there were is not kept');
   if (metric === 'drift') checkDrift({ device, selector }, groupBy);
+}
+
+function checkSignal(metric: Metric, signal: MetricQuestion['signal'], groupBy: readonly GroupBy[]): void {
+  if (signal !== undefined && !groupings[metric].includes('signal'))
+    throw new AppError('invalid_request', `signal does not go with metric=${metric}; use metric=signal_mean`);
+  if (signal !== undefined && metric === 'drift')
+    throw new AppError('invalid_request', 'signal does not go with metric=drift; use groupBy=signal');
+  if (ofOneSignal.has(metric) && signal?.length !== 1 && !groupBy.includes('signal'))
+    throw new AppError('invalid_request', `metric=${metric} is of one signal: use signal=NAME or groupBy=signal`);
 }
 
 function checkDrift(
@@ -160,7 +199,7 @@ function seriesOf(lines: readonly Line[], { buckets, groupBy }: MetricScope, ask
 }
 
 function emptyLines({ metric, quantile }: MetricQuestion): Line[] {
-  const quantiles = metric === 'latency' ? [quantile ?? 0.95].flat() : [];
+  const quantiles = isQuantileMetric(metric) ? [quantile ?? 0.95].flat() : [];
   if (quantiles.length < 2) return [{ labels: {}, values: new Map() }];
   return quantiles.map((each) => ({ labels: {}, quantile: each, values: new Map() }));
 }

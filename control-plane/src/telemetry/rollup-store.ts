@@ -4,6 +4,7 @@ import { Window } from '@edgeloop/shared/telemetry';
 import { and, asc, eq, getTableColumns, gt, gte, inArray, lt, type SQL, sql } from 'drizzle-orm';
 import { z } from 'zod';
 import type { Database, Transaction } from '../database/open.ts';
+import { MergedWindow } from './merge.ts';
 import { packSketch, unpackSketch } from './packed-sketch.ts';
 import { isFull, type Rollup, type RollupKey, RollupSum, rollupId } from './rollup.ts';
 import type { Span } from './telemetry-store.ts';
@@ -171,6 +172,6 @@ function rollupOf({ latency, classes, failures, body, ...row }: Row): Rollup {
     latency: latency === null ? noLatencies : unpackSketch(latency),
     classes: countsOf(classes),
     failures: countsOf(failures),
-    body: body === null ? null : Window.parse(body),
+    body: body === null ? null : MergedWindow.parse(body),
   };
 }

@@ -1,8 +1,9 @@
 // Windows of one model version put together by the time they began: what charts of long ranges and old times are read from. Held
 // in memory until they are written down; pure.
 import { type QuantileSketch, QuantileSketchBuilder } from '@edgeloop/shared/sketches/ddsketch';
+import { valuesIn } from '@edgeloop/shared/sketches/value-sketch';
 import type { Window } from '@edgeloop/shared/telemetry';
-import { createWindowMerge, type WindowMerge } from './merge.ts';
+import { createVariantMerge, type MergedWindow } from './merge.ts';
 
 const minute = 60;
 const quarter = 900;
@@ -42,7 +43,7 @@ export interface RollupSums {
   /** Failed requests by the code of their error; of rollups of before, none. */
   failures: Record<string, number>;
   /** The merged window, of the fleet. */
-  body: Window | null;
+  body: MergedWindow | null;
 }
 export type Rollup = RollupKey & RollupSums;
 
@@ -50,9 +51,14 @@ function startOf(at: number, level: number): number {
   return at - (at % (level * 1000));
 }
 
-/** The sum of confidences and how many there were; missing ones, the last count, are in neither. */
-export function confidenceOf({ confidence }: Pick<Window, 'confidence'>): { sum: number; count: number } {
-  if (confidence === undefined) return { sum: 0, count: 0 };
+/**
+ * The sum of confidences and how many there were; missing ones, the last count of a histogram, are in neither. Without a
+ * reference confidence is one of the signals.
+ */
+export function confidenceOf({ confidence, signals }: Pick<Window, 'confidence' | 'signals'>) {
+  const signal = signals?.['output:confidence'];
+  if (confidence === undefined)
+    return signal === undefined ? { sum: 0, count: 0 } : { sum: signal.sum, count: valuesIn(signal) };
   return { sum: confidence.sum, count: confidence.counts.slice(0, -1).reduce((sum, count) => sum + count, 0) };
 }
 
@@ -61,12 +67,12 @@ export class RollupSum {
   readonly #latency = new QuantileSketchBuilder();
   readonly #classes: Record<string, number> = {};
   readonly #failures: Record<string, number> = {};
-  readonly #merge: WindowMerge | undefined;
+  readonly #merge: ReturnType<typeof createVariantMerge> | undefined;
   #sums = { windows: 0, succeeded: 0, failed: 0, invalid: 0, rows: 0, confidenceSum: 0, confidenceCount: 0 };
 
   /** `full`: with the merged window. */
   constructor(full: boolean) {
-    this.#merge = full ? createWindowMerge() : undefined;
+    this.#merge = full ? createVariantMerge() : undefined;
   }
 
   addWindow(window: Window): void {

@@ -21,7 +21,8 @@ export interface Line {
 }
 
 /** What a share is of beside its origin. */
-export type Part = Partial<Record<'class' | 'kind' | 'feature', string>>;
+export type Part = Partial<Record<PartGroup, string>>;
+type PartGroup = 'class' | 'predicted' | 'kind' | 'feature' | 'signal' | 'variant';
 
 const maxSeries = 50_000;
 
@@ -36,7 +37,7 @@ export class SeriesFold<A> {
     this.#empty = empty;
   }
 
-  /** The sum that a share belongs to; undefined when it is in no series: of another version, of a device without the label. */
+  /** The sum that a share belongs to; undefined when it is in no series: of another version, of a device without the label, of no variant. */
   at(origin: Origin, part?: Part): A | undefined {
     const { groupBy, buckets, versions } = this.#scope;
     if (versions !== undefined && !versions.has(origin.version)) return undefined;
@@ -88,8 +89,11 @@ export class SeriesFold<A> {
       case 'device':
         return origin[group];
       case 'class':
+      case 'predicted':
       case 'kind':
       case 'feature':
+      case 'signal':
+      case 'variant':
         return part?.[group];
       default:
         if (isLabelGroup(group) && origin.label !== undefined) return origin.label;

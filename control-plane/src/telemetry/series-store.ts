@@ -3,7 +3,7 @@ import { and, gte, inArray, isNull, lt, type SQL, sql } from 'drizzle-orm';
 import type { Database } from '../database/open.ts';
 import { type Span, spanConditions, total } from './telemetry-store.ts';
 
-export type GroupColumn = 'model' | 'version' | 'device' | 'class';
+export type GroupColumn = 'model' | 'version' | 'device' | 'class' | 'predicted';
 
 /** How rows are put together. Without `stepMs` there is one bucket, 0. */
 export interface Grouping {
@@ -18,6 +18,7 @@ export interface Key {
   version: string;
   device: string;
   class: string;
+  predicted: string;
 }
 
 type Expression = SQL<string>;
@@ -58,7 +59,7 @@ export function createSeriesStore({ tables, read }: Pick<Database, 'tables' | 'r
       .having(sql`count(*) > 0`);
   }
 
-  /** By the true label when grouped by class. */
+  /** By the true label when grouped by class, and by what was answered. */
   function labelSums(span: Span, grouping: Grouping) {
     const { labels } = tables;
     const { keys, by } = groupingOf(grouping, sql`${labels.predictedAt}`, {
@@ -66,6 +67,7 @@ export function createSeriesStore({ tables, read }: Pick<Database, 'tables' | 'r
       version: sql`${labels.version}`,
       device: sql`${labels.deviceId}`,
       class: sql`${labels.label}`,
+      predicted: sql`${labels.predicted}`,
     });
     return read
       .select({
@@ -106,6 +108,7 @@ function groupingOf({ stepMs, columns }: Grouping, at: SQL, known: Partial<Recor
     version: asText('version'),
     device: asText('device'),
     class: asText('class'),
+    predicted: asText('predicted'),
   };
   return { keys, by };
 }

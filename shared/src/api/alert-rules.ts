@@ -131,7 +131,9 @@ export const MetricRule = z.strictObject({
   version: ModelVersion.optional(),
   selector: SelectorText.optional(),
   device: DeviceId.optional(),
-  /** Quantile of `latency`. */
+  /** Of `signal_mean` and its like, `missing_rate`, `categories`: which signal. */
+  signal: z.string().min(1).max(500).optional(),
+  /** Of metrics that are quantiles. */
   quantile: z.coerce.number().min(0).max(1).default(0.95),
   /** One alert for each value: as in `GET /metrics/query`; `offline_share` and `offline_devices` group by a key of devices' labels. */
   groupBy: z.string().min(1).max(63).optional(),

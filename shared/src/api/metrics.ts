@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { ModelName, ModelVersion } from '../identifiers.ts';
 import { SelectorText } from '../selector.ts';
 
-/** Metric and unit of its values. */
+/** Metric and unit of its values. `value`: what the signal itself is in. */
 export const metricUnits = {
   requests: 'requests',
   succeeded: 'requests',
@@ -13,33 +13,61 @@ export const metricUnits = {
   throughput: 'requests/s',
   error_rate: 'ratio',
   latency: 'ms',
+  queue_wait: 'ms',
+  batch_rows: 'rows',
   labels: 'labels',
   accuracy: 'ratio',
+  absolute_error: 'value',
+  rms_error: 'value',
   drift: 'psi',
   confidence: 'ratio',
+  entropy: 'ratio',
+  signal_mean: 'value',
+  signal_deviation: 'value',
+  signal_min: 'value',
+  signal_max: 'value',
+  signal_quantile: 'value',
+  signal_samples: 'samples',
+  missing_rate: 'ratio',
+  categories: 'samples',
+  shadow_compared: 'rows',
+  shadow_agreement: 'ratio',
+  shadow_difference: 'score',
+  shadow_latency: 'ms',
+  shadow_former_latency: 'ms',
+  shadow_failed: 'runs',
+  shadow_skipped: 'answers',
   lost: 'requests',
   devices: 'devices',
 } as const;
 export const metrics = [
-  'requests',
-  'succeeded',
-  'failed',
-  'invalid',
-  'rows',
-  'throughput',
-  'error_rate',
-  'latency',
-  'labels',
-  'accuracy',
-  'drift',
-  'confidence',
-  'lost',
-  'devices',
+  ...(['requests', 'succeeded', 'failed', 'invalid', 'rows', 'throughput', 'error_rate'] as const),
+  ...(['latency', 'queue_wait', 'batch_rows'] as const),
+  ...(['labels', 'accuracy', 'absolute_error', 'rms_error', 'drift', 'confidence', 'entropy'] as const),
+  ...(['signal_mean', 'signal_deviation', 'signal_min', 'signal_max', 'signal_quantile', 'signal_samples'] as const),
+  ...(['missing_rate', 'categories'] as const),
+  ...(['shadow_compared', 'shadow_agreement', 'shadow_difference'] as const),
+  ...(['shadow_latency', 'shadow_former_latency', 'shadow_failed', 'shadow_skipped'] as const),
+  ...(['lost', 'devices'] as const),
 ] as const satisfies (keyof typeof metricUnits)[];
 export const Metric = z.enum(metrics);
 export type Metric = z.infer<typeof Metric>;
 
-const namedGroups = ['model', 'version', 'device', 'class', 'feature', 'kind', 'status', 'hardware'] as const;
+/** Metrics that are quantiles of merged sketches: with several quantiles each is a series. */
+export const quantileMetrics = [
+  ...(['latency', 'queue_wait', 'batch_rows', 'signal_quantile'] as const),
+  ...(['shadow_difference', 'shadow_latency', 'shadow_former_latency'] as const),
+] as const satisfies Metric[];
+export type QuantileMetric = (typeof quantileMetrics)[number];
+
+export function isQuantileMetric(metric: Metric): metric is QuantileMetric {
+  return quantileMetrics.some((each) => each === metric);
+}
+
+const namedGroups = [
+  ...(['model', 'version', 'variant', 'device', 'status', 'hardware'] as const),
+  ...(['class', 'predicted', 'signal', 'feature', 'kind'] as const),
+] as const;
 /** What series are told apart by; `label:KEY` is a label of devices. */
 export type GroupBy = (typeof namedGroups)[number] | `label:${string}`;
 
@@ -101,6 +129,12 @@ function list<T>(read: (text: string) => T | undefined, expected: string, most: 
   });
 }
 
+/** Names of signals, which may hold anything, commas too: several are several parameters. */
+const SignalNames = z
+  .union([z.string(), z.array(z.string())])
+  .transform((given) => [...new Set([given].flat())])
+  .pipe(z.array(z.string().min(1).max(500)).max(20));
+
 function groupOf(text: string): GroupBy | undefined {
   const named = namedGroups.find((name) => name === text);
   if (named !== undefined) return named;
@@ -125,7 +159,13 @@ export const MetricQuery = z.strictObject({
   metric: Metric,
   model: ModelName.optional(),
   /** One, or several to compare. */
-  version: list((text) => ModelVersion.safeParse(Number(text)).data, 'version numbers such as 3 or 3,4', 20).optional(),
+  version: list((text) => ModelVersion.safeParse(Number(text)).data, 'version numbers such as 3 or 3,4', 20)
+    .optional()
+    .describe('One version, or several by commas'),
+  /** Of `signal_…`, `missing_rate`, `categories`. */
+  signal: SignalNames.optional().describe(
+    "Of signal_mean and its like, missing_rate and categories: a signal's name as GET /metrics/window has it, such as input:image:brightness, output:entropy, machine:processor or a feature's own; repeated for several",
+  ),
   selector: SelectorText.optional(),
   device: z.string().optional(),
   from: At.optional(),
@@ -134,9 +174,13 @@ export const MetricQuery = z.strictObject({
   step: Step.optional(),
   /** Of each series; 120 with `step=auto`. */
   maxPoints: z.coerce.number().int().min(1).max(5000).optional(),
-  groupBy: list(groupOf, `${namedGroups.join(', ')} or label:KEY`, 5).optional(),
-  /** Quantiles of `latency`, 0 to 1. */
-  quantile: list(shareOf, 'numbers from 0 to 1 such as 0.5,0.95', 10).default([0.95]),
+  groupBy: list(groupOf, `${namedGroups.join(', ')} or label:KEY`, 5)
+    .optional()
+    .describe(`Up to five by commas of ${namedGroups.join(', ')}, label:KEY`),
+  /** Of metrics that are quantiles of a sketch, 0 to 1. */
+  quantile: list(shareOf, 'numbers from 0 to 1 such as 0.5,0.95', 10)
+    .default([0.95])
+    .describe(`Of ${quantileMetrics.join(', ')}: 0 to 1, several by commas`),
   /** The same so much earlier, for example `-1d`, laid on the asked time. */
   compare: list(periodOf, 'times before the asked ones such as -1d or -1d,-7d', 3).optional(),
 });
@@ -147,7 +191,9 @@ export type MetricFormat = z.infer<typeof MetricFormat>;
 
 /** What `GET /metrics/query` takes: several metrics, and how the answer is written. */
 export const MetricsQuery = MetricQuery.extend({
-  metric: list((text) => Metric.safeParse(text).data, metrics.join(', '), 8),
+  metric: list((text) => Metric.safeParse(text).data, metrics.join(', '), 8).describe(
+    `Up to eight by commas of ${metrics.join(', ')}`,
+  ),
   /** `json`; `rows`: an object a point; `csv`: the same as a table. */
   format: MetricFormat.optional(),
 });
@@ -167,6 +213,7 @@ export interface MetricQuestion {
   version?: number | readonly number[] | undefined;
   selector?: string | undefined;
   device?: string | undefined;
+  signal?: readonly string[] | undefined;
   from?: number | BeforeNow | undefined;
   to?: number | BeforeNow | undefined;
   step?: number | 'auto' | undefined;

@@ -129,6 +129,20 @@ export function binsWithEdges(sketch: ValueSketch): { from: number; to: number; 
   });
 }
 
+/** The `q` quantile, 0 to 1, as if the values of a bin lay evenly in it; undefined when there are none. */
+export function valueQuantile(sketch: ValueSketch, q: number): number | undefined {
+  const bins = binsWithEdges(sketch);
+  const rank = q * valuesIn(sketch);
+  let below = 0;
+  for (const { from, to, count } of bins) {
+    below += count;
+    if (below < rank) continue;
+    const value = from + (to - from) * (1 - (below - rank) / count);
+    return Math.min(Math.max(value, sketch.min ?? value), sketch.max ?? value);
+  }
+  return bins.length === 0 ? undefined : (sketch.max ?? bins.at(-1)?.to);
+}
+
 /** Counts by bin at this level, which is the sketch's or higher. */
 function binsOf({ level: own, bins }: ValueSketch, level: number): Map<number, number> {
   const counts = new Map<number, number>();

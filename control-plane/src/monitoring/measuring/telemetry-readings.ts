@@ -28,10 +28,24 @@ interface Asking {
 const evidenceMetrics: Readonly<Record<string, readonly MetricQuery['metric'][]>> = {
   error_rate: ['succeeded', 'failed'],
   latency: ['succeeded'],
+  queue_wait: ['succeeded'],
+  batch_rows: ['succeeded'],
   confidence: ['succeeded'],
+  entropy: ['succeeded'],
   accuracy: ['labels'],
+  absolute_error: ['labels'],
+  rms_error: ['labels'],
+  signal_mean: ['signal_samples'],
+  signal_deviation: ['signal_samples'],
+  signal_min: ['signal_samples'],
+  signal_max: ['signal_samples'],
+  signal_quantile: ['signal_samples'],
+  missing_rate: ['signal_samples'],
+  shadow_agreement: ['shadow_compared'],
+  shadow_difference: ['shadow_compared'],
+  shadow_latency: ['shadow_compared'],
 };
-const shares: ReadonlySet<string> = new Set(['error_rate', 'accuracy']);
+const shares: ReadonlySet<string> = new Set(['error_rate', 'accuracy', 'missing_rate', 'shadow_agreement']);
 /** Where nothing came, they are 0. */
 const counts: ReadonlySet<string> = new Set([
   ...['requests', 'succeeded', 'failed', 'invalid', 'rows', 'throughput', 'labels', 'lost'],
@@ -160,8 +174,8 @@ async function readSilence(asking: Asking, lookback: number): Promise<Reading[]>
 }
 
 function questionOf(rule: MetricRule, metric: string, range: Range): MetricQuery {
-  const { model, version, selector, device, groupBy, quantile } = rule;
-  const asked = { metric, model, version, selector, device, groupBy, quantile, step: range.step };
+  const { model, version, selector, device, signal, groupBy, quantile } = rule;
+  const asked = { metric, model, version, selector, device, signal, groupBy, quantile, step: range.step };
   return parse(MetricQuery, { ...asked, from: String(Math.max(0, range.from)), to: String(range.to) }, 'rule');
 }
 
