@@ -6,13 +6,17 @@ export type FiguresStore = ReturnType<typeof createFiguresStore>;
 
 export function createFiguresStore({ tables, read, engine }: Pick<Database, 'tables' | 'read' | 'engine'>) {
   const { alerts, rollouts, devices } = tables;
+  const told =
+    engine === 'sqlite' ? sql`json_extract(${alerts.detail}, '$.severity')` : sql`${alerts.detail} ->> 'severity'`;
+  // Alerts of before had none; their rules were warnings.
+  const severity = sql<string>`coalesce(${told}, 'warning')`.mapWith(String);
   return {
     openAlerts: () =>
       read
-        .select({ rule: alerts.ruleId, kind: alerts.kind, status: alerts.status, count: count() })
+        .select({ rule: alerts.ruleId, kind: alerts.kind, severity, status: alerts.status, count: count() })
         .from(alerts)
         .where(ne(alerts.status, 'resolved'))
-        .groupBy(alerts.ruleId, alerts.kind, alerts.status),
+        .groupBy(alerts.ruleId, alerts.kind, severity, alerts.status),
 
     rolloutsByPhase: () =>
       read.select({ phase: rollouts.phase, count: count() }).from(rollouts).groupBy(rollouts.phase),

@@ -20,6 +20,8 @@ async function openFigures() {
       { id: '1', ruleId: 'r', status: 'firing', ...alert },
       { id: '2', ruleId: 'r', status: 'firing', ...alert, model: 'n' },
       { id: '3', ruleId: 'r', status: 'resolved', ...alert },
+      { id: '4', ruleId: 'r', status: 'pending', ...alert, detail: { severity: 'critical' } },
+      { id: '5', ruleId: 'r', status: 'firing', ...alert, detail: { severity: 'critical' } },
     ]);
     const rollout = { model: 'm', version: 1, plan: {}, state: {}, createdAt: 1, createdBy: 'me', updatedAt: 1 };
     await tx.insert(rollouts).values({ id: 'a', phase: 'running', ...rollout });
@@ -45,7 +47,9 @@ test('alerts, rollouts, devices and what models do are told, in seconds and rati
   const world = await openFigures();
   const text = await world.registry.metrics();
   for (const line of [
-    'edgeloop_alerts{rule="r",kind="drift",status="firing"} 2',
+    'edgeloop_alerts{rule="r",kind="drift",severity="warning",status="firing"} 2',
+    'edgeloop_alerts{rule="r",kind="drift",severity="critical",status="firing"} 1',
+    'edgeloop_alerts{rule="r",kind="drift",severity="critical",status="pending"} 1',
     'edgeloop_rollouts{phase="running"} 1',
     'edgeloop_rollouts{phase="paused"} 0',
     'edgeloop_devices{status="offline"} 1',
@@ -85,6 +89,36 @@ test('of many versions only so many have counters of their own', async () => {
   expect(text.match(/^edgeloop_requests_total\{.*outcome="succeeded"\}/gm)?.length).toBe(201);
   expect(text).toContain('edgeloop_requests_total{model="other",version="other",outcome="succeeded"} 200\n');
   expect((await world.registry.metrics()).match(/^edgeloop_model_error_ratio/gm)?.length).toBeLessThanOrEqual(200);
+  await world.close();
+});
+
+test('of many rules only so many are named, and no alert is left out', async () => {
+  const world = await openFigures();
+  const { alerts } = world.database.tables;
+  await world.database.transact(async (tx) => {
+    const alert = { kind: 'metric', model: '', version: 0, startedAt: 1, status: 'firing' };
+    for (let i = 0; i < 300; i++)
+      await tx
+        .insert(alerts)
+        .values({
+          id: `more-${i}`,
+          ruleId: `rule-${i}`,
+          ...alert,
+          detail: { severity: i % 2 === 0 ? 'info' : 'critical' },
+        });
+  });
+  const lines = (await world.registry.metrics()).match(/^edgeloop_alerts\{.*/gm) ?? [];
+  expect(lines.length).toBeLessThanOrEqual(105);
+  expect(
+    lines
+      .filter((line) => line.includes('severity="info"'))
+      .reduce((sum, line) => sum + Number(line.split(' ').at(-1)), 0),
+  ).toBe(150);
+  expect(
+    lines.some((line) =>
+      line.startsWith('edgeloop_alerts{rule="other",kind="metric",severity="critical",status="firing"}'),
+    ),
+  ).toBe(true);
   await world.close();
 });
 

@@ -19,6 +19,8 @@ interface FiguresDeps {
 const keptForMs = 10_000;
 /** Series of one metric, those with the highest values: the rest is left out. */
 const maxSeries = 200;
+/** Rules with series of their own. */
+const maxRules = 100;
 const minute = 60_000;
 const day = 1440 * minute;
 /** Of how long the latest figures of models are: quick ones of few minutes, what needs labels or judgement of a day. */
@@ -43,7 +45,12 @@ export function registerFigures(deps: FiguresDeps): void {
     });
   };
   gauge('edgeloop_devices', 'Devices by what they are now; revoked: removed from the fleet', ['status']);
-  gauge('edgeloop_alerts', 'Alerts that are not resolved, by rule and state', ['rule', 'kind', 'status']);
+  gauge('edgeloop_alerts', 'Alerts that are not resolved, by rule, severity and state', [
+    'rule',
+    'kind',
+    'severity',
+    'status',
+  ]);
   gauge('edgeloop_rollouts', 'Rollouts by phase', ['phase']);
   gauge('edgeloop_model_latency_seconds', 'Quantiles of requests of the last 15 minutes', [
     'model',
@@ -78,7 +85,7 @@ async function readAll({ store, knownDevices, query, now }: FiguresDeps): Promis
   const latency = await of('latency', recentMs, [0.5, 0.95, 0.99]);
   return new Map<string, Values>([
     ['edgeloop_devices', await devicesByStatus(await knownDevices(), store)],
-    ['edgeloop_alerts', bounded((await store.openAlerts()).map(({ count, ...labels }) => ({ labels, value: count })))],
+    ['edgeloop_alerts', alertsByRule(await store.openAlerts())],
     ['edgeloop_rollouts', await rolloutsByPhase(store)],
     [
       'edgeloop_model_latency_seconds',
@@ -103,6 +110,26 @@ async function rolloutsByPhase(store: FiguresStore): Promise<Values> {
   const counts = new Map<string, number>(RolloutState.options.map((option) => [option.shape.phase.value, 0]));
   for (const { phase, count } of await store.rolloutsByPhase()) counts.set(phase, count);
   return { series: [...counts].map(([phase, value]) => ({ labels: { phase }, value })) };
+}
+
+/** No alert is left out: those of rules beyond so many stand together, by severity still. */
+function alertsByRule(open: Awaited<ReturnType<FiguresStore['openAlerts']>>): Values {
+  const byRule = new Map<string, number>();
+  for (const { rule, count } of open) byRule.set(rule, (byRule.get(rule) ?? 0) + count);
+  const named = new Set(
+    [...byRule]
+      .sort(([a, m], [b, n]) => n - m || (a < b ? -1 : 1))
+      .map(([rule]) => rule)
+      .slice(0, maxRules),
+  );
+  const sums = new Map<string, Values['series'][number]>();
+  for (const { count, ...labels } of open) {
+    const own = named.has(labels.rule) ? labels : { ...labels, rule: 'other' };
+    const key = JSON.stringify(own);
+    const known = sums.get(key) ?? { labels: own, value: 0 };
+    sums.set(key, { ...known, value: known.value + count });
+  }
+  return { series: [...sums.values()] };
 }
 
 function bounded(series: Values['series']): Values {
