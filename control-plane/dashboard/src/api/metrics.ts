@@ -1,5 +1,5 @@
 // Reads of metric series over the chosen time range, as tables that a chart can draw.
-import { type Metric, MetricResult, type Series } from '@edgeloop/shared/api/metrics';
+import { type GroupBy, type Metric, MetricResult, type Series } from '@edgeloop/shared/api/metrics';
 import { signal } from '@preact/signals';
 import { z } from 'zod';
 import { spreadRates } from './chart-table.ts';
@@ -31,7 +31,10 @@ export interface MetricRequest {
   model?: string | undefined;
   version?: number | undefined;
   device?: string | undefined;
-  groupBy?: 'model' | 'version' | 'device' | 'class' | 'feature' | undefined;
+  /** Over labels of devices. */
+  selector?: string | undefined;
+  signal?: string | undefined;
+  groupBy?: GroupBy | undefined;
   quantile?: number | undefined;
 }
 

@@ -1,7 +1,8 @@
 // Charts of metrics over the chosen time range.
-import type { Metric, MetricResult } from '@edgeloop/shared/api/metrics';
+import { isQuantileMetric, type Metric, type MetricResult, type Series } from '@edgeloop/shared/api/metrics';
 import { useMemo } from 'preact/hooks';
 import { alignSeries } from '../api/chart-table.ts';
+import { chosenGroup, selectorText, underChoice } from '../api/chart-view.ts';
 import {
   bridgeSeconds,
   groupOf,
@@ -21,7 +22,14 @@ const metricFormats: Partial<Record<Metric, (value: number) => string>> = {
   error_rate: formatShare,
   accuracy: formatShare,
   confidence: formatShare,
+  entropy: formatShare,
+  missing_rate: formatShare,
+  queue_wait: formatMilliseconds,
+  shadow_agreement: formatShare,
 };
+
+/** More lines than these nobody can tell apart: those with the highest values are drawn. */
+const mostLines = 12;
 
 interface MetricChartProps {
   title: string;
@@ -33,13 +41,18 @@ interface MetricChartProps {
   empty: string;
   /** Greatest possible value. */
   ceiling?: number;
+  /** Of the devices and told apart as it was chosen for all charts. */
+  chosen?: boolean;
 }
 
 export function MetricChart(props: MetricChartProps) {
-  const query = useSeries(props.requests);
+  const choice = { text: selectorText.value, group: chosenGroup.value };
+  const requests = props.chosen === true ? props.requests.map((each) => underChoice(each, choice)) : props.requests;
+  const query = useSeries(requests);
+  const found = (query.data ?? []).reduce((most, { series }) => Math.max(most, series.length), 0);
   return (
-    <Card title={props.title}>
-      <Loaded query={query}>{(results) => <Lines {...props} results={results} />}</Loaded>
+    <Card title={props.title} note={found > mostLines ? `the highest ${mostLines} of ${found}` : ''}>
+      <Loaded query={query}>{(results) => <Lines {...props} requests={requests} results={results} />}</Loaded>
     </Card>
   );
 }
@@ -67,9 +80,9 @@ function Lines(props: MetricChartProps & { results: MetricResult[] }) {
 
 function linesOf(requests: MetricRequest[], results: MetricResult[]) {
   const parts = results.flatMap((result, i) =>
-    ratesOf(result)
-      .filter((series) => series.points.some((point) => point.value !== null))
-      .map((series, nth) => ({ series, line: lineOf(requests[i], groupOf(series), nth) })),
+    highest(ratesOf(result).filter((series) => series.points.some((point) => point.value !== null))).map(
+      (series, nth) => ({ series, line: lineOf(requests[i], groupOf(series), nth) }),
+    ),
   );
   const table = alignSeries(
     parts.map((part) => part.series),
@@ -78,9 +91,17 @@ function linesOf(requests: MetricRequest[], results: MetricResult[]) {
   return { lines: parts.map((part) => part.line), table };
 }
 
+function highest(series: Series[]): Series[] {
+  if (series.length <= mostLines) return series;
+  const top = ({ points }: Series) => points.reduce((most, { value }) => Math.max(most, value ?? most), -Infinity);
+  const drawn = new Set([...series].sort((a, b) => top(b) - top(a)).slice(0, mostLines));
+  return series.filter((each) => drawn.has(each));
+}
+
 /** A version has the same colour on every chart; other groups take colours in turn. */
 function lineOf(request: MetricRequest | undefined, group: string, nth: number): Line {
-  const quantile = request?.metric === 'latency' ? `p${Math.round((request.quantile ?? 0.95) * 100)}` : '';
+  const quantile =
+    request !== undefined && isQuantileMetric(request.metric) ? `p${Math.round((request.quantile ?? 0.95) * 100)}` : '';
   const name = request?.groupBy === 'version' ? `v${group}` : group;
   const turn = request?.groupBy === 'version' ? Number(group) - 1 : nth;
   return {

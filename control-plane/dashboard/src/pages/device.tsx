@@ -8,9 +8,10 @@ import { Badge, DeviceDot } from '../components/badge.tsx';
 import { DeviceModels } from '../components/device-models.tsx';
 import { LabelEditor } from '../components/label-editor.tsx';
 import { Card, Facts, Loaded, PageHead } from '../components/layout.tsx';
+import { MalformedCard } from '../components/malformed-card.tsx';
 import { MetricChart, RangePicker } from '../components/metric-chart.tsx';
 import { Ago } from '../components/values.tsx';
-import { formatBytes } from '../format.ts';
+import { formatBytes, formatShare } from '../format.ts';
 
 const quiet = 'No telemetry of this device in this time.';
 
@@ -42,6 +43,7 @@ export function DevicePage() {
             <StateCard device={found} />
             <FactsCard device={found} />
             <DeviceModels device={found} />
+            <MalformedCard path={path} />
           </div>
         )}
       </Loaded>
@@ -131,7 +133,8 @@ function StateCard({ device }: { device: Device }) {
               : `${outbox.pendingItems} items, ${formatBytes(outbox.pendingBytes)}; ${outbox.droppedItems} dropped`,
           ],
           ['Clock', <Clock key="clock" clock={device.clock} />],
-          ['Sent this month', device.usage === null ? '–' : formatBytes(device.usage.sentBytes)],
+          ['Sent this month', budgetText(device.usage?.sentBytes, device.usage?.monthlyBudgetBytes)],
+          ['Written a day', budgetText(device.usage?.writtenADayBytes, device.usage?.dailyWritesBudgetBytes)],
           ['Saving', device.usage?.saving.join('; ') || 'nothing'],
           ['Identity', <Identity key="identity" conflict={device.identityConflict} />],
           [
@@ -148,6 +151,14 @@ function StateCard({ device }: { device: Device }) {
       />
     </Card>
   );
+}
+
+/** What is used of a budget; a device may have none, and may not know yet. */
+function budgetText(bytes: number | null | undefined, budget: number | null | undefined): string {
+  const used = bytes == null ? 'not known yet' : formatBytes(bytes);
+  if (budget == null) return bytes == null ? used : `${used}, no budget`;
+  const share = bytes == null || budget === 0 ? '' : ` (${formatShare(bytes / budget)})`;
+  return `${used} of ${formatBytes(budget)}${share}`;
 }
 
 function Clock({ clock }: { clock: Device['clock'] }) {

@@ -1,9 +1,8 @@
 // The fleet: every device that matches a selector.
 import { Device, DeviceStatus } from '@edgeloop/shared/api/devices';
-import { messageOf } from '@edgeloop/shared/errors';
-import { parseSelector } from '@edgeloop/shared/selector';
 import { useState } from 'preact/hooks';
 import { useLocation } from 'preact-iso/router';
+import { selectorProblem } from '../api/chart-view.ts';
 import { queryOf } from '../api/client.ts';
 import { useList } from '../api/queries.ts';
 import { Badge, DeviceDot } from '../components/badge.tsx';
@@ -118,14 +117,4 @@ function NoDevices({ filtered }: { filtered: boolean }) {
       Create a join token here, then start the agent with it on the device.
     </Empty>
   );
-}
-
-/** Why the selector is not understood; empty when it is. */
-function selectorProblem(text: string): string {
-  try {
-    parseSelector(text);
-    return '';
-  } catch (error) {
-    return messageOf(error);
-  }
 }

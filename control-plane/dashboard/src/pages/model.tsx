@@ -12,6 +12,7 @@ import { MetricChart, RangePicker } from '../components/metric-chart.tsx';
 import { progressText } from '../components/rollout-waves.tsx';
 import { Ago, Digest, RolloutLink } from '../components/values.tsx';
 import { VersionsTable } from '../components/versions-table.tsx';
+import { ViewPicker } from '../components/view-picker.tsx';
 
 const quiet = 'No requests in this time.';
 
@@ -39,9 +40,10 @@ export function ModelPage() {
       </Loaded>
       {model.data !== undefined && <UnknownReleases model={model.data} />}
       <div class="section-head">
-        <h2>In the field, by version</h2>
+        <h2>In the field</h2>
         <RangePicker />
       </div>
+      <ViewPicker />
       <FieldCharts name={name} marks={marks} />
       <div class="grid two">
         <DriftingFeatures name={name} version={watchedVersion(name, model.data, devices.data)} />
@@ -73,6 +75,7 @@ function FieldCharts({ name, marks }: { name: string; marks: { at: number; text:
   return (
     <div class="grid two">
       <MetricChart
+        chosen
         title="Accuracy from labels"
         requests={[{ metric: 'accuracy', ...byVersion }]}
         marks={marks}
@@ -80,18 +83,21 @@ function FieldCharts({ name, marks }: { name: string; marks: { at: number; text:
         empty="No labels for predictions of this time. They come by POST /feedback/{id} on the device, or POST /labels here."
       />
       <MetricChart
-        title="Drift (greatest PSI of any feature)"
+        chosen
+        title="Drift (greatest PSI of any feature, whole fleet)"
         requests={[{ metric: 'drift', ...byVersion }]}
         marks={marks}
         empty="No drift is measured in this time: it needs a drift rule, a reference profile and enough samples."
       />
       <MetricChart
+        chosen
         title="Requests per second"
         requests={[{ metric: 'throughput', ...byVersion }]}
         marks={marks}
         empty={quiet}
       />
       <MetricChart
+        chosen
         title="Latency"
         requests={[
           { metric: 'latency', ...byVersion, quantile: 0.95 },
@@ -101,6 +107,7 @@ function FieldCharts({ name, marks }: { name: string; marks: { at: number; text:
         empty={quiet}
       />
       <MetricChart
+        chosen
         title="Error rate"
         requests={[{ metric: 'error_rate', ...byVersion }]}
         marks={marks}
@@ -108,6 +115,7 @@ function FieldCharts({ name, marks }: { name: string; marks: { at: number; text:
         empty={quiet}
       />
       <MetricChart
+        chosen
         title="Confidence"
         requests={[{ metric: 'confidence', ...byVersion }]}
         marks={marks}

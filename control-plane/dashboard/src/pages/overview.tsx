@@ -12,6 +12,7 @@ import { Card, Empty, Facts, Figure, Loaded, PageHead } from '../components/layo
 import { MetricChart, RangePicker } from '../components/metric-chart.tsx';
 import { progressText, WaveBar } from '../components/rollout-waves.tsx';
 import { Ago, ModelLink, RolloutLink, RunLink } from '../components/values.tsx';
+import { ViewPicker } from '../components/view-picker.tsx';
 import { formatMilliseconds, formatNumber, formatPoints, formatShare } from '../format.ts';
 
 const ended = new Set(['completed', 'cancelled', 'superseded', 'rolled_back']);
@@ -31,17 +32,19 @@ export function OverviewPage() {
       {devices.data?.length === 0 && <JoinDevice />}
       {models.data?.length === 0 && <PushModel />}
       <Figures devices={devices} rollouts={rollouts} alerts={alerts} />
+      <ViewPicker />
       <div class="grid three">
-        <MetricChart title="Requests per second" requests={[{ metric: 'throughput' }]} empty={noTraffic} />
+        <MetricChart title="Requests per second" requests={[{ metric: 'throughput' }]} empty={noTraffic} chosen />
         <MetricChart
           title="Latency"
+          chosen
           requests={[
             { metric: 'latency', quantile: 0.95 },
             { metric: 'latency', quantile: 0.5 },
           ]}
           empty={noTraffic}
         />
-        <MetricChart title="Error rate" requests={[{ metric: 'error_rate' }]} ceiling={1} empty={noTraffic} />
+        <MetricChart title="Error rate" requests={[{ metric: 'error_rate' }]} ceiling={1} empty={noTraffic} chosen />
       </div>
       <div class="grid three">
         <ActiveRollouts query={rollouts} />

@@ -1,11 +1,13 @@
 // One rollout, live: its waves, its gates, and what happened.
-import { kindOf, presentWave, type Rollout, RolloutDetail } from '@edgeloop/shared/api/rollouts';
+import { besideTerms, kindOf, presentWave, type Rollout, RolloutDetail } from '@edgeloop/shared/api/rollouts';
 import type { MaintenanceWindow } from '@edgeloop/shared/maintenance-window';
 import { useRoute } from 'preact-iso/router';
 import { useQuery } from '../api/queries.ts';
 import { BacktestCard } from '../components/backtest-card.tsx';
 import { PhaseBadge, type Tone } from '../components/badge.tsx';
+import { ShadowChart } from '../components/field-charts.tsx';
 import { Card, Facts, Loaded, PageHead } from '../components/layout.tsx';
+import { RangePicker } from '../components/metric-chart.tsx';
 import { RolloutActions } from '../components/rollout-actions.tsx';
 import { RolloutDevices } from '../components/rollout-devices.tsx';
 import { CellLegend, progressText, RolloutWaves, waveText } from '../components/rollout-waves.tsx';
@@ -42,11 +44,26 @@ export function RolloutPage() {
               <Plan rollout={found} />
               <History rollout={found} />
             </div>
+            <ShadowCharts rollout={found} />
             {found.backtest && <BacktestCard backtest={found.backtest} />}
             <RolloutDevices devices={found.devices} />
           </>
         )}
       </Loaded>
+    </>
+  );
+}
+
+/** Of those that try the version beside the former one first. */
+function ShadowCharts({ rollout }: { rollout: RolloutDetail }) {
+  if (!rollout.plan.waves.some((wave) => besideTerms(wave)?.mode === 'shadow')) return null;
+  return (
+    <>
+      <div class="section-head">
+        <h2>Shadow</h2>
+        <RangePicker />
+      </div>
+      <ShadowChart model={rollout.model} version={rollout.version} />
     </>
   );
 }

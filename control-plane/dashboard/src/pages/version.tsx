@@ -7,6 +7,7 @@ import type { TensorSpec } from '@edgeloop/shared/tensors';
 import { useRoute } from 'preact-iso/router';
 import { useQuery } from '../api/queries.ts';
 import { BacktestCard } from '../components/backtest-card.tsx';
+import { VersionCharts } from '../components/field-charts.tsx';
 import { Card, Facts, Loaded, PageHead } from '../components/layout.tsx';
 import { MonitoringCard } from '../components/monitoring-card.tsx';
 import { type Column, Table } from '../components/table.tsx';
@@ -65,6 +66,9 @@ export function VersionPage() {
           </div>
         )}
       </Loaded>
+      {detail.data !== undefined && (
+        <VersionCharts model={name} version={detail.data.version} variants={(detail.data.variants ?? []).length > 0} />
+      )}
     </>
   );
 }
