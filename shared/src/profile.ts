@@ -6,7 +6,8 @@ import { ValueSketch } from './sketches/value-sketch.ts';
 
 /**
  * How much mean scores of contiguous blocks of the reference vary, in multiples of what independent rows would
- * (`sketches/scores.ts`): `size` rows a block, so many blocks, one effect a score. Longer blocks follow shorter ones.
+ * (`sketches/scores.ts`): `size` rows a block, so many blocks, one effect a score. Longer blocks follow shorter ones. `excess`: how
+ * much heavier the tails of these mean scores are than those of a normal variable (excess kurtosis).
  */
 export const Blocks = z
   .array(
@@ -14,6 +15,7 @@ export const Blocks = z
       size: z.number().int().min(1),
       count: z.number().int().min(2),
       effects: z.array(z.number().min(0)).max(8),
+      excess: z.array(z.number()).max(8).optional(),
     }),
   )
   .max(16);

@@ -48,8 +48,20 @@ it('classes are scored by whether they are it, the most frequent first', () => {
 it('blocks that are all alike have an effect of 0, and those that keep to one value one of their size', () => {
   const scores = numericScores([0, 160, 160, 0, 0]);
   const even = Array.from({ length: 20 }, () => [0, 8, 8, 0, 0]);
-  expect(blocksOf(scores, even)).toEqual([{ size: 16, count: 20, effects: [0] }]);
+  expect(blocksOf(scores, even)).toEqual([{ size: 16, count: 20, effects: [0], excess: [0] }]);
   const torn = Array.from({ length: 20 }, (_, i) => (i % 2 === 0 ? [0, 16, 0, 0, 0] : [0, 0, 16, 0, 0]));
   expect(blocksOf(scores, torn)[0]?.effects[0]).toBeCloseTo((16 * 20) / 19, 1);
   expect(blocksOf(scores, even.slice(0, 7))).toEqual([]);
+});
+
+it('blocks that lie all as far out have light tails, and one far out among many has a heavy one', () => {
+  const scores = numericScores([0, 160, 160, 0, 0]);
+  const excessOf = (pieces: number[][]) => blocksOf(scores, pieces)[0]?.excess?.[0] ?? 0;
+  // Two values, as often each: a kurtosis of 1, -2 beyond that of a normal variable; the small sample makes a little less of it.
+  expect(
+    excessOf(Array.from({ length: 400 }, (_, i) => (i % 2 === 0 ? [0, 16, 0, 0, 0] : [0, 0, 16, 0, 0]))),
+  ).toBeCloseTo(-2, 1);
+  expect(
+    excessOf(Array.from({ length: 40 }, (_, i) => (i === 7 ? [0, 16, 0, 0, 0] : [0, 8, 8, 0, 0]))),
+  ).toBeGreaterThan(20);
 });

@@ -114,7 +114,12 @@ export function blocksOf(scores: readonly Score[], pieces: readonly (readonly nu
   while (blocks.length >= fewestBlocks) {
     const size = Math.round(sumOf(blocks.map(sumOf)) / blocks.length);
     if (size < 1) break;
-    found.push({ size, count: blocks.length, effects: scores.map((score) => effectOf(score, blocks)) });
+    const moments = scores.map((score) => momentsOf(score, blocks));
+    found.push({
+      ...{ size, count: blocks.length },
+      effects: moments.map(({ effect }) => effect),
+      excess: moments.map(({ excess }) => excess),
+    });
     blocks = joined(blocks);
   }
   return found;
@@ -125,13 +130,23 @@ export function stretchRows(blockSize: number): number {
   return Math.max(1, Math.round(blockSize / growth ** 2));
 }
 
-function effectOf(score: Score, blocks: readonly (readonly number[])[]): number {
+function momentsOf(score: Score, blocks: readonly (readonly number[])[]): { effect: number; excess: number } {
   const means = blocks.map((block) => meanScore(score, block));
   const used = means.filter(({ count }) => count > 0);
   const all = used.reduce((sum, { count }) => sum + count, 0);
   const whole = used.reduce((sum, { mean, count }) => sum + mean * count, 0) / Math.max(1, all);
-  const squares = used.reduce((sum, { mean, count }) => sum + count * (mean - whole) ** 2, 0);
-  return used.length < 2 ? 1 : Number((squares / (used.length - 1)).toPrecision(4));
+  const squares = used.map(({ mean, count }) => count * (mean - whole) ** 2);
+  const effect = used.length < 2 ? 1 : sumOf(squares) / (used.length - 1);
+  return { effect: Number(effect.toPrecision(4)), excess: Number(excessOf(squares).toPrecision(3)) };
+}
+
+/** Excess kurtosis of values with these squared distances from their mean (G2 of Joanes and Gill, The Statistician 47, 1998). */
+function excessOf(squares: readonly number[]): number {
+  const [m, sum] = [squares.length, sumOf(squares)];
+  if (m < fewestBlocks || sum === 0) return 0;
+  const fourth = sumOf(squares.map((each) => each ** 2));
+  const plain = (m * fourth) / sum ** 2 - 3;
+  return ((m - 1) / ((m - 2) * (m - 3))) * ((m + 1) * plain + 6);
 }
 
 /** An incomplete last one is left out. */

@@ -1,4 +1,4 @@
-// Tails and bounds of the normal distribution, and the exact tail of a binomial one, for small counts.
+// Tails and bounds of the normal distribution, of Student's and Fisher's, and the exact tail of a binomial one, for small counts.
 import { logGamma } from '../../gates/log-gamma.ts';
 import { chiSquareTail } from './chi-square.ts';
 
@@ -56,6 +56,36 @@ export function binomialTail(successes: number, trials: number, share: number): 
   if (successes > trials) return 0;
   return incompleteBeta(share, successes, trials - successes + 1);
 }
+
+/** Probability that a variable of Student with so many degrees of freedom (any positive number) is further from 0 than `t` (DLMF 8.17). */
+export function studentTails(t: number, degrees: number): number {
+  if (degrees >= asNormal) return bothTails(t);
+  return incompleteBeta(degrees / (degrees + t * t), degrees / 2, 0.5);
+}
+
+/** How far from 0 such a variable is with probability `p`, by bisection to 1e-6 relative. */
+export function boundOfStudentTails(p: number, degrees: number): number {
+  if (p >= 1 || degrees >= asNormal) return boundOfBothTails(p);
+  let low = boundOfBothTails(p);
+  let high = Math.max(1, 2 * low);
+  while (studentTails(high, degrees) > p && high < 1e9) high *= 2;
+  while (high - low > 1e-6 * high) {
+    const middle = (low + high) / 2;
+    if (studentTails(middle, degrees) > p) low = middle;
+    else high = middle;
+  }
+  return high;
+}
+
+/** Probability that a chi-square variable of `degrees` exceeds `x` where its unit is itself known with `unitDegrees` only (Fisher's F). */
+export function scaledChiSquareTail(x: number, degrees: number, unitDegrees: number): number {
+  if (x <= 0) return 1;
+  if (unitDegrees >= asNormal) return chiSquareTail(x, degrees);
+  return incompleteBeta(unitDegrees / (unitDegrees + x), unitDegrees / 2, degrees / 2);
+}
+
+/** Degrees of freedom from which on a variance counts as known. */
+const asNormal = 1e6;
 
 function incompleteBeta(x: number, a: number, b: number): number {
   if (x <= 0) return 0;

@@ -14,9 +14,16 @@ import { categoryScores, meanScore, numericScores, type Score, scoredNames } fro
 import { pairedCounts, type ValueSketch } from '@edgeloop/shared/sketches/value-sketch';
 import { mergeNeighbours, mergeRareCategories, type PairedCounts, total } from './bins.ts';
 import { type BlockMovement, blockBound, blockTail, movementOf } from './blocks.ts';
-import { chiSquareTail } from './chi-square.ts';
-import { type MovementOfScore, movementOfScore } from './effects.ts';
-import { binomialTail, bothTails, boundOfBothTails, normalQuantile } from './normal.ts';
+import { burstOf, type Movement, type MovementOfScore, movementOfScore } from './effects.ts';
+import {
+  binomialTail,
+  bothTails,
+  boundOfBothTails,
+  boundOfStudentTails,
+  normalQuantile,
+  scaledChiSquareTail,
+  studentTails,
+} from './normal.ts';
 
 /** How a signal differs, in words for people. */
 type Change = string;
@@ -43,10 +50,9 @@ interface Part {
   change: Change;
 }
 
-interface Scored {
+interface Scored extends Movement {
   share: number;
   difference: number;
-  variance: number;
   change: Change;
 }
 
@@ -79,7 +85,7 @@ export function measureNumeric(
   if (counts === undefined || counts.length !== profile.counts.length) return undefined;
   const sizes = { samples: total(counts), reference: total(profile.counts) };
   if (sizes.samples === 0 || sizes.reference === 0) return undefined;
-  const known = numericScores(profile.counts);
+  const known = scoresOf(profile.counts);
   const bins = binsTest(
     { reference: profile.counts, window: [...counts] },
     ownMovement(profile, known.length, sizes),
@@ -109,6 +115,15 @@ export function measureNumeric(
     // Mean rank of a normal value that lies d deviations higher: sqrt(12) (Phi(d / sqrt 2) - 1/2).
     return needed === undefined ? undefined : Math.SQRT2 * normalQuantile(0.5 + needed / Math.sqrt(12));
   }
+}
+
+/** Of references in use: each device and window is compared with the same one. */
+const scoresByCounts = new WeakMap<readonly number[], Score[]>();
+
+function scoresOf(counts: readonly number[]): Score[] {
+  const scores = scoresByCounts.get(counts) ?? numericScores(counts);
+  scoresByCounts.set(counts, scores);
+  return scores;
 }
 
 /** Both in the bins of the coarser one. */
@@ -204,11 +219,11 @@ function summary(name: string, samples: number, parts: readonly Part[], value: n
 function scoreTest(score: Score, counts: readonly number[], movement: MovementOfScore) {
   const { mean, count } = meanScore(score, counts);
   // The reference's own mean is 0.
-  return count === 0 ? undefined : { difference: mean, variance: movement(count) };
+  return count === 0 ? undefined : { difference: mean, ...movement(count) };
 }
 
-function partOf({ share, difference, variance, change }: Scored): Part {
-  return { share, change, p: bothTails(difference / Math.sqrt(variance)) };
+function partOf({ share, difference, variance, degrees, change }: Scored): Part {
+  return { share, change, p: studentTails(difference / Math.sqrt(variance), degrees) };
 }
 
 /** Mean score of values that are all as far out as any. */
@@ -217,8 +232,8 @@ const mostRank = Math.sqrt(3);
 const nearest = 0.98;
 
 /** Undefined when not even the largest change shows. The nearer a mean is to the largest, the less it moves. */
-function neededMean({ share, variance }: Scored, level: number, largest: number): number | undefined {
-  const bound = boundOfBothTails(level * share) * Math.sqrt(variance);
+function neededMean({ share, variance, degrees }: Scored, level: number, largest: number): number | undefined {
+  const bound = boundOfStudentTails(level * share, degrees) * Math.sqrt(variance);
   if (bound >= nearest * largest) return undefined;
   let needed = bound;
   for (let i = 0; i < 20; i++) {
@@ -249,21 +264,22 @@ const enoughCounts = 10;
 function rareTests(profile: Counted, counts: readonly number[], scores: readonly Score[]): Part[] {
   const last = counts.length - 1;
   const atMissing = scores.findIndex((score) => isOfMissing(score, counts));
-  const missing = { seen: counts[last] ?? 0, expected: profile.counts[last] ?? 0, at: atMissing };
+  const [samples, size] = [total(counts), total(profile.counts)];
+  const { variance } = movementOfScore(atMissing < 0 ? undefined : profile.blocks, atMissing, size)(samples);
+  const missing = { seen: counts[last] ?? 0, expected: profile.counts[last] ?? 0 };
   const unseen = counts.reduce((sum, count, bin) => sum + (bin < last && profile.counts[bin] === 0 ? count : 0), 0);
-  const more = missing.seen / total(counts) > missing.expected / total(profile.counts);
+  const more = missing.seen / samples > missing.expected / size;
   const parts: Part[] = [];
   if (missing.seen + missing.expected > 0)
     parts.push({
       ...{ share: missingShare, change: more ? 'more often missing' : 'less often missing' },
-      p: rareTail(profile, counts, missing),
+      p: rareTail({ ...missing, samples, size, worth: (1 / samples + 1 / size) / variance }),
     });
-  // They come in bursts as the values do.
   if (unseen > 0)
     parts.push({
       share: unseenShare,
       change: ofOtherValues,
-      p: rareTail(profile, counts, { seen: unseen, expected: 0, at: 0 }),
+      p: rareTail({ seen: unseen, expected: 0, samples, size, worth: 1 / burstOf(profile.blocks, samples) }),
     });
   return parts;
 }
@@ -274,24 +290,26 @@ function psiOfUnseen({ counts: reference }: Counted, counts: readonly number[]):
   return unseen === 0 ? 0 : psi([total(reference), 0], [total(counts) - unseen, unseen]);
 }
 
-/** `at`: the place of the score whose movement says how much what comes in bursts is worth. */
-function rareTail(
-  profile: Counted,
-  counts: readonly number[],
-  { seen, expected, at }: { seen: number; expected: number; at: number },
-): number {
-  const [samples, reference] = [total(counts), total(profile.counts)];
-  const chance = 1 / samples + 1 / reference;
-  const worth = chance / movementOfScore(at < 0 ? undefined : profile.blocks, at, reference)(samples);
-  const share = samples / (samples + reference);
+interface Rare {
+  seen: number;
+  expected: number;
+  samples: number;
+  /** Rows of the reference. */
+  size: number;
+  /** What one of them counts, where they come in bursts. */
+  worth: number;
+}
+
+function rareTail({ seen, expected, samples, size, worth }: Rare): number {
+  const share = samples / (samples + size);
   if (Math.min(share, 1 - share) * (seen + expected) * worth < enoughCounts) {
     const [window, all] = [seen * worth, (seen + expected) * worth];
     const tail = Math.min(binomialTail(window, all, share), binomialTail(all - window, all, 1 - share));
     return Math.min(1, 2 * tail);
   }
-  const pooled = (seen + expected) / (samples + reference);
-  const z = (seen / samples - expected / reference) / Math.sqrt((pooled * (1 - pooled) * chance) / worth);
-  return pooled >= 1 ? 1 : bothTails(z);
+  const pooled = (seen + expected) / (samples + size);
+  const variance = (pooled * (1 - pooled) * (1 / samples + 1 / size)) / worth;
+  return pooled >= 1 ? 1 : bothTails((seen / samples - expected / size) / Math.sqrt(variance));
 }
 
 interface BinsTest {
@@ -304,8 +322,9 @@ interface BinsTest {
 
 interface OwnMovement {
   movement: BlockMovement | undefined;
-  /** How many times more the mean scores vary than those of independent rows, at most. */
+  /** How many times more the mean scores vary than those of independent rows, at most, and how well that is known. */
   inflation: number;
+  unitDegrees: number;
 }
 
 /** From the mean scores where they are known: the PSI of short blocks has too few counts in a bin to tell. */
@@ -314,15 +333,20 @@ function ownMovement(
   scores: number,
   { samples, reference }: { samples: number; reference: number },
 ): OwnMovement {
-  if (profile.blocks === undefined) return { movement: movementOf(profile), inflation: 1 };
+  if (profile.blocks === undefined)
+    return { movement: movementOf(profile), inflation: 1, unitDegrees: Number.POSITIVE_INFINITY };
   const chance = 1 / samples + 1 / reference;
   const each = Array.from({ length: scores }, (_, at) => movementOfScore(profile.blocks, at, reference)(samples));
-  return { movement: undefined, inflation: Math.max(1, ...each.map((variance) => variance / chance)) };
+  return {
+    movement: undefined,
+    inflation: Math.max(1, ...each.map(({ variance }) => variance / chance)),
+    unitDegrees: Math.min(...each.map(({ degrees: known }) => known)),
+  };
 }
 
 function binsTest(
   pair: PairedCounts,
-  { movement, inflation }: OwnMovement,
+  { movement, inflation, unitDegrees }: OwnMovement,
   merge: (pair: PairedCounts, most: number) => PairedCounts,
 ): BinsTest {
   const [samples, size] = [total(pair.window), total(pair.reference)];
@@ -330,7 +354,8 @@ function binsTest(
   const value = psi(merged.reference, merged.window);
   const degrees = merged.reference.length - 1;
   // One bin: the signal is constant on both sides.
-  const chance = degrees === 0 ? 1 : chiSquareTail(value / ((1 / samples + 1 / size) * inflation), degrees);
+  const units = value / ((1 / samples + 1 / size) * inflation);
+  const chance = degrees === 0 ? 1 : scaledChiSquareTail(units, degrees, unitDegrees);
   const own = movement === undefined ? 0 : blockTail(movement, { psi: value, samples, degrees });
   return { psi: value, p: Math.max(chance, own), change: ofOtherValues, degrees, movement };
 }
