@@ -93,6 +93,8 @@ export function defineSchema({
       publishedGeneration: integer(),
       /** Since when it is ahead of this server, as after a restored backup; an operator decides what becomes of it. */
       conflictSince: instant(),
+      /** By this word of an operator it keeps what it runs, and runs no model that it did not: only newer rollouts take it. */
+      keptWord: text(),
       /** Which starts of its agent have spoken, `Instances`; null: none that says so. */
       instances: json(),
       reported: json(),

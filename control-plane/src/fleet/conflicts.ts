@@ -25,10 +25,11 @@ export async function writeResolution(
   await database.transact(async (tx) => {
     for (const device of devices) {
       if (device.conflictSince === null) throw new AppError('conflict', `device "${device.id}" is not conflicting`);
-      if (decision === 'keep') await keep(writing, tx, device);
+      const keptWord = decision === 'keep' ? `${uuid()}-kept` : null;
+      if (keptWord !== null) await keep(writing, tx, { device, word: keptWord });
       const generation = Math.max(device.desiredGeneration, device.reported?.generation ?? 0) + 1;
-      const change = { desiredGeneration: generation, publishedGeneration: generation, conflictSince: null };
-      await store.update(tx, device.id, change);
+      const change = { desiredGeneration: generation, publishedGeneration: generation };
+      await store.update(tx, device.id, { ...change, conflictSince: null, keptWord });
       const about = { actor, action: `device.resolve`, subject: `device/${device.id}` };
       const before = { reportedGeneration: device.reported?.generation, desiredGeneration: device.desiredGeneration };
       await recordAudit(database.tables, tx, { at: now(), ...about, before, after: { decision, generation } });
@@ -42,7 +43,7 @@ export async function writeResolution(
 async function keep(
   { store, claimStore, numbers, now }: VersionWriting,
   tx: Transaction,
-  { id, reported }: ViewedDevice,
+  { device: { id, reported }, word }: { device: ViewedDevice; word: string },
 ): Promise<void> {
   const runs = (reported?.models ?? []).flatMap(({ name, active }) =>
     active?.release === undefined ? [] : [{ model: name, version: active.version, release: active.release }],
@@ -55,7 +56,7 @@ async function keep(
     const row = {
       ...each,
       signature,
-      rolloutId: `${uuid()}-kept`,
+      rolloutId: word,
       attempt: null,
       terms: null,
       beside: null,

@@ -216,6 +216,7 @@ function toRow({ request, issued, labels, before, again, at }: Admission) {
     desiredGeneration: before?.desiredGeneration ?? 0,
     publishedGeneration: before?.publishedGeneration ?? before?.desiredGeneration ?? 0,
     conflictSince: present?.conflictSince ?? null,
+    keptWord: present?.keptWord ?? null,
     instances: present?.instances ?? null,
     reported: present?.reported ?? null,
     reportedAt: present?.reportedAt ?? null,

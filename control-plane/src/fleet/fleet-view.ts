@@ -26,6 +26,8 @@ export interface ViewedDevice {
   /** The highest generation that it was ever told. */
   publishedGeneration: number;
   conflictSince: number | null;
+  /** An operator's word by which it keeps what it runs; it stands in for that of a rollout where it runs nothing. */
+  keptWord: string | null;
   /** Which starts of its agent have spoken. */
   instances: Instances | null;
   /** What it should run, by model. */
@@ -125,9 +127,10 @@ export function createFleetView({ store, reader }: { store: FleetStore; reader: 
 }
 
 function toViewed(row: DeviceRow, desired: readonly DesiredRow[]): ViewedDevice {
-  const { id, labels, status, session, lastSeenAt, reported, reportedAt, desiredGeneration, instances } = row;
+  const { id, labels, status, session, lastSeenAt, reported, reportedAt } = row;
+  const { desiredGeneration, instances, keptWord } = row;
   return {
-    ...{ id, labels, status, session, lastSeenAt, reported, reportedAt, desiredGeneration, instances },
+    ...{ id, labels, status, session, lastSeenAt, reported, reportedAt, desiredGeneration, instances, keptWord },
     conflictSince: isConflicting(row) ? (row.conflictSince ?? row.reportedAt ?? 0) : null,
     publishedGeneration: row.publishedGeneration ?? desiredGeneration,
     desired: new Map(desired.map((each) => [each.model, toAssignment(each)])),

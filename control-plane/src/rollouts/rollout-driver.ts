@@ -320,7 +320,7 @@ function followers(
     const device = devices.get(id);
     if (device === undefined || device.conflictSince !== null) continue;
     for (const [model, own] of claims) {
-      const owner = device.desired.get(model)?.rolloutId;
+      const owner = device.desired.get(model)?.rolloutId ?? device.keptWord ?? undefined;
       const rollout = followedBy(own, { labels: device.labels, owner });
       if (rollout === undefined) continue;
       const following = found.get(rollout.id) ?? { rollout, deviceIds: [] };

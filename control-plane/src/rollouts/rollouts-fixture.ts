@@ -121,6 +121,7 @@ export async function openRollouts(versions = 3) {
         lastSeenAt: clock,
         desiredGeneration: 0,
         publishedGeneration: 0,
+        keptWord: null,
         conflictSince: null,
         instances: null,
         reported: null,

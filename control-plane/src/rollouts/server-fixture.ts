@@ -156,7 +156,7 @@ export function openServer({ folder, authority, publish, disconnect, notify, evi
           await fleetStore.insert(tx, {
             ...{ id, labels, enrolledAt: now(), revokedAt: null, readmittedAt: null, certificateSerial: '1' },
             ...{ previousSerial: null, keyDigest: null, status: 'never_connected', session: null, lastSeenAt: null },
-            ...{ desiredGeneration: 0, publishedGeneration: 0, conflictSince: null },
+            ...{ desiredGeneration: 0, publishedGeneration: 0, conflictSince: null, keptWord: null },
             ...{ reported: null, reportedAt: null, facts: null, instances: null },
           });
       });

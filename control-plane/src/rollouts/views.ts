@@ -38,14 +38,14 @@ export function eyeOf(rollout: Rollout, claims: Claims, members: ReadonlyMap<str
 
 /** Undefined for a device that the rollout has nothing to do with. */
 export function viewOf({ rollout, selector, claims, members }: Eye, device: Candidate): DeviceView | undefined {
-  const { id, labels, status, lastSeenAt, reported, conflictSince } = device;
+  const { id, labels, status, lastSeenAt, reported, conflictSince, keptWord } = device;
   const member = members.get(id) ?? null;
   const isMatching = matches(selector, labels);
   if (!isMatching && member === null) return undefined;
   const desired = device.desired.get(rollout.model) ?? null;
   return {
     ...{ id, labels, matches: isMatching, lastSeenAt, desired, member },
-    claimedBy: claimantOf(rollout, claims, { labels, owner: desired?.rolloutId }),
+    claimedBy: claimantOf(rollout, claims, { labels, owner: desired?.rolloutId ?? keptWord ?? undefined }),
     online: status === 'online',
     conflicting: conflictSince !== null,
     report: reported?.models.find(({ name }) => name === rollout.model) ?? null,
