@@ -17,7 +17,7 @@ import {
   variantOf,
 } from './device-state.ts';
 import { Due } from './due.ts';
-import { labelValue, planWaves } from './waves.ts';
+import { labelValue, type PlannedMember, planWaves } from './waves.ts';
 
 /**
  * `given`: runs or is to run the version by this rollout's word. `ready`: has a wave, and may be given the version.
@@ -330,9 +330,11 @@ export class Progress {
     return chosen;
   }
 
-  /** The wave that each device without one would come into, were it planned now. */
-  preview(): Map<string, number> {
-    return new Map(planWaves(this.subject, this.plannable(false)).map(({ deviceId, wave }) => [deviceId, wave]));
+  /** The waves that each device without one would come into, were it planned now. */
+  preview(): Map<string, Pick<PlannedMember, 'wave' | 'later'>> {
+    return new Map(
+      planWaves(this.subject, this.plannable(false)).map(({ deviceId, ...planned }) => [deviceId, planned]),
+    );
   }
 }
 

@@ -48,6 +48,22 @@ function shadowSays(compared: number, agreed: number): void {
 describe('a shadow wave', () => {
   const plan = { waves: [{ percent: 50 }, { percent: 100 }], shadow: true, gates };
 
+  it('names the devices that come into a later wave, before it begins and after it was rolled back', async () => {
+    const { id } = await world.release(2, { ...plan, approval: true });
+    const later = async () => {
+      const { devices } = await world.rollouts.detail(id);
+      return devices.map(({ wave, later = [] }) => [wave, ...later].join()).sort();
+    };
+    expect(await later()).toEqual(['0,1', '0,1', '2', '2']);
+    await world.rollouts.approve({ name: 'key:other', role: 'admin' }, id, '');
+    await world.rounds(2);
+    expect(await later()).toEqual(['0,1', '0,1', '2', '2']);
+    await world.rollouts.act('key:test', id, 'rollback', '');
+    await world.rounds(2);
+    expect(await state(id)).toMatchObject({ phase: 'rolled_back' });
+    expect(await later()).toEqual(['0,1', '0,1', '2', '2']);
+  });
+
   it('is passed over where devices run nothing that it could run beside', async () => {
     await world.close();
     world = await openRollouts(3);

@@ -11,7 +11,7 @@ export function* verdictsOf(progress: Progress, state: RolloutState, now: number
     const verdict = verdictOn(view, seen);
     if (verdict === undefined) continue;
     const variant = view.member?.assignedAt == null ? undefined : variantOf(progress.subject, view);
-    const later = isOpen ? (view.member?.later ?? []) : [];
+    const later = (view.member ?? seen.preview.get(view.id))?.later ?? [];
     yield {
       ...verdict,
       ...(later.length === 0 ? {} : { later: [...later] }),
@@ -26,13 +26,13 @@ interface Seen {
   now: number;
   isOpen: boolean;
   /** Waves of those that have none yet. */
-  preview: ReadonlyMap<string, number>;
+  preview: ReturnType<Progress['preview']>;
 }
 
 function verdictOn(view: DeviceView, { progress, state, now, isOpen, preview }: Seen): RolloutDevice | undefined {
   const { id: deviceId, member } = view;
   const last = progress.subject.plan.waves.length - 1;
-  const wave = member?.wave ?? (progress.given.size > 0 ? last : (preview.get(deviceId) ?? 0));
+  const wave = member?.wave ?? (progress.given.size > 0 ? last : (preview.get(deviceId)?.wave ?? 0));
   const stands = progress.standing(deviceId, now);
   if (stands !== undefined && (member?.outcome ?? null) === null)
     return { deviceId, wave, state: stands.state, detail: stands.detail + coming(view) };

@@ -251,7 +251,7 @@ export const RolloutDevice = z.object({
    */
   state: z.enum(rolloutDeviceStates),
   detail: z.string(),
-  /** Waves in which it comes again, once this one only tried the version beside its own. */
+  /** Waves in which it comes again, once this one only tried the version beside its own; of one that is over: would have come. */
   later: z.array(z.number().int().min(0)).optional(),
   /** Of a version with variants: which one it runs or brings up. */
   variant: z.string().optional(),

@@ -102,27 +102,30 @@ export function RolloutWaves({ rollout }: { rollout: RolloutDetail }) {
     <div class="waves">
       {rollout.plan.waves.map((wave, i) => {
         const devices = rollout.devices.filter((device) => device.wave === i);
+        const coming = comingTo(rollout, i);
         const healthy = devices.filter(({ state }) => state === 'healthy' || state === 'kept').length;
         const outcome = rollout.waves.find((each) => each.wave === i)?.outcome;
         return (
           <section
             key={waveText(wave)}
             class={`wave${i === reached ? ' wave-now' : ''}${outcome === 'failed' ? ' wave-failed' : ''}`}
-            style={{ flexGrow: Math.max(1, devices.length) }}
+            style={{ flexGrow: Math.max(1, devices.length + coming.length) }}
             aria-label={`Wave ${i + 1}`}
           >
             <h3>
               Wave {i + 1} <span class="muted">{waveText(wave)}</span>
               {outcome !== undefined && <Badge tone={outcomeTones[outcome]}>{outcome}</Badge>}
               <span class="wave-count">
-                {healthy}/{devices.length}
+                {healthy}/{devices.length + coming.length}
               </span>
             </h3>
             <div class="cells">
               {devices.map((device) => (
                 <DeviceCell key={device.deviceId} device={device} />
               ))}
-              {devices.length === 0 && <span class="muted">{comingText(rollout.devices, i)}</span>}
+              {(devices.length === 0 || coming.length > 0) && (
+                <span class="muted">{comingText(coming, isOver(rollout))}</span>
+              )}
             </div>
           </section>
         );
@@ -131,12 +134,20 @@ export function RolloutWaves({ rollout }: { rollout: RolloutDetail }) {
   );
 }
 
-/** Of a wave without devices: who comes into it later. */
-function comingText(devices: readonly RolloutDevice[], wave: number): string {
-  const coming = devices.filter(({ later }) => later?.includes(wave));
-  const from = [...new Set(coming.map((device) => device.wave + 1))];
+/** Devices that stand in a wave before this one, in which they try the version, and come into this one afterwards. */
+function comingTo({ devices }: RolloutDetail, wave: number): RolloutDevice[] {
+  return devices.filter(({ later }) => later?.includes(wave));
+}
+
+function isOver({ state }: RolloutDetail): boolean {
+  return ['completed', 'cancelled', 'superseded', 'rolling_back', 'rolled_back'].includes(state.phase);
+}
+
+function comingText(coming: readonly RolloutDevice[], over: boolean): string {
   if (coming.length === 0) return 'no devices';
-  return `${coming.length} device${coming.length === 1 ? '' : 's'} of wave ${from.join(', ')} will come`;
+  const from = [...new Set(coming.map((device) => device.wave + 1))];
+  const who = `${coming.length} device${coming.length === 1 ? '' : 's'} of wave ${from.join(', ')}`;
+  return `${who} ${over ? 'would have come' : 'will come'}`;
 }
 
 function DeviceCell({ device }: { device: RolloutDevice }) {
