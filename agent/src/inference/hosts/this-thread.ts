@@ -1,18 +1,15 @@
-// The thread that answers HTTP as a worker of the scheduler, for models that are quicker than the way to another thread. It
-// has a ring of its own, so that requests are joined, run and answered as in every other thread.
-import { MessageChannel, type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
+// The thread that answers HTTP as a worker of the scheduler, for models that are quicker than the way to another thread.
+// Requests are joined, run and answered as in every other thread, but nothing needs a ring between a thread and itself.
+import { AppError } from '@edgeloop/shared/errors';
+import type { TensorData } from '@edgeloop/shared/tensor-data';
 import type { RunningNoteSlot } from '../../process/running-note.ts';
 import { judgeJoining } from '../joining/joining.ts';
-import { createConsumer, type RingConsumer, type TakenSlot } from '../ring/consumer.ts';
-import { type ArenaViews, sameRows, viewsOfArena } from '../ring/records.ts';
+import type { ShapedData } from '../ring/records.ts';
 import { sharedNowMs } from '../ring/shared-clock.ts';
-import { type BatchRunner, createBatchRunner } from '../worker/batch-run.ts';
 import type { Job } from '../worker/job.ts';
-import type { FromWorker, ModelToOpen, OpenedModel } from '../worker/messages.ts';
-import { runFromRing } from '../worker/ring-runs.ts';
+import { createJoinedRunner, type JoinedRunner, type RunOutcome, type RunRequest } from '../worker/joined-run.ts';
+import { failureOf, type ModelToOpen, type OpenedModel } from '../worker/messages.ts';
 import { openSession, type Session } from '../worker/session.ts';
-import { giveBack, type WayBack } from '../worker/way-back.ts';
-import { RingJobs } from './ring-jobs.ts';
 import type { Worker, WorkerEvents } from './worker.ts';
 
 export interface ThisThreadOptions extends Pick<WorkerEvents, 'onEnded' | 'onUnbatchable'> {
@@ -24,29 +21,27 @@ interface OpenModel {
   name: string;
   version: number;
   session: Session;
-  runner: BatchRunner;
+  runner: JoinedRunner;
 }
 
-/** Runs at once what it is handed, when it is woken; a session must have run when it returns. */
+interface Waiting {
+  handle: number;
+  job: Job;
+}
+
+/** Runs what it is handed when it is woken: at once, but for the first run of each shape. */
 export class ThisThread implements Worker {
   readonly started = Promise.resolve(undefined);
   readonly #options: ThisThreadOptions;
   readonly #models = new Map<number, OpenModel>();
-  readonly #jobs: RingJobs;
-  readonly #ring: RingConsumer;
-  readonly #arena: ArenaViews;
-  /** What does not fit the ring comes back by message, as it does from other threads. */
-  readonly #port: MessagePort;
-  readonly #way: WayBack;
+  #waiting: Waiting[] = [];
+  #lastHandle = 0;
+  #busy = false;
+  #runs = 0;
+  #running = 0;
 
   constructor(options: ThisThreadOptions) {
     this.#options = options;
-    const { port1, port2 } = new MessageChannel();
-    this.#port = port1;
-    this.#jobs = new RingJobs(port1, () => this.#receiveNext());
-    this.#ring = createConsumer(this.#jobs.ring);
-    this.#arena = viewsOfArena(this.#jobs.ring.arena);
-    this.#way = { ring: this.#ring, arena: this.#arena, port: port2 };
   }
 
   /** Blocks this thread as long as it takes. */
@@ -56,7 +51,7 @@ export class ThisThread implements Worker {
     const { session, graph } = await openSession(path, options);
     const { signature, providers } = session;
     const joining = known ?? (await judgeJoining({ ...session, ...graph, golden, nowMs: () => performance.now() }));
-    this.#models.set(id, { name, version, session, runner: createBatchRunner(session, this.#arena, joining.allowed) });
+    this.#models.set(id, { name, version, session, runner: createJoinedRunner(session, joining.allowed) });
     return { signature, joining, plain: graph.isPlain(), providers, loadMs: performance.now() - begunMs };
   }
 
@@ -66,32 +61,39 @@ export class ThisThread implements Worker {
     await model?.session.release();
   }
 
-  submit(job: Job): number | undefined {
-    return this.#jobs.submit(job);
+  submit(job: Job): number {
+    const handle = ++this.#lastHandle;
+    this.#waiting.push({ handle, job });
+    return handle;
   }
 
   wake(): void {
-    void this.#runAll();
+    if (!this.#busy) void this.#runAll();
   }
 
-  cancel(sequence: number): boolean {
-    return this.#jobs.cancel(sequence);
+  cancel(handle: number): boolean {
+    const place = this.#waiting.findIndex((each) => each.handle === handle);
+    if (place < 0) return false;
+    this.#waiting.splice(place, 1);
+    return true;
   }
 
   takeBack(): void {
-    this.#jobs.takeBack();
+    const left = this.#waiting;
+    this.#waiting = [];
+    for (const { job } of left) job.settle({ kind: 'lost' });
   }
 
   depth(): number {
-    return this.#jobs.depth();
+    return this.#waiting.length + (this.#busy ? 1 : 0);
   }
 
   runs(): number {
-    return this.#jobs.producer.runs();
+    return this.#runs;
   }
 
   running(): number {
-    return this.#jobs.producer.running();
+    return this.#running;
   }
 
   processorMs(): undefined {
@@ -101,48 +103,123 @@ export class ThisThread implements Worker {
   async end(): Promise<void> {
     for (const id of [...this.#models.keys()]) await this.close(id);
     this.#options.note?.close();
-    this.#port.close();
   }
 
   async #runAll(): Promise<void> {
-    const joins = (first: TakenSlot, next: TakenSlot): boolean => this.#joins(first, next);
-    for (;;) {
-      const slots = this.#ring.take(sharedNowMs, joins);
-      if (slots.length === 0) break;
-      await this.#run(slots);
+    this.#busy = true;
+    for (let jobs = this.#take(); jobs.length > 0; jobs = this.#take()) {
+      const ran = this.#run(jobs);
+      if (ran) await ran;
     }
-    while (this.#receiveNext());
-    this.#jobs.drain();
+    this.#busy = false;
     this.#options.onEnded();
   }
 
-  #joins({ model, inputAt }: TakenSlot, next: TakenSlot): boolean {
-    const inputs = this.#models.get(model)?.session.signature.inputs.length ?? 0;
-    return sameRows(this.#arena.words, inputAt, next.inputAt, inputs);
+  /** What makes one run, in order: the oldest, and those after it as far as they can share its run. */
+  #take(): Job[] {
+    const taken: Job[] = [];
+    let rows = 0;
+    let passed = 0;
+    for (const { job } of this.#waiting) {
+      const [first] = taken;
+      if (first && !canJoin(first, job, rows + job.rows)) break;
+      passed++;
+      if (job.deadline !== undefined && job.deadline <= performance.now()) {
+        job.settle({ kind: 'expired' });
+        continue;
+      }
+      taken.push(job);
+      rows += job.rows;
+    }
+    this.#waiting = passed === this.#waiting.length ? [] : this.#waiting.slice(passed);
+    return taken;
   }
 
-  async #run(slots: readonly TakenSlot[]): Promise<void> {
-    const id = slots[0]?.model ?? 0;
+  /** Settles each once. A promise where the model did not run at once. */
+  #run(jobs: readonly Job[]): Promise<void> | undefined {
+    const id = jobs[0]?.model ?? 0;
     const model = this.#models.get(id);
     if (!model) {
-      for (const slot of slots) giveBack(this.#way, slot);
-      return;
+      for (const job of jobs) job.settle({ kind: 'lost' });
+      return undefined;
     }
     this.#options.note?.begin(model.name, model.version);
-    this.#ring.begin(id);
+    this.#running = id;
+    this.#runs++;
+    const startedAtMs = sharedNowMs();
     try {
-      await runFromRing(this.#way, model.runner, slots);
-    } finally {
-      this.#ring.end();
+      const ran = model.runner.run(jobs.map(requestOf));
+      if (!(ran instanceof Promise)) return this.#answer(jobs, ran, startedAtMs);
+      return ran.then(
+        (outcome) => this.#answer(jobs, outcome, startedAtMs),
+        (error: unknown) => this.#failed(jobs, error),
+      );
+    } catch (error) {
+      return this.#failed(jobs, error);
     }
   }
 
-  #receiveNext(): boolean {
-    const received: { message: FromWorker } | undefined = receiveMessageOnPort(this.#port);
-    if (!received) return false;
-    const { message } = received;
-    if (message.kind === 'outputs' || message.kind === 'failed') this.#jobs.keepAside(message);
-    else if (message.kind === 'unbatchable') this.#options.onUnbatchable(message.id);
-    return true;
+  #answer(jobs: readonly Job[], { parts, inputMs, runMs }: RunOutcome, startedAtMs: number): Promise<void> | undefined {
+    this.#runs++;
+    if (parts === undefined) {
+      this.#options.onUnbatchable(jobs[0]?.model ?? 0);
+      return this.#runEach(jobs);
+    }
+    const doneMs = performance.now();
+    // The first tells of the run, so that it counts once.
+    let runRows = jobs.length === 1 ? Math.max(jobs[0]?.rows ?? 0, 1) : jobs.reduce((sum, { rows }) => sum + rows, 0);
+    for (let i = 0; i < jobs.length; i++) {
+      const job = jobs[i];
+      if (job === undefined) continue;
+      const outputs = copied(job, parts[i] ?? []);
+      const outputMs = jobs.length === 1 ? 0 : performance.now() - doneMs;
+      job.settle({ kind: 'done', outputs, outcome: { startedAtMs, inputMs, runMs, outputMs, runRows } });
+      runRows = 0;
+    }
+    return undefined;
   }
+
+  /** One bad request must not fail its neighbours; alone, each gets its own outcome and error. */
+  #failed(jobs: readonly Job[], error: unknown): Promise<void> | undefined {
+    this.#runs++;
+    if (jobs.length > 1) return this.#runEach(jobs);
+    const { code, message } = failureOf(error);
+    for (const job of jobs) job.settle({ kind: 'failed', error: new AppError(code, message) });
+    return undefined;
+  }
+
+  async #runEach(jobs: readonly Job[]): Promise<void> {
+    for (const job of jobs) await this.#run([job]);
+  }
+}
+
+function canJoin(first: Job, next: Job, rows: number): boolean {
+  if (next.model !== first.model || first.rows === 0 || next.rows === 0) return false;
+  return rows <= Math.min(first.maxRows, next.maxRows) && sameRows(first, next);
+}
+
+/** Whether all inputs have the same dimensions but the first. */
+function sameRows(first: Job, next: Job): boolean {
+  return first.inputs.every(({ shape }, at) => {
+    const other = next.inputs[at]?.shape;
+    return other?.length === shape.length && shape.every((dim, place) => place === 0 || dim === other[place]);
+  });
+}
+
+function requestOf({ rows, inputs }: Job): RunRequest {
+  return { rows, inputs: inputs.map(({ shape, data }) => ({ shape, bytes: bytesOf(data) })) };
+}
+
+function bytesOf(data: TensorData): Uint8Array {
+  // Models that take texts never run here.
+  if (Array.isArray(data)) throw new AppError('internal', 'a model that takes texts was to run in the HTTP thread');
+  return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+}
+
+/** The parts are valid until the next run only. */
+function copied({ outputs }: Job, parts: readonly ShapedData[]) {
+  return outputs.map(({ name, datatype }, i) => {
+    const { shape, data } = parts[i] ?? { shape: [], data: [] };
+    return { name, datatype, shape, data: data.slice() };
+  });
 }

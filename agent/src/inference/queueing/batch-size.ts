@@ -51,11 +51,13 @@ function forgetAbove(buckets: Bucket[], place: number): void {
 function capOf(buckets: readonly Bucket[], most: number): number {
   let chosen = -1;
   let measured = -1;
-  for (const [place, { samples, msPerRow }] of buckets.entries()) {
-    if (samples < samplesNeeded) continue;
+  // Looked at after every run, so nothing is made for it.
+  for (let place = 0; place < buckets.length; place++) {
+    const bucket = buckets[place];
+    if (bucket === undefined || bucket.samples < samplesNeeded) continue;
     measured = place;
     const best = buckets[chosen];
-    if (best === undefined || msPerRow < best.msPerRow * worthIt) chosen = place;
+    if (best === undefined || bucket.msPerRow < best.msPerRow * worthIt) chosen = place;
   }
   const explored = chosen === measured ? chosen + 1 : chosen;
   return Math.min(most, 2 ** explored);

@@ -100,8 +100,10 @@ function tensorsOf(results: ReturnType<Binding.InferenceSession['run']>): OrtTen
   const tensors: OrtTensors = {};
   for (const name of Object.keys(results)) {
     const value = results[name];
-    if (value instanceof OrtTensor)
-      Object.defineProperty(tensors, name, { value, enumerable: true, configurable: true, writable: true });
+    if (!(value instanceof OrtTensor)) continue;
+    // To define a property takes several times as long as to set one, which this name alone does not do.
+    if (name !== '__proto__') tensors[name] = value;
+    else Object.defineProperty(tensors, name, { value, enumerable: true, configurable: true, writable: true });
   }
   return tensors;
 }

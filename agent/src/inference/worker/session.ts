@@ -28,8 +28,11 @@ export interface Session {
   providers: ProvidersUsed;
   /** Outputs in the order of the signature. Throws `invalid_request` for what ONNX Runtime refuses, else `internal`. */
   run(inputs: readonly NamedTensor[]): Promise<NamedTensor[]>;
-  /** The same on tensors of ONNX Runtime; `fetches` are outputs with room already allocated. */
-  runTensors(feeds: OrtTensors, fetches?: OrtTensors): Promise<OrtTensors>;
+  /**
+   * The same on tensors of ONNX Runtime; `fetches` are outputs with room already allocated. Gives no promise, and throws, where
+   * the session runs at once.
+   */
+  runTensors(feeds: OrtTensors, fetches?: OrtTensors): OrtTensors | Promise<OrtTensors>;
   /** Whether `fetches` may be given. */
   takesRoom: boolean;
   /** Of a pipeline: its steps in the order of their runs. */
@@ -117,18 +120,23 @@ function createSession(
   return createOrtSession(source.bytes, { ...options, extra });
 }
 
-async function runSession(
+function runSession(
   session: OrtSession,
   feeds: OrtTensors,
   fetches: OrtTensors | readonly string[] | undefined,
-): Promise<OrtTensors> {
+): OrtTensors | Promise<OrtTensors> {
   try {
-    return await session.run(feeds, fetches);
+    const results = session.run(feeds, fetches);
+    return results instanceof Promise ? results.catch(fail) : results;
   } catch (cause) {
-    const message = oneLine(cause);
-    const refused = /invalid dimensions|invalid rank|unexpected input data type|is missing in 'feeds'/i.test(message);
-    throw new AppError(refused ? 'invalid_request' : 'internal', `the model failed to run: ${message}`, { cause });
+    return fail(cause);
   }
+}
+
+function fail(cause: unknown): never {
+  const message = oneLine(cause);
+  const refused = /invalid dimensions|invalid rank|unexpected input data type|is missing in 'feeds'/i.test(message);
+  throw new AppError(refused ? 'invalid_request' : 'internal', `the model failed to run: ${message}`, { cause });
 }
 
 function oneLine(error: unknown): string {

@@ -63,7 +63,7 @@ async function measureModel(session: Session, model: ModelFiles, emptyMb: number
     Object.fromEntries(inputs.map((each) => [each.name, toOrt(each)])),
   );
   let next = 0;
-  const run = () => session.runTensors(feeds[next++ % feeds.length] ?? {});
+  const run = async () => session.runTensors(feeds[next++ % feeds.length] ?? {});
   const runs = await measureRuns({ run, bounds: model.manifest.acceptance, nowMs: () => performance.now() });
   if (emptyMb === undefined) return runs;
   return { ...runs, memoryMb: rounded(Math.max(0, (await ownMemoryMb()) - emptyMb)) };
