@@ -121,3 +121,12 @@ export function mountRaw(
 export function pathParameter<S extends z.ZodType>(c: Context<Env>, name: string, schema: S): z.output<S> {
   return parse(schema, c.req.param(name), name);
 }
+
+/** The query of a raw route, checked: what comes several times is a list. */
+export function queryParameters<S extends z.ZodType>(c: Context<Env>, schema: S): z.output<S> {
+  const given = Object.entries(c.req.queries()).map(([name, values]) => [
+    name,
+    values.length === 1 ? values[0] : values,
+  ]);
+  return parse(schema, Object.fromEntries(given), 'query');
+}

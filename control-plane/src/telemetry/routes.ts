@@ -13,7 +13,7 @@ import {
 import { WindowQuery, WindowResult } from '@edgeloop/shared/api/windows';
 import { DeviceId } from '@edgeloop/shared/identifiers';
 import { z } from '@hono/zod-openapi';
-import { createRouter, describeRoute, type Router } from '../http/router.ts';
+import { createRouter, describeRoute, mountRaw, queryParameters, type Router } from '../http/router.ts';
 import { createMetricStreams } from './metric-stream.ts';
 import { contentTypes, textOf } from './metric-texts.ts';
 import { readSeen } from './seen.ts';
@@ -83,20 +83,20 @@ export function telemetryRoutes({ telemetry, known, lifetimeOf, now }: RouteDeps
     return c.json(await telemetry.malformedOf(id), 200);
   });
   router.openapi(windowRoute, async (c) => c.json(await readSeen(telemetry, c.req.valid('query'), now()), 200));
-  router.openapi(queryRoute, async (c) => {
-    const { format, ...asked } = c.req.valid('query');
+  // Both answer text that is written in pieces, of the form that their description says.
+  mountRaw(router, queryRoute, async (c) => {
+    const { format, ...asked } = queryParameters(c, MetricsQuery);
     const results: MetricResult[] = [];
     for (const question of questionsOf(asked)) results.push(await telemetry.query(question));
     const form = format ?? formatOf(c.req.header('Accept'));
-    // The description says what the text holds.
-    return c.body(textOf(results, form), 200, { 'Content-Type': contentTypes[form] }) as never;
+    return c.body(textOf(results, form), 200, { 'Content-Type': contentTypes[form] });
   });
-  router.openapi(streamRoute, async (c) => {
-    const { every, ...asked } = c.req.valid('query');
+  mountRaw(router, streamRoute, async (c) => {
+    const { every, ...asked } = queryParameters(c, MetricStreamQuery);
     const signal = lifetimeOf(c.var.keyId);
     const frames = await stream({ questions: questionsOf(asked), everyMs: every * 1000, signal });
     const headers = { 'Content-Type': 'text/event-stream', 'Cache-Control': 'no-store', 'X-Accel-Buffering': 'no' };
-    return c.body(frames, 200, headers) as never;
+    return c.body(frames, 200, headers);
   });
   return router;
 }
