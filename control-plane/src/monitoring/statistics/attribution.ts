@@ -6,6 +6,7 @@ import type { ReferenceProfile } from '@edgeloop/shared/profile';
 import type { Labels } from '@edgeloop/shared/selector';
 import type { Histogram } from '@edgeloop/shared/sketches/histogram';
 import { mergeHistogram } from '@edgeloop/shared/sketches/histogram';
+import { commonLabel, namedDevices, wholeFleet } from './common-label.ts';
 import { discoveryLevels } from './discovery.ts';
 import {
   type DriftJudgement,
@@ -30,11 +31,6 @@ export interface DeviceWindow {
 
 /** Samples below which a single device is not judged, however small its share. */
 const minDeviceSamples = 50;
-/** Share of the judged devices from which on the whole fleet is meant. */
-const wholeFleet = 0.8;
-/** How well a label must tell moved devices from the others, both ways. */
-const labelFit = 0.8;
-const namedDevices = 50;
 const namedFaults = 20;
 /** A device is compared with its peers when there are so many, and stands out beyond so many deviations of theirs. */
 const fewestPeers = 3;
@@ -197,22 +193,8 @@ function placeOf(moved: readonly DeviceWindow[], still: readonly DeviceWindow[],
   const share = `${moved.length} of ${all} devices`;
   if (moved.length >= wholeFleet * all) return scope('fleet', share);
   if (moved.length === 1) return scope('device', `${devices[0]} alone of ${all} devices`);
-  const label = sharedLabel(moved, still);
+  const label = commonLabel(moved, still);
   if (label !== undefined) return scope('cohort', `${label}: ${share}`);
   if (moved.length * 2 >= all) return scope('fleet', `${share}, no label tells them from the others`);
   return scope('unknown', `${share}, no label tells them from the others`);
-}
-
-/** The `key=value` that most of the moved devices have and most of the others have not. */
-function sharedLabel(moved: readonly DeviceWindow[], still: readonly DeviceWindow[]): string | undefined {
-  const candidates = new Set(moved.flatMap(({ labels }) => Object.entries(labels).map((pair) => pair.join('='))));
-  let best: { label: string; fit: number } | undefined;
-  for (const label of [...candidates].sort()) {
-    const has = ({ labels }: DeviceWindow) => Object.entries(labels).some((pair) => pair.join('=') === label);
-    const inside = moved.filter(has).length;
-    const outside = still.filter(has).length;
-    const fit = Math.min(inside / moved.length, inside / (inside + outside));
-    if (fit >= labelFit && (best === undefined || fit > best.fit)) best = { label, fit };
-  }
-  return best?.label;
 }
