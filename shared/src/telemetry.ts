@@ -158,6 +158,8 @@ export const CapturedSample = z.object({
   version: ModelVersion,
   release: Sha256.optional(),
   predictedAt: Instant,
+  /** As of items of a batch: how far the clock that dated it was from the server's. */
+  clockOffsetMs: z.number().int().optional(),
   /** `disagreement`: a version that ran beside it as a shadow says otherwise. */
   reason: z.enum(['rate', 'low_confidence', 'labelled', 'disagreement']),
   features: z.array(z.number().nullable()).max(65536),

@@ -200,7 +200,7 @@ export function createTelemetry(options: TelemetryOptions): Telemetry {
       };
       again();
       signal.addEventListener('abort', () => clearTimeout(timer), { once: true });
-      uploading = keepUploading({ samples, usage, port: options.port, log }, signal);
+      uploading = keepUploading({ samples, usage, clock, port: options.port, log }, signal);
     },
     opened: (process) => unlessRefused(() => journal.open(process)),
     missing(missing, process) {

@@ -1,15 +1,17 @@
 // Brings captured samples to the control plane, which stores each once per inference id.
 import { AppError, messageOf } from '@edgeloop/shared/errors';
 import { backoffMs, pause } from '@edgeloop/shared/node/backoff';
-import type { CaptureUpload } from '@edgeloop/shared/telemetry';
+import type { CapturedSample, CaptureUpload } from '@edgeloop/shared/telemetry';
 import type { Logger } from 'pino';
 import { type DevicePort, textOf } from '../identity/device-port.ts';
+import type { DeviceClock } from './device-clock.ts';
 import type { Samples } from './samples.ts';
 import type { UsageMeter } from './usage.ts';
 
 export interface UploadOptions {
   samples: Samples;
   usage: Pick<UsageMeter, 'saving' | 'sent'>;
+  clock: Pick<DeviceClock, 'stretchOf' | 'offsetOf'>;
   /** Undefined before the device is enrolled. */
   port(): DevicePort | undefined;
   log: Logger;
@@ -40,12 +42,12 @@ export async function keepUploading(options: UploadOptions, signal: AbortSignal)
 }
 
 /** Whether something was uploaded, so that there may be more. */
-async function uploadOnce({ samples, usage, port, log }: UploadOptions, signal: AbortSignal): Promise<boolean> {
+async function uploadOnce({ samples, usage, clock, port, log }: UploadOptions, signal: AbortSignal): Promise<boolean> {
   const connection = port();
   if (connection === undefined || !usage.saving().uploads) return false;
   const batch = samples.ready(Date.now());
   if (batch.length === 0) return false;
-  const json: CaptureUpload = { samples: batch.map(({ sample }) => sample) };
+  const json: CaptureUpload = { samples: batch.map(({ sample }) => dated(sample, clock)) };
   try {
     const answer = await connection.send({ method: 'POST', path: '/device/v1/captures', json, signal });
     usage.sent(Buffer.byteLength(JSON.stringify(json)));
@@ -56,4 +58,9 @@ async function uploadOnce({ samples, usage, port, log }: UploadOptions, signal: 
   }
   samples.remove(batch);
   return true;
+}
+
+function dated(sample: CapturedSample, clock: UploadOptions['clock']): CapturedSample {
+  const clockOffsetMs = clock.offsetOf(clock.stretchOf(sample.predictedAt));
+  return clockOffsetMs === undefined ? sample : { ...sample, clockOffsetMs };
 }

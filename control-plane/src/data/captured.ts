@@ -1,5 +1,6 @@
 // Which captured samples are believed. They become training data, so a device can add only what it may have seen: of a
 // release that it was told to run, whole, and not of the future. Pure.
+import { clockBoundMs } from '@edgeloop/shared/clock';
 import { AppError, messageOf, parse } from '@edgeloop/shared/errors';
 import { plainText } from '@edgeloop/shared/plain-text';
 import { CapturedSample } from '@edgeloop/shared/telemetry';
@@ -40,12 +41,19 @@ const aheadMs = 86_400_000;
 
 export function readCaptured(value: unknown, { index, deviceId }: { index: number; deviceId: string }): Captured {
   try {
-    const sample = parse(CapturedSample, value, `samples.${index}`);
+    const sample = placed(parse(CapturedSample, value, `samples.${index}`));
     const { model, version, release } = sample;
     return { index, sample, claim: { deviceId, model, version, release } };
   } catch (error) {
     return { index, problem: messageOf(error) };
   }
+}
+
+/** By this server's clock, where the device's is known to be wrong; as windows are. */
+function placed(sample: CapturedSample): CapturedSample {
+  const { clockOffsetMs: offsetMs = 0, predictedAt } = sample;
+  if (Math.abs(offsetMs) <= clockBoundMs) return sample;
+  return { ...sample, predictedAt: Math.max(0, predictedAt - offsetMs) };
 }
 
 /** Undefined when the sample counts. */

@@ -128,6 +128,23 @@ test('a sample that comes twice is stored once and keeps its label', async () =>
   expect((await data.samples({ limit: 10 })).items).toMatchObject([{ inferenceId: 'i1', label: 'x' }]);
 });
 
+test('a sample that a wrong clock has dated stands where its prediction was made by this server’s', async () => {
+  const days = 400 * 86_400_000;
+  await data.capture('device-1', {
+    samples: [
+      sample('ahead', 0, { predictedAt: 4_000 + days, clockOffsetMs: days }),
+      sample('behind', 0, { predictedAt: 0, clockOffsetMs: -3_000_000 }),
+      sample('right', 0, { predictedAt: 3_000, clockOffsetMs: 900 }),
+    ],
+  });
+  const { items } = await data.samples({ limit: 10 });
+  expect(Object.fromEntries(items.map(({ inferenceId, predictedAt }) => [inferenceId, predictedAt]))).toEqual({
+    ahead: 4_000,
+    behind: 3_000_000,
+    right: 3_000,
+  });
+});
+
 test('samples are listed page by page, newest first', async () => {
   await data.capture('device-1', { samples: [sample('i1', 1), sample('i2', 2), sample('i3', 3)] });
   const first = await data.samples({ limit: 2 });
