@@ -156,7 +156,10 @@ describe('the journals of several serving processes', () => {
   const process = fc.constantFrom(0, 1);
   const event = fc.oneof(
     { weight: 6, arbitrary: fc.record({ kind: fc.constant('append' as const), process }) },
-    { weight: 2, arbitrary: fc.constantFrom({ kind: 'tail' as const }, { kind: 'rotate' as const }) },
+    {
+      weight: 3,
+      arbitrary: fc.constantFrom({ kind: 'tail' as const }, { kind: 'pack' as const }, { kind: 'rotate' as const }),
+    },
     { weight: 1, arbitrary: fc.record({ kind: fc.constant('die' as const), process, unwritten: fc.nat(3) }) },
     { weight: 1, arbitrary: fc.record({ kind: fc.constantFrom('refuse' as const, 'take' as const), process }) },
     { weight: 1, arbitrary: fc.constant({ kind: 'reboot' as const }) },

@@ -1,4 +1,4 @@
-import { appendFileSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { appendFileSync, existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Manifest } from '@edgeloop/shared/manifest';
@@ -7,6 +7,7 @@ import fc from 'fast-check';
 import pino from 'pino';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { type DeviceDatabase, openDatabase } from '../database/open.ts';
+import { sampleBlocks, samples } from '../database/schema.ts';
 import { Problems } from '../problems.ts';
 import { pendingWrites } from '../storage/pending-writes-fixture.ts';
 import { createDeviceClock } from './device-clock.ts';
@@ -124,8 +125,33 @@ describe('the journal', () => {
     expect(readdirSync(join(folder, 'journal'))).toHaveLength(1);
   });
 
+  it('is folded early into the window that is open, which stays one and outlives a kill', async () => {
+    let room = boot();
+    await room.journal.open(0);
+    append(record('1'), record('2'));
+    const first = written;
+    await room.journal.pack();
+    expect([existsSync(first), written === first, items(room)]).toEqual([false, false, []]);
+    append(record('3'));
+    await room.journal.pack();
+    append(record('4'));
+    expect(await room.journal.tail()).toMatchObject({ requests: 4 });
+    await room.journal.rotate();
+    expect(items(room)).toMatchObject([{ succeeded: 4, latencyMs: { count: 4 } }]);
+    append(record('5'));
+    await room.journal.pack();
+    database.$client.close();
+    room = boot();
+    await room.journal.foldAll(true);
+    const all = items(room);
+    expect(all.map((item) => item.kind === 'window' && [item.succeeded, item.recovered])).toEqual([
+      [4, undefined],
+      [1, true],
+    ]);
+  });
+
   it('counts every whole record exactly once wherever it is killed', async () => {
-    const step = fc.constantFrom('append', 'tail', 'rotate', 'kill', 'torn', 'killedBeforeDelete');
+    const step = fc.constantFrom('append', 'tail', 'pack', 'rotate', 'kill', 'torn', 'killedBeforeDelete');
     await fc.assert(
       fc.asyncProperty(fc.array(step, { maxLength: 25 }), async (steps) => {
         rmSync(join(folder, 'journal'), { recursive: true, force: true });
@@ -137,6 +163,7 @@ describe('the journal', () => {
         for (const each of steps) {
           if (each === 'append') append(record(`r${appended++}`));
           else if (each === 'tail') await room.journal.tail();
+          else if (each === 'pack') await room.journal.pack();
           else if (each === 'rotate') await room.journal.rotate();
           else {
             const before = written;
@@ -391,6 +418,45 @@ describe('feedback', () => {
 });
 
 describe('captured samples', () => {
+  it('are one row a fold, and are not uploaded again once they were, label or not', async () => {
+    const room = boot();
+    await room.journal.open(0);
+    append(...Array.from({ length: 300 }, (_, at) => record(`s${at}`)));
+    await room.journal.rotate();
+    const kept = database.select().from(sampleBlocks).all();
+    expect([kept.length, database.select().from(samples).all().length]).toEqual([1, 0]);
+    const first = room.samples.ready(Date.now());
+    expect(first).toHaveLength(200);
+    room.samples.remove(first);
+    await room.feedback('s5', 'dog');
+    await room.feedback('s250', 'dog');
+    const rest = room.samples.ready(Date.now());
+    expect(new Set(rest.map(({ sample }) => sample.inferenceId)).size).toBe(rest.length);
+    expect(rest.filter(({ sample }) => sample.label === 'dog').map(({ sample }) => sample.inferenceId)).toEqual([
+      's5',
+      's250',
+    ]);
+    expect(rest).toHaveLength(101);
+    room.samples.remove(rest);
+    expect(room.samples.ready(Date.now())).toEqual([]);
+    expect(database.select().from(sampleBlocks).all()).toEqual([]);
+  });
+
+  it('that wait for a label are uploaded once it comes, also after a restart', async () => {
+    present = { ...manifest, capture: { rate: 0, labelledRate: 1 } };
+    let room = boot();
+    await room.journal.open(0);
+    append(record('w1', { at: 1000 }), record('w2', { at: 2000 }));
+    await room.journal.rotate();
+    expect(room.samples.ready(Date.now())).toEqual([]);
+    database.$client.close();
+    room = boot();
+    await room.feedback('w2', 'dog');
+    expect(room.samples.ready(Date.now()).map(({ sample }) => sample)).toMatchObject([
+      { inferenceId: 'w2', label: 'dog', reason: 'labelled', features: [9, 0.5], predictedAt: 2000 },
+    ]);
+  });
+
   it('carry the label that came in time, and are deleted only as they were uploaded', async () => {
     const room = boot();
     await room.journal.open(0);

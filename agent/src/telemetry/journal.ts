@@ -285,7 +285,9 @@ export function createJournal(options: JournalOptions): Journal {
       }),
     pack: () =>
       turn.run(async () => {
-        if (fold !== undefined && sizeRead(fold) > 0) await packFiles(fold);
+        if (fold === undefined) return;
+        await read(fold);
+        if (sizeRead(fold) > 0) await packFiles(fold);
       }),
     rotate: () =>
       turn.run(async () => {
