@@ -13,7 +13,7 @@ import { blockSamples, bytesOf, decodeSamples, encodeSamples, type KeptSample } 
 import type { ManifestOf } from './window.ts';
 
 /** A sample, with the row that it is deleted by where it has one. */
-export interface StoredSample {
+interface StoredSample {
   sample: CapturedSample;
   row: number | undefined;
 }
