@@ -13,6 +13,8 @@ export interface KnownSeries {
   perDay: number;
   /** First and last row of what is known to be otherwise. */
   periods: readonly (readonly [number, number])[];
+  /** Rows of a window; unset: a day, or less where the reference is short. */
+  window?: number;
   /** Rows of the first reference; unset: those before the first period, and two fifths at most. */
   reference?: number;
 }
@@ -133,7 +135,7 @@ function weather(folder: string): KnownSeries[] {
   const inUnits = columns.w0?.map((value, i) => (i < changedAt ? value : value * 1.8 + 32)) ?? [];
   const periods = [[changedAt, rows.length - 1]] as const;
   // Windows of a year: what the seasons do averages out within them.
-  const rest = { half: 'design' as const, perDay: 365, reference: 3650, periods };
+  const rest = { half: 'design' as const, perDay: 1, window: 365, reference: 3650, periods };
   return [{ name: 'weather, w0 in other units', columns: { ...columns, w0: inUnits }, ...rest }];
 }
 

@@ -163,7 +163,7 @@ class Watched {
   }
 }
 
-const shareAsked = percent(hourly.falseDiscoveryRate);
+const shareAsked = percent(hourly.falseDiscoveryRate, 2);
 
 /** Contiguous, so that neighbouring windows are alike as they are in the field. */
 function generated(references: number): void {
@@ -328,7 +328,7 @@ function knownDrift(known: readonly KnownSeries[]): void {
 function knownRow({ name, half, columns, perDay, periods, ...given }: KnownSeries): (string | number)[] {
   const rows = rowsOf(columns);
   const before = given.reference ?? Math.min(periods[0]?.[0] ?? rows, Math.floor(0.4 * rows));
-  const window = Math.max(needed.rows, Math.min(perDay, Math.floor(before / needed.windows)));
+  const window = given.window ?? Math.max(needed.rows, Math.min(perDay, Math.floor(before / needed.windows)));
   const reference = Math.floor(before / window) * window;
   const settings = settingsFor((window * 86_400) / perDay);
   const features = profilesOf(columns, reference, window);

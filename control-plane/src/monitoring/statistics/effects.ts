@@ -36,17 +36,20 @@ export function movementOfScore(blocks: Blocks | undefined, at: number, referenc
   return (samples) => together(momentsAt(levels, samples), reference);
 }
 
+/** Few long blocks tell little of their tails: a mean of independent parts has the excess of these times its variance over theirs. */
 function levelsOf(blocks: Blocks, at: number): Level[] {
   const seen = blocks.map(({ size, count, effects, excess }) => ({
     ...{ size, count, effect: effects[at] ?? 1, excess: heavier(excess?.[at] ?? 0, count) },
   }));
   const level = independence / Math.max(1, seen.length);
   if (!seen.some(({ count, effect }) => (count - 1) * effect > boundOf(level, count - 1))) return [];
-  const known = seen.map(({ size, count, effect, excess }) => ({
-    ...{ size, variance: Math.max(1, effect) / size, excess },
+  const known: Level[] = [];
+  for (const { size, count, effect, excess: own } of seen) {
+    const variance = Math.max(1, effect) / size;
+    const excess = Math.max(own, ...known.map((shorter) => (shorter.excess * variance) / shorter.variance));
     // The variance of a variance: 2 / degrees of normal means, and what heavy tails add.
-    degrees: 2 / (2 / (count - 1) + excess / count),
-  }));
+    known.push({ size, variance, excess, degrees: 2 / (2 / (count - 1) + excess / count) });
+  }
   return known[0]?.size === 1 ? known : [row, ...known];
 }
 
