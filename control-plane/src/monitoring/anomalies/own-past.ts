@@ -105,8 +105,13 @@ export class OwnPast {
 
   #scaleOf(lag: Lag): Scale | undefined {
     if (lag.scale !== undefined && this.#count - lag.measuredAt < refreshEvery) return lag.scale;
-    const known = Float64Array.from(lag.distances.slice(-this.#keep)).filter((each) => !Number.isNaN(each));
-    lag.scale = known.length < fewest ? undefined : scaleOf(known);
+    const known = new Float64Array(Math.min(this.#keep, lag.distances.length));
+    let count = 0;
+    for (let i = lag.distances.length - known.length; i < lag.distances.length; i++) {
+      const distance = lag.distances[i] ?? Number.NaN;
+      if (!Number.isNaN(distance)) known[count++] = distance;
+    }
+    lag.scale = count < fewest ? undefined : scaleOf(known.subarray(0, count));
     lag.measuredAt = this.#count;
     return lag.scale;
   }
@@ -117,12 +122,47 @@ export class OwnPast {
  * is no surprise though their MAD is nothing.
  */
 function scaleOf(distances: Float64Array): Scale {
-  const middle = quantileOf(distances.sort(), 0.5);
-  const away = distances.map((each) => Math.abs(each - middle)).sort();
-  const mad = madToDeviation * quantileOf(away, 0.5);
-  const tail = quantileOf(away, 0.99) / normal99;
+  const middle = selectedQuantile(distances, 0.5);
+  const away = distances.map((each) => Math.abs(each - middle));
+  const mad = madToDeviation * selectedQuantile(away, 0.5);
+  const tail = selectedQuantile(away, 0.99) / normal99;
   // A series that never moved: a millionth of its size is a move.
   return { middle, deviation: Math.max(mad, tail, Math.abs(middle) * 1e-6, 1e-9) };
+}
+
+/** As `quantileOf`, without sorting all of the values: a scale is measured over thousands. Puts them into another order. */
+function selectedQuantile(values: Float64Array, q: number): number {
+  const at = (values.length - 1) * q;
+  const [below, above] = [Math.floor(at), Math.ceil(at)];
+  select(values, below);
+  // What is behind the place is no smaller; the smallest of it stands at the next one.
+  let next = values[below] ?? Number.NaN;
+  if (above > below) {
+    next = Number.POSITIVE_INFINITY;
+    for (let i = above; i < values.length; i++) next = Math.min(next, values[i] ?? next);
+  }
+  const value = values[below] ?? Number.NaN;
+  return value + (next - value) * (at - below);
+}
+
+/** Brings the value that sorting would put at `place` there, smaller ones before it (Hoare, "Algorithm 65: Find", 1961). */
+function select(values: Float64Array, place: number): void {
+  let [first, last] = [0, values.length - 1];
+  while (first < last) {
+    const pivot = values[(first + last) >> 1] ?? 0;
+    let [i, j] = [first, last];
+    while (i <= j) {
+      while ((values[i] ?? pivot) < pivot) i++;
+      while ((values[j] ?? pivot) > pivot) j--;
+      if (i > j) break;
+      const moved = values[i] ?? 0;
+      values[i++] = values[j] ?? 0;
+      values[j--] = moved;
+    }
+    if (place <= j) last = j;
+    else if (place >= i) first = i;
+    else return;
+  }
 }
 
 function medianOf(values: readonly number[]): number {

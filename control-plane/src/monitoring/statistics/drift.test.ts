@@ -20,10 +20,10 @@ function judgeSamples(features: Record<string, NumericProfile>, values: Record<s
   return judgeDrift({ rows, features }, { features: observed, classes: {} }, settings);
 }
 
-/** Windows of `size` in `count` that are suspicious, over 20 features drawn like their references. */
+/** Windows of `size` in `count` that are suspicious, over 6 features drawn like their references. */
 function falseAlarms(count: number, size: number): number {
   const random = createRandom(size);
-  const names = Array.from({ length: 20 }, (_, i) => `f${i}`);
+  const names = Array.from({ length: 6 }, (_, i) => `f${i}`);
   let suspicious = 0;
   let features: Record<string, NumericProfile> = {};
   for (let i = 0; i < count; i++) {

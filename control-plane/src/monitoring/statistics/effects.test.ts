@@ -14,7 +14,7 @@ test('independent rows are told from autocorrelated ones, whose effect is known 
     variance: 1 / 300 + 1 / 20_000,
     degrees: Number.POSITIVE_INFINITY,
   });
-  const { blocks } = profileOf(samplesOf(100_000, autocorrelated(random, 0.9)), 300);
+  const { blocks } = profileOf(samplesOf(60_000, autocorrelated(random, 0.9)), 300);
   // A mean of AR(1) varies (1 + 0.9) / (1 - 0.9) = 19 times more than one of independent rows; ranks a little less.
   const { variance, degrees } = movementOfScore(blocks, 0, 1e12)(300);
   expect(300 * variance).toBeGreaterThan(13);
