@@ -32,15 +32,16 @@ export function writeAnswer({ name, version, id, request, outputs, scores }: Ans
   const parameters = echoed === undefined ? '' : `"parameters":${echoed},`;
   const start = `{"model_name":${quoted(name)},"model_version":"${version}","id":${quoted(id)},`;
   const json: Text = [`${start}${parameters}"outputs":[`];
-  for (const [place, { output, asked }] of selected(outputs, request.outputs).entries()) {
+  let comma = '';
+  for (const { output, asked } of selected(outputs, request.outputs)) {
     const tensor = asAsked(output, asked, scores);
-    const comma = place === 0 ? '' : ',';
     const head = `${comma}{"name":${quoted(tensor.name)},"datatype":"${tensor.datatype}","shape":[${tensor.shape}],`;
     if (asked?.binary_data ?? allBinary) {
       const blob = encodeBlob(tensor);
       blobs.push(blob);
       json.push(`${head}"parameters":{"binary_data_size":${blob.length}}}`);
     } else json.push(`${head}"data":[`, elementsText(tensor), ']}');
+    comma = ',';
   }
   json.push(']}');
   if (blobs.length === 0) return { body: joinedText(json), jsonBytes: undefined };
@@ -69,7 +70,15 @@ const plain = /^[\w./:-]*$/;
 type Text = (string | Buffer)[];
 
 function joinedText(pieces: Text): string | Buffer {
-  if (!pieces.some((piece) => typeof piece !== 'string')) return pieces.join('');
+  let text = '';
+  for (const piece of pieces) {
+    if (typeof piece !== 'string') return joinedBytes(pieces);
+    text += piece;
+  }
+  return text;
+}
+
+function joinedBytes(pieces: Text): Buffer {
   return Buffer.concat(pieces.map((piece) => (typeof piece === 'string' ? Buffer.from(piece) : piece)));
 }
 
