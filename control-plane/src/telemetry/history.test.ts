@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { QuantileSketchBuilder } from '@edgeloop/shared/sketches/ddsketch';
 import { addValue, emptyHistogram } from '@edgeloop/shared/sketches/histogram';
 import { Window } from '@edgeloop/shared/telemetry';
+import { eq } from 'drizzle-orm';
 import fc from 'fast-check';
 import { pino } from 'pino';
 import { afterAll, expect, test } from 'vitest';
@@ -32,7 +33,7 @@ afterAll(async () => {
 });
 
 /** Telemetry as it is stored, put together and let go of, whose process can die. */
-async function openWorld({ keep = keepAll, now = () => 10 * day }: { keep?: KeepTelemetry; now?: () => number } = {}) {
+async function openWorld({ keep = keepAll, now = () => 3 * day }: { keep?: KeepTelemetry; now?: () => number } = {}) {
   const { windows, rollups: rolledUp, telemetryMarks } = database.tables;
   await database.transact(async (tx) => {
     for (const table of [windows, rolledUp, telemetryMarks]) await tx.delete(table);
@@ -63,6 +64,15 @@ async function openWorld({ keep = keepAll, now = () => 10 * day }: { keep?: Keep
       const keepers: readonly Keeper[] = process.keepers;
       for (const keeper of keepers) while ((await keeper.expire(7)) >= 7);
     },
+    /** As a version left it that wrote minutes without their merged windows. */
+    async asBefore(): Promise<void> {
+      await process.rollups.stop();
+      await database.transact(async (tx) => {
+        await tx.update(database.tables.rollups).set({ body: null }).where(eq(database.tables.rollups.level, 60));
+        await tx.delete(database.tables.telemetryMarks).where(eq(database.tables.telemetryMarks.name, 'full-minutes'));
+      });
+      process = await startProcess();
+    },
     history: () => process.history,
     end: () => process.rollups.stop(),
     windows: async () => database.read.$count(windows),
@@ -70,7 +80,7 @@ async function openWorld({ keep = keepAll, now = () => 10 * day }: { keep?: Keep
 
   async function startProcess() {
     const rollupStore = createRollupStore(database);
-    const rollups = createRollups({ database, store: rollupStore, log });
+    const rollups = createRollups({ database, store: rollupStore, now, log });
     const retention = createRetention({ database, store, rollupStore, keep, rolledUpTo: rollups.writtenUpTo, now });
     rollups.start();
     await until('the rollups say all', async () => rollups.isLive() || undefined, { everyMs: 1 });
@@ -252,6 +262,24 @@ async function expectWholeWindows(world: World, span: Span): Promise<void> {
   expect(counts(found.result())).toEqual(counts(real.result()));
 }
 
+test('minutes that were written down without their merged windows are read from the windows', async () => {
+  const now = 2 * hour + 5 * minute;
+  const world = await openWorld({ now: () => now });
+  const at = (minutes: number) => ({
+    deviceId: 'a',
+    window: windowOf({ startedAt: minutes * minute, succeeded: minutes + 1, variant: 'int8' }),
+  });
+  await world.take(Array.from({ length: 125 }, (_, i) => at(i)));
+  await world.flush();
+  await world.asBefore();
+  await world.take(Array.from({ length: 40 }, (_, i) => at(125 + i)));
+  await world.flush();
+  for (const stepMs of [minute, 10 * minute, hour])
+    for (const to of [130 * minute, 165 * minute])
+      await expectEqual(world, { from: 3 * minute, to, stepMs, columns: ['version'] });
+  await world.end();
+});
+
 const daily = (deviceId: string, startedAt: number) => ({
   deviceId,
   window: windowOf({ startedAt, succeeded: 1, latencies: [5] }),
@@ -283,7 +311,7 @@ test('single windows go when they are old, and the hours and days before still c
 });
 
 test('nothing goes that is not put together yet, and too many windows go though they are young', async () => {
-  const world = await openWorld({ keep: { ...keepAll, windowsBytes: 100_000 } });
+  const world = await openWorld({ now: () => 10 * day, keep: { ...keepAll, windowsBytes: 100_000 } });
   await world.take(Array.from({ length: 1000 }, (_, i) => daily('a', 9 * day + i * 1000)));
   await world.expire();
   expect(await world.windows()).toBe(1000);
@@ -301,7 +329,7 @@ test('nothing goes that is not put together yet, and too many windows go though 
 });
 
 test('what comes after all that there was has gone counts, too', async () => {
-  const world = await openWorld({ keep: { ...keepAll, windowsMs: day } });
+  const world = await openWorld({ now: () => 10 * day, keep: { ...keepAll, windowsMs: day } });
   await world.take(Array.from({ length: 20 }, (_, i) => daily('a', i * hour)));
   await world.flush();
   await world.expire();

@@ -8,7 +8,7 @@ import { coverOf, type Piece, type Source } from './cover.ts';
 import type { LabelRollups } from './label-rollups.ts';
 import type { MergedWindow } from './merge.ts';
 import { unpackSketch } from './packed-sketch.ts';
-import { confidenceOf, deviceLevels, fleetLevels, fullLevels, type Rollup, type RollupKey } from './rollup.ts';
+import { alwaysFullLevels, confidenceOf, deviceLevels, fleetLevels, type Rollup, type RollupKey } from './rollup.ts';
 import type { Needs } from './rollup-store.ts';
 import type { Rollups } from './rollups.ts';
 import type { Grouping, SeriesStore } from './series-store.ts';
@@ -148,8 +148,8 @@ export function createHistory({
       }),
 
     /**
-     * What has no columns: parts of merged windows of the fleet from a quarter of an hour on, of single windows where steps are
-     * shorter or devices are asked for.
+     * What has no columns: parts of merged windows of the fleet from a minute on, of single windows where steps are shorter or
+     * devices are asked for.
      */
     parts: <T>(query: HistoryQuery, schema: z.ZodType<T>, take: (share: PartsShare<T>) => void): Promise<void> => {
       const OfWindow = z.intersection(schema, Window.pick({ variant: true }));
@@ -169,7 +169,7 @@ export function createHistory({
             }
           },
         },
-        fullLevels,
+        'windows',
       );
     },
 
@@ -188,14 +188,14 @@ export function createHistory({
             for await (const { body } of store.bodies(within, Window)) take(body, 1);
           },
         },
-        fullLevels,
+        'windows',
       ),
   };
 
   async function read(
     query: HistoryQuery,
     on: { needs: Needs; rollup: (rollup: Told) => void; windows: (span: Span) => Promise<void> },
-    levels?: readonly number[],
+    kind: 'sums' | 'windows' = 'sums',
   ): Promise<void> {
     const perDevice = query.devices !== undefined || query.columns.includes('device');
     const byLabelFrom = query.label === undefined ? undefined : labelRollups.completeFrom(query.label);
@@ -205,7 +205,9 @@ export function createHistory({
     if (border < query.to) await labelRollups.reading(() => readByLabel({ ...query, from: border }));
 
     async function readByDevice(part: HistoryQuery): Promise<void> {
-      for (const { grain, from, to } of await piecesOf(part, perDevice, levels)) {
+      for (const { grain, from, to } of await (kind === 'windows'
+        ? fullPiecesOf(part, perDevice)
+        : piecesOf(part, perDevice))) {
         const span = { model: part.model, version: part.version, devices: part.devices, from, to };
         if (grain === 'windows') await on.windows(span);
         else
@@ -240,12 +242,23 @@ export function createHistory({
     }
   }
 
-  async function piecesOf(query: HistoryQuery, perDevice: boolean, levels?: readonly number[]): Promise<Piece[]> {
-    const usable = levels ?? (perDevice ? deviceLevels : fleetLevels);
-    // Windows of each device are merged for drift; rollups of devices do not hold them.
-    const isTold = rollups.isLive() && !(perDevice && levels !== undefined);
-    const sources: Source[] = isTold
-      ? usable.map((level) => ({ grain: level * 1000, keptFrom: rollupsKeptFrom(level, perDevice) }))
+  /** Windows of each device are merged for drift; rollups of devices do not hold them. */
+  async function fullPiecesOf(query: HistoryQuery, perDevice: boolean): Promise<Piece[]> {
+    if (perDevice) return piecesOf(query, perDevice, []);
+    const border = Math.min(query.to, Math.max(query.from, rollups.fullMinutesFrom()));
+    return [
+      ...(await piecesOf({ ...query, to: border }, perDevice, alwaysFullLevels)),
+      ...(await piecesOf({ ...query, from: border }, perDevice)),
+    ];
+  }
+
+  async function piecesOf(
+    query: HistoryQuery,
+    perDevice: boolean,
+    levels: readonly number[] = perDevice ? deviceLevels : fleetLevels,
+  ): Promise<Piece[]> {
+    const sources: Source[] = rollups.isLive()
+      ? levels.map((level) => ({ grain: level * 1000, keptFrom: rollupsKeptFrom(level, perDevice) }))
       : [];
     return coverOf(query, [...sources, { grain: 'windows', keptFrom: await windowsKeptFrom() }]);
   }

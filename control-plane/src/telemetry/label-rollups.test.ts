@@ -80,10 +80,10 @@ async function openWorld({ labels = ['site'], since = 0 } = {}) {
       store: createLabelRollupStore(database),
       knownDevices: async () => known,
     });
-    const rolledUp = createRollups({ database, store: rollupStore, log });
+    const rolledUp = createRollups({ database, store: rollupStore, now: Date.now, log });
     rolledUp.start();
     own.start();
-    const settings = { database, store, rollupStore, keep: keepAll, rolledUpTo: () => 0, now: () => 10 * day };
+    const settings = { database, store, rollupStore, keep: keepAll, rolledUpTo: () => 0, now: () => 3 * day };
     const history = createHistory({
       ...{ ...createRetention(settings), store, rollups: rolledUp, labelRollups: own },
       seriesStore: createSeriesStore(database),

@@ -28,7 +28,7 @@ interface RetentionDeps {
 const dayMs = 86_400_000;
 const expiredMark = 'windows-expired';
 /** Rollups of a level are kept for at most so many days; those that are not named as long as history. */
-const fleetDays: Readonly<Record<number, number>> = { 60: 14, 900: 60 };
+const fleetDays: Readonly<Record<number, number>> = { 60: 7, 900: 60 };
 const deviceDays: Readonly<Record<number, number>> = { 3600: 30 };
 /** Of so many windows the size of one is estimated. */
 const sampledWindows = 200;

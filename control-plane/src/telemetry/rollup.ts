@@ -13,8 +13,8 @@ const day = 86_400;
 /** Seconds that a rollup spans, from the coarsest; of each device by itself only the coarse ones. */
 export const fleetLevels = [day, hour, quarter, minute] as const;
 export const deviceLevels = [day, hour] as const;
-/** Rollups of the fleet that hold what drift is judged on. */
-export const fullLevels: readonly number[] = [day, hour, quarter];
+/** Rollups of the fleet that hold the merged window from the first version that wrote any. */
+export const alwaysFullLevels: readonly number[] = [day, hour, quarter];
 
 /** Rollups of all devices together, or of each. */
 export type PartKind = 'fleet' | 'devices';
@@ -176,8 +176,9 @@ export class PendingRollups {
   }
 }
 
-export function isFull({ level, deviceId }: Pick<RollupKey, 'level' | 'deviceId'>): boolean {
-  return deviceId === '' && fullLevels.includes(level);
+/** With the merged window: what drift is judged on, and what has no columns. */
+export function isFull({ deviceId }: Pick<RollupKey, 'deviceId'>): boolean {
+  return deviceId === '';
 }
 
 export function rollupId({ level, deviceId, model, version, startedAt }: RollupKey): string {

@@ -12,6 +12,7 @@ import type { WindowRow } from './telemetry-store.ts';
 interface RollupsDeps {
   database: Pick<Database, 'transact' | 'writable'>;
   store: RollupStore;
+  now: () => number;
   log: Logger;
 }
 
@@ -29,12 +30,15 @@ const deviceParts = 16;
 const fleetEveryMs = 15_000;
 /** All devices once in a quarter of an hour. */
 const devicesEveryMs = 900_000 / deviceParts;
+/** Minutes before it were written down by a version that left their merged windows out. */
+const fullMinutesMark = 'full-minutes';
+const minuteMs = 60_000;
 /** More spans than this are not held: they are written down at once. */
 const mostPending = 20_000;
 
 export type Rollups = ReturnType<typeof createRollups>;
 
-export function createRollups({ database, store, log }: RollupsDeps) {
+export function createRollups({ database, store, now, log }: RollupsDeps) {
   const fleet = partOf('fleet', 'fleet');
   const devices = Array.from({ length: deviceParts }, (_, i) => partOf(`devices-${i}`, 'devices'));
   const parts = [fleet, ...devices];
@@ -46,6 +50,7 @@ export function createRollups({ database, store, log }: RollupsDeps) {
   let live = false;
   /** The highest arrival that was stored. */
   let stored = 0;
+  let fullMinutesFrom = Number.POSITIVE_INFINITY;
 
   return {
     start(): void {
@@ -62,6 +67,9 @@ export function createRollups({ database, store, log }: RollupsDeps) {
 
     /** Whether the rollups are all that was stored. */
     isLive: (): boolean => live,
+
+    /** From when on rollups of a minute hold the merged window, too. */
+    fullMinutesFrom: (): number => fullMinutesFrom,
 
     /** The highest arrival that every part has written down: windows up to it may be let go of. */
     writtenUpTo: (): number => Math.min(...parts.map(({ written }) => written)),
@@ -127,6 +135,7 @@ export function createRollups({ database, store, log }: RollupsDeps) {
       part.written = marks.get(part.name) ?? 0;
       part.arrival = part.written;
     }
+    fullMinutesFrom = marks.get(fullMinutesMark) ?? (await beginFullMinutes());
     let at = Math.min(...parts.map(({ written }) => written));
     while (!signal.aborted) {
       const page = await store.windowsAfter(at);
@@ -141,6 +150,13 @@ export function createRollups({ database, store, log }: RollupsDeps) {
       if (parts.some(({ pending }) => pending.size > mostPending)) await flush(parts);
       await new Promise((resolve) => setImmediate(resolve));
     }
+  }
+
+  /** The present minute may stand there without its merged window. */
+  async function beginFullMinutes(): Promise<number> {
+    const from = fleet.written === 0 ? 0 : (Math.floor(now() / minuteMs) + 1) * minuteMs;
+    await database.transact((tx) => store.setMark(tx, fullMinutesMark, from));
+    return from;
   }
 
   function take({ deviceId, window, arrival }: Pick<WindowRow, 'deviceId' | 'window' | 'arrival'>): void {
