@@ -18,7 +18,7 @@ import {
 } from './steps.ts';
 import { type Summary, summaryLines, verdictOf } from './summary.ts';
 import { accuracyOf, type Tally, Traffic } from './traffic.ts';
-import { pause, waitFor } from './wait.ts';
+import { patienceMs, pause, waitFor } from './wait.ts';
 
 export interface DemoOptions {
   /** End after the loop instead of staying up until Ctrl-C. */
@@ -135,7 +135,7 @@ async function firstModel(context: StepContext, { fleet, traffic, scenario }: St
   if (run.rolloutId === null || run.registeredVersion === null)
     throw new AppError('internal', 'the first run released nothing');
   const started = fleet.agentUrls.map((agent) =>
-    waitFor({ what: `${agent} serving the first model`, timeoutMs: 120_000, signal }, async () =>
+    waitFor({ what: `${agent} serving the first model`, timeoutMs: patienceMs, signal }, async () =>
       (await fetch(`${agent}/v2/models/${model}/ready`)).ok ? true : undefined,
     ),
   );
@@ -158,7 +158,7 @@ async function changedTraffic(
   const tally = await measure(context, traffic, { samples: scenario.changedHeldOut, labelShare: 0, seconds: 8 });
   say(`accuracy on the changed traffic: ${percent(accuracyOf(tally))} of ${tally.answered} requests`);
   traffic.send(scenario.changedField, { labelShare: 1 });
-  const alert = await waitFor({ what: 'a drift alert', timeoutMs: 120_000, signal }, () =>
+  const alert = await waitFor({ what: 'a drift alert', timeoutMs: patienceMs, signal }, () =>
     firingDrift(context, version),
   );
   const movedFeatures = alert.features.slice(0, 6).map((feature) => feature.name);
@@ -198,7 +198,7 @@ async function measure(
 async function countsAgree(context: StepContext, total: Tally, from: number): Promise<number> {
   let counted = 0;
   try {
-    await waitFor({ what: 'all telemetry', timeoutMs: 30_000, signal: context.signal }, async () => {
+    await waitFor({ what: 'all telemetry', timeoutMs: patienceMs, signal: context.signal }, async () => {
       counted = await metricTotal(context, 'succeeded', from - 60_000);
       return counted === total.answered ? true : undefined;
     });

@@ -9,7 +9,7 @@ import { readIfPresent, writeDurably } from '@edgeloop/shared/node/durable-files
 import { z } from 'zod';
 import { type ApiClient, createClient } from '../cli/client.ts';
 import { endLeftovers, freePort, type Program, startProgram } from './processes.ts';
-import { waitFor } from './wait.ts';
+import { patienceMs, waitFor } from './wait.ts';
 
 export interface DemoFleet {
   api: ApiClient;
@@ -78,7 +78,7 @@ async function startControlPlane({ root, dataDir, signal, onDeath }: FleetOption
       onDeath,
     }),
   );
-  await waitFor({ what: 'the control plane being ready', timeoutMs: 60_000, signal }, async () =>
+  await waitFor({ what: 'the control plane being ready', timeoutMs: patienceMs, signal }, async () =>
     (await fetch(`${url}/readyz`)).ok ? true : undefined,
   );
   const key = readFileSync(join(folder, 'admin.key'), 'utf8').trim();
@@ -117,7 +117,7 @@ async function startAgents(
       }),
     );
   }
-  await waitFor({ what: `${agents} agents being online`, timeoutMs: 60_000, signal }, async () => {
+  await waitFor({ what: `${agents} agents being online`, timeoutMs: patienceMs, signal }, async () => {
     const { items } = await api.get('/devices', pageOf(Device), { status: 'online' });
     return items.length === agents ? true : undefined;
   });

@@ -10,7 +10,7 @@ import { AppError } from '@edgeloop/shared/errors';
 import type { ApiClient } from '../cli/client.ts';
 import type { Scenario } from './corpus/scenario.ts';
 import { toCsv } from './dataset.ts';
-import { waitFor } from './wait.ts';
+import { patienceMs, waitFor } from './wait.ts';
 
 export const model = 'filetype';
 const dataset = 'files';
@@ -75,7 +75,7 @@ export async function watchForDrift({ api }: StepContext): Promise<void> {
 /** Waits until a run is over. @throws AppError when it did not succeed */
 export async function runToEnd({ api, signal, say }: StepContext, id: string): Promise<Run> {
   let stage = '';
-  const run = await waitFor({ what: `the end of run ${id}`, timeoutMs: 180_000, signal }, async () => {
+  const run = await waitFor({ what: `the end of run ${id}`, timeoutMs: patienceMs, signal }, async () => {
     const seen = await api.get(`/runs/${id}`, Run);
     const now = seen.status === 'waiting_for_labels' ? 'waiting for labels' : seen.stage;
     if (now !== stage && now !== 'done') say(`  run: ${now}`);
@@ -93,7 +93,7 @@ export async function runToEnd({ api, signal, say }: StepContext, id: string): P
 /** Waits until a rollout is complete. @throws AppError when it ended otherwise */
 export async function rolloutToEnd({ api, signal, say }: StepContext, id: string): Promise<RolloutDetail> {
   let shown = '';
-  const rollout = await waitFor({ what: `the end of rollout ${id}`, timeoutMs: 180_000, signal }, async () => {
+  const rollout = await waitFor({ what: `the end of rollout ${id}`, timeoutMs: patienceMs, signal }, async () => {
     const seen = await api.get(`/rollouts/${id}`, RolloutDetail);
     const line =
       seen.state.phase === 'running'
@@ -118,7 +118,7 @@ export async function firingDrift({ api }: StepContext, version: number): Promis
 
 /** The run that an alert triggered. */
 export async function runOfAlert({ api, signal }: StepContext, alertId: string): Promise<Run> {
-  return waitFor({ what: 'a training run triggered by the alert', timeoutMs: 60_000, signal }, async () => {
+  return waitFor({ what: 'a training run triggered by the alert', timeoutMs: patienceMs, signal }, async () => {
     const { items } = await api.get('/runs', pageOf(Run), { model, limit: 100 });
     return items.find((run) => run.cause.kind === 'alert' && run.cause.alertId === alertId);
   });

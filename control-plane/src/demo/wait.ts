@@ -1,6 +1,9 @@
 // Waiting for a condition with a deadline.
 import { AppError, messageOf } from '@edgeloop/shared/errors';
 
+/** For any step of the loop: a small machine that does other work as well takes minutes for some. */
+export const patienceMs = 600_000;
+
 export interface Waiting {
   /** What is waited for, for the message when it does not come. */
   what: string;
