@@ -47,7 +47,7 @@ async function endures(version: number): Promise<void> {
 }
 
 /** A file that takes a while to be read, another one for each name. */
-async function pushLarge(name: string, megabytes = 48): Promise<number> {
+async function pushLarge(name: string, megabytes = 24): Promise<number> {
   const ballast = Float32Array.from({ length: megabytes * 262_144 }, (_, i) => Math.sin(i));
   const bytes = encodeGraph({
     inputs: [{ name: 'features', type: 'float', dims: ['n', 2] }],

@@ -6,7 +6,7 @@ import { oneAgentFleet } from '../support/one-agent.ts';
 import { until } from '../support/until.ts';
 
 const fleet = oneAgentFleet();
-const kills = 8;
+const kills = 6;
 
 test(`after ${kills} kills the counts differ by no more than the requests in flight at the kills`, {
   timeout: 300_000,
