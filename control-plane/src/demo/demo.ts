@@ -198,7 +198,7 @@ async function measure(
 async function countsAgree(context: StepContext, total: Tally, from: number): Promise<number> {
   let counted = 0;
   try {
-    await waitFor({ what: 'all telemetry', timeoutMs: patienceMs, signal: context.signal }, async () => {
+    await waitFor({ what: 'all telemetry', timeoutMs: 120_000, signal: context.signal }, async () => {
       counted = await metricTotal(context, 'succeeded', from - 60_000);
       return counted === total.answered ? true : undefined;
     });
