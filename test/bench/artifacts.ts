@@ -9,7 +9,7 @@ import { tensorPlaces } from '@edgeloop/shared/onnx/tensor-places';
 import type { Artifact } from '@edgeloop/shared/release';
 import type { SegmentManifest } from '@edgeloop/shared/segments';
 import { describeArtifact } from '../../control-plane/src/registry/artifact.ts';
-import { perceptron } from '../support/onnx-models.ts';
+import { mobileNet, perceptron } from '../support/onnx-models.ts';
 import { temporaryFolder } from '../support/programs.ts';
 import type { BenchOptions } from './inference.ts';
 import { machine, printTable, writeResult } from './report.ts';
@@ -29,10 +29,10 @@ export async function benchArtifacts({ data }: BenchOptions): Promise<void> {
   const rows: string[][] = [];
   const targets: Target[] = [];
   try {
-    for (const [name, bytes] of modelsOf(data)) {
+    for (const { name, bytes, further = [] } of modelsOf(data)) {
       const before = await describedAs(folder.path, bytes);
       rows.push([name, `${before.segments.length} segments`, kilobytes(bytes.length), '', '', '']);
-      for (const { what, bytes: after, newBytes } of changesOf(bytes)) {
+      for (const { what, bytes: after, newBytes } of [...changesOf(bytes), ...further]) {
         const described = await describedAs(folder.path, after);
         const fetched = fetchedBytes(before.segments, described.segments);
         rows.push([
@@ -58,13 +58,34 @@ export async function benchArtifacts({ data }: BenchOptions): Promise<void> {
   console.log(writeResult('artifacts', { machine: machine(), rows, targets }));
 }
 
-/** Twelve layers of 1024, 50 MB as they come from training; and each model that is found. */
-function* modelsOf(data: string | undefined): Generator<[name: string, bytes: Buffer]> {
-  yield ['wide', Buffer.from(perceptron(Array.from({ length: 13 }, () => 1024)))];
+interface BenchedModel {
+  name: string;
+  bytes: Buffer;
+  /** Changes of this model alone. */
+  further?: Change[];
+}
+
+/**
+ * Twelve layers of 1024, 50 MB as they come from training; a network of the size and with the layers of MobileNetV2 1.4, whose
+ * weights are made up; and each model that is found.
+ */
+function* modelsOf(data: string | undefined): Generator<BenchedModel> {
+  yield { name: 'wide', bytes: Buffer.from(perceptron(Array.from({ length: 13 }, () => 1024))) };
+  const mobile = Buffer.from(mobileNet());
+  const quantised = Buffer.from(mobileNet({ quantised: true }));
+  const inserted = Buffer.from(mobileNet({ inserted: 64 * 1024 }));
+  yield {
+    ...{ name: 'mobile', bytes: mobile },
+    further: [
+      { what: 'a layer of 256 KiB in front', bytes: inserted, newBytes: 256 * 1024 },
+      { what: 'its quantised variant', bytes: quantised, newBytes: quantised.length },
+    ],
+  };
+  yield { name: 'mobile, quantised', bytes: quantised };
   if (data === undefined) return;
   for (const entry of readdirSync(data, { recursive: true, encoding: 'utf8' })) {
     if (entry.endsWith('.onnx') && statSync(join(data, entry)).size > 1024 * 1024)
-      yield [entry, readFileSync(join(data, entry))];
+      yield { name: entry, bytes: readFileSync(join(data, entry)) };
   }
 }
 

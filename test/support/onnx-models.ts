@@ -109,3 +109,70 @@ export function perceptron(widths: readonly number[], seed = 1): Uint8Array {
     initializers,
   });
 }
+
+/** By block of MobileNetV2 (Sandler et al., 2018, table 2): expansion, channels, repeats. */
+const blocks = [
+  [1, 16, 1],
+  [6, 24, 2],
+  [6, 32, 3],
+  [6, 64, 4],
+  [6, 96, 3],
+  [6, 160, 3],
+  [6, 320, 1],
+] as const;
+
+/**
+ * The layers of MobileNetV2 with 1.4 times its channels, 24 MB, `inserted` weights more in front of them. `quantised`: weights of 8 bits
+ * with a scale for each channel. The weights are made up, and differ by `seed`.
+ */
+export function mobileNet({ seed = 1, quantised = false, inserted = 0 } = {}): Uint8Array {
+  const random = createRandom(seed);
+  const wide = (channels: number) => Math.ceil((channels * 1.4) / 8) * 8;
+  const nodes: OnnxNode[] = [];
+  const initializers: OnnxTensor[] = [];
+  let from = 'x';
+  if (inserted > 0)
+    initializers.push({ name: 'inserted', dims: [inserted], data: weightsOf(createRandom(seed + 1), inserted) });
+  const layer = (dims: readonly number[], group = 1) => {
+    const name = `layer${nodes.length}`;
+    const weights = weightsOf(
+      random,
+      dims.reduce((product, each) => product * each, 1),
+    );
+    const bias = { name: `${name}.bias`, dims: dims.slice(0, 1), data: weightsOf(random, dims[0] ?? 1) };
+    if (quantised) {
+      initializers.push({
+        name: `${name}.weight`,
+        dims,
+        data: Int8Array.from(weights, (each) => Math.round(each * 127)),
+      });
+      initializers.push({ name: `${name}.scale`, dims: dims.slice(0, 1), data: weightsOf(random, dims[0] ?? 1) });
+    } else initializers.push({ name: `${name}.weight`, dims, data: weights });
+    initializers.push(bias);
+    const inputs = [from, `${name}.weight`, `${name}.bias`];
+    const attributes = [{ name: 'group', int: group }];
+    nodes.push({ opType: quantised ? 'ConvInteger' : 'Conv', inputs, outputs: [name], attributes });
+    from = name;
+  };
+  let channels = wide(32);
+  layer([channels, 3, 3, 3]);
+  for (const [expansion, out, repeats] of blocks)
+    for (let i = 0; i < repeats; i++) {
+      const hidden = channels * expansion;
+      if (expansion > 1) layer([hidden, channels, 1, 1]);
+      layer([hidden, 1, 3, 3], hidden);
+      layer([wide(out), hidden, 1, 1]);
+      channels = wide(out);
+    }
+  layer([1792, channels, 1, 1]);
+  layer([1000, 1792, 1, 1]);
+  return encodeGraph({
+    inputs: [{ name: 'x', type: 'float', dims: ['n', 3, 224, 224] }],
+    outputs: [{ name: from, type: 'float', dims: ['n', 1000, 7, 7] }],
+    ...{ nodes, initializers },
+  });
+}
+
+function weightsOf(random: () => number, count: number): Float32Array {
+  return Float32Array.from({ length: count }, () => random() + random() - 1);
+}
