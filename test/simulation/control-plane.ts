@@ -1,27 +1,33 @@
 // The simulated control plane: its database, which lasts, its backups, and the lives of the server on it.
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { kindOf } from '@edgeloop/shared/api/rollouts';
+import { kindOf, type Rollout, type RolloutWave } from '@edgeloop/shared/api/rollouts';
 import { Desired } from '@edgeloop/shared/messages';
 import type { Authority } from '../../control-plane/src/access/authority.ts';
 import type { FieldEvidence, FieldQuery } from '../../control-plane/src/gates/evidence.ts';
 import { emptyArm, fieldOf } from '../../control-plane/src/gates/field-fixture.ts';
+import type { RequestCounts } from '../../control-plane/src/gates/rates.ts';
 import { copyDatabase, openServer, type SimulatedServer } from '../../control-plane/src/rollouts/server-fixture.ts';
 import type { SimulatedDevice } from './device.ts';
-import type { Ledger } from './ledger.ts';
+import type { Ledger, PassedWave } from './ledger.ts';
 import type { Network } from './network.ts';
 import { failsEverywhere, type SimulatedVersion } from './releases.ts';
+import { besides, type Traffic } from './traffic.ts';
 import type { Life, VirtualTime } from './virtual-time.ts';
 
 export interface ControlPlaneWorld {
   time: VirtualTime;
   network: Network;
   ledger: Ledger;
+  traffic: Traffic;
   versions: readonly SimulatedVersion[];
   folder: string;
   authority: Authority;
   devices: ReadonlyMap<string, SimulatedDevice>;
 }
+
+/** Within this time what was answered has been judged. */
+const seenMs = 5000;
 
 export class SimulatedControlPlane {
   readonly #world: ControlPlaneWorld;
@@ -31,6 +37,8 @@ export class SimulatedControlPlane {
   /** Ids that may connect, as far as the present server knows; kept in step, since the network does not wait. */
   #members = new Set<string>();
   #book: ReturnType<Ledger['backup']> | undefined;
+  /** Answers compared at most, by rollout and wave. */
+  readonly #compared = new Map<string, number>();
 
   constructor(world: ControlPlaneWorld) {
     this.#world = world;
@@ -82,13 +90,7 @@ export class SimulatedControlPlane {
           if (life.alive) throw error;
         });
       },
-      evidence: async ({ model, version, assigned }) => {
-        const isFailing = this.#world.versions.some(
-          (each) => each.model === model && each.version === version && each.behaviour === 'failing',
-        );
-        const requests = assigned.length * 50;
-        return { requests, failed: isFailing ? requests / 2 : 0 };
-      },
+      evidence: async ({ model, version, assigned }) => this.#answered({ model, version }, assigned),
       field: async (query) => this.#fieldOf(query),
     });
     this.#server = server;
@@ -99,20 +101,40 @@ export class SimulatedControlPlane {
     network.server = { life, receive: server.receive, admits: (id) => this.#members.has(id) };
   }
 
+  /** What devices answered with a version since each was told, also where it has a share of what another answers. */
+  #answered(
+    of: Pick<SimulatedVersion, 'model' | 'version'>,
+    assigned: readonly { deviceId: string; since: number }[],
+    agoMs = 0,
+  ): RequestCounts {
+    const { versions, traffic } = this.#world;
+    const { release, behaviour } =
+      versions.find((each) => each.model === of.model && each.version === of.version) ?? {};
+    if (release === undefined) return { requests: 0, failed: 0 };
+    const counts = assigned.flatMap(({ deviceId, since: sinceMs }) =>
+      [of.model, besides(of.model)].map((place) => traffic.requests(deviceId, place, { release, sinceMs, agoMs })),
+    );
+    const requests = counts.reduce((sum, each) => sum + each, 0);
+    return { requests, failed: behaviour === 'failing' ? Math.floor(requests / 2) : 0 };
+  }
+
   /** What is seen where a version really runs beside another: the others have said nothing. */
-  #fieldOf({ model, version, members, wave, trial }: FieldQuery): FieldEvidence | undefined {
+  #fieldOf({ rolloutId, model, version, members, wave, trial }: FieldQuery): FieldEvidence | undefined {
     if (trial !== true) return undefined;
-    const { versions, devices } = this.#world;
+    const { versions, devices, traffic } = this.#world;
     const { release, behaviour } = versions.find((each) => each.model === model && each.version === version) ?? {};
     const running = members.filter(
       (each) => each.wave === wave && devices.get(each.deviceId)?.besides.get(model) === release,
     );
+    const compared = running.map(({ deviceId }) => (traffic.rateOf(deviceId) > 1 ? 200 : 0));
+    const most = Math.max(this.#compared.get(`${rolloutId} ${wave}`) ?? 0, sumOf(compared));
+    this.#compared.set(`${rolloutId} ${wave}`, most);
     if (running.length === 0) return undefined;
-    const answers = running.map(() => ({ hits: behaviour === 'failing' ? 150 : 0, trials: 200 }));
+    const answers = compared.map((trials) => ({ hits: behaviour === 'failing' ? (trials * 3) / 4 : 0, trials }));
     const sketch = emptyArm().latencyMs;
     const sketches = { difference: sketch, latencyMs: sketch, formerMs: sketch };
     const shadow = { disagreements: answers, failed: 0, skipped: 0, ...sketches };
-    const rest = { ...emptyArm(), requests: running.map(() => ({ hits: 0, trials: 200 })) };
+    const rest = { ...emptyArm(), requests: compared.map((trials) => ({ hits: 0, trials })) };
     return fieldOf({ fresh: { ...emptyArm(), requests: answers, shadow }, rest });
   }
 
@@ -124,16 +146,14 @@ export class SimulatedControlPlane {
   }
 
   async #checkWaves(server: SimulatedServer, id: string): Promise<void> {
+    const { ledger } = this.#world;
     const rollout = (await server.rolloutsByAge()).find((each) => each.id === id);
     if (rollout === undefined) return;
-    const waves = await server.waves(id);
     const members = await server.members(id);
+    const waves = await server.waves(id);
     for (const wave of waves)
       if (wave.outcome === 'passed')
-        this.#world.ledger.wavePassed(rollout, wave, {
-          members,
-          before: waves.filter((each) => each.wave < wave.wave),
-        });
+        ledger.wavePassed(rollout, wave, this.#passedWave(rollout, wave, { waves, members }));
     const version = this.#world.versions.find(
       (each) => each.model === rollout.model && each.version === rollout.version,
     );
@@ -144,6 +164,22 @@ export class SimulatedControlPlane {
     );
     if (passed !== undefined || rollout.state.phase === 'completed')
       this.#world.ledger.passes(rollout, passed?.wave ?? 0);
+  }
+
+  #passedWave(
+    { id, model, version }: Rollout,
+    { wave }: RolloutWave,
+    { waves, members }: { waves: readonly RolloutWave[]; members: Awaited<ReturnType<SimulatedServer['members']>> },
+  ): PassedWave {
+    const told = members.flatMap((each) =>
+      each.wave !== wave || each.assignedAt === null ? [] : [{ deviceId: each.deviceId, since: each.assignedAt }],
+    );
+    const before = this.#answered({ model, version }, told, seenMs).requests;
+    return {
+      ...{ members, before: waves.filter((each) => each.wave < wave) },
+      requests: told.length === 0 ? undefined : { now: this.#answered({ model, version }, told).requests, before },
+      compared: this.#compared.get(`${id} ${wave}`) ?? 0,
+    };
   }
 
   /** Before its nth message to a device from now on, which is after the commit that it tells of. */
@@ -214,4 +250,8 @@ export class SimulatedControlPlane {
     this.#server = undefined;
     this.#world.network.serverDied();
   }
+}
+
+function sumOf(values: readonly number[]): number {
+  return values.reduce((sum, each) => sum + each, 0);
 }

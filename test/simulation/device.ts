@@ -13,6 +13,7 @@ import type { Ledger } from './ledger.ts';
 import { type Network, SimulatedClient } from './network.ts';
 import { createPort, type SimulatedVersion } from './releases.ts';
 import { SimulatedServing } from './serving.ts';
+import { besides, type Traffic } from './traffic.ts';
 import type { Life, VirtualTime } from './virtual-time.ts';
 
 export interface DeviceWorld {
@@ -21,21 +22,24 @@ export interface DeviceWorld {
   network: Network;
   versions: readonly SimulatedVersion[];
   ledger: Ledger;
+  traffic: Traffic;
   folder: string;
   trust: Trust;
 }
 
-const probationMs = 5000;
+export const probationMs = 5000;
 const rereadMs = 60_000;
 /** Within this time a step that was allowed has begun. */
 const settledMs = 120_000;
+/** Within this time what loads next has asked whether it may. */
+const heardMs = 5000;
 const away = { client: undefined, agent: undefined, serving: undefined, close: undefined };
 
 export class SimulatedDevice {
   readonly id: string;
   labels: Labels;
   readonly folder: string;
-  hold: PresentHold | undefined;
+  #hold: { present: PresentHold; setMs: number } | undefined;
   isFull = false;
   clockAheadMs = 0;
   /** Since this was looked at last, it called its file system. */
@@ -83,9 +87,29 @@ export class SimulatedDevice {
     return this.#trust.now.serial;
   }
 
+  get heedsOnlySigned(): boolean {
+    return this.#trust.now.ordersSigned;
+  }
+
   /** The highest generation that it has followed. */
   get generation(): number {
     return this.#present.agent?.orders.generation ?? 0;
+  }
+
+  /** What software on it asks for now. */
+  get hold(): PresentHold | undefined {
+    const hold = this.#hold?.present;
+    return hold !== undefined && (hold.untilMs ?? Number.POSITIVE_INFINITY) > Date.now() ? hold : undefined;
+  }
+
+  /** Undefined takes it back. */
+  holdBack(hold: PresentHold | undefined): void {
+    this.#hold = hold && { present: hold, setMs: this.#world.time.nowMs };
+  }
+
+  /** Whether a hold has been there for so long that every step knows of it. */
+  #isHeld(): boolean {
+    return this.hold !== undefined && this.#world.time.nowMs - (this.#hold?.setMs ?? 0) > heardMs;
   }
 
   /** Turns it on; what is on its disk serves before it reaches anybody. */
@@ -97,28 +121,32 @@ export class SimulatedDevice {
   }
 
   async #start(life: Life): Promise<void> {
-    const { network, versions, trust: _trust, ledger, time } = this.#world;
+    const { network, versions, trust: _trust, ledger, time, traffic } = this.#world;
     const serving = new SimulatedServing({
       deviceId: this.id,
       dice: this.#dice,
+      isAsked: traffic.rateOf(this.id) > 0,
       versionOf: (release) => versions.find((each) => each.release === release),
       driver: () => agent.driver,
       onAnswers: (name, release, digest) => {
         if (!life.alive) return;
         if (release === undefined) this.answers.delete(name);
         else this.answers.set(name, release);
+        traffic.answers(this.id, name, release);
         ledger.answers(this, { name, release, digest });
       },
       onLoad: ({ name, release }) => {
         if (!life.alive) return;
         // Who waits for a step when its clock is set may go on by the one of before.
-        if (time.nowMs - this.#clockSetMs > settledMs) ledger.mayLoad(this, { name, release, clockMs: Date.now() });
+        if (time.nowMs - this.#clockSetMs > settledMs)
+          ledger.mayLoad(this, { name, release, clockMs: Date.now(), isHeld: this.#isHeld() });
         ledger.loads(this, name, release);
       },
       onBeside: (name, release, digest) => {
         if (!life.alive) return;
         if (release === undefined) this.besides.delete(name);
         else this.besides.set(name, release);
+        traffic.answers(this.id, besides(name), release);
         ledger.runsBeside(this, { name, release, digest });
       },
     });
@@ -138,7 +166,7 @@ export class SimulatedDevice {
           );
         },
         prove: (model, signal) => serving.prove(model, signal),
-        hold: () => (this.hold !== undefined && (this.hold.untilMs ?? Infinity) > Date.now() ? this.hold : undefined),
+        hold: () => this.hold,
         beforeWrite: () => {
           if (this.isFull) throw full();
         },
@@ -185,6 +213,7 @@ export class SimulatedDevice {
 
   #ends(): void {
     this.#life.alive = false;
+    this.#world.traffic.ends(this.id);
     this.#killAtCall = 0;
     this.answers.clear();
     this.besides.clear();

@@ -14,6 +14,7 @@ import { Network } from './network.ts';
 import { Operator, sites } from './operator.ts';
 import { makeVersions, type SimulatedVersion } from './releases.ts';
 import { type Fate, hitServer, strike } from './strikes.ts';
+import { Traffic } from './traffic.ts';
 import { type Life, VirtualTime } from './virtual-time.ts';
 
 export interface Settings {
@@ -80,6 +81,7 @@ class SimulatedFleet {
       time: this.#time,
       network: new Network(this.#time, dice.fork()),
       ledger: new Ledger(this.#time, this.#versions, settings.verbose ?? false),
+      traffic: new Traffic(dice.fork(), () => this.#time.nowMs),
       ...{ versions: this.#versions, folder, devices: this.#devices },
     };
     this.#fate = { ...shared, dice };
@@ -181,7 +183,7 @@ class SimulatedFleet {
     this.#plane.killAtPublish(0);
     for (const device of this.#devices.values()) {
       device.isFull = false;
-      device.hold = undefined;
+      device.holdBack(undefined);
       device.killAtCall(0);
       device.jumpClock(0);
     }

@@ -2,7 +2,7 @@
 // kept here, beside the programs; a backup of the server takes along what belongs to it.
 import { kindOf, type Rollout, type RolloutWave } from '@edgeloop/shared/api/rollouts';
 import { opensAt } from '@edgeloop/shared/maintenance-window';
-import type { Desired } from '@edgeloop/shared/messages';
+import { type Desired, usualMaxHoldSeconds } from '@edgeloop/shared/messages';
 import type { ModelState } from '../../agent/src/models/rollout/model-state.ts';
 import type { SimulatedVersion } from './releases.ts';
 import type { VirtualTime } from './virtual-time.ts';
@@ -14,6 +14,16 @@ export interface WatchedDevice {
   readonly states: ReadonlyMap<string, ModelState>;
   /** Whether the file of a release lies there, whole by its name. */
   isKept(name: string, good: { version: number; release: string }): boolean;
+}
+
+/** What a wave that passed was made of. */
+export interface PassedWave {
+  members: readonly { deviceId: string; wave: number }[];
+  before: readonly RolloutWave[];
+  /** Requests that its devices answered with it since they were told, up to now and some seconds ago; unset when they went on. */
+  requests: { now: number; before: number } | undefined;
+  /** Answers that were compared at most while a trial was under way. */
+  compared: number;
 }
 
 /** What is so because of what the present server knows. */
@@ -34,7 +44,16 @@ interface DeviceBook {
   ahead: string | undefined;
   /** What it follows. */
   order: string;
+  /** Since when a release is on trial here, by `model release`. */
+  onTrialSince: Map<string, number>;
+  /** An operator let it keep what it runs; rollouts that are newer may take it. */
+  keptBefore: string | undefined;
 }
+
+/** How long a version is on trial on simulated devices, less what an event is late by. */
+const leastTrialMs = 4900;
+/** So many requests show that half of them fail. */
+const telling = 20;
 
 export class Ledger {
   readonly #time: VirtualTime;
@@ -80,7 +99,10 @@ export class Ledger {
   #of({ id }: WatchedDevice): DeviceBook {
     const known = this.#devices.get(id);
     if (known !== undefined) return known;
-    const made: DeviceBook = { generation: 0, refused: new Set(), damaged: new Set(), ahead: undefined, order: '' };
+    const made: DeviceBook = {
+      ...{ generation: 0, refused: new Set(), damaged: new Set(), ahead: undefined, order: '' },
+      ...{ onTrialSince: new Map(), keptBefore: undefined },
+    };
     this.#devices.set(id, made);
     return made;
   }
@@ -122,14 +144,24 @@ export class Ledger {
     this.note('runs beside', `${device.id} ${name} ${version?.version}`);
   }
 
-  /** What is new on a device begins to answer within the windows of its rollout, by the device's own clock. */
+  /** What is new on a device begins to answer within the windows of its rollout, by the device's own clock, and when nobody holds it. */
   mayLoad(
     device: WatchedDevice,
-    { name, release, clockMs }: { name: string; release?: string | undefined; clockMs: number },
+    {
+      name,
+      release,
+      clockMs,
+      isHeld,
+    }: { name: string; release?: string | undefined; clockMs: number; isHeld: boolean },
   ): void {
     const { candidate, desired, lastGood } = device.states.get(name) ?? {};
     if (candidate?.state !== 'warming' || candidate.target.release !== release || release === lastGood?.release) return;
     const order = desired?.release === release ? desired : candidate.target;
+    const mostMs = (order?.maxHoldSeconds ?? usualMaxHoldSeconds) * 1000;
+    this.#require(
+      !isHeld || clockMs >= (candidate.holdSince ?? clockMs) + mostMs,
+      () => `${device.id} loads ${name} ${candidate.target.version} though software on it said not now`,
+    );
     const windows = order?.windows?.activate ?? [];
     if (windows.length === 0) return;
     this.note('in its window');
@@ -150,6 +182,7 @@ export class Ledger {
     const { candidate, lastGood, active } = state;
     const before = device.states.get(name);
     this.#tell(device.id, before, state);
+    this.#trial(device, before, state);
     if (candidate === null) {
       // What passed its probation was wronged before.
       if (lastGood !== null && before?.lastGood?.release !== lastGood.release)
@@ -167,6 +200,19 @@ export class Ledger {
         );
     }
     if (active !== null && candidate?.state === 'probation' && lastGood !== null) this.kept(device, name, lastGood);
+  }
+
+  /** What is good here was on trial first. */
+  #trial(device: WatchedDevice, before: ModelState | undefined, { name, candidate, lastGood }: ModelState): void {
+    const { onTrialSince } = this.#of(device);
+    const isNew = candidate?.state === 'probation' && before?.candidate?.state !== 'probation';
+    if (isNew) onTrialSince.set(`${name} ${candidate.target.release}`, this.#time.nowMs);
+    if (lastGood === null || before === undefined || before.lastGood?.release === lastGood.release) return;
+    const since = onTrialSince.get(`${name} ${lastGood.release}`) ?? Number.POSITIVE_INFINITY;
+    this.#require(
+      this.#time.nowMs - since >= leastTrialMs,
+      () => `${device.id} takes ${name} ${lastGood.version} for good after ${this.#time.nowMs - since} ms of probation`,
+    );
   }
 
   #tell(id: string, before: ModelState | undefined, state: ModelState): void {
@@ -233,6 +279,13 @@ export class Ledger {
       );
     for (const { rolloutId: word, name, version } of order.models) {
       const [id = '', attempt = '1'] = word.split('.');
+      const device = this.#devices.get(deviceId);
+      this.#require(
+        id.endsWith('-kept') || id > (device?.keptBefore ?? ''),
+        () =>
+          `${deviceId} is given ${name} ${version} by ${id}, and was to keep what it ran until a newer rollout takes it`,
+      );
+      if (device !== undefined && !id.endsWith('-kept')) device.keptBefore = undefined;
       const keepers = this.#server.cancelled.get(id);
       this.#require(
         keepers === undefined || keepers.has(deviceId),
@@ -274,7 +327,7 @@ export class Ledger {
   wavePassed(
     { id, model, version, plan }: Pick<Rollout, 'id' | 'model' | 'version' | 'plan'>,
     { wave, counts, endedAt, startedAt }: RolloutWave,
-    { members, before }: { members: readonly { deviceId: string; wave: number }[]; before: readonly RolloutWave[] },
+    { members, before, requests, compared }: PassedWave,
   ): void {
     const key = `${id} ${wave} ${startedAt}`;
     if (this.#passed.has(key) || endedAt === null) return;
@@ -288,8 +341,24 @@ export class Ledger {
     );
     const anybody = [...before, { wave, counts }].some((each) => (each.counts.healthy ?? 0) > 0);
     this.#require(Object.keys(counts).length === 0 || anybody, () => `${what}, and nobody served`);
-    const isTrial = kindOf(plan.waves[wave]) !== 'serve';
+    const kind = kindOf(plan.waves[wave]);
+    const isTrial = kind !== 'serve';
     this.note(isTrial ? 'a trial passed' : 'a wave passed', what);
+    if (healthy > 0 && kind === 'shadow' && plan.gates.shadow.mode === 'gate')
+      this.#require(
+        compared >= plan.gates.shadow.minCompared,
+        () => `${what} after ${compared} comparisons, and needs ${plan.gates.shadow.minCompared}`,
+      );
+    if (healthy > 0 && kind !== 'shadow' && requests !== undefined)
+      this.#require(
+        requests.now >= plan.gates.minRequests,
+        () => `${what} after ${requests.now} requests, and needs ${plan.gates.minRequests}`,
+      );
+    const isFailing = this.#versions.some((each) => each.release === release && each.behaviour === 'failing');
+    this.#require(
+      !isFailing || kind === 'shadow' || (requests?.before ?? 0) < telling,
+      () => `${what}, and half of ${requests?.before} requests had failed`,
+    );
     const times = isTrial ? this.#triedBeside : this.#answered;
     const those = isTrial
       ? [...new Set([...times.keys()].map((each) => each.split(' ')[0] ?? ''))]
@@ -310,6 +379,8 @@ export class Ledger {
   /** `told`: what the restored server knows to have told at most. */
   restored(book: ServerBook, devices: readonly WatchedDevice[], told: ReadonlyMap<string, number>): void {
     this.#server = { cancelled: new Map(book.cancelled), retries: new Map(book.retries) };
+    // Nor does it know what operators said since.
+    for (const device of this.#devices.values()) device.keptBefore = undefined;
     for (const device of devices) {
       const known = this.#of(device);
       if (known.generation > (told.get(device.id) ?? Number.POSITIVE_INFINITY)) {
@@ -319,10 +390,19 @@ export class Ledger {
     }
   }
 
-  /** Somebody decided, or it is another device now. */
-  decided(deviceId: string): void {
+  /** Somebody decided, or it is another device now. Who is to follow is asked to try what failed there, if that is what it is told. */
+  decided(deviceId: string, decision: 'follow' | 'keep'): void {
     const book = this.#devices.get(deviceId);
-    if (book !== undefined) book.ahead = undefined;
+    if (book === undefined) return;
+    book.ahead = undefined;
+    book.keptBefore = undefined;
+    if (decision === 'follow') book.refused.clear();
+  }
+
+  /** It stays with what it runs until a rollout takes it that is newer than `newest`. */
+  keeps(deviceId: string, newest: string): void {
+    const book = this.#devices.get(deviceId);
+    if (book !== undefined) book.keptBefore = newest;
   }
 }
 

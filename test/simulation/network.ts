@@ -3,6 +3,8 @@
 // was not acknowledged is sent again in the next session, in its order, so it may come twice and late. Broker and retained
 // messages end with the control plane.
 import { EventEmitter } from 'node:events';
+import { isDeepStrictEqual } from 'node:util';
+import { Desired } from '@edgeloop/shared/messages';
 import { type Channel, parseTopic, topicOf } from '@edgeloop/shared/topics';
 import type { LinkClient } from '../../agent/src/link/session.ts';
 import type { Dice } from '../../control-plane/src/simulate/dice.ts';
@@ -34,6 +36,14 @@ interface Session {
   will: { topic: string; payload: string } | undefined;
 }
 
+interface Said {
+  deviceId: string;
+  payload: string;
+}
+
+/** `old`: what it itself was told before. `changed`: under a signature that was made for something else. */
+type Deceit = 'foreign' | 'old' | 'unsigned' | 'changed';
+
 /** After so long without a sign of life a session is over. */
 const keepAliveMs = 45_000;
 
@@ -46,7 +56,7 @@ export class Network {
   readonly #sessions = new Map<string, Session>();
   readonly #retained = new Map<string, string>();
   /** The last messages to any device, by channel. */
-  readonly #said = new Map<Channel, readonly string[]>();
+  readonly #said = new Map<Channel, readonly Said[]>();
 
   constructor(time: VirtualTime, dice: Dice) {
     this.time = time;
@@ -186,7 +196,7 @@ export class Network {
           else {
             this.#retained.set(topic, payload);
             const said = this.#said.get(channel) ?? [];
-            this.#said.set(channel, [...said.slice(-49), payload]);
+            this.#said.set(channel, [...said.slice(-49), { deviceId, payload }]);
           }
           const session = this.#sessions.get(deviceId);
           if (session?.open === true && session.subscribed.has(topic)) {
@@ -204,8 +214,20 @@ export class Network {
   #confuse(session: Session, topic: string, channel: Channel): void {
     const said = this.#said.get(channel) ?? [];
     if (said.length === 0) return;
-    const payload = this.dice.pick(said);
+    const { payload } = this.dice.pick(said);
     this.#down(session, () => session.client.received(topic, payload));
+  }
+
+  /** Somebody in between tells a device what its server never told it, as if that were the newest word. */
+  deceive(deviceId: string, how: Deceit): void {
+    const session = this.#sessions.get(deviceId);
+    const topic = topicOf(deviceId, 'desired');
+    if (session?.open !== true || !session.subscribed.has(topic)) return;
+    const said = this.#said.get('desired') ?? [];
+    const own = said.filter((each) => each.deviceId === deviceId);
+    const from = how === 'foreign' ? said.filter((each) => each.deviceId !== deviceId) : own;
+    const payload = lie(how, { from: from.map((each) => each.payload), own: own.at(-1)?.payload });
+    if (payload !== undefined) this.#down(session, () => session.client.received(topic, payload));
   }
 
   disconnect(deviceId: string): void {
@@ -362,4 +384,20 @@ export class SimulatedClient extends EventEmitter implements LinkClient {
       });
     });
   }
+}
+
+/** Of what was said that which would change most, if it were believed. */
+function lie(how: Deceit, { from, own }: { from: readonly string[]; own: string | undefined }): string | undefined {
+  const orders = from.map((payload) => Desired.parse(JSON.parse(payload)));
+  const present = own === undefined ? undefined : Desired.parse(JSON.parse(own));
+  const others = orders.filter(({ models }) => !isDeepStrictEqual(models, present?.models));
+  if (how === 'old') return others.length === 0 ? undefined : JSON.stringify(others[0]);
+  const [newest] = (how === 'foreign' ? others : orders).toSorted((a, b) => b.generation - a.generation);
+  if (newest === undefined) return undefined;
+  const { order, ...rest } = newest;
+  if (how === 'foreign' || order === undefined) return JSON.stringify(newest);
+  const changed = { generation: newest.generation + 5, models: [] };
+  if (how === 'unsigned') return JSON.stringify({ ...rest, ...changed });
+  const document = JSON.stringify({ ...JSON.parse(order.document), ...changed });
+  return JSON.stringify({ ...rest, ...changed, order: { ...order, document } });
 }

@@ -94,7 +94,8 @@ export class Operator {
         [{ devices: 2, kind: 'split', share: 0.2 }, { percent: 100 }],
       ]),
       gates: {
-        ...{ minRequests: 0, evidenceTimeoutSeconds: 120, maxFailedDevices: dice.pick([0, 0.1, 0.3]) },
+        ...{ minRequests: dice.pick([0, 0, 20, 100]), evidenceTimeoutSeconds: 120 },
+        maxFailedDevices: dice.pick([0, 0.1, 0.3]),
         ...{ latency: { mode: 'off' }, drift: { mode: 'off' } },
       },
       onFailure: dice.pick(['rollback', 'rollback', 'pause']),
@@ -191,7 +192,7 @@ export class Operator {
       const labels = { site: dice.pick(sites) };
       await server.enrol({ deviceId: id, csr: `${id} at ${time.nowMs}`, labels, facts });
       ledger.note('rejoin', id);
-      ledger.decided(id);
+      ledger.decided(id, 'follow');
       plane.joined(id);
     }
   }
@@ -207,9 +208,10 @@ export class Operator {
   }
 
   async resolve(server: SimulatedServer, id: string, decision: 'follow' | 'keep'): Promise<void> {
-    this.#world.ledger.decided(id);
+    this.#world.ledger.decided(id, decision);
     if (decision === 'keep') this.#world.ledger.estranged.add(id);
     this.#world.ledger.note(decision, id);
+    if (decision === 'keep') this.#world.ledger.keeps(id, (await server.rolloutsByAge()).at(-1)?.id ?? '');
     await server.fleet.resolve(actor, { id }, decision);
   }
 
@@ -217,10 +219,8 @@ export class Operator {
   async #hold(): Promise<void> {
     const { dice, time, ledger } = this.#world;
     const device = this.#any();
-    device.hold = {
-      reason: 'busy',
-      untilMs: Math.round(time.nowMs + device.clockAheadMs + dice.between(1000, 60_000)),
-    };
+    const untilMs = Math.round(time.nowMs + device.clockAheadMs + dice.between(1000, 60_000));
+    device.holdBack({ reason: 'busy', untilMs });
     ledger.note('hold', device.id);
   }
 

@@ -10,11 +10,13 @@ import type { Dice } from '../../control-plane/src/simulate/dice.ts';
 import type { Network } from './network.ts';
 
 /**
- * The first fail on every device before anybody could take them for good. `rotten`: its bytes are not those of its release. `slow`: takes longer to be proven than anybody waits. `leaking`: ends its process
- * after some time of service, for memory. `picky`: fails on some devices only.
+ * The first fail on every device before anybody could take them for good. `rotten`: its bytes are not those of its release.
+ * `failing`: half of its answers are errors, which shows where somebody asks. `slow`: takes longer to be proven than a rollout
+ * waits, and serves in the end. `leaking`: ends its process after some time of service, for memory. `picky`: fails on some
+ * devices only.
  */
-const failing = ['rotten', 'unproven', 'unloadable', 'kills at load', 'kills at first run', 'failing', 'slow'] as const;
-const others = [...failing, 'leaking', 'picky'] as const;
+const deadly = ['rotten', 'unproven', 'unloadable', 'kills at load', 'kills at first run'] as const;
+const others = [...deadly, 'failing', 'slow', 'leaking', 'picky'] as const;
 type Behaviour = 'good' | (typeof others)[number];
 
 export interface SimulatedVersion extends RegisteredVersion {
@@ -24,7 +26,7 @@ export interface SimulatedVersion extends RegisteredVersion {
 }
 
 export function failsEverywhere({ behaviour }: SimulatedVersion): boolean {
-  return failing.some((each) => each === behaviour);
+  return deadly.some((each) => each === behaviour);
 }
 
 /** Version 1 of each model is good; `count` versions of each. */

@@ -12,6 +12,8 @@ import type { SimulatedVersion } from './releases.ts';
 export interface ServingOptions {
   deviceId: string;
   dice: Dice;
+  /** Whether anybody sends requests here. */
+  isAsked: boolean;
   /** By the release that a file belongs to. */
   versionOf(release: string): SimulatedVersion | undefined;
   driver(): ModelDriver;
@@ -173,7 +175,7 @@ export class SimulatedServing {
       }, kills * dice.between(0.5, 2));
     setTimeout(
       () => {
-        if (!isThere()) return;
+        if (!isThere() || !this.#options.isAsked) return;
         if (behaviour === 'failing') loaded.failed += 50;
         loaded.succeeded += 50;
         this.#count();

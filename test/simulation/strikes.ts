@@ -23,6 +23,10 @@ const strikes = {
   restart: (device) => device.restart(),
   'kill serving': (device) => device.killServing(),
   reset: ({ id }, { network }) => network.reset(id),
+  'false order': (device, { network, dice }) => {
+    // Who was never told anything signed believes what comes first.
+    if (device.heedsOnlySigned) network.deceive(device.id, dice.pick(['foreign', 'old', 'unsigned', 'changed']));
+  },
   cut: ({ id }, { network, dice }) => network.cut(id, dice.between(500, 90_000)),
   away: ({ id }, { network, dice }) => network.cut(id, dice.between(100_000, 600_000)),
   clock: (device, { dice }) => device.jumpClock(dice.pick([0, -hourMs, hourMs, dayMs, -dayMs])),
@@ -38,7 +42,7 @@ const strikes = {
 } satisfies Record<string, (device: SimulatedDevice, fate: Fate) => void>;
 
 const weights: Record<keyof typeof strikes, number> = {
-  ...{ kill: 3, 'kill at a call': 5, restart: 2, 'kill serving': 2, reset: 3, cut: 3, away: 1 },
+  ...{ kill: 3, 'kill at a call': 5, restart: 2, 'kill serving': 2, reset: 3, cut: 3, away: 1, 'false order': 6 },
   ...{ clock: 1, 'full disk': 1, damage: 1, wipe: 0.3 },
 };
 
