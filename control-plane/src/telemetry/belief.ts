@@ -1,7 +1,8 @@
 // What of new telemetry counts: windows and labels of releases that the device was told to run. Those of a release that is
 // not registered are kept apart; those of a version that the device was never told to run are left out. Pure.
 import type { Claim, Disregarded, Verdict } from '../fleet/fleet.ts';
-import type { LabelRow, Stored, WindowRow } from './telemetry-store.ts';
+import type { LabelRow, Stored } from './telemetry-store.ts';
+import type { WindowRow } from './window-row.ts';
 
 export interface Believed {
   /** What counts. */
@@ -16,7 +17,7 @@ type Spoken = Claim & ({ kind: 'window'; row: WindowRow } | { kind: 'label'; row
 
 export function claimsOf({ windows, labels }: Pick<Stored, 'windows' | 'labels'>): Spoken[] {
   return [
-    ...windows.map((row) => ({ ...claimOf(row.deviceId, row.window), kind: 'window' as const, row })),
+    ...windows.map((row) => ({ ...claimOf(row.deviceId, row.head), kind: 'window' as const, row })),
     ...labels.map((row) => ({ ...claimOf(row.deviceId, row), kind: 'label' as const, row })),
   ];
 }
@@ -31,8 +32,10 @@ export function believe(brought: Stored, verdictOf: (claim: Claim) => Verdict): 
     if (verdict === 'never_assigned') continue;
     const kept = verdict === 'counted' ? stored : foreign;
     const foreignRelease = verdict === 'counted' ? null : (claim.release ?? '');
-    if (claim.kind === 'window') kept.windows.push({ ...claim.row, foreignRelease });
-    else kept.labels.push({ ...claim.row, foreignRelease });
+    if (claim.kind === 'window') {
+      claim.row.foreignRelease = foreignRelease;
+      kept.windows.push(claim.row);
+    } else kept.labels.push({ ...claim.row, foreignRelease });
   }
   return { stored, foreign, disregarded: tally.entries() };
 }
@@ -57,6 +60,6 @@ function createTally() {
   };
 }
 
-function requestsOf({ window: { succeeded, failed, invalid } }: WindowRow): number {
+function requestsOf({ head: { succeeded, failed, invalid } }: WindowRow): number {
   return succeeded + invalid + Object.values(failed).reduce((sum, count) => sum + count, 0);
 }

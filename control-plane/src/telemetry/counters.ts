@@ -63,12 +63,12 @@ export function createIngestCounters(registry: Registry): IngestCounters {
       items.inc(stored.items);
       duplicates.inc(received - stored.items);
       windows.inc(stored.windows.length);
-      for (const { window } of stored.windows) {
-        const of = nameOf(window);
-        const failed = Object.values(window.failed).reduce((sum, each) => sum + each, 0);
-        requests.inc({ ...of, outcome: 'succeeded' }, window.succeeded);
+      for (const { head } of stored.windows) {
+        const of = nameOf(head);
+        const failed = Object.values(head.failed).reduce((sum, each) => sum + each, 0);
+        requests.inc({ ...of, outcome: 'succeeded' }, head.succeeded);
         requests.inc({ ...of, outcome: 'failed' }, failed);
-        requests.inc({ ...of, outcome: 'invalid' }, window.invalid);
+        requests.inc({ ...of, outcome: 'invalid' }, head.invalid);
       }
       labels.inc(stored.labels.length);
       for (const { what, reason, count } of disregarded) refused.inc({ what, reason }, count);

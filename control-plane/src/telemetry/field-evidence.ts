@@ -4,7 +4,8 @@ import type { FieldStore } from './field-store.ts';
 import { FieldTally, type Seen, startOf, variantsOf } from './field-tally.ts';
 import { readLastPeriod } from './last-period.ts';
 import { itemKey } from './number-store.ts';
-import type { Stored, WindowRow } from './telemetry-store.ts';
+import type { Stored } from './telemetry-store.ts';
+import type { WindowRow } from './window-row.ts';
 
 interface FieldEvidenceDeps {
   fieldStore: FieldStore;
@@ -64,7 +65,7 @@ export function createFieldEvidence({ fieldStore, now }: FieldEvidenceDeps) {
     onStored({ windows, labels }: Stored): void {
       if (watched.size === 0) return;
       for (const each of watched.values()) {
-        for (const row of windows) if (row.window.model === each.model) each.waiting.push(row);
+        for (const row of windows) if (row.head.model === each.model) each.waiting.push(row);
         each.labelsChanged ||= labels.some(({ model }) => model === each.model);
       }
     },

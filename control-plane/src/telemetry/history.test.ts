@@ -20,7 +20,8 @@ import { createRollupStore } from './rollup-store.ts';
 import { createRollups } from './rollups.ts';
 import { createSeriesStore } from './series-store.ts';
 import { keepAll, windowOf } from './telemetry-fixture.ts';
-import { createTelemetryStore, type Span, type WindowRow } from './telemetry-store.ts';
+import { createTelemetryStore, type Span } from './telemetry-store.ts';
+import { sentWindow, WindowRow } from './window-row.ts';
 
 const minute = 60_000;
 const hour = 60 * minute;
@@ -46,10 +47,12 @@ async function openWorld({ keep = keepAll, now = () => 3 * day }: { keep?: KeepT
   return {
     all,
     async take(rows: readonly { deviceId: string; window: Window; foreign?: boolean }[]): Promise<void> {
-      const stored = rows.map(({ deviceId, window, foreign = false }): WindowRow => {
+      const stored = rows.map(({ deviceId, window, foreign = false }) => {
         if (!foreign) all.push({ deviceId, window });
         const key = { deviceId, epoch: 1, sequence: ++sequence };
-        return { ...key, receivedAt: 0, arrival: 0, foreignRelease: foreign ? 'other' : null, window };
+        const row = new WindowRow({ ...key, receivedAt: 0 }, sentWindow(window));
+        if (foreign) row.foreignRelease = 'other';
+        return row;
       });
       await database.transact((tx) => store.addWindows(tx, stored));
       process.rollups.onStored(stored.filter(({ foreignRelease }) => foreignRelease === null));

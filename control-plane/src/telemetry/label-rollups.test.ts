@@ -16,7 +16,8 @@ import { createRollupStore } from './rollup-store.ts';
 import { createRollups } from './rollups.ts';
 import { createSeriesStore } from './series-store.ts';
 import { keepAll, windowOf } from './telemetry-fixture.ts';
-import { createTelemetryStore, type WindowRow } from './telemetry-store.ts';
+import { createTelemetryStore } from './telemetry-store.ts';
+import { sentWindow, WindowRow } from './window-row.ts';
 
 const minute = 60_000;
 const hour = 60 * minute;
@@ -54,9 +55,9 @@ async function openWorld({ labels = ['site'], since = 0 } = {}) {
     process: () => process,
     async take(rows: readonly { deviceId: string; window: Window }[]): Promise<void> {
       all.push(...rows);
-      const stored = rows.map(({ deviceId, window }): WindowRow => {
+      const stored = rows.map(({ deviceId, window }) => {
         const key = { deviceId, epoch: 1, sequence: ++sequence };
-        return { ...key, receivedAt: 0, arrival: 0, foreignRelease: null, window };
+        return new WindowRow({ ...key, receivedAt: 0 }, sentWindow(window));
       });
       await database.transact((tx) => store.addWindows(tx, stored));
       process.rollups.onStored(stored);

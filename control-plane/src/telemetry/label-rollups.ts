@@ -15,7 +15,7 @@ import {
 } from './label-rollup-store.ts';
 import { fleetLevels, type Rollup, RollupSum } from './rollup.ts';
 import type { RollupStore } from './rollup-store.ts';
-import type { WindowRow } from './telemetry-store.ts';
+import type { WindowRow } from './window-row.ts';
 
 interface LabelRollupsDeps {
   database: Pick<Database, 'transact' | 'writable'>;

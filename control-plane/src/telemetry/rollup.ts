@@ -4,6 +4,8 @@ import { type QuantileSketch, QuantileSketchBuilder } from '@edgeloop/shared/ske
 import { valuesIn } from '@edgeloop/shared/sketches/value-sketch';
 import type { Window } from '@edgeloop/shared/telemetry';
 import { createVariantMerge, type MergedWindow } from './merge.ts';
+import { unpackSketch } from './packed-sketch.ts';
+import type { WindowRow } from './window-row.ts';
 
 const minute = 60;
 const quarter = 900;
@@ -76,19 +78,31 @@ export class RollupSum {
   }
 
   addWindow(window: Window): void {
-    const sums = this.#sums;
     const { sum, count } = confidenceOf(window);
+    this.#count(window, { latency: window.latencyMs, confidenceSum: sum, confidenceCount: count });
+    this.#merge?.add(window);
+  }
+
+  /** The same by the columns of a window. Without the merged one. */
+  addRow({ head, cells: { latency, ...confidence } }: Pick<WindowRow, 'head' | 'cells'>): void {
+    this.#count(head, { latency: unpackSketch(latency), ...confidence });
+  }
+
+  #count(
+    window: WindowRow['head'],
+    { latency, confidenceSum, confidenceCount }: Pick<RollupSums, 'latency' | 'confidenceSum' | 'confidenceCount'>,
+  ): void {
+    const sums = this.#sums;
     sums.windows += 1;
     sums.succeeded += window.succeeded;
     for (const failures of Object.values(window.failed)) sums.failed += failures;
     sums.invalid += window.invalid;
     sums.rows += window.rows;
-    sums.confidenceSum += sum;
-    sums.confidenceCount += count;
-    this.#latency.merge(window.latencyMs);
+    sums.confidenceSum += confidenceSum;
+    sums.confidenceCount += confidenceCount;
+    this.#latency.merge(latency);
     addCounts(this.#classes, window.classes);
     addCounts(this.#failures, window.failed);
-    this.#merge?.add(window);
   }
 
   add(other: RollupSums): void {
@@ -133,14 +147,34 @@ export class PendingRollups {
     return this.#sums.size;
   }
 
-  add(device: string, window: Window): void {
-    const { model, version } = window;
+  addWindow(device: string, window: Window): void {
+    this.#sumFor(device, window).addWindow(window);
+  }
+
+  /** Of devices by themselves, which have no merged window. */
+  addRow(row: Pick<WindowRow, 'deviceId' | 'head' | 'cells'>): void {
+    this.#sumFor(row.deviceId, row.head).addRow(row);
+  }
+
+  /** One of the finest level. */
+  addRollup(rollup: Rollup): void {
+    this.#sumFor(rollup.deviceId, rollup).add(rollup);
+  }
+
+  #sumFor(device: string, { model, version, startedAt }: Pick<Window, 'model' | 'version' | 'startedAt'>): RollupSum {
     const deviceId = this.#perDevice ? device : '';
-    const key = { level: this.#finest, deviceId, model, version, startedAt: startOf(window.startedAt, this.#finest) };
+    const key = { level: this.#finest, deviceId, model, version, startedAt: startOf(startedAt, this.#finest) };
     const id = rollupId(key);
-    const known = this.#sums.get(id) ?? { key, sum: new RollupSum(!this.#perDevice) };
-    this.#sums.set(id, known);
-    known.sum.addWindow(window);
+    const known = this.#sums.get(id);
+    if (known !== undefined) return known.sum;
+    const sum = new RollupSum(!this.#perDevice);
+    this.#sums.set(id, { key, sum });
+    return sum;
+  }
+
+  /** All of it at the finest level. */
+  finest(): Generator<Rollup> {
+    return this.of(this.#finest);
   }
 
   /** What is to be added to the rollups of this level, of those asked for. */

@@ -7,7 +7,7 @@ import type { Logger } from 'pino';
 import type { Database } from '../database/open.ts';
 import { type PartKind, PendingRollups, type Rollup, type RollupKey } from './rollup.ts';
 import type { RollupQuery, RollupStore } from './rollup-store.ts';
-import type { WindowRow } from './telemetry-store.ts';
+import type { WindowRow } from './window-row.ts';
 
 interface RollupsDeps {
   database: Pick<Database, 'transact' | 'writable'>;
@@ -57,11 +57,14 @@ export function createRollups({ database, store, now, log }: RollupsDeps) {
       running = run(stopping.signal);
     },
 
-    onStored(windows: readonly WindowRow[]): void {
+    /** `together`: the same windows put together at the finest level of the fleet. */
+    onStored(windows: readonly WindowRow[], together?: readonly Rollup[]): void {
       const newest = windows.reduce((most, { arrival }) => Math.max(most, arrival), stored);
       stored = newest;
       if (!live) return;
-      for (const row of windows) take(row);
+      for (const row of windows) takeOfDevice(row);
+      if (together !== undefined) for (const rollup of together) fleet.pending.addRollup(rollup);
+      else for (const row of windows) takeOfFleet(row);
       for (const part of parts) part.arrival = Math.max(part.arrival, newest);
     },
 
@@ -144,7 +147,7 @@ export function createRollups({ database, store, now, log }: RollupsDeps) {
         live = true;
         return;
       }
-      for (const row of page) if (row.foreignRelease === null) take(row);
+      for (const row of page) if (row.foreignRelease === null) takeStored(row);
       at = last?.arrival ?? at;
       for (const part of parts) part.arrival = Math.max(part.arrival, at);
       if (parts.some(({ pending }) => pending.size > mostPending)) await flush(parts);
@@ -159,11 +162,20 @@ export function createRollups({ database, store, now, log }: RollupsDeps) {
     return from;
   }
 
-  function take({ deviceId, window, arrival }: Pick<WindowRow, 'deviceId' | 'window' | 'arrival'>): void {
+  function takeStored({ deviceId, window, arrival }: Pick<WindowRow, 'deviceId' | 'window' | 'arrival'>): void {
     for (const part of [fleet, devices[shareOf(deviceId)]]) {
       if (part === undefined || arrival <= part.arrival) continue;
-      part.pending.add(deviceId, window);
+      part.pending.addWindow(deviceId, window);
     }
+  }
+
+  /** What has just been stored came after all that a part has. */
+  function takeOfFleet({ deviceId, window }: WindowRow): void {
+    fleet.pending.addWindow(deviceId, window);
+  }
+
+  function takeOfDevice(row: WindowRow): void {
+    devices[shareOf(row.deviceId)]?.pending.addRow(row);
   }
 
   function sharesOf(ids: readonly string[] | undefined): Part[] {

@@ -1,25 +1,26 @@
 // All SQL of telemetry that writes, and what others count and read window by window.
-import type { LabelledPrediction, Window } from '@edgeloop/shared/telemetry';
+import type { LabelledPrediction } from '@edgeloop/shared/telemetry';
 import { type AnyColumn, and, asc, desc, eq, gt, gte, inArray, isNull, lt, type SQL, sql } from 'drizzle-orm';
 import type { z } from 'zod';
 import type { Database, Transaction } from '../database/open.ts';
-import { pack } from '../database/packed.ts';
 import { createRowsInsert } from '../database/rows-insert.ts';
 import { chunksOf, createNumberStore, type ItemKey } from './number-store.ts';
-import { packSketch } from './packed-sketch.ts';
-import { confidenceOf } from './rollup.ts';
+import type { Rollup } from './rollup.ts';
+import type { WindowRow } from './window-row.ts';
 
 /** `foreignRelease`: the device ran other bytes under the number than are registered; it is kept, and counts nowhere. */
 interface Foreign {
   foreignRelease: string | null;
 }
-/** `arrival` grows with every window that is stored; 0 until it is. */
-export type WindowRow = ItemKey & Foreign & { receivedAt: number; arrival: number; window: Window };
 export type LabelRow = { deviceId: string } & Foreign & LabelledPrediction;
 export type LossRow = ItemKey & { receivedAt: number; windows: number; requests: number; labels: number };
 
-/** What was new in a group of batches; windows and labels that count nowhere are not among them. */
+/**
+ * What was new in a group of batches; windows and labels that count nowhere are not among them. `fleet`: all of the windows put
+ * together, at the finest level of rollups, where that was done already.
+ */
 export interface Stored {
+  fleet?: readonly Rollup[] | undefined;
   items: number;
   windows: WindowRow[];
   labels: LabelRow[];
@@ -74,7 +75,7 @@ export function createTelemetryStore({ tables, read }: Pick<Database, 'tables' |
       .limit(1);
     let arrival = newest?.arrival ?? 0;
     for (const row of rows) row.arrival = ++arrival;
-    await insertWindows(tx, rows.map(cellsOf));
+    await insertWindows(tx, rows.map(columnsOf));
   }
 
   /** One label for each prediction: the newest by `labelledAt`, and of two at the same instant the greater by text. */
@@ -253,14 +254,13 @@ export function total(column: AnyColumn) {
   return sql<number>`coalesce(sum(${column}), 0)`.mapWith(Number);
 }
 
-function cellsOf({ deviceId, epoch, sequence, receivedAt, arrival, foreignRelease, window }: WindowRow) {
-  const { model, version, startedAt, endedAt, succeeded, invalid, rows } = window;
-  const failed = Object.values(window.failed).reduce((sum, count) => sum + count, 0);
-  const confidence = confidenceOf(window);
+function columnsOf({ deviceId, epoch, sequence, receivedAt, arrival, foreignRelease, head, cells }: WindowRow) {
+  const { model, version, startedAt, endedAt, succeeded, invalid, rows } = head;
+  const { latency, confidenceSum, confidenceCount, body } = cells;
+  const failed = Object.values(head.failed).reduce((sum, count) => sum + count, 0);
   return {
     ...{ deviceId, epoch, sequence, receivedAt, arrival, model, version, startedAt, endedAt },
-    ...{ succeeded, failed, invalid, rows, foreignRelease, body: pack(window) },
-    ...{ latency: packSketch(window.latencyMs), confidenceSum: confidence.sum, confidenceCount: confidence.count },
+    ...{ succeeded, failed, invalid, rows, foreignRelease, body, latency, confidenceSum, confidenceCount },
   };
 }
 

@@ -11,6 +11,7 @@ import type { Claims } from '../fleet/fleet.ts';
 import type { FieldEvidence, FieldQuery } from '../gates/evidence.ts';
 import type { Traffic } from '../gates/forecast.ts';
 import { createIngestCounters } from './counters.ts';
+import { Decoder } from './decoder.ts';
 import type { KnownDevices } from './device-groups.ts';
 import { createFieldEvidence } from './field-evidence.ts';
 import { createFieldStore } from './field-store.ts';
@@ -21,7 +22,7 @@ import { LabelRollups } from './label-rollups.ts';
 import type { LastPeriodQuery } from './last-period.ts';
 import { createWindowMerge, type WindowMerge } from './merge.ts';
 import type { DriftSeries } from './metric-readers.ts';
-import { readPayload, unpackedBytes } from './payload.ts';
+import { unpackedBytes } from './payload.ts';
 import { createQuarantine } from './quarantine.ts';
 import { createMetricQuery } from './query.ts';
 import { createRetention, type KeepTelemetry } from './retention.ts';
@@ -50,6 +51,7 @@ export interface TelemetryDeps {
   driftSeries: DriftSeries;
   keep: KeepTelemetry;
   log: Logger;
+  decoder?: Decoder;
 }
 
 /** Devices that were told to run a version, each since when. */
@@ -104,9 +106,10 @@ export function createTelemetry(deps: TelemetryDeps) {
   const changed = createThrottle(notifyEveryMs, (model) =>
     deps.notify({ type: 'telemetry', id: model, state: 'ingested' }),
   );
+  const decoder = deps.decoder ?? new Decoder(deps);
   const ingest = createIngest({
     database: deps.database,
-    store,
+    ...{ store, decoder },
     counters: createIngestCounters(deps.metrics),
     claims: deps.claims,
     now: deps.now,
@@ -135,16 +138,19 @@ export function createTelemetry(deps: TelemetryDeps) {
       labelRollups.start();
     },
 
+    /** Whether charts are read from rollups. */
+    isLive: rollups.isLive,
+
     /** What lets old telemetry go. */
     keepers: retention.keepers as readonly Keeper[],
 
     /** Stores each item once by (device, epoch, sequence); resolves when all of the batch is durable. */
     ingest: async (deviceId: string, batch: TelemetryBatch): Promise<TelemetryAck> =>
-      ingest.add(deviceId, { bytes: batch.items.length * itemBytes, open: () => batch }),
+      ingest.add(deviceId, { bytes: batch.items.length * itemBytes, sent: batch }),
 
     /** The same for a batch as it came in a message. @throws AppError `invalid_request` when it is none */
     take: async (deviceId: string, payload: Uint8Array): Promise<TelemetryAck> =>
-      ingest.add(deviceId, { bytes: unpackedBytes(payload), open: () => readPayload(payload) }),
+      ingest.add(deviceId, { bytes: unpackedBytes(payload), sent: payload }),
 
     bytesHeld: ingest.bytesHeld,
 
@@ -238,6 +244,7 @@ export function createTelemetry(deps: TelemetryDeps) {
     /** Waits until all that was taken in is stored. */
     async close(): Promise<void> {
       await ingest.idle();
+      await decoder.close();
       await quarantine.close();
       await rollups.close();
       await labelRollups.close();
@@ -251,9 +258,9 @@ export function createTelemetry(deps: TelemetryDeps) {
   }
 
   function onStored(stored: Stored): void {
-    const models = new Set([...stored.windows.map(({ window }) => window.model), ...stored.labels.map((l) => l.model)]);
+    const models = new Set([...stored.windows.map(({ head }) => head.model), ...stored.labels.map((l) => l.model)]);
     for (const model of models) noteNews(model);
-    rollups.onStored(stored.windows);
+    rollups.onStored(stored.windows, stored.fleet);
     labelRollups.onStored(stored.windows);
     field.onStored(stored);
     for (const handler of handlers) handler(stored);

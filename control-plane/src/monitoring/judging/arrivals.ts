@@ -13,7 +13,7 @@ export function createArrivals() {
   let arrived = new Map<string, Arrival>();
   return {
     add({ windows, labels }: Stored): void {
-      for (const { window } of windows) note({ ...window, kind: 'window', at: window.startedAt });
+      for (const { head } of windows) note({ ...head, kind: 'window', at: head.startedAt });
       for (const label of labels) note({ ...label, kind: 'label', at: label.predictedAt });
     },
     /** What came in since the last call. */
