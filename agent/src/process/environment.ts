@@ -10,7 +10,7 @@ import { version } from '../version.ts';
 import type { LocalToken, ServingConfigInput } from './ipc.ts';
 import { readLocalTokens } from './local-tokens.ts';
 import { placeOf } from './places.ts';
-import { clearRunningNote } from './running-note.ts';
+import { clearRunningNote, placeRunningNote } from './running-note.ts';
 import { type Runner, readRunningNote } from './running-report.ts';
 import type { ServingProcessesOptions } from './serving-processes.ts';
 
@@ -66,16 +66,19 @@ export function servingConfig(
 /** Environment of the serving process, and what it noted as running. */
 export function servingEnvironment(config: Config, state: ServingState) {
   const { stateDir, process, writes } = state;
-  const { runningNotePath } = placeOf(stateDir, process);
-  const clearNote = () => writes.write(basename(runningNotePath), () => clearRunningNote(runningNotePath));
+  const path = placeOf(stateDir, process).runningNotePath;
+  const runningNotePath = placeRunningNote(path);
+  const clearNote = () => writes.write(basename(path), () => clearRunningNote(runningNotePath));
   clearNote();
+  // One of a former start says nothing any more.
+  if (runningNotePath !== path) writes.write(`${basename(path)} of before`, () => rmSync(path, { force: true }));
   // As former versions called it; nobody would ever remove it.
   writes.write('inflight', () => rmSync(join(stateDir, 'inflight'), { recursive: true, force: true }));
   const env: NodeJS.ProcessEnv = {
     ...allocation,
     ...childEnvironment(),
     ORT_DISABLE_TELEMETRY: '1',
-    EDGELOOP_SERVING_CONFIG: JSON.stringify(servingConfig(config, state)),
+    EDGELOOP_SERVING_CONFIG: JSON.stringify({ ...servingConfig(config, state), runningNotePath }),
   };
   /** Read once: what one process noted says nothing about the death of the next. */
   const takeRunningNote = (of: Runner) => {

@@ -2,9 +2,11 @@
 // process was killed by a model (a native crash leaves no trace in JavaScript) the file still says which one it was.
 // Writing a slot is one pwrite into the page cache (0.6 to 4 us); it survives the process, not a power cut, and need not.
 // A thread that runs one version after the other without a pause writes it once; see also `inference/quick-models.ts`.
-import { closeSync, openSync, writeSync } from 'node:fs';
+import { closeSync, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
 import { isMissing } from '@edgeloop/shared/node/durable-files';
 import { writeInPlace } from '../storage/in-place.ts';
+import { isMemory, memoryFolder } from '../storage/memory.ts';
 import { isStorageRefusal } from '../storage/refusal.ts';
 
 /** Of one thread. */
@@ -21,6 +23,24 @@ export interface RunningNoteSlot {
   /** When the thread has nothing more to run. */
   rest(): void;
   close(): void;
+}
+
+/**
+ * Where the note lies: in memory, where the system has some, since the page of a file on disk would be written with every look of
+ * the kernel at what changed. There it has no name of its own, so that it goes with this process however that ends; the processes that it
+ * starts reach it by this one's. Elsewhere it is `path`.
+ */
+export function placeRunningNote(path: string): string {
+  if (!isMemory(memoryFolder, slotBytes * slotsMade)) return path;
+  const made = unlessRefused(() => {
+    const folder = mkdtempSync(join(memoryFolder, 'edgeloop-note-'));
+    try {
+      return openSync(join(folder, 'note'), 'wx+', 0o600);
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  });
+  return made === undefined ? path : `/proc/${process.pid}/fd/${made}`;
 }
 
 /** Empties the note, in place: its room on the disk is needed again. @throws when the disk refuses */

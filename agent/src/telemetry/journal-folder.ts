@@ -2,23 +2,13 @@
 // a card lives for years longer. After a power cut the window that was open is short, and says so; so it is when a container with a
 // memory of its own ends, which is why the disk is the rule.
 import { createHash, randomUUID } from 'node:crypto';
-import {
-  copyFileSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  realpathSync,
-  rmdirSync,
-  rmSync,
-  statfsSync,
-} from 'node:fs';
+import { copyFileSync, mkdirSync, readdirSync, readFileSync, realpathSync, rmdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { messageOf } from '@edgeloop/shared/errors';
 import { readIfPresentSync, writeDurablySync } from '@edgeloop/shared/node/durable-files';
 import type { Logger } from 'pino';
+import { isMemory, memoryFolder } from '../storage/memory.ts';
 
-const memory = '/dev/shm';
-const tmpfs = 0x01021994;
 /** A window may grow to half of it before it is closed. */
 const leastFreeBytes = 48 * 1024 * 1024;
 
@@ -30,9 +20,9 @@ export interface JournalPlace {
 /** `memory`: where the system has some to give. What lies on the disk from before is taken along. */
 export function journalPlace(dataDir: string, wanted: 'disk' | 'memory', log: Logger): JournalPlace {
   const onDisk = { folder: join(dataDir, 'journal'), inMemory: false };
-  if (wanted === 'disk' || !hasMemory()) return onDisk;
+  if (wanted === 'disk' || !isMemory(memoryFolder, leastFreeBytes)) return onDisk;
   try {
-    const folder = join(memory, `edgeloop-${nameOf(onDisk.folder)}`);
+    const folder = join(memoryFolder, `edgeloop-${nameOf(onDisk.folder)}`);
     mkdirSync(folder, { recursive: true, mode: 0o700 });
     moveAll(onDisk.folder, folder);
     return { folder, inMemory: true };
@@ -54,15 +44,6 @@ export function bootId(): string | undefined {
 /** What could not be folded stays for the next start. */
 export function removeIfEmpty(folder: string): void {
   if (readdirSync(folder).length === 0) rmdirSync(folder);
-}
-
-function hasMemory(): boolean {
-  try {
-    const { type, bavail, bsize } = statfsSync(memory);
-    return type === tmpfs && bavail * bsize >= leastFreeBytes;
-  } catch {
-    return false; // Other systems have none.
-  }
 }
 
 /** Of this data folder in this place: a copy of it, or another one that is made here later, has another. */
