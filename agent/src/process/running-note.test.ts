@@ -1,11 +1,12 @@
 import { execFile } from 'node:child_process';
-import { mkdtempSync, rmSync, truncateSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync, truncateSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { sourceExecArgv } from '@edgeloop/shared/node/bounded-process';
 import { afterAll, describe, expect, it } from 'vitest';
-import { clearRunningNote, httpThreadSlot, openRunningNoteSlot } from './running-note.ts';
+import { isMemory, memoryFolder } from '../storage/memory.ts';
+import { clearRunningNote, httpThreadSlot, openRunningNoteSlot, placeRunningNote } from './running-note.ts';
 import { readRunningNote } from './running-report.ts';
 
 describe('the note of what runs', () => {
@@ -31,6 +32,25 @@ describe('the note of what runs', () => {
     truncateSync(path, 128 + 40);
     expect(readRunningNote(path)).toEqual([]);
     for (const slot of slots) slot.close();
+  });
+
+  it('lies in memory without a name of its own, where the system has some, and other processes reach it', async () => {
+    const before = isMemory(memoryFolder, 1) ? readdirSync(memoryFolder) : [];
+    const placed = placeRunningNote(path);
+    if (!isMemory(memoryFolder, 1)) return expect(placed).toBe(path);
+    expect(readdirSync(memoryFolder).filter((name) => !before.includes(name) && name.includes('note'))).toEqual([]);
+    clearRunningNote(placed);
+    const module = new URL('running-note.ts', import.meta.url).href;
+    const code = `import(${JSON.stringify(module)}).then((room) => room.openRunningNoteSlot(${JSON.stringify(placed)}, 1).begin('elsewhere', 3))`;
+    await promisify(execFile)(process.execPath, [
+      ...sourceExecArgv(import.meta.url),
+      '--input-type=module',
+      '-e',
+      code,
+    ]);
+    expect(readRunningNote(placed)).toEqual([{ name: 'elsewhere', version: 3 }]);
+    clearRunningNote(placed);
+    expect(readRunningNote(placed)).toEqual([]);
   });
 
   it('names the version that runs now when a thread goes from one to the next, and back', () => {
