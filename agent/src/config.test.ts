@@ -23,9 +23,15 @@ describe('the environment of the agent', () => {
     const config = readConfig({
       EDGELOOP_WINDOW_SECONDS: '0.5',
       EDGELOOP_CAPTURE_MB: '1',
+      EDGELOOP_BUFFER_DAYS: '2',
       EDGELOOP_LABELS: 'site=paris, gpu=',
     });
-    expect(config).toMatchObject({ windowMs: 500, captureBytes: 1024 * 1024, labels: { site: 'paris', gpu: '' } });
+    expect(config).toMatchObject({
+      windowMs: 500,
+      captureBytes: 1024 * 1024,
+      bufferMs: 172_800_000,
+      labels: { site: 'paris', gpu: '' },
+    });
   });
 
   it('names every variable that is wrong', () => {

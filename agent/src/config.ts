@@ -66,6 +66,8 @@ const Environment = z.object({
   EDGELOOP_TUNE_SECONDS: seconds(3, 0),
   /** Disk budget of telemetry that waits for its acknowledgement; beyond it windows are merged, then dropped. */
   EDGELOOP_BUFFER_MB: number(64, z.number().min(0.1).max(1_000_000)),
+  /** How long telemetry waits for a control plane that is not there; what tells of longer ago is dropped and counted. */
+  EDGELOOP_BUFFER_DAYS: number(30, z.number().min(0.01).max(3650)),
   /** Disk budget of captured samples; beyond it the oldest are dropped. */
   EDGELOOP_CAPTURE_MB: number(256, z.number().min(0).max(1_000_000)),
   /**
@@ -143,6 +145,7 @@ export function readConfig(environment: NodeJS.ProcessEnv) {
     silenceMs: env.EDGELOOP_HEARTBEAT_SECONDS * 1000,
     tuneMs: env.EDGELOOP_TUNE_SECONDS * 1000,
     bufferBytes: Math.round(env.EDGELOOP_BUFFER_MB * megabyte),
+    bufferMs: env.EDGELOOP_BUFFER_DAYS * 86_400_000,
     captureBytes: Math.round(env.EDGELOOP_CAPTURE_MB * megabyte),
     journal: env.EDGELOOP_JOURNAL,
     windowMs: (env.EDGELOOP_WINDOW_SECONDS ?? 60) * 1000,

@@ -8,6 +8,7 @@ import { rerunGolden } from './inference/golden-again.ts';
 import type {
   ForwardedCall,
   ForwardedReply,
+  LostCounts,
   ModelFiles,
   ServingConfig,
   ToServing,
@@ -56,6 +57,7 @@ interface Serving {
   answer(call: ForwardedCall): Promise<ForwardedReply>;
   setReady(): void;
   setProblems(problems: readonly Problem[]): void;
+  setLost(lost: LostCounts): void;
 }
 
 type Problem = Extract<ToServing, { kind: 'problems' }>['problems'][number];
@@ -89,6 +91,7 @@ function compose(config: ServingConfig, engine: Engine, { log, send }: { log: Lo
     onFailure: (error) => log.error({ err: error }, 'the telemetry journal cannot be written; answers go on'),
   });
   let problems: readonly Problem[] = [];
+  let lost: LostCounts = [];
   const { place, of: count } = config.process;
   const neighbours = count > 1 ? createNeighbours({ process: place, count }, send) : undefined;
   const append = config.journalled ? journal.append : undefined;
@@ -96,7 +99,7 @@ function compose(config: ServingConfig, engine: Engine, { log, send }: { log: Lo
   const shadows = createShadows({ append, now: Date.now, nowMs });
   const figures = createDeviceFigures({ engine, observer, journal: journal.status, neighbours });
   const ownPlace = neighbours && place;
-  const metrics = metricsWhenAsked({ figures, engine, place: ownPlace, problems: () => problems });
+  const metrics = metricsWhenAsked({ figures, engine, place: ownPlace, problems: () => problems, lost: () => lost });
   const feedback = createFeedbackChannel(send);
   const hold = createHoldChannel(send);
   const repository = createRepositoryChannel(send);
@@ -135,6 +138,9 @@ function compose(config: ServingConfig, engine: Engine, { log, send }: { log: Lo
   const setProblems = (present: readonly Problem[]): void => {
     problems = present;
   };
+  const setLost = (present: LostCounts): void => {
+    lost = present;
+  };
   const listener = createListener(createFront(deps, limits), { plain: config.plainHttp });
   // Whoever does not switch it on loads nothing of it.
   const grpc = config.grpc
@@ -162,6 +168,7 @@ function compose(config: ServingConfig, engine: Engine, { log, send }: { log: Lo
     answer: (call) => answerForwarded(deps, limits, call, answerGrpc),
     setReady,
     setProblems,
+    setLost,
     listener,
     grpc,
   };
@@ -201,6 +208,8 @@ async function handle(serving: Serving, message: ToServing, socket: unknown): Pr
       return serving.setReady();
     case 'problems':
       return serving.setProblems(message.problems);
+    case 'lost':
+      return serving.setLost(message.lost);
     case 'known':
       return serving.known.set(message.models, message.misplaced);
     case 'hold_result':

@@ -131,6 +131,7 @@ function build({ config, home, database, writes, problems, cleanStop, log }: Gro
     folderOf: store.folderOf,
     switchJournal: (path, process) => serving.journal(path, process),
     publish: (batch) => membership.publishTelemetry(batch),
+    onLost: () => serving.tellLost(telemetry.lost()),
     port: () => membership.port,
   });
   const tuner = createTuner({ ...config, bounds: prove, database, writes, cpuModel: facts.cpuModel, log });
@@ -190,6 +191,7 @@ function servingHandlers(
   return {
     async restore(letIn) {
       serving.tellProblems(problems.list());
+      serving.tellLost(telemetry.lost());
       await telemetry.opened(process);
       await models.restore(letIn, process);
     },

@@ -16,6 +16,7 @@ export type FactName =
   | 'journal_boot'
   | 'usage'
   | 'samples_dropped'
+  | 'given_up'
   | 'losses_told'
   | 'labelled_outcomes';
 

@@ -49,4 +49,7 @@ export const migrations: readonly string[] = [
   CREATE TABLE held_windows (ordinal INTEGER PRIMARY KEY AUTOINCREMENT, windows BLOB NOT NULL);
   DROP INDEX samples_by_reason;
   `,
+  `
+  ALTER TABLE outbox ADD COLUMN at INTEGER;
+  `,
 ];

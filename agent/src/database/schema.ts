@@ -15,6 +15,8 @@ export const outbox = sqliteTable('outbox', {
   /** As JSON; empty where it is in `packed`, compressed. */
   item: text().notNull(),
   packed: blob({ mode: 'buffer' }),
+  /** The last instant that it tells of, by the device's clock; null where it has none, or an agent of before has added it. */
+  at: integer(),
 });
 
 /** Windows that are still open, see `telemetry/held-windows.ts`. */

@@ -171,6 +171,11 @@ export const ToServing = z.discriminatedUnion('kind', [
   }),
   /** What stands in the way at this moment; all of it. */
   z.object({ kind: z.literal('problems'), problems: z.array(z.object({ what: z.string(), words: z.string() })) }),
+  /** What telemetry was given up, ever; see `telemetry/given-up.ts`. */
+  z.object({
+    kind: z.literal('lost'),
+    lost: z.array(z.object({ kind: z.string(), reason: z.string(), count: z.number().int().min(0) })),
+  }),
   /** The supervisor's answer to `feedback`. */
   z.object({
     kind: z.literal('feedback_result'),
@@ -216,6 +221,8 @@ export const ToServing = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('stop') }),
 ]);
 export type ToServing = z.infer<typeof ToServing>;
+/** Of telemetry, by what it was and why it was given up. */
+export type LostCounts = Extract<ToServing, { kind: 'lost' }>['lost'];
 
 export const ServingCounts = z.object({
   name: ModelName,

@@ -9,6 +9,7 @@ import type { Death, ModelDeath, Suspect } from './death.ts';
 import type { Figures } from './figures.ts';
 import type {
   KnownModel,
+  LostCounts,
   Misplaced,
   MissingCounts,
   ModelFiles,
@@ -157,6 +158,11 @@ export class ServingProcess {
   /** Tells what stands in the way at this moment. */
   tellProblems(problems: readonly { what: string; words: string }[]): void {
     this.#send({ kind: 'problems', problems: problems.map(({ what, words }) => ({ what, words })) });
+  }
+
+  /** Tells what telemetry was given up. */
+  tellLost(lost: LostCounts): void {
+    this.#send({ kind: 'lost', lost });
   }
 
   /** Tells it something that another process asks. False when it takes no messages. */

@@ -4,7 +4,7 @@ import type { Socket } from 'node:net';
 import { performance } from 'node:perf_hooks';
 import { AppError } from '@edgeloop/shared/errors';
 import { BetweenProcesses } from './between-processes.ts';
-import type { KnownModel, LocalToken, Misplaced } from './ipc.ts';
+import type { KnownModel, LocalToken, LostCounts, Misplaced } from './ipc.ts';
 import { type ServingHandlers, ServingProcess, type ServingProcessOptions } from './serving-process.ts';
 import type { Protocol } from './waiting-caller.ts';
 import { createWaitingCallers } from './waiting-callers.ts';
@@ -86,6 +86,10 @@ export class ServingProcesses {
 
   tellProblems(problems: readonly { what: string; words: string }[]): void {
     for (const each of this.processes) each.tellProblems(problems);
+  }
+
+  tellLost(lost: LostCounts): void {
+    for (const each of this.processes) each.tellLost(lost);
   }
 
   hand(socket: Socket, protocol: Protocol = 'http'): void {

@@ -244,6 +244,7 @@ describe.each(ways)('the local HTTP, read %s', (_way, plain) => {
     expect(text).toContain('edgeloop_agent_request_duration_seconds_bucket');
     expect(text).toContain('edgeloop_agent_queue_depth{model="sides",version="1"} 0');
     expect(text).toContain('edgeloop_agent_journal_lost_records 0');
+    expect(text).toContain('edgeloop_agent_telemetry_lost_total{kind="window",reason="age"} 3');
     expect(text).toMatch(/edgeloop_inference_request_success_total\{model="sides",version="1"\} [1-9]/);
     expect(text).toMatch(
       /edgeloop_inference_request_failure_total\{model="sides",version="1",reason="INVALID"\} [1-9]/,

@@ -2,6 +2,7 @@
 import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
 import type { Engine } from '../inference/engine.ts';
 import type { Figures, VersionFigures } from '../process/figures.ts';
+import type { LostCounts } from '../process/ipc.ts';
 import type { DeviceFigures } from './device-figures.ts';
 import { histogramText, mergedTexts } from './exposition.ts';
 import { batchSizesText, registerInferenceMetrics } from './inference-metrics.ts';
@@ -22,6 +23,8 @@ export interface MetricSources {
   engine: Pick<Engine, 'list'>;
   /** What stands in the way at this moment, in words. */
   problems(): readonly { what: string; words: string }[];
+  /** What telemetry was given up, ever; none where there is no control plane. */
+  lost(): LostCounts;
 }
 
 /** A registry of its own, and one with the metrics of this process. */
@@ -63,6 +66,16 @@ export function createMetrics(sources: MetricSources): ServingMetrics {
   journalGauge('edgeloop_agent_journal_failed_writes', 'Writes to the telemetry journal that failed.', 'failedWrites');
   journalGauge('edgeloop_agent_journal_lost_records', 'Requests missing in telemetry for lack of disk.', 'lostRecords');
   journalGauge('edgeloop_agent_journal_pending_records', 'Answered requests that wait for the disk.', 'pendingRecords');
+  new Counter({
+    name: 'edgeloop_agent_telemetry_lost_total',
+    help: 'What the control plane never gets: windows, requests in them, labels, captured samples, by why they were given up.',
+    labelNames: ['kind', 'reason'] as const,
+    registers,
+    collect() {
+      this.reset();
+      for (const { count, ...of } of sources.lost()) this.inc(of, count);
+    },
+  });
   new Gauge({
     name: 'edgeloop_agent_problem',
     help: 'What stands in the way of serving, recording or following at this moment, in words.',

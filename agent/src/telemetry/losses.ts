@@ -33,6 +33,8 @@ export interface Losses {
   told(): void;
   /** Requests that were lost and not told yet. */
   untold(): number;
+  /** Requests that were lost, ever. */
+  total(): number;
 }
 
 interface Note {
@@ -121,6 +123,7 @@ export function createLosses({ paths, journalPath, database, outbox, problems }:
       say();
     },
     untold,
+    total,
   };
 }
 

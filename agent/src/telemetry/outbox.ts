@@ -8,7 +8,7 @@ import {
   type TelemetryBatch,
   TelemetryItem,
 } from '@edgeloop/shared/telemetry';
-import { asc, count, desc, eq, gt, lte, sum } from 'drizzle-orm';
+import { and, asc, count, desc, eq, gt, isNotNull, lte, sum } from 'drizzle-orm';
 import type { Logger } from 'pino';
 import { type Reader, readCount, writeFact } from '../database/facts.ts';
 import type { DeviceDatabase } from '../database/open.ts';
@@ -17,8 +17,9 @@ import type { PendingWrites } from '../storage/pending-writes.ts';
 import { deflated } from './block-parts.ts';
 import type { DeviceClock } from './device-clock.ts';
 import { createEpochs, type Epochs } from './epochs.ts';
+import { countGivenUp, type Lost as GivenUp } from './given-up.ts';
 import { sizeOf, splitWindow } from './merge.ts';
-import { type OutboxItem, shrink } from './shrink.ts';
+import { addedLoss, giveUpOld, type Lost, type OutboxItem, shrink } from './shrink.ts';
 
 /** An item, with its number around it, must fit into a message. */
 const maxItemBytes = 150 * 1024;
@@ -30,6 +31,8 @@ const joinedBytes = 2048;
 const labelsJoined = 20;
 const mostUndeleted = 50;
 const sentAhead = 30;
+/** Before this there was no agent: a device without a battery counts from 1970 until its clock is set. */
+const clocksSetFrom = Date.UTC(2025, 0);
 
 export interface Outbox {
   /**
@@ -40,12 +43,14 @@ export interface Outbox {
   /** Adds items within the caller's transaction. */
   add(transaction: Reader, items: readonly TelemetryItem[]): void;
   addLabels(transaction: Reader, labels: readonly LabelledPrediction[]): void;
-  /** Keeps the budget, in a transaction of its own; cheap when there is room. */
+  /** Keeps the budgets of bytes and of age, in a transaction of its own; cheap when there is room and nothing is old. */
   trim(): void;
   /** The oldest items that fit one message, marked as sent; undefined when there are none. */
   take(): TelemetryBatch | undefined;
   /** Deletes what is acknowledged; false for an acknowledgement of another epoch. */
   acknowledge(ack: TelemetryAck): boolean;
+  /** More waits than one message takes. */
+  isBehind(): boolean;
   /** The clock is so far from the server's now. */
   clockRead(offsetMs: number): void;
   status(): { pendingItems: number; pendingBytes: number; droppedItems: number };
@@ -56,10 +61,13 @@ export interface OutboxOptions {
   clock: DeviceClock;
   writes: PendingWrites;
   budgetBytes: number;
+  /** What tells of longer ago is given up; nothing when unset. */
+  mostAgeMs?: number;
   log: Logger;
 }
 
-export function createOutbox({ database, clock, writes, budgetBytes, log }: OutboxOptions): Outbox {
+export function createOutbox(options: OutboxOptions): Outbox {
+  const { database, clock, writes, budgetBytes, mostAgeMs = Number.POSITIVE_INFINITY, log } = options;
   const epochs = createEpochs(database, nextRow(database));
   // Both hold here before they are on disk: sending makes room, so it must not wait for room.
   let sentThrough = Math.min(readCount(database, 'outbox_sent'), nextRow(database) - 1);
@@ -101,6 +109,22 @@ export function createOutbox({ database, clock, writes, budgetBytes, log }: Outb
     return own === undefined ? epochs.of(row).offsetMs : clock.offsetOf(own.stretch);
   }
 
+  /** By the server's clock, as far as it is known; a clock that was never set says nothing of age. */
+  function isTooOld({ sequence, at }: Pick<Row, 'sequence' | 'at'>): boolean {
+    const now = Date.now();
+    const then = (at ?? 0) - (offsetOf(sequence) ?? 0);
+    const age = now - (clock.offsetOf(clock.stretchOf(now)) ?? 0) - then;
+    return at !== null && then > clocksSetFrom && age > mostAgeMs;
+  }
+
+  /** Whether the oldest that may still be given up is too old. */
+  function holdsOld(): boolean {
+    const dated = and(gt(outbox.sequence, Math.max(sentThrough, storedThrough)), isNotNull(outbox.at));
+    const columns = { sequence: outbox.sequence, at: outbox.at };
+    const first = database.select(columns).from(outbox).where(dated).orderBy(asc(outbox.sequence)).limit(1).get();
+    return first !== undefined && isTooOld(first);
+  }
+
   return {
     beginEpoch: epochs.begin,
     add: addAll,
@@ -110,10 +134,10 @@ export function createOutbox({ database, clock, writes, budgetBytes, log }: Outb
         addAll(transaction, labelItems(labels));
     },
     trim() {
-      if (pendingBytes(database, storedThrough) <= budgetBytes) return;
+      if (pendingBytes(database, storedThrough) <= budgetBytes && !holdsOld()) return;
       const work = (transaction: Reader) => {
         epochs.opened(transaction, nextRow(transaction));
-        shrinkTo(transaction, { sentThrough, budgetBytes, epochOf: (row) => epochs.of(row).epoch, log });
+        shrinkTo(transaction, { sentThrough, budgetBytes, isTooOld, epochOf: (row) => epochs.of(row).epoch, log });
       };
       database.transaction(work, { behavior: 'immediate' });
     },
@@ -140,6 +164,7 @@ export function createOutbox({ database, clock, writes, budgetBytes, log }: Outb
         writes.write('outbox_stored', () => database.transaction((transaction) => deleteStored(transaction)));
       return true;
     },
+    isBehind: () => pendingBytes(database, storedThrough) > batchBytes,
     clockRead(offsetMs) {
       clock.read(offsetMs);
       writes.write('outbox_epochs', () => epochs.clockRead(offsetMs));
@@ -204,12 +229,13 @@ function labelItems(labels: readonly LabelledPrediction[]): TelemetryItem[] {
 interface Shrinking {
   sentThrough: number;
   budgetBytes: number;
+  isTooOld(row: Pick<Row, 'sequence' | 'at'>): boolean;
   epochOf(row: number): number;
   log: Logger;
 }
 
-/** Merges, then drops what was not sent, until all of it fits. */
-function shrinkTo(transaction: Reader, { sentThrough: sent, budgetBytes, epochOf, log }: Shrinking): void {
+/** Of what was not sent: drops what is too old, merges, then drops, until all of it fits. */
+function shrinkTo(transaction: Reader, { sentThrough: sent, budgetBytes, isTooOld, epochOf, log }: Shrinking): void {
   const held = transaction
     .select({ bytes: sum(outbox.bytes) })
     .from(outbox)
@@ -219,13 +245,28 @@ function shrinkTo(transaction: Reader, { sentThrough: sent, budgetBytes, epochOf
   // Some room below the budget, so that not every new window makes it necessary again.
   const room = Math.max(0, budgetBytes * 0.9 - Number(held?.bytes ?? 0));
   const items = rows.map((row) => ({ ...itemOf(row), epoch: epochOf(row.sequence) }));
-  const { kept, lost } = shrink(items, room, maxItemBytes);
+  const tooOld = new Set(rows.filter(isTooOld).map(({ sequence }) => sequence));
+  const young = giveUpOld(items, ({ sequence }) => tooOld.has(sequence));
+  const { kept, lost } = shrink(young.kept, room, maxItemBytes);
   replace(transaction, items, kept);
-  const dropped = lost.windows + lost.labels;
+  const all = addedLoss(young.lost, lost);
+  const dropped = all.windows + all.labels;
   if (dropped === 0) return;
   writeFact(transaction, 'outbox_dropped', readCount(transaction, 'outbox_dropped') + dropped);
-  add(transaction, [{ kind: 'loss', ...lost }]);
-  log.error(lost, 'the telemetry buffer is full and the oldest was dropped; raise EDGELOOP_BUFFER_MB');
+  countGivenUp(transaction, [...givenUp(young.lost, 'age'), ...givenUp(lost, 'budget')]);
+  add(transaction, [{ kind: 'loss', ...all }]);
+  log.error(
+    all,
+    'telemetry is older than EDGELOOP_BUFFER_DAYS or more than EDGELOOP_BUFFER_MB, and the oldest was dropped',
+  );
+}
+
+function givenUp({ windows, requests, labels }: Lost, reason: GivenUp['reason']): GivenUp[] {
+  return [
+    { kind: 'window', reason, count: windows },
+    { kind: 'request', reason, count: requests },
+    { kind: 'label', reason, count: labels },
+  ];
 }
 
 /** The oldest items that are not known to be stored and fit one message. */
@@ -271,8 +312,15 @@ function replace(transaction: Reader, before: readonly OutboxItem[], kept: reado
 }
 
 /** Labels are few and come one by one; a window is two thirds air. */
-function storedOf(item: TelemetryItem): Pick<Row, 'item' | 'packed'> {
-  return item.kind === 'window' ? { item: '', packed: deflated(item) } : { item: JSON.stringify(item), packed: null };
+function storedOf(item: TelemetryItem): Pick<Row, 'item' | 'packed' | 'at'> {
+  const at = instantOf(item);
+  if (item.kind === 'window') return { item: '', packed: deflated(item), at };
+  return { item: JSON.stringify(item), packed: null, at };
+}
+
+function instantOf(item: TelemetryItem): number | null {
+  if (item.kind === 'window') return item.endedAt;
+  return item.kind === 'labels' ? (item.labels.at(-1)?.labelledAt ?? null) : null;
 }
 
 function itemOf({ sequence, bytes, item, packed }: Row): OutboxItem {

@@ -4,10 +4,11 @@ import { parseJson } from '@edgeloop/shared/errors';
 import { type CapturedSample, OtherPrediction } from '@edgeloop/shared/telemetry';
 import { and, asc, eq, gte, inArray, isNotNull, isNull, lte, ne, notInArray, or, sum } from 'drizzle-orm';
 import type { Logger } from 'pino';
-import { type Reader, readCount, writeFact } from '../database/facts.ts';
+import type { Reader } from '../database/facts.ts';
 import type { DeviceDatabase } from '../database/open.ts';
 import { sampleBlocks, samples } from '../database/schema.ts';
 import { captureReason } from './capture.ts';
+import { countGivenUp } from './given-up.ts';
 import type { JournalRecord } from './record.ts';
 import { blockSamples, bytesOf, decodeSamples, encodeSamples, type KeptSample } from './sample-block.ts';
 import type { ManifestOf } from './window.ts';
@@ -27,8 +28,10 @@ export interface Samples {
   ready(now: number): StoredSample[];
   /** Deletes uploaded ones, but for those whose label changed meanwhile. */
   remove(uploaded: readonly StoredSample[]): void;
-  /** Samples that were dropped before they were uploaded, ever. */
-  dropped(): number;
+  /** The control plane does not take them: deletes and counts them. */
+  refused(uploaded: readonly StoredSample[]): void;
+  /** Gives up some, so that windows have their room on a full disk; whether there were any. */
+  makeRoom(): boolean;
 }
 
 interface Progress {
@@ -41,6 +44,8 @@ const uploadBytes = 512 * 1024;
 const rowOverheadBytes = 150;
 const blockOverheadBytes = 100;
 const evictedAtOnce = 200;
+/** What samples give up at a time on a full disk. */
+const roomBytes = 512 * 1024;
 /** Of features in a block. */
 const mostBlockBytes = 128 * 1024;
 /** Blocks that were uploaded are deleted with what is written next; sent again after a death, they are not stored again. */
@@ -81,7 +86,8 @@ export function createSamples(options: SamplesOptions): Samples {
     if (total <= budgetBytes) return;
     // What was added in a transaction that failed is not there.
     total = storedBytes(transaction);
-    if (total > budgetBytes) evict(transaction);
+    // Some room below the budget, so that not every new sample makes it necessary again.
+    if (total > budgetBytes) evict(transaction, budgetBytes * 0.95, 'budget');
   }
 
   function chosenOf(records: readonly JournalRecord[]): KeptSample[] {
@@ -141,9 +147,7 @@ export function createSamples(options: SamplesOptions): Samples {
     done.clear();
   }
 
-  function evict(transaction: Reader): void {
-    // Some room below the budget, so that not every new sample makes it necessary again.
-    const target = budgetBytes * 0.95;
+  function evict(transaction: Reader, target: number, reason: 'budget' | 'disk'): void {
     let dropped = 0;
     while (total > target) {
       const victims = victimsOf(transaction, total - target);
@@ -152,8 +156,8 @@ export function createSamples(options: SamplesOptions): Samples {
       total -= victims.remove();
     }
     if (dropped === 0) return;
-    writeFact(transaction, 'samples_dropped', readCount(transaction, 'samples_dropped') + dropped);
-    log.warn({ dropped }, 'captured samples were dropped for want of room; raise EDGELOOP_CAPTURE_MB');
+    countGivenUp(transaction, [{ kind: 'sample', reason, count: dropped }]);
+    log.warn({ dropped }, `captured samples were dropped for want of room; ${adviceFor[reason]}`);
   }
 
   function blockOf(reader: Reader, ordinal: number): KeptSample[] {
@@ -244,20 +248,36 @@ export function createSamples(options: SamplesOptions): Samples {
       const others = takeFromBlocks(uploadAtMost - rows.length).filter(({ inferenceId }) => !told.has(inferenceId));
       return [...rows, ...others.map((sample): StoredSample => ({ sample, row: undefined }))];
     },
-    remove(uploaded) {
-      next = offered.next;
-      for (const ordinal of offered.done) done.add(ordinal);
-      offered = { done: [], next };
-      const labelled = uploaded.filter(({ row }) => row !== undefined);
-      if (labelled.length === 0 && done.size < mostUndeleted) return;
-      database.transaction((transaction) => {
-        for (const each of labelled) total -= removeUploaded(transaction, each);
-        deleteDone(transaction);
-      });
+    remove,
+    refused(uploaded) {
+      remove(uploaded);
+      countGivenUp(database, [{ kind: 'sample', reason: 'refused', count: uploaded.length }]);
     },
-    dropped: () => readCount(database, 'samples_dropped'),
+    makeRoom() {
+      const before = storedBytes(database);
+      database.transaction((transaction) => {
+        deleteDone(transaction);
+        total = storedBytes(transaction);
+        evict(transaction, before - roomBytes, 'disk');
+      });
+      return total < before;
+    },
   };
+
+  function remove(uploaded: readonly StoredSample[]): void {
+    next = offered.next;
+    for (const ordinal of offered.done) done.add(ordinal);
+    offered = { done: [], next };
+    const labelled = uploaded.filter(({ row }) => row !== undefined);
+    if (labelled.length === 0 && done.size < mostUndeleted) return;
+    database.transaction((transaction) => {
+      for (const each of labelled) total -= removeUploaded(transaction, each);
+      deleteDone(transaction);
+    });
+  }
 }
+
+const adviceFor = { budget: 'raise EDGELOOP_CAPTURE_MB', disk: 'free some on the disk' };
 
 function least(numbers: readonly number[]): number {
   return numbers.reduce((a, b) => Math.min(a, b), Number.POSITIVE_INFINITY);

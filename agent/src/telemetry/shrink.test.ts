@@ -4,7 +4,7 @@ import { type TelemetryItem, TelemetryItem as TelemetryItemSchema, type Window }
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { mergeWindows, sizeOf, splitWindow } from './merge.ts';
-import { type OutboxItem, requestsIn, shrink } from './shrink.ts';
+import { addedLoss, type OutboxItem, requestsIn, shrink } from './shrink.ts';
 
 const edges = [0, 1, 2];
 
@@ -39,10 +39,16 @@ const label = { inferenceId: 'i', model: 'm', version: 1, predictedAt: 1, predic
 const anyItem: fc.Arbitrary<TelemetryItem> = fc.oneof(
   { weight: 5, arbitrary: anyWindow },
   fc.integer({ min: 1, max: 4 }).map((count) => ({ kind: 'labels' as const, labels: new Array(count).fill(label) })),
+  fc.record({ kind: fc.constant('loss' as const), windows: fc.nat(9), requests: fc.nat(9), labels: fc.nat(9) }),
 );
 
 function numbered(items: readonly TelemetryItem[]): OutboxItem[] {
   return items.map((item, at) => ({ sequence: at + 1, bytes: sizeOf(item), item }));
+}
+
+function lossIn(items: readonly TelemetryItem[]) {
+  const sum = { windows: 0, requests: 0, labels: 0 };
+  return items.reduce((total, item) => (item.kind === 'loss' ? addedLoss(total, item) : total), sum);
 }
 
 function countsOf(items: readonly TelemetryItem[]) {
@@ -59,7 +65,7 @@ function countsOf(items: readonly TelemetryItem[]) {
 }
 
 describe('an outbox over its budget', () => {
-  it('keeps or counts every request and label, and fits', () => {
+  it('keeps or counts every request and label, keeps every word of a loss, and fits', () => {
     fc.assert(
       fc.property(fc.array(anyItem, { maxLength: 30 }), fc.integer({ min: 0, max: 6000 }), (items, budget) => {
         const before = numbered(items);
@@ -68,7 +74,13 @@ describe('an outbox over its budget', () => {
         expect(is.requests + lost.requests).toBe(was.requests);
         expect(is.labels + lost.labels).toBe(was.labels);
         if (lost.windows === 0) expect({ ...is, labels: 0 }).toEqual({ ...was, labels: 0 });
-        expect(kept.reduce((total, { bytes }) => total + bytes, 0)).toBeLessThanOrEqual(budget);
+        const words = kept.filter(({ item }) => item.kind === 'loss');
+        const room = Math.max(
+          budget,
+          words.reduce((total, { bytes }) => total + bytes, 0),
+        );
+        expect(kept.reduce((total, { bytes }) => total + bytes, 0)).toBeLessThanOrEqual(room);
+        expect(lossIn(kept.map(({ item }) => item))).toEqual(lossIn(items));
         for (const [at, { sequence, bytes, item }] of kept.entries()) {
           TelemetryItemSchema.parse(item);
           expect(bytes).toBe(sizeOf(item));

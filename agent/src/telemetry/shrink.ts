@@ -1,5 +1,5 @@
-// What becomes of the outbox when it is over its budget: windows are merged before anything is dropped, and what is
-// dropped is counted. Pure.
+// What becomes of the outbox when it is over its budget or too old: windows are merged before anything is dropped for want of room,
+// what is dropped is counted, and the word of what was lost stays. Pure.
 import type { Loss, TelemetryItem, Window } from '@edgeloop/shared/telemetry';
 import { mergeKey, mergeWindows, sizeOf } from './merge.ts';
 
@@ -11,16 +11,29 @@ export interface OutboxItem {
   epoch?: number;
 }
 
+export type Lost = Omit<Loss, 'kind'>;
+
 export interface Shrunk {
   /** In the order of their numbers. */
   kept: OutboxItem[];
-  lost: Omit<Loss, 'kind'>;
+  lost: Lost;
+}
+
+/** Gives up what tells of too long ago. */
+export function giveUpOld(items: readonly OutboxItem[], isTooOld: (item: OutboxItem) => boolean): Shrunk {
+  const lost = nothingLost();
+  const kept = items.filter((each) => {
+    const stays = each.item.kind === 'loss' || !isTooOld(each);
+    if (!stays) countLoss(lost, each.item);
+    return stays;
+  });
+  return { kept, lost };
 }
 
 /**
  * Makes `items`, in the order of their numbers, fit into `budgetBytes`: merges neighbouring windows of the same model
- * version, oldest first, as often as that helps; then drops the oldest. A merged window keeps the higher number and is never larger than
- * `maxItemBytes`.
+ * version, oldest first, as often as that helps; then drops the oldest, but never the word of what was lost before. What is merged keeps
+ * the higher number and is never larger than `maxItemBytes`.
  */
 export function shrink(items: readonly OutboxItem[], budgetBytes: number, maxItemBytes: number): Shrunk {
   let kept = [...items];
@@ -28,14 +41,14 @@ export function shrink(items: readonly OutboxItem[], budgetBytes: number, maxIte
     before = kept.length;
     kept = mergeRound(kept, total(kept) - budgetBytes, maxItemBytes);
   }
-  const lost = { windows: 0, requests: 0, labels: 0 };
-  let size = total(kept);
-  while (size > budgetBytes) {
-    const oldest = kept.shift();
-    if (oldest === undefined) break;
-    size -= oldest.bytes;
-    countLoss(lost, oldest.item);
-  }
+  const lost = nothingLost();
+  let excess = total(kept) - budgetBytes;
+  kept = kept.filter(({ bytes, item }) => {
+    if (excess <= 0 || item.kind === 'loss') return true;
+    excess -= bytes;
+    countLoss(lost, item);
+    return false;
+  });
   return { kept, lost };
 }
 
@@ -46,14 +59,14 @@ function mergeRound(items: readonly OutboxItem[], excessBytes: number, maxItemBy
   let saved = 0;
   for (const current of items) {
     const { item } = current;
-    if (item.kind !== 'window' || saved >= excessBytes) {
+    if (item.kind === 'labels' || saved >= excessBytes) {
       result.push(current);
       continue;
     }
-    const key = `${current.epoch} ${mergeKey(item)}`;
+    const key = `${current.epoch} ${item.kind === 'window' ? mergeKey(item) : item.kind}`;
     const at = open.get(key);
     const earlier = at === undefined ? undefined : result[at];
-    const merged = earlier?.item.kind === 'window' ? join(earlier.item, current, maxItemBytes) : undefined;
+    const merged = earlier === undefined ? undefined : join(earlier.item, current, maxItemBytes);
     if (at === undefined || earlier === undefined || merged === undefined) {
       open.set(key, result.push(current) - 1);
       continue;
@@ -66,23 +79,32 @@ function mergeRound(items: readonly OutboxItem[], excessBytes: number, maxItemBy
   return result.filter((each) => each !== undefined);
 }
 
-function join(earlier: Window, { item, ...rest }: OutboxItem, maxItemBytes: number): OutboxItem | undefined {
-  if (item.kind !== 'window') return undefined;
-  const merged = mergeWindows(earlier, item);
+function join(earlier: TelemetryItem, { item, ...rest }: OutboxItem, maxItemBytes: number): OutboxItem | undefined {
+  const merged = sumOf(earlier, item);
+  if (merged === undefined) return undefined;
   const bytes = sizeOf(merged);
   return bytes > maxItemBytes ? undefined : { ...rest, bytes, item: merged };
 }
 
-function countLoss(lost: Omit<Loss, 'kind'>, item: TelemetryItem): void {
+function sumOf(a: TelemetryItem, b: TelemetryItem): TelemetryItem | undefined {
+  if (a.kind === 'window' && b.kind === 'window') return mergeWindows(a, b);
+  if (a.kind === 'loss' && b.kind === 'loss') return { kind: 'loss', ...addedLoss(a, b) };
+  return undefined;
+}
+
+export function addedLoss(a: Lost, b: Lost): Lost {
+  return { windows: a.windows + b.windows, requests: a.requests + b.requests, labels: a.labels + b.labels };
+}
+
+function nothingLost(): Lost {
+  return { windows: 0, requests: 0, labels: 0 };
+}
+
+function countLoss(lost: Lost, item: TelemetryItem): void {
   if (item.kind === 'window') {
     lost.windows += 1;
     lost.requests += requestsIn(item);
   } else if (item.kind === 'labels') lost.labels += item.labels.length;
-  else {
-    lost.windows += item.windows;
-    lost.requests += item.requests;
-    lost.labels += item.labels;
-  }
 }
 
 /** Requests of every outcome in a window. */

@@ -9,10 +9,11 @@ import type { DeviceDatabase } from '../database/open.ts';
 import type { DevicePort } from '../identity/device-port.ts';
 import type { Problems } from '../problems.ts';
 import type { PendingWrites } from '../storage/pending-writes.ts';
-import { isStorageRefusal } from '../storage/refusal.ts';
+import { isFull, isStorageRefusal } from '../storage/refusal.ts';
 import { createDelivery } from './delivery.ts';
 import { createDeviceClock } from './device-clock.ts';
 import { createFeedback, type Feedback } from './feedback.ts';
+import { type Lost, readGivenUp } from './given-up.ts';
 import { createJournal, journalPath } from './journal.ts';
 import { bootId, journalPlace, removeIfEmpty } from './journal-folder.ts';
 import { tellRest, withOutcomes } from './labelled.ts';
@@ -40,6 +41,8 @@ export interface TelemetryOptions {
   writes: PendingWrites;
   problems: Problems;
   bufferBytes: number;
+  /** What waits for longer is given up. */
+  bufferMs: number;
   captureBytes: number;
   windowMs: number;
   /** Of a window with few requests. */
@@ -50,6 +53,8 @@ export interface TelemetryOptions {
   folderOf: FolderOf;
   switchJournal(path: string, process: number): Promise<void>;
   publish(batch: TelemetryBatch): boolean;
+  /** Something was given up. */
+  onLost(): void;
   port(): DevicePort | undefined;
 }
 
@@ -72,6 +77,8 @@ export interface Telemetry {
   sent(bytes: number): void;
   usage(): Usage;
   status: Outbox['status'];
+  /** What was given up, ever. */
+  lost(): Lost[];
   /** Folds and keeps what is there; the serving process must be gone. */
   close(): Promise<void>;
 }
@@ -84,11 +91,11 @@ const packedAfterMs = 20_000;
 const labelWaitAtMostMs = 15_000;
 
 export function createTelemetry(options: TelemetryOptions): Telemetry {
-  const { database, writes, problems, log, windowMs, bufferBytes } = options;
+  const { database, writes, problems, log, windowMs, bufferBytes, bufferMs: mostAgeMs } = options;
   const usage = createUsage({ ...options, nowMs: Date.now, monotonicMs: performance.now.bind(performance) });
   const manifestOf = createManifests(options.folderOf, log);
   const clock = createDeviceClock(Date.now, performance.now.bind(performance));
-  const outbox = createOutbox({ database, clock, writes, budgetBytes: bufferBytes, log });
+  const outbox = createOutbox({ database, clock, writes, budgetBytes: bufferBytes, mostAgeMs, log });
   const predictions = createPredictions(bufferBytes);
   const waitMs = Math.min(2 * windowMs, labelWaitAtMostMs);
   const samples = createSamples({
@@ -169,9 +176,30 @@ export function createTelemetry(options: TelemetryOptions): Telemetry {
     } catch (error) {
       if (!isRefusal(error)) throw error;
       refusal = messageOf(error);
+      // Windows go before samples; it is tried again with the next look.
+      if (isFull(error)) makeRoom();
     } finally {
       say();
     }
+  }
+
+  function makeRoom(): void {
+    try {
+      samples.makeRoom();
+    } catch (error) {
+      if (!isStorageRefusal(error)) throw error;
+      log.warn({ reason: messageOf(error) }, 'the disk is so full that nothing can be deleted in the database');
+    }
+  }
+
+  const lost = () => readGivenUp(database, losses.total());
+  let told = JSON.stringify(lost());
+
+  function tellLost(): void {
+    const now = JSON.stringify(lost());
+    if (now === told) return;
+    told = now;
+    options.onLost();
   }
 
   async function look(): Promise<void> {
@@ -187,6 +215,7 @@ export function createTelemetry(options: TelemetryOptions): Telemetry {
           await journal.pack();
         }
       });
+      tellLost();
     } catch (error) {
       log.warn({ reason: messageOf(error) }, 'the journal is folded later');
     }
@@ -200,7 +229,7 @@ export function createTelemetry(options: TelemetryOptions): Telemetry {
       };
       again();
       signal.addEventListener('abort', () => clearTimeout(timer), { once: true });
-      uploading = keepUploading({ samples, usage, clock, port: options.port, log }, signal);
+      uploading = keepUploading({ samples, usage, isBehind: outbox.isBehind, clock, port: options.port, log }, signal);
     },
     opened: (process) => unlessRefused(() => journal.open(process)),
     missing(missing, process) {
@@ -228,6 +257,7 @@ export function createTelemetry(options: TelemetryOptions): Telemetry {
     sent: usage.sent,
     usage: usage.report,
     status: () => outbox.status(),
+    lost,
     async close() {
       clearTimeout(timer);
       await uploading;

@@ -11,6 +11,8 @@ import type { UsageMeter } from './usage.ts';
 export interface UploadOptions {
   samples: Samples;
   usage: Pick<UsageMeter, 'saving' | 'sent'>;
+  /** Windows and labels wait, which go first. */
+  isBehind(): boolean;
   clock: Pick<DeviceClock, 'stretchOf' | 'offsetOf'>;
   /** Undefined before the device is enrolled. */
   port(): DevicePort | undefined;
@@ -42,9 +44,10 @@ export async function keepUploading(options: UploadOptions, signal: AbortSignal)
 }
 
 /** Whether something was uploaded, so that there may be more. */
-async function uploadOnce({ samples, usage, clock, port, log }: UploadOptions, signal: AbortSignal): Promise<boolean> {
+async function uploadOnce(options: UploadOptions, signal: AbortSignal): Promise<boolean> {
+  const { samples, usage, isBehind, clock, port, log } = options;
   const connection = port();
-  if (connection === undefined || !usage.saving().uploads) return false;
+  if (connection === undefined || !usage.saving().uploads || isBehind()) return false;
   const batch = samples.ready(Date.now());
   if (batch.length === 0) return false;
   const json: CaptureUpload = { samples: batch.map(({ sample }) => dated(sample, clock)) };
@@ -55,6 +58,8 @@ async function uploadOnce({ samples, usage, clock, port, log }: UploadOptions, s
   } catch (error) {
     if (!(error instanceof AppError) || !refusals.includes(error.code)) throw error;
     log.error({ reason: error.message, samples: batch.length }, 'captured samples were refused and are dropped');
+    samples.refused(batch);
+    return true;
   }
   samples.remove(batch);
   return true;
