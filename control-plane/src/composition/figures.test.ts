@@ -98,14 +98,12 @@ test('of many rules only so many are named, and no alert is left out', async () 
   await world.database.transact(async (tx) => {
     const alert = { kind: 'metric', model: '', version: 0, startedAt: 1, status: 'firing' };
     for (let i = 0; i < 300; i++)
-      await tx
-        .insert(alerts)
-        .values({
-          id: `more-${i}`,
-          ruleId: `rule-${i}`,
-          ...alert,
-          detail: { severity: i % 2 === 0 ? 'info' : 'critical' },
-        });
+      await tx.insert(alerts).values({
+        id: `more-${i}`,
+        ruleId: `rule-${i}`,
+        ...alert,
+        detail: { severity: i % 2 === 0 ? 'info' : 'critical' },
+      });
   });
   const lines = (await world.registry.metrics()).match(/^edgeloop_alerts\{.*/gm) ?? [];
   expect(lines.length).toBeLessThanOrEqual(105);

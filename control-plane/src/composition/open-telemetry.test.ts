@@ -5,6 +5,8 @@ import { Hono } from 'hono';
 import { Counter, Histogram, Registry } from 'prom-client';
 import { afterEach, expect, test, vi } from 'vitest';
 import type { Env } from '../http/router.ts';
+import { openRollouts } from '../rollouts/rollouts-fixture.ts';
+import { rolloutRoutes } from '../rollouts/routes.ts';
 import { startExport } from './open-telemetry.ts';
 
 afterEach(() => {
@@ -83,4 +85,51 @@ test('a collector is sent spans within the trace of the caller, and what Prometh
   );
   const wait = metrics.find(({ name }: { name: string }) => name === 'edgeloop_wait_seconds');
   expect(wait.histogram.dataPoints[0]).toMatchObject({ count: 4, bucketCounts: [1, 2, 1], explicitBounds: [1, 2] });
+});
+
+test('a collector is sent one trace from the request that begins a rollout to the last report of a device', async () => {
+  const collector = await openCollector();
+  vi.stubEnv('OTEL_EXPORTER_OTLP_ENDPOINT', collector.url);
+  // All in one piece, at the end.
+  vi.stubEnv('OTEL_BSP_SCHEDULE_DELAY', '600000');
+  const exporting = await startExport(process.env, { registry: new Registry(), version: '1' });
+  if (exporting === undefined) throw new Error('export is on');
+  const world = await openRollouts();
+  world.trace(exporting.send);
+  await world.enrol('cam', { site: 'x' });
+  const app = new Hono<Env>();
+  app.use(exporting.observe);
+  app.use(async (c, next) => {
+    c.set('actor', { name: 'key:ci', role: 'operator' });
+    await next();
+  });
+  app.route('/', rolloutRoutes(world.rollouts));
+  const traceId = '0af7651916cd43dd8448eb211c80319c';
+  const begin = async (version: number, flags: string) => {
+    const response = await app.request('/rollouts', {
+      method: 'POST',
+      headers: { traceparent: `00-${traceId}-b7ad6b7169203331-${flags}`, 'Content-Type': 'application/json' },
+      body: JSON.stringify({ model: 'net', version, bakeSeconds: 0, waves: [{ percent: 100 }] }),
+    });
+    expect(response.status).toBe(201);
+    await world.rounds(4);
+  };
+  await begin(1, '01');
+  world.bad.add(2);
+  await begin(2, '01');
+  // Who calls it does not record its trace.
+  await begin(3, '00');
+  await world.close();
+  await exporting.close();
+  collector.close();
+  const { resourceSpans } = JSON.parse(collector.sent['/v1/traces'] ?? '');
+  const spans: { name: string; traceId: string; spanId: string; parentSpanId: string; status: { code: number } }[] =
+    resourceSpans[0].scopeSpans.flatMap((scope: { spans: unknown[] }) => scope.spans);
+  expect(new Set(spans.map((span) => span.traceId))).toEqual(new Set([traceId]));
+  const parentOf = (span: { parentSpanId: string }) => spans.find(({ spanId }) => spanId === span.parentSpanId)?.name;
+  const tree = (status: number) =>
+    spans.filter(({ status: { code } }) => code === status).map((span) => `${parentOf(span)} > ${span.name}`);
+  const chain = ['POST /rollouts > rollout', 'rollout > rollout.wave', 'rollout.wave > rollout.device'];
+  expect(tree(0).sort()).toEqual([...chain, ...Array(2).fill('undefined > POST /rollouts')].sort());
+  expect(tree(2).sort()).toEqual([...chain].sort());
 });

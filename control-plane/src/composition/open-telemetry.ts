@@ -3,10 +3,13 @@
 import type { MiddlewareHandler } from 'hono';
 import type { Registry } from 'prom-client';
 import type { Env } from '../http/router.ts';
+import type { Span } from '../rollouts/trace-spans.ts';
 
 export interface Exporting {
   /** A span for each request, within the caller's trace when it names one. */
   observe: MiddlewareHandler<Env>;
+  /** Takes spans that are over into the queue; resolves when there is room for as many again. */
+  send(spans: readonly Span[]): Promise<void>;
   /** Sends what is left. */
   close(): Promise<void>;
 }

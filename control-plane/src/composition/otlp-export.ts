@@ -1,5 +1,5 @@
 // OpenTelemetry's SDK set up: one provider of traces, and a reader that sends what Prometheus is told.
-import { ROOT_CONTEXT, SpanKind, SpanStatusCode, trace } from '@opentelemetry/api';
+import { ROOT_CONTEXT, SpanKind, SpanStatusCode, TraceFlags, trace } from '@opentelemetry/api';
 import { OTLPMetricExporter } from '@opentelemetry/exporter-metrics-otlp-http';
 import { OTLPTraceExporter } from '@opentelemetry/exporter-trace-otlp-http';
 import { defaultResource, detectResources, envDetector, resourceFromAttributes } from '@opentelemetry/resources';
@@ -9,6 +9,10 @@ import { routePath } from 'hono/route';
 import type { Registry } from 'prom-client';
 import type { Exporting } from './open-telemetry.ts';
 import { createPrometheusProducer } from './prometheus-producer.ts';
+import { toReadable } from './readable-span.ts';
+
+/** Spans in the queue that need not be waited for; it holds 2,048, and drops what is beyond. */
+const roomySpans = 500;
 
 const traceparent = /^00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})$/;
 
@@ -21,10 +25,8 @@ export function exportTo(
   const resource = defaultResource()
     .merge(own)
     .merge(detectResources({ detectors: [envDetector] }));
-  const tracers = new BasicTracerProvider({
-    resource,
-    spanProcessors: [new BatchSpanProcessor(new OTLPTraceExporter())],
-  });
+  const processor = new BatchSpanProcessor(new OTLPTraceExporter());
+  const tracers = new BasicTracerProvider({ resource, spanProcessors: [processor] });
   const reader = new PeriodicExportingMetricReader({
     exporter: new OTLPMetricExporter(),
     metricProducers: [createPrometheusProducer(registry, resource)],
@@ -33,6 +35,7 @@ export function exportTo(
   });
   const meters = new MeterProvider({ resource, readers: [reader] });
   const tracer = tracers.getTracer('edgeloop', version);
+  let queued = 0;
 
   return {
     observe: async (c, next) => {
@@ -48,6 +51,8 @@ export function exportTo(
             });
       const attributes = { 'http.request.method': c.req.method, 'url.path': c.req.path };
       const span = tracer.startSpan(c.req.method, { kind: SpanKind.SERVER, attributes }, caller);
+      const own = span.spanContext();
+      if ((own.traceFlags & TraceFlags.SAMPLED) !== 0) c.set('traceparent', `00-${own.traceId}-${own.spanId}-01`);
       try {
         await next();
       } finally {
@@ -60,6 +65,13 @@ export function exportTo(
         if (status >= 500) span.setStatus({ code: SpanStatusCode.ERROR });
         span.end();
       }
+    },
+    async send(spans) {
+      for (const span of spans) processor.onEnd(toReadable(span, { resource, version }));
+      queued += spans.length;
+      if (queued < roomySpans) return;
+      queued = 0;
+      await processor.forceFlush();
     },
     async close() {
       await Promise.allSettled([tracers.shutdown(), meters.shutdown()]);

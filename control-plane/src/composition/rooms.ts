@@ -63,6 +63,7 @@ export async function buildRooms(base: Foundation, ports: Ports) {
     field: telemetry.fieldEvidence,
     traffic: telemetry.traffic,
     backtests,
+    sendSpans: base.exporting?.send,
   });
   const monitoring: Monitoring = createMonitoring({
     ...common('monitoring'),

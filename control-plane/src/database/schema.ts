@@ -219,6 +219,10 @@ export function defineSchema({
       updatedAt: instant().notNull(),
       /** When it was decided which device is in which wave; null: not yet. */
       plannedAt: instant(),
+      /** The trace of the request that began it (W3C); null: it is not traced. */
+      traceparent: text(),
+      /** When its spans were sent; null: not yet. */
+      tracedAt: instant(),
     },
     (t) => [index('rollouts_phase').on(t.phase), index('rollouts_model').on(t.model)],
   );
@@ -243,6 +247,8 @@ export function defineSchema({
       attempt: integer(),
       /** Waves in which it comes again, after this one; null: none. */
       later: json(),
+      /** Of those that are traced: how it took the version up, `Activation`. */
+      activation: json(),
       /** How it ended, for good, with the words for it; null while it has not. */
       outcome: text(),
       detail: text(),

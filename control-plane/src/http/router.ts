@@ -16,7 +16,8 @@ export interface KeyHolder extends Actor {
   keyId: string;
 }
 export interface Env {
-  Variables: { actor: Actor; keyId: string };
+  /** `traceparent`: of the request's own span, where it is traced. */
+  Variables: { actor: Actor; keyId: string; traceparent?: string };
 }
 export type Router = OpenAPIHono<Env>;
 

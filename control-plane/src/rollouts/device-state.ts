@@ -2,6 +2,7 @@
 import { kindOf, type RolloutDevice, type RolloutPlan } from '@edgeloop/shared/api/rollouts';
 import { type ModelReport, usualMaxHoldSeconds } from '@edgeloop/shared/messages';
 import type { Labels } from '@edgeloop/shared/selector';
+import type { Activation } from './activation.ts';
 import { instant } from './instant.ts';
 
 /** A device that a rollout has given its version to, or will. Instants are by this server's clock. */
@@ -23,6 +24,8 @@ export interface Member {
   /** How it ended, for good; null while it has not. */
   outcome: RolloutDevice['state'] | null;
   detail: string | null;
+  /** Of those that are traced. */
+  activation?: Activation | null;
 }
 
 /** `release` says which bytes; the version is a name for people. */
@@ -53,6 +56,8 @@ export interface DeviceView {
   problems: readonly string[];
   /** Whether its agent can run a version beside another. */
   canRunBeside?: boolean;
+  /** How far its clock is ahead of this server's, where it has measured that. */
+  clockOffsetMs?: number;
   /** What it should run of this model, and by which rollout. */
   desired: Wanted | null;
   member: Member | null;
@@ -308,6 +313,13 @@ function ownCandidate({ report, desired }: Pick<DeviceView, 'report' | 'desired'
   const candidate = report?.candidate;
   if (candidate == null || desired === null || candidate.version !== desired.version) return undefined;
   return candidate.rolloutId === wordOf(desired) ? candidate : undefined;
+}
+
+/** What it says it is at with the version that this rollout has given it, and since when by its clock. */
+export function stepOf(subject: Pick<Subject, 'plan'>, { report, desired }: DeviceView, { wave }: Member) {
+  if (!isTrial(subject, wave)) return ownCandidate({ report, desired });
+  const beside = report?.beside;
+  return beside !== undefined && isWanted(beside, desired?.beside) ? beside : undefined;
 }
 
 /** How far a device has come with what it should run, and what keeps it. */

@@ -1,6 +1,7 @@
 import { RolloutPlan } from '@edgeloop/shared/api/rollouts';
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
+import { tracedDevices } from './activation.ts';
 import type { DeviceView } from './device-state.ts';
 import { Due } from './due.ts';
 import { Progress } from './progress.ts';
@@ -161,4 +162,20 @@ it('what is due comes in the order of its time', () => {
       expect([...due.take(1000)]).toHaveLength(instants.length - taken.length);
     }),
   );
+});
+
+it('keeps for traces how the first devices of a wave take the version up, and each that fails', () => {
+  const clock = { now: start, listeningSince: start };
+  const progress = new Progress(subject, { traced: true });
+  const untraced = new Progress(subject);
+  const devices = Array.from({ length: tracedDevices + 10 }, (_, i) => {
+    const view = changed({ ...fresh(3 * i), id: `d${i}` }, 'told', start);
+    return i === 3 || i === tracedDevices + 7 ? changed(view, 'fails', start) : view;
+  });
+  for (const device of devices) for (const each of [progress, untraced]) each.update(device, clock);
+  const kept = devices.flatMap(({ id }) => (progress.member(id)?.activation == null ? [] : [id]));
+  expect(kept).toEqual([...devices.slice(0, tracedDevices).map(({ id }) => id), `d${tracedDevices + 7}`]);
+  const failed = kept.filter((id) => progress.observed.get(id)?.activation?.end?.state === 'failed');
+  expect(failed).toEqual(['d3', `d${tracedDevices + 7}`]);
+  expect(devices.every(({ id }) => untraced.member(id)?.activation === undefined)).toBe(true);
 });

@@ -2,6 +2,7 @@
 // look at it costs what has changed since the last one. It follows from the views that it is given and the time alone: fed one
 // by one or all at once, in any order, it says the same.
 import type { DeviceCounts, RolloutDevice } from '@edgeloop/shared/api/rollouts';
+import { followActivation, isFailure, tracedDevices } from './activation.ts';
 import {
   type Clock,
   type DeviceStanding,
@@ -14,6 +15,7 @@ import {
   observe,
   type Subject,
   standing,
+  stepOf,
   variantOf,
 } from './device-state.ts';
 import { Due } from './due.ts';
@@ -78,9 +80,14 @@ export class Progress {
   readonly #unrestored = new Set<string>();
   /** Members of which more is known than was stored. */
   readonly observed = new Map<string, Member>();
+  readonly #traced: boolean;
+  /** Devices that are traced however they end, by wave. */
+  readonly #shown = new Map<number, Set<string>>();
 
-  constructor(subject: Subject) {
+  /** `traced`: how devices take the version up is to be kept. */
+  constructor(subject: Subject, { traced = false }: { traced?: boolean } = {}) {
     this.subject = subject;
+    this.#traced = traced;
   }
 
   /** Takes up what is known of a device now. */
@@ -127,13 +134,29 @@ export class Progress {
     // What was seen and not stored yet is not seen anew.
     const known = this.observed.get(view.id) ?? stored;
     const base = known !== null && stored !== null && sameRow(known, stored, former?.view.member) ? known : stored;
-    const member = base === null ? null : observe(subject, view, base, clock);
+    const observed = base === null ? null : observe(subject, view, base, clock);
+    const stands = observed !== null && isOwned(subject, view) ? standing(subject, view, observed, clock) : null;
+    const member = stands === null || observed === null ? observed : this.#follow(view, observed, stands, clock);
     if (member !== null && member !== stored) this.observed.set(view.id, member);
     else this.observed.delete(view.id);
     const value = labelValue(view.labels, subject.plan.maxUnavailable?.label);
-    if (member !== null && isOwned(subject, view))
-      return { view, member, kind: 'given', standing: standing(subject, view, member, clock), value };
-    return { view, member, kind: this.#kindOf(view), standing: null, value };
+    return { view, member, kind: stands === null ? this.#kindOf(view) : 'given', standing: stands, value };
+  }
+
+  /** With what a trace is to show of it. */
+  #follow(view: DeviceView, member: Member, stands: DeviceStanding, { now }: Clock): Member {
+    const former = member.activation ?? null;
+    if (!this.#traced || !this.#isShown(view.id, member, stands)) return member;
+    const step = stepOf(this.subject, view, member);
+    const activation = followActivation(former, { view, standing: stands, step, now });
+    return activation === former ? member : { ...member, activation };
+  }
+
+  #isShown(id: string, { wave, activation }: Member, { state }: DeviceStanding): boolean {
+    const shown = this.#shown.get(wave) ?? new Set<string>();
+    this.#shown.set(wave, shown);
+    if (activation != null || shown.size < tracedDevices) shown.add(id);
+    return shown.has(id) || isFailure(state);
   }
 
   #kindOf(view: DeviceView): Kind {

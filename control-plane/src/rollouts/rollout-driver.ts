@@ -16,6 +16,7 @@ import { fallbacksOf } from './give-back.ts';
 import { type Claims, claimsOn, followedBy, noClaims } from './precedence.ts';
 import { type Decision, decideOn, gatesOf, planOf } from './rollout-state.ts';
 import type { RolloutStore } from './rollout-store.ts';
+import type { Tracing } from './tracing.ts';
 import { claimsKey, Tracked } from './tracked.ts';
 import type { VariantCount } from './variant-count.ts';
 import { type EvidenceSource, evidenceOf, type GateSource, noEvidence } from './views.ts';
@@ -35,6 +36,8 @@ export interface RolloutDriverDeps {
   listeningSince: number;
   notify: (event: Omit<ChangeEvent, 'at'>) => void;
   log: Logger;
+  /** Where traces are exported. */
+  tracing?: Tracing | undefined;
   /** From one look to the next when nobody wakes it. */
   lookEveryMs?: number | undefined;
 }
@@ -103,6 +106,7 @@ export function createRolloutDriver(deps: RolloutDriverDeps) {
     following = undefined;
     pausedLook = true;
     bell.ring();
+    deps.tracing?.wake();
   }
 
   /** One look at everything. A rollout that cannot be looked at does not keep the others waiting. */
@@ -150,7 +154,8 @@ export function createRolloutDriver(deps: RolloutDriverDeps) {
     const members = await store.members(database.read, rollout.id);
     const devices = await fleet.devices();
     // From here on nothing is awaited until it is in `tracks`, where it hears of what changes.
-    const made = new Tracked(rollout, members, { devices, claims: own });
+    const traced = deps.tracing !== undefined && rollout.traceparent !== undefined;
+    const made = new Tracked(rollout, members, { devices, claims: own, traced });
     const { state } = rollout;
     const isFollowed = state.phase === 'rolling_back' || (state.phase !== 'paused' && presentWave(state) !== undefined);
     if (isFollowed) tracks.set(rollout.id, made);
@@ -220,7 +225,8 @@ export function createRolloutDriver(deps: RolloutDriverDeps) {
     });
     const at = await writeDecision(deps, { rollout, decision, version, fallbacks, withdrawn });
     if (at === undefined) return stateWritten();
-    tracked.decided(decision, at);
+    const activated = tracked.decided(decision, at);
+    deps.tracing?.activated(rollout, activated);
     // Somebody else may have begun to follow it from what was stored before.
     if (tracks.get(rollout.id) !== tracked) forget(rollout.id);
     const touched = [...decision.assign, ...decision.revert, ...(decision.moved ?? [])];
@@ -298,6 +304,7 @@ export function createRolloutDriver(deps: RolloutDriverDeps) {
       for (const { id } of await store.inPhases(database.read, openPhases)) {
         for (const { deviceId } of await store.members(database.read, id)) unpublished.add(deviceId);
       }
+      deps.tracing?.wake();
       running = loop(stopping.signal);
     },
 
@@ -305,6 +312,7 @@ export function createRolloutDriver(deps: RolloutDriverDeps) {
     async close(): Promise<void> {
       stopping.abort();
       await running;
+      await deps.tracing?.close();
     },
   };
 }

@@ -16,6 +16,7 @@ import { z } from 'zod';
 import { inChunks, readPages } from '../database/chunks.ts';
 import type { Reader, Transaction } from '../database/open.ts';
 import type { Schema } from '../database/schema.ts';
+import { Activation } from './activation.ts';
 import type { Member } from './device-state.ts';
 import type { Ending } from './rollout-state.ts';
 import type { PlannedMember } from './waves.ts';
@@ -27,6 +28,9 @@ type WaveRow = Omit<RolloutWave, 'startedAt' | 'endedAt'> & { at: number };
 
 /** Read at once. */
 const pageMembers = 500;
+
+/** Of rollouts that are over. */
+const endPhases: RolloutState['phase'][] = ['completed', 'cancelled', 'superseded', 'rolled_back'];
 
 const Outcome = RolloutDevice.shape.state;
 const Later = z.array(z.number().int());
@@ -44,10 +48,11 @@ export function createRolloutStore(tables: Schema) {
       .where(condition)
       .orderBy(asc(rolloutDevices.deviceId))
       .limit(pageMembers);
-    return rows.map(({ previous: _previous, rolloutId: _rollout, attempt, outcome, later, ...row }) => ({
+    return rows.map(({ previous: _previous, rolloutId: _rollout, attempt, outcome, later, activation, ...row }) => ({
       ...row,
       later: later === null ? [] : parse(Later, later, 'rollout_devices.later', 'internal'),
       attempt: attempt ?? 1,
+      activation: activation === null ? null : parse(Activation, activation, 'rollout_devices.activation', 'internal'),
       outcome: outcome === null ? null : parse(Outcome, outcome, 'rollout_devices.outcome', 'internal'),
     }));
   }
@@ -86,12 +91,33 @@ export function createRolloutStore(tables: Schema) {
       return rows.map(toRollout);
     },
 
-    async insert(tx: Transaction, { status: _status, plannedAt: _planned, ...rollout }: Rollout): Promise<void> {
-      await tx.insert(rollouts).values({ ...rollout, phase: rollout.state.phase, plannedAt: null });
+    async insert(
+      tx: Transaction,
+      { status: _status, plannedAt: _planned, traceparent, ...rollout }: Rollout,
+    ): Promise<void> {
+      const unseen = { plannedAt: null, tracedAt: null };
+      await tx
+        .insert(rollouts)
+        .values({ ...rollout, ...unseen, traceparent: traceparent ?? null, phase: rollout.state.phase });
     },
 
     async setState(tx: Transaction, id: string, { state, at }: { state: RolloutState; at: number }): Promise<void> {
       await tx.update(rollouts).set({ state, phase: state.phase, updatedAt: at }).where(eq(rollouts.id, id));
+    },
+
+    /** Rollouts that are over and traced, whose spans were not sent yet. */
+    async untraced(reader: Reader): Promise<Rollout[]> {
+      const isOver = inArray(rollouts.phase, endPhases);
+      const rows = await reader
+        .select()
+        .from(rollouts)
+        .where(and(isOver, isNotNull(rollouts.traceparent), isNull(rollouts.tracedAt)))
+        .orderBy(asc(rollouts.id));
+      return rows.map(toRollout);
+    },
+
+    async traced(tx: Transaction, id: string, at: number): Promise<void> {
+      await tx.update(rollouts).set({ tracedAt: at }).where(eq(rollouts.id, id));
     },
 
     /** Devices with their waves, in the order of waves. */
@@ -139,7 +165,7 @@ export function createRolloutStore(tables: Schema) {
       const { deviceIds, wave, at } = told;
       const set = {
         ...{ wave, assignedAt: at, online: false, connectionSince: at },
-        ...{ servingSince: null, attempt: null, outcome: null, detail: null },
+        ...{ servingSince: null, attempt: null, outcome: null, detail: null, activation: null },
       };
       await inChunks(deviceIds, (part) =>
         tx
@@ -161,7 +187,13 @@ export function createRolloutStore(tables: Schema) {
         group.ids.push(deviceId);
         alike.set(later.join(), group);
       }
-      const fresh = { assignedAt: null, servingSince: null, attempt: null, connectionSince: moved.at };
+      const fresh = {
+        assignedAt: null,
+        servingSince: null,
+        attempt: null,
+        activation: null,
+        connectionSince: moved.at,
+      };
       for (const { later: waves, ids } of alike.values()) {
         const [wave, ...later] = waves;
         if (wave === undefined) continue;
@@ -177,7 +209,10 @@ export function createRolloutStore(tables: Schema) {
       tried: { deviceIds: readonly string[]; attempt: number; at: number },
     ): Promise<void> {
       const { deviceIds, attempt, at } = tried;
-      const set = { assignedAt: at, connectionSince: at, servingSince: null, attempt, outcome: null, detail: null };
+      const set = {
+        ...{ assignedAt: at, connectionSince: at, servingSince: null, attempt },
+        ...{ outcome: null, detail: null, activation: null },
+      };
       await inChunks(deviceIds, (part) => tx.update(rolloutDevices).set(set).where(isMember(rolloutId, part)));
     },
 
@@ -224,9 +259,9 @@ export function createRolloutStore(tables: Schema) {
     ): Promise<void> {
       const alike = new Map<string, { set: Partial<Member>; ids: string[] }>();
       for (const { deviceId, member } of observed) {
-        const { online, connectionSince, servingSince } = member;
-        const key = `${online} ${connectionSince} ${servingSince}`;
-        const group = alike.get(key) ?? { set: { online, connectionSince, servingSince }, ids: [] };
+        const { online, connectionSince, servingSince, activation = null } = member;
+        const key = `${online} ${connectionSince} ${servingSince} ${JSON.stringify(activation)}`;
+        const group = alike.get(key) ?? { set: { online, connectionSince, servingSince, activation }, ids: [] };
         group.ids.push(deviceId);
         alike.set(key, group);
       }
@@ -362,9 +397,10 @@ export function createRolloutStore(tables: Schema) {
 }
 
 function toRollout(row: Schema['rollouts']['$inferSelect']): Rollout {
-  const { phase: _phase, ...rest } = row;
+  const { phase: _phase, tracedAt: _traced, traceparent, ...rest } = row;
   return {
     ...rest,
+    ...(traceparent !== null && { traceparent }),
     plan: parse(RolloutPlan, row.plan, `rollout ${row.id}: plan`, 'internal'),
     state: parse(RolloutState, row.state, `rollout ${row.id}: state`, 'internal'),
   };

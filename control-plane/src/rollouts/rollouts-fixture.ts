@@ -21,6 +21,7 @@ import { createVersionNumbers } from '../registry/version-numbers.ts';
 import type { BacktestSource } from './backtest-gate.ts';
 import type { FieldSource } from './field-gates.ts';
 import { createRollouts, type TrafficSource } from './rollouts.ts';
+import type { TracingDeps } from './tracing.ts';
 import type { EvidenceSource } from './views.ts';
 
 const log = pino({ level: 'silent' });
@@ -71,8 +72,10 @@ export async function openRollouts(versions = 3) {
     create: vi.fn<BacktestSource['create']>(),
     newest: vi.fn<BacktestSource['newest']>(async () => null),
   };
+  let sendSpans: TracingDeps['send'] | undefined;
   const build = (lookEveryMs?: number) =>
     createRollouts({
+      sendSpans,
       database,
       fleet,
       registry,
@@ -113,6 +116,11 @@ export async function openRollouts(versions = 3) {
     /** As after the end of the process: what was only in memory is gone. */
     restart: (lookEveryMs?: number) => {
       world.rollouts = build(lookEveryMs);
+    },
+    /** Exports traces from now on. */
+    trace(send: TracingDeps['send']) {
+      sendSpans = send;
+      world.restart();
     },
     async enrol(id: string, labels: Labels = {}) {
       const store = createFleetStore(database.tables);
@@ -180,9 +188,9 @@ export async function openRollouts(versions = 3) {
       for (let i = 0; i < times; i++) await world.round();
     },
     running: () => Object.fromEntries([...desired].map(([id, { models }]) => [id, models[0]?.version ?? null]).sort()),
-    async release(version: number | string, plan: Partial<z.input<typeof RolloutCreate>> = {}) {
+    async release(version: number | string, plan: Partial<z.input<typeof RolloutCreate>> = {}, traceparent?: string) {
       const asked = RolloutCreate.parse({ model: 'net', version, bakeSeconds: 3, ...plan });
-      return world.rollouts.create('key:test', asked);
+      return world.rollouts.create('key:test', asked, traceparent);
     },
     phase: async (id: string) => (await world.rollouts.detail(id)).state.phase,
     history: async (id: string) => (await world.rollouts.detail(id)).history.map(({ text }) => text),

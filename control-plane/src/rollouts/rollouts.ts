@@ -38,6 +38,7 @@ import { type Spoken, unknownRollout, writeAction } from './operator-words.ts';
 import { createReadiness } from './readiness.ts';
 import { createRolloutDriver } from './rollout-driver.ts';
 import { createRolloutStore, type RolloutStore } from './rollout-store.ts';
+import { createTracing, type TracingDeps } from './tracing.ts';
 import { createVariantCount } from './variant-count.ts';
 import { verdictsOf } from './verdicts.ts';
 import type { EvidenceSource } from './views.ts';
@@ -57,6 +58,8 @@ export interface RolloutsDeps {
   notify: (event: Omit<ChangeEvent, 'at'>) => void;
   log: Logger;
   lookEveryMs?: number;
+  /** Where traces are exported. */
+  sendSpans?: TracingDeps['send'] | undefined;
 }
 
 export interface RolloutList {
@@ -81,7 +84,8 @@ export function createRollouts(given: RolloutsDeps) {
   const operating = { ...given, store };
   const variantCount = createVariantCount(registry);
   const gates = withBacktest(createFieldGates({ ...given, variantCount }), backtests);
-  const driver = createRolloutDriver({ ...given, gates, variantCount, store, listeningSince: given.now() });
+  const tracing = given.sendSpans && createTracing({ ...given, store, send: given.sendSpans });
+  const driver = createRolloutDriver({ ...given, gates, variantCount, store, tracing, listeningSince: given.now() });
 
   async function known(id: string): Promise<Rollout> {
     const rollout = await store.rollout(database.read, id);
@@ -174,13 +178,21 @@ export function createRollouts(given: RolloutsDeps) {
   }
 
   return {
-    /** @throws AppError `not_found` for the version; `invalid_request` for the plan */
-    async create(actor: string, { model, version: asked, ...given }: RolloutCreate): Promise<Rollout> {
+    /**
+     * `traceparent`: the trace of the request, which then shows the rollout.
+     * @throws AppError `not_found` for the version; `invalid_request` for the plan
+     */
+    async create(
+      actor: string,
+      { model, version: asked, ...given }: RolloutCreate,
+      traceparent?: string,
+    ): Promise<Rollout> {
       const version = typeof asked === 'number' ? asked : await registry.aliased(model, asked);
       await registry.version(model, version);
       const plan = plannedWith(given);
       const matching = await fleet.matching(parseSelector(plan.selector));
-      const rollout = newRollout({ model, version, plan, actor, at: now() });
+      const begun = newRollout({ model, version, plan, actor, at: now() });
+      const rollout = traceparent === undefined ? begun : { ...begun, traceparent };
       const conflicting = matching.filter(({ conflictSince }) => conflictSince !== null).length;
       const alias = typeof asked === 'number' ? undefined : asked;
       await insertRollout(stored, rollout, { matching: matching.length, conflicting, alias });

@@ -72,7 +72,9 @@ const routes = {
 export function rolloutRoutes(rollouts: Rollouts): Router {
   const router = createRouter();
   router.openapi(routes.list, async (c) => c.json(await rollouts.list(c.req.valid('query')), 200));
-  router.openapi(routes.create, async (c) => c.json(await rollouts.create(c.var.actor.name, c.req.valid('json')), 201));
+  router.openapi(routes.create, async (c) =>
+    c.json(await rollouts.create(c.var.actor.name, c.req.valid('json'), c.var.traceparent), 201),
+  );
   router.openapi(routes.plan, async (c) => {
     const asked = c.req.valid('json');
     const { name, role } = c.var.actor;

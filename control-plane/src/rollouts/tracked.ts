@@ -9,6 +9,8 @@ import { Progress } from './progress.ts';
 import type { Decision, Plan } from './rollout-state.ts';
 import { type Eye, eyeOf, viewOf } from './views.ts';
 
+type Activated = Member & { deviceId: string };
+
 export interface Fleeting {
   devices: ReadonlyMap<string, Candidate>;
   claims: Claims;
@@ -34,12 +36,12 @@ export class Tracked {
   constructor(
     rollout: Rollout,
     members: readonly (Member & { deviceId: string })[],
-    { claims, devices }: Pick<Fleeting, 'claims' | 'devices'>,
+    { claims, devices, traced }: Pick<Fleeting, 'claims' | 'devices'> & { traced: boolean },
   ) {
     this.#members = new Map(members.map(({ deviceId, ...member }) => [deviceId, member]));
     this.#eye = eyeOf(rollout, claims, this.#members);
     this.claims = claimsKey(claims);
-    this.progress = new Progress(rollout);
+    this.progress = new Progress(rollout, { traced });
     // Members first, in the order of waves.
     for (const id of this.#members.keys()) this.changed.add(id);
     for (const id of devices.keys()) this.changed.add(id);
@@ -73,9 +75,14 @@ export class Tracked {
     }
   }
 
-  /** That a decision was stored. */
-  decided({ state, assign, observed, endings, revert, moved }: Decision, at: number): void {
-    for (const { deviceId, member } of observed) this.#put(deviceId, member);
+  /** That a decision was stored. Gives the members that have taken the version up with it, or failed to, as far as they are traced. */
+  decided({ state, assign, observed, endings, revert, moved }: Decision, at: number): Activated[] {
+    const activated: Activated[] = [];
+    for (const { deviceId, member } of observed) {
+      const had = this.#members.get(deviceId)?.activation?.end ?? null;
+      if (had === null && member.activation?.end != null) activated.push({ ...member, deviceId });
+      this.#put(deviceId, member);
+    }
     this.progress.remembered(observed);
     for (const deviceId of assign) {
       const wave = state.phase === 'running' ? state.wave : 0;
@@ -93,6 +100,7 @@ export class Tracked {
       if (known?.outcome === null) this.#put(deviceId, { ...known, outcome, detail });
     }
     for (const id of revert) this.changed.add(id);
+    return activated;
   }
 
   #put(deviceId: string, member: Member): void {

@@ -50,6 +50,7 @@ export function viewOf({ rollout, selector, claims, members }: Eye, device: Cand
     conflicting: conflictSince !== null,
     report: reported?.models.find(({ name }) => name === rollout.model) ?? null,
     problems: reported?.problems ?? [],
+    ...(reported?.clock !== undefined && { clockOffsetMs: reported.clock.offsetMs }),
     ...(reported !== null && { canRunBeside: reported.facts.capabilities?.includes('beside') ?? false }),
   };
 }

@@ -310,6 +310,8 @@ export const Rollout = z.object({
   updatedAt: Instant,
   /** When it was decided which device is in which wave. */
   plannedAt: Instant.nullable().optional(),
+  /** The trace that shows it, as the request that began it told it on (W3C); where traces are exported. */
+  traceparent: z.string().optional(),
   /** One sentence: why it stands where it stands, what it waits for, and until when. */
   status: z.string().optional(),
 });

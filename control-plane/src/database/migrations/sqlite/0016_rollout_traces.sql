@@ -1,0 +1,3 @@
+ALTER TABLE `rollout_devices` ADD `activation` text;--> statement-breakpoint
+ALTER TABLE `rollouts` ADD `traceparent` text;--> statement-breakpoint
+ALTER TABLE `rollouts` ADD `traced_at` integer;
