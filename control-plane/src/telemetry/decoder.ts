@@ -144,7 +144,7 @@ export class Decoder {
 /** From the sources the loader of the process itself is not the thread's: it registers its own. */
 export function startThread(): Worker {
   if (!import.meta.url.endsWith('.ts'))
-    return new Worker(new URL('./decoding-thread.js', import.meta.url), { resourceLimits });
+    return new Worker(new URL('./decoding-thread.js', import.meta.url), { execArgv: [], resourceLimits });
   const path = JSON.stringify(new URL('./decoding-thread.ts', import.meta.url).href);
   const code = `import('tsx/esm/api').then(({ register }) => { register(); return import(${path}); })`;
   return new Worker(code, { eval: true, execArgv: ['--conditions', '@edgeloop/source'], resourceLimits });
