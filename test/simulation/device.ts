@@ -27,7 +27,7 @@ export interface DeviceWorld {
   trust: Trust;
 }
 
-export const probationMs = 5000;
+const probationMs = 5000;
 const rereadMs = 60_000;
 /** Within this time a step that was allowed has begun. */
 const settledMs = 120_000;

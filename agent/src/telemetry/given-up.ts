@@ -3,10 +3,10 @@ import { parseJson } from '@edgeloop/shared/errors';
 import { z } from 'zod';
 import { type Reader, readCount, readFact, writeFact } from '../database/facts.ts';
 
-export type LostKind = 'window' | 'request' | 'label' | 'sample';
+type LostKind = 'window' | 'request' | 'label' | 'sample';
 
 /** `budget`: over EDGELOOP_BUFFER_MB or EDGELOOP_CAPTURE_MB. `disk`: there was no room. `refused`: by the control plane. */
-export type LostReason = 'budget' | 'age' | 'disk' | 'refused';
+type LostReason = 'budget' | 'age' | 'disk' | 'refused';
 
 export interface Lost {
   kind: LostKind;
