@@ -117,6 +117,10 @@ test('a collector is sent one trace from the request that begins a rollout to th
   await begin(1, '01');
   world.bad.add(2);
   await begin(2, '01');
+  const run = exporting.begin('release by a run', { 'edgeloop.run.id': 'r' });
+  world.bad.delete(2);
+  await world.release(2, { selector: '', bakeSeconds: 0, waves: [{ percent: 100 }] }, run);
+  await world.rounds(4);
   // Who calls it does not record its trace.
   await begin(3, '00');
   await world.close();
@@ -125,11 +129,12 @@ test('a collector is sent one trace from the request that begins a rollout to th
   const { resourceSpans } = JSON.parse(collector.sent['/v1/traces'] ?? '');
   const spans: { name: string; traceId: string; spanId: string; parentSpanId: string; status: { code: number } }[] =
     resourceSpans[0].scopeSpans.flatMap((scope: { spans: unknown[] }) => scope.spans);
-  expect(new Set(spans.map((span) => span.traceId))).toEqual(new Set([traceId]));
+  expect(new Set(spans.map((span) => span.traceId))).toEqual(new Set([traceId, run?.split('-')[1]]));
   const parentOf = (span: { parentSpanId: string }) => spans.find(({ spanId }) => spanId === span.parentSpanId)?.name;
   const tree = (status: number) =>
     spans.filter(({ status: { code } }) => code === status).map((span) => `${parentOf(span)} > ${span.name}`);
   const chain = ['POST /rollouts > rollout', 'rollout > rollout.wave', 'rollout.wave > rollout.device'];
-  expect(tree(0).sort()).toEqual([...chain, ...Array(2).fill('undefined > POST /rollouts')].sort());
+  const begun = ['undefined > release by a run', 'release by a run > rollout', ...chain.slice(1)];
+  expect(tree(0).sort()).toEqual([...chain, ...begun, ...Array(2).fill('undefined > POST /rollouts')].sort());
   expect(tree(2).sort()).toEqual([...chain].sort());
 });

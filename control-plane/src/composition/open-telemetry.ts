@@ -8,6 +8,8 @@ import type { Span } from '../rollouts/trace-spans.ts';
 export interface Exporting {
   /** A span for each request, within the caller's trace when it names one. */
   observe: MiddlewareHandler<Env>;
+  /** Begins a trace of what no request began, with a span of that; gives its `traceparent`, undefined when it is not sampled. */
+  begin(name: string, attributes: Record<string, string>): string | undefined;
   /** Takes spans that are over into the queue; resolves when there is room for as many again. */
   send(spans: readonly Span[]): Promise<void>;
   /** Sends what is left. */

@@ -1,5 +1,5 @@
 // OpenTelemetry's SDK set up: one provider of traces, and a reader that sends what Prometheus is told.
-import { ROOT_CONTEXT, SpanKind, SpanStatusCode, TraceFlags, trace } from '@opentelemetry/api';
+import { ROOT_CONTEXT, type Span, SpanKind, SpanStatusCode, TraceFlags, trace } from '@opentelemetry/api';
 import { OTLPMetricExporter } from '@opentelemetry/exporter-metrics-otlp-http';
 import { OTLPTraceExporter } from '@opentelemetry/exporter-trace-otlp-http';
 import { defaultResource, detectResources, envDetector, resourceFromAttributes } from '@opentelemetry/resources';
@@ -51,8 +51,8 @@ export function exportTo(
             });
       const attributes = { 'http.request.method': c.req.method, 'url.path': c.req.path };
       const span = tracer.startSpan(c.req.method, { kind: SpanKind.SERVER, attributes }, caller);
-      const own = span.spanContext();
-      if ((own.traceFlags & TraceFlags.SAMPLED) !== 0) c.set('traceparent', `00-${own.traceId}-${own.spanId}-01`);
+      const own = traceparentOf(span);
+      if (own !== undefined) c.set('traceparent', own);
       try {
         await next();
       } finally {
@@ -66,6 +66,11 @@ export function exportTo(
         span.end();
       }
     },
+    begin(name, attributes) {
+      const span = tracer.startSpan(name, { kind: SpanKind.INTERNAL, attributes }, ROOT_CONTEXT);
+      span.end();
+      return traceparentOf(span);
+    },
     async send(spans) {
       for (const span of spans) processor.onEnd(toReadable(span, { resource, version }));
       queued += spans.length;
@@ -77,4 +82,10 @@ export function exportTo(
       await Promise.allSettled([tracers.shutdown(), meters.shutdown()]);
     },
   };
+}
+
+/** Undefined when it is not sampled. */
+function traceparentOf(span: Span): string | undefined {
+  const { traceId, spanId, traceFlags } = span.spanContext();
+  return (traceFlags & TraceFlags.SAMPLED) === 0 ? undefined : `00-${traceId}-${spanId}-01`;
 }

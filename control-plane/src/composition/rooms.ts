@@ -14,6 +14,7 @@ import { createTraining, type Training } from '../training/training.ts';
 import { buildDeviceAccess, type Ports } from './device-access.ts';
 import { createFleetFigures } from './fleet-figures.ts';
 import type { Foundation } from './foundation.ts';
+import type { Exporting } from './open-telemetry.ts';
 
 export type Rooms = Awaited<ReturnType<typeof buildRooms>>;
 
@@ -84,7 +85,8 @@ export async function buildRooms(base: Foundation, ports: Ports) {
     registry,
     dataDir,
     deployed: (model) => fleet.deployed(model),
-    release: (model, version, plan, runId) => releaseOnce(rollouts, { model, version, plan, runId }),
+    release: (model, version, plan, runId) =>
+      releaseOnce(rollouts, { ...{ model, version, plan, runId }, begin: base.exporting?.begin }),
   });
   return { ...access, registry, telemetry, rollouts, monitoring, data, backtests, training };
 }
@@ -112,13 +114,21 @@ function rolloutLink({ createdAt, createdBy, model, version, state }: Rollout) {
   return { at: createdAt, summary: `rollout of ${model} ${version} by ${createdBy}: ${state.phase}` };
 }
 
+interface Released {
+  model: string;
+  version: number;
+  plan: RolloutPlan;
+  runId: string;
+  /** Where traces are exported. */
+  begin: Exporting['begin'] | undefined;
+}
+
 /** The rollout of a training run: the one that it has started before, or a new one. */
-async function releaseOnce(
-  rollouts: Rollouts,
-  { model, version, plan, runId }: { model: string; version: number; plan: RolloutPlan; runId: string },
-): Promise<string> {
+async function releaseOnce(rollouts: Rollouts, { model, version, plan, runId, begin }: Released): Promise<string> {
   const actor = `run:${runId}`;
   const { items } = await rollouts.list({ model, limit: 100 });
   const earlier = items.find((rollout) => rollout.createdBy === actor && rollout.version === version);
-  return (earlier ?? (await rollouts.create(actor, { ...plan, model, version }))).id;
+  if (earlier !== undefined) return earlier.id;
+  const traceparent = begin?.('release by a run', { 'edgeloop.run.id': runId, 'edgeloop.model': model });
+  return (await rollouts.create(actor, { ...plan, model, version }, traceparent)).id;
 }
