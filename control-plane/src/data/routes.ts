@@ -18,7 +18,15 @@ import { AppError, parse, parseJson } from '@edgeloop/shared/errors';
 import { ModelName, ModelVersion } from '@edgeloop/shared/identifiers';
 import { z } from 'zod';
 import { receiveForm } from '../http/multipart.ts';
-import { createRouter, describeRoute, jsonBody, mountRaw, pathParameter, type Router } from '../http/router.ts';
+import {
+  createRouter,
+  describeRawRoute,
+  describeRoute,
+  jsonBody,
+  mountRaw,
+  pathParameter,
+  type Router,
+} from '../http/router.ts';
 import type { Data } from './data.ts';
 
 const tag = 'data';
@@ -164,7 +172,7 @@ function datasetRoutes(router: Router, data: Data): void {
     return c.json(await data.version(name, version), 200);
   });
 
-  const exportSplit = describeRoute(
+  const exportSplit = describeRawRoute(
     {
       method: 'get',
       path: '/datasets/{name}/versions/{version}/export',
@@ -172,7 +180,7 @@ function datasetRoutes(router: Router, data: Data): void {
       tag,
       role: 'viewer',
       status: 200,
-      response: z.unknown(),
+      answers: { 'application/vnd.apache.parquet': z.unknown() },
     },
     { params: NameAndVersion, query: z.object({ split: Split.default('train') }) },
   );

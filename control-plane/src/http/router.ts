@@ -3,7 +3,7 @@
 
 import type { Role } from '@edgeloop/shared/api/access';
 import { AppError, fieldErrors, Problem, parse } from '@edgeloop/shared/errors';
-import { createRoute, OpenAPIHono, type RouteConfig, type z } from '@hono/zod-openapi';
+import { createRoute, OpenAPIHono, type RouteConfig, z } from '@hono/zod-openapi';
 import type { Context, MiddlewareHandler } from 'hono';
 
 /** Who is asking: `key:NAME`. */
@@ -86,6 +86,19 @@ type RouteOf<D extends Description, Q> = {
   };
 };
 
+type RawRoute = RouteConfig & { middleware: MiddlewareHandler<Env>; getRoutingPath(): string };
+
+/** A route for `mountRaw` that answers in other forms than JSON, or in several: `answers` by content type. */
+export function describeRawRoute(
+  { answers, ...description }: Omit<Description, 'response'> & { answers: Record<string, z.ZodType> },
+  request: NonNullable<RouteConfig['request']>,
+): RawRoute {
+  const route = describeRoute({ ...description, response: z.unknown() }, request);
+  const content = Object.fromEntries(Object.entries(answers).map(([type, schema]) => [type, { schema }]));
+  const responses = { ...route.responses, [description.status]: { description: description.summary, content } };
+  return createRoute({ ...route, responses });
+}
+
 /** A required JSON body. */
 export function jsonBody<S extends z.ZodType>(schema: S) {
   return { required: true, content: { 'application/json': { schema } } } as const;
@@ -109,11 +122,7 @@ function requireRole(role: Role): MiddlewareHandler<Env> {
  * Mounts a handler that reads or answers something else than JSON: the description makes the OpenAPI entry and the role
  * check; the handler parses what it takes itself.
  */
-export function mountRaw(
-  router: Router,
-  route: RouteConfig & { middleware: MiddlewareHandler<Env>; getRoutingPath(): string },
-  handler: (c: Context<Env>) => Promise<Response>,
-): void {
+export function mountRaw(router: Router, route: RawRoute, handler: (c: Context<Env>) => Promise<Response>): void {
   router.openAPIRegistry.registerPath(route);
   router.on(route.method, [route.getRoutingPath()], route.middleware, handler);
 }

@@ -13,28 +13,41 @@ import {
 import { WindowQuery, WindowResult } from '@edgeloop/shared/api/windows';
 import { DeviceId } from '@edgeloop/shared/identifiers';
 import { z } from '@hono/zod-openapi';
-import { createRouter, describeRoute, mountRaw, queryParameters, type Router } from '../http/router.ts';
+import {
+  createRouter,
+  describeRawRoute,
+  describeRoute,
+  mountRaw,
+  queryParameters,
+  type Router,
+} from '../http/router.ts';
 import { createMetricStreams } from './metric-stream.ts';
 import { contentTypes, textOf } from './metric-texts.ts';
 import { readSeen } from './seen.ts';
 import type { Telemetry } from './telemetry.ts';
 
 const common = { method: 'get', tag: 'metrics', role: 'viewer', status: 200 } as const;
-const queryRoute = describeRoute(
+const queryRoute = describeRawRoute(
   {
     ...common,
     path: '/metrics/query',
     summary: 'Series of metrics; a window counts in the step in which it started',
-    response: z.union([MetricResult, MetricResults, MetricRows]),
+    answers: {
+      // One metric, several, and `format=rows`.
+      'application/json': z.union([MetricResult, MetricResults, MetricRows]),
+      'text/csv': z
+        .string()
+        .describe('`format=csv`, or asked for by `Accept: text/csv`; the first line names the columns'),
+    },
   },
   { query: MetricsQuery },
 );
-const streamRoute = describeRoute(
+const streamRoute = describeRawRoute(
   {
     ...common,
     path: '/metrics/stream',
     summary: 'The same as server-sent events: first everything, then what has changed',
-    response: MetricNews,
+    answers: { 'text/event-stream': MetricNews.describe('The data of each event `metrics`') },
   },
   { query: MetricStreamQuery },
 );
