@@ -39,7 +39,7 @@ it('ends with the report after its probation, and says nothing new after that', 
   const served = seen('baking', { at: now + 500 });
   const ended = follow(probation, served);
   expect(follow(probation)?.end).toBeNull();
-  expect(ended?.end).toEqual({ at: now + 500, state: 'baking', detail: 'is baking' });
+  expect(ended?.end).toEqual({ at: now + 500, state: 'serving', detail: '' });
   expect(followActivation(ended, seen('failed', { at: now + 900 }))).toBe(ended);
 });
 

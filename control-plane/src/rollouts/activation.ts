@@ -40,7 +40,7 @@ export function followActivation(former: Activation | null, seen: Seen): Activat
   const isNew = step !== undefined && step.state !== 'failed' && step.state !== steps.at(-1)?.state;
   const next =
     isNew && steps.length < mostSteps ? [...steps, { state: step.state, at: placed(view, step, now) }] : steps;
-  const end = hasEnded(seen) ? { at: now, state: standing.state, detail: standing.detail } : null;
+  const end = hasEnded(seen) ? { at: now, ...outcomeOf(standing) } : null;
   if (former !== null && end === null && next === steps) return former;
   return { steps: next, end };
 }
@@ -49,6 +49,11 @@ export function followActivation(former: Activation | null, seen: Seen): Activat
 function hasEnded({ standing: { state }, step }: Seen): boolean {
   if (isFailure(state) || state === 'healthy') return true;
   return state === 'baking' && step?.state !== 'probation';
+}
+
+/** That it goes on to be judged is the rollout's affair. */
+function outcomeOf({ state, detail }: Seen['standing']): { state: string; detail: string } {
+  return isFailure(state) ? { state, detail } : { state: 'serving', detail: '' };
 }
 
 /** By this server's clock, where the device knows how far its own is off; else when it was seen. */

@@ -114,7 +114,8 @@ export function deviceSpans(rollout: Rollout, member: TracedMember, end = member
     };
   });
   const attributes = {
-    ...{ ...about, 'edgeloop.attempt': attempt, 'edgeloop.outcome': end.state, 'edgeloop.detail': end.detail },
+    ...{ ...about, 'edgeloop.attempt': attempt, 'edgeloop.outcome': end.state },
+    ...(end.detail !== '' && { 'edgeloop.detail': end.detail }),
   };
   const device = { traceId, id, parentId: waveId(rollout, wave), name: 'rollout.device', ...whole };
   return [{ ...device, attributes, events: [], ...error }, ...steps];
