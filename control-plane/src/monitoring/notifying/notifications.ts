@@ -1,9 +1,8 @@
 // Tells channels of alerts, one message a group. What was told stands in the database, and a try is noted before it is made: a
 // restart neither forgets nor repeats, and what dies in between is sent again with the same id. A channel that fails is tried
 // again and keeps nothing else waiting.
-import { matchesAlert } from '@edgeloop/shared/api/alert-match';
 import type { AlertRule } from '@edgeloop/shared/api/alert-rules';
-import { AppError, messageOf } from '@edgeloop/shared/errors';
+import { messageOf } from '@edgeloop/shared/errors';
 import { backoffMs } from '@edgeloop/shared/node/backoff';
 import { sha256 } from '@edgeloop/shared/node/digests';
 import type { Labels } from '@edgeloop/shared/selector';
@@ -22,6 +21,7 @@ import {
   type GroupMember,
   nothingTold,
 } from './delivery-state.ts';
+import { type Group, groupsIn, heartbeatKey, idOf } from './groups.ts';
 import { groupOf, type Message } from './message.ts';
 import { repeatMsOf, type Send } from './sender.ts';
 
@@ -41,16 +41,6 @@ interface NotificationsDeps {
 
 /** Before a message that failed is sent again. */
 const retry = { firstMs: 2000, mostMs: 300_000 };
-const heartbeatKey = 'heartbeat';
-const usualGroups = ['model', 'site'];
-
-interface Group {
-  channel: StoredChannel;
-  key: string;
-  labels: Record<string, string>;
-  alerts: AlertRecord[];
-  state: DeliveryState;
-}
 
 export type Notifications = ReturnType<typeof createNotifications>;
 
@@ -89,33 +79,14 @@ export function createNotifications(deps: NotificationsDeps) {
     await Promise.all(sending.values());
   }
 
-  async function groupsOf(known: {
-    channels: readonly StoredChannel[];
-    deliveries: readonly Delivery[];
-    open: readonly AlertRecord[];
-  }): Promise<Group[]> {
-    const firing = known.open.filter(({ status }) => status === 'firing');
-    const rules = new Map((await deps.rules()).map(({ id, spec }) => [id, spec.channels]));
-    const labels = firing.length === 0 ? new Map<string, Labels>() : await deps.deviceLabels();
-    const groups = new Map<string, Group>();
-    const groupAt = (channel: StoredChannel, key: string, of: Record<string, string>) => {
-      const id = idOf({ channel, key });
-      const state = known.deliveries.find((each) => each.channelId === channel.id && each.groupKey === key)?.state;
-      const group = groups.get(id) ?? { channel, key, labels: of, alerts: [], state: state ?? nothingTold };
-      groups.set(id, group);
-      return group;
-    };
-    for (const channel of known.channels) {
-      for (const alert of firing) {
-        if (!isFor(channel, alert, rules.get(alert.ruleId) ?? [])) continue;
-        const of = groupLabels(channel, alert, labels);
-        groupAt(channel, JSON.stringify(of), of).alerts.push(alert);
-      }
-      for (const { channelId, groupKey } of known.deliveries)
-        if (channelId === channel.id && groupKey !== heartbeatKey) groupAt(channel, groupKey, labelsOf(groupKey));
-    }
-    for (const group of groups.values()) await addEnded(group);
-    return [...groups.values()];
+  async function groupsOf(known: { channels: StoredChannel[]; deliveries: Delivery[]; open: AlertRecord[] }) {
+    const { channels, deliveries, open } = known;
+    const firing = open.filter(({ status }) => status === 'firing');
+    const rules = await deps.rules();
+    const devices = firing.length === 0 ? new Map<string, Labels>() : await deps.deviceLabels();
+    const groups = groupsIn({ channels, deliveries, firing, rules, devices });
+    for (const group of groups) await addEnded(group);
+    return groups;
   }
 
   /** Those that were told and fire no longer, or not in this group. */
@@ -247,44 +218,4 @@ export function createNotifications(deps: NotificationsDeps) {
       repeatAcknowledged: isAlertmanager,
     };
   }
-}
-
-function idOf({ channel, key }: Pick<Group, 'channel' | 'key'>): string {
-  return `${channel.id} ${key}`;
-}
-
-/** Its rule names the channel, by id or name, or the channel wants it. */
-function isFor({ id, spec }: StoredChannel, alert: AlertRecord, named: readonly string[]): boolean {
-  if (named.includes(id) || named.includes(spec.name)) return true;
-  return spec.match !== undefined && matchesAlert(spec.match, alert);
-}
-
-/** Of a label that the alert has not, what all devices of its scope have. */
-function groupLabels(
-  { spec }: StoredChannel,
-  alert: AlertRecord,
-  devices: ReadonlyMap<string, Labels>,
-): Record<string, string> {
-  const pairs = (spec.groupBy ?? usualGroups).flatMap((key) => {
-    const value = groupValue(key, alert, devices);
-    return value === undefined ? [] : [[key, value] as const];
-  });
-  return Object.fromEntries(pairs);
-}
-
-function groupValue(key: string, alert: AlertRecord, devices: ReadonlyMap<string, Labels>): string | undefined {
-  const own: Record<string, string | undefined> = {
-    ...alert.labels,
-    ...{ model: alert.model ?? undefined, version: alert.version?.toString(), severity: alert.severity },
-    ...{ kind: alert.kind, rule: alert.ruleId },
-  };
-  if (own[key] !== undefined) return own[key];
-  const [first, ...others] = alert.scope.devices.map((id) => devices.get(id)?.[key]);
-  return others.every((each) => each === first) ? first : undefined;
-}
-
-function labelsOf(groupKey: string): Record<string, string> {
-  const parsed: unknown = JSON.parse(groupKey);
-  if (typeof parsed !== 'object' || parsed === null) throw new AppError('internal', `"${groupKey}" is no group`);
-  return Object.fromEntries(Object.entries(parsed).map(([key, value]) => [key, String(value)]));
 }
