@@ -8,7 +8,7 @@ import { createBell } from '@edgeloop/shared/node/bell';
 import type { Logger } from 'pino';
 import type { Config } from './config.ts';
 import { openDatabase } from './database/open.ts';
-import { deviceFacts } from './identity/device-facts.ts';
+import { cpuModel } from './identity/device-facts.ts';
 import { FolderModels } from './models/folder/folder.ts';
 import { createProofs } from './models/trying/proofs.ts';
 import { proveModel } from './models/trying/prove.ts';
@@ -105,7 +105,7 @@ async function prepareHere() {
 function build({ folder, config, scratch, database, problems, writes, here, log }: Ground) {
   const work = new AbortController();
   const { prove } = config;
-  const tuner = createTuner({ ...config, bounds: prove, database, writes, cpuModel: deviceFacts().cpuModel, log });
+  const tuner = createTuner({ ...config, bounds: prove, database, writes, cpuModel: cpuModel(), log });
   const proofs = createProofs(database, writes);
   const overridesDir = join(scratch.path, 'overrides');
   const state = { stateDir: scratch.path, journalled: false, overridesDir, writes, log };
