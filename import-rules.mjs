@@ -14,6 +14,7 @@ const table = {
     'version.ts': '',
     'status.ts': 'config.ts',
     'log.ts': '',
+    'parsed-seldom.ts': '',
     'problems.ts': '',
     storage: 'problems.ts',
     database: 'problems.ts storage',
@@ -28,7 +29,7 @@ const table = {
     'inference/worker': 'joining ring',
     'inference/hosts': 'joining ring worker',
     'inference/queueing': 'hosts ring worker',
-    models: 'database identity:device-port inference process storage',
+    models: 'database identity:device-port inference parsed-seldom.ts process storage',
     'models/trying': '',
     'models/rollout': 'trying',
     'models/folder': 'rollout trying',
@@ -37,7 +38,8 @@ const table = {
     'serving.ts': 'log.ts process serving-core.ts',
     'serve-folder.ts': 'serving-core.ts config.ts problems.ts storage version.ts database identity models process',
     'supervisor.ts': 'config.ts problems.ts storage database identity link models process telemetry',
-    'main.ts': 'config.ts log.ts version.ts serve-folder.ts status.ts storage:refusal supervisor.ts trim',
+    'main.ts':
+      'config.ts log.ts parsed-seldom.ts version.ts serve-folder.ts status.ts storage:refusal supervisor.ts trim',
   },
   'control-plane/src': {
     'config.ts': '',

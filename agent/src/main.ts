@@ -1,5 +1,6 @@
 // Command line of the agent: arguments, signals, exit codes (0 done, 64 wrong input, 69 not there, 75 in use: try
 // later, 77 refused, 1 everything else).
+import './parsed-seldom.ts';
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { setFlagsFromString } from 'node:v8';

@@ -1,5 +1,5 @@
 // The process in which a candidate is loaded and run for the first time. It ends with its one answer.
-
+import '../../parsed-seldom.ts';
 import type { Measured } from '@edgeloop/shared/acceptance';
 import { AppError, messageOf, parse } from '@edgeloop/shared/errors';
 import { interpret } from '@edgeloop/shared/meaning/interpretation';
