@@ -65,6 +65,9 @@ type Problem = Extract<ToServing, { kind: 'problems' }>['problems'][number];
 /** Bound, not wrapped: every request asks it several times. */
 const nowMs = performance.now.bind(performance);
 
+/** The thread of the first model starts while that is still looked at and proven, and ends if none comes. */
+const firstModelMs = 10_000;
+
 type Send = (message: ToSupervisor) => void;
 
 function engineOf(config: ServingConfig, log: Logger, send: Send): Engine {
@@ -335,6 +338,7 @@ export function createServingCore(config: ServingConfig, log: Logger, send: Send
     begin() {
       const begun = compose(config, engine, { log, send });
       serving = begun;
+      engine.prepare(firstModelMs);
       setInterval(() => sendCounts(begun), 1000).unref();
       send({ kind: 'started' });
     },

@@ -84,8 +84,8 @@ export type ModelLease = Lease<LoadedModel>;
 type BesideTerms = Pick<BesideModel, 'mode' | 'share' | 'processorShare' | 'against'>;
 
 export interface Engine {
-  /** Starts the thread that the first model will need. Only what is loaded afterwards makes itself known outside. */
-  prepare(): void;
+  /** Starts the thread that the first model will need; it ends when none comes for so long. Only what is loaded afterwards makes itself known outside. */
+  prepare(forMs?: number): void;
   /**
    * Warms a version beside what answers now. One that is loaded from another file or to run otherwise is replaced: new
    * requests get the new one once it is warm, those in flight finish where they began; whether it is active stays. Nothing
@@ -287,7 +287,7 @@ export function createEngine(options: EngineOptions): Engine {
   };
 
   return {
-    prepare: () => placement.prepare(),
+    prepare: (forMs) => placement.prepare(forMs),
     load: (files) => changes.run(keyOf(files), () => load(files)),
     activate: active.activate,
     unload: (name, version) => changes.run(keyOf({ name, version }), () => unload(name, version)),

@@ -101,6 +101,26 @@ describe('threads of a model', () => {
     expect([placement.lanesOf(1).length, holding(1)]).toEqual([2, 2]);
   });
 
+  it('begin before the first model where that was prepared, once, whoever prepares', async () => {
+    placement.prepare();
+    placement.prepare(10_000);
+    await place(1);
+    expect([threads.length, placement.lanesOf(1).length]).toEqual([1, 1]);
+  });
+
+  it('end when the model that they were prepared for does not come', async () => {
+    vi.useFakeTimers();
+    try {
+      placement.prepare(10_000);
+      await vi.advanceTimersByTimeAsync(9_999);
+      expect(threads.map(({ hasEnded }) => hasEnded)).toEqual([false]);
+      await vi.advanceTimersByTimeAsync(1);
+      expect(threads.map(({ hasEnded }) => hasEnded)).toEqual([true]);
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+
   it('are all there at once where somebody wrote down how many', async () => {
     await place(1, { first: 2, most: 2 });
     expect(placement.lanesOf(1)).toHaveLength(2);

@@ -27,9 +27,12 @@ export class HostPool {
     return this.#hosts.has(host);
   }
 
-  /** Starts a thread before the first model is there; it waits for that one as long as it takes. */
-  prepare(): void {
-    this.#spares.set(this.#start('shared'), undefined);
+  /** Starts a thread before the first model is there, unless one waits. It waits for so long, or as long as it takes. */
+  prepare(forMs?: number): void {
+    const [waiting] = this.#spares.keys();
+    const host = waiting ?? this.#start('shared');
+    if (forMs === undefined) this.#spares.set(host, undefined);
+    else this.#keepSpare(host, forMs);
   }
 
   /** Serves nothing yet and holds no model. */
@@ -72,9 +75,9 @@ export class HostPool {
     return taken;
   }
 
-  #keepSpare(host: Host): void {
+  #keepSpare(host: Host, forMs = spareMs): void {
     clearTimeout(this.#spares.get(host));
-    this.#spares.set(host, setTimeout(() => void this.retire(host), spareMs).unref());
+    this.#spares.set(host, setTimeout(() => void this.retire(host), forMs).unref());
   }
 
   #dropSpare(host: Host): void {

@@ -80,9 +80,9 @@ export class Placement {
     });
   }
 
-  /** Starts a thread before the first model is there; nothing else of it is begun. */
-  prepare(): void {
-    this.#pool.prepare();
+  /** Starts a thread before the first model is there, for so long; nothing else of it is begun. */
+  prepare(forMs?: number): void {
+    this.#pool.prepare(forMs);
   }
 
   /** Loads the model in its first threads. `onLanes` is told of them, and again whenever they change. */
