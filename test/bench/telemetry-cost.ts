@@ -6,12 +6,26 @@ import { writeModel } from '../support/serving.ts';
 import { binaryBody } from '../support/v2.ts';
 import { withServer } from './footprint.ts';
 import { httpPost, type LoadGenerator } from './load.ts';
+import { processorMs } from './processor-time.ts';
 
-/** Requests a second with telemetry over without, one entry a round; 64 callers, binary. */
-export async function measureTelemetryCost(load: LoadGenerator, rounds: number, durationMs: number): Promise<number[]> {
+/** With telemetry over without, one entry a round; 64 callers, binary. */
+export interface TelemetryCost {
+  /** Requests a second. */
+  rate: number[];
+  /** Processor time of all processes of the agent for a request; none where the system does not tell. */
+  time: number[];
+  /** Without, in microseconds. */
+  timeUs: number[];
+}
+
+export async function measureTelemetryCost(
+  load: LoadGenerator,
+  rounds: number,
+  durationMs: number,
+): Promise<TelemetryCost> {
   const folder = await temporaryFolder();
   const plane = await startControlPlane(`${folder.path}/server`, { EDGELOOP_LOG_LEVEL: 'error' });
-  const env = { EDGELOOP_THREADS: '2', EDGELOOP_WINDOW_SECONDS: '60', EDGELOOP_LOG_LEVEL: 'error' };
+  const env = { EDGELOOP_THREADS: '2', EDGELOOP_LOG_LEVEL: 'error', EDGELOOP_SPARE_PROCESS: 'off' };
   const agent = await startAgent({ folder: `${folder.path}/agent`, id: 'bench', token: await joinToken(plane), env });
   try {
     const version = await pushVersion(plane, 'sum');
@@ -21,16 +35,24 @@ export async function measureTelemetryCost(load: LoadGenerator, rounds: number, 
     const write = (path: string) => writeModel(path, 'sum', sumClassifier(), { manifest });
     return await withServer(
       write,
-      async ({ port }) => {
-        const ratios: number[] = [];
+      async ({ port, program }) => {
+        const cost: TelemetryCost = { rate: [], time: [], timeUs: [] };
         for (let round = 0; round < rounds; round++) {
-          const perSecond = async (at: number) => {
+          const measure = async (at: number, pid: number) => {
+            const before = await processorMs(pid);
             const { answers, seconds } = await load.run({ ...loadOf(at), durationMs });
-            return answers / seconds;
+            const after = await processorMs(pid);
+            const us = before === undefined || after === undefined ? undefined : ((after - before) / answers) * 1000;
+            return { rate: answers / seconds, us };
           };
-          ratios.push((await perSecond(withPort)) / (await perSecond(port)));
+          const told = await measure(withPort, agent.program.pid);
+          const plain = await measure(port, program.pid);
+          cost.rate.push(told.rate / plain.rate);
+          if (told.us === undefined || plain.us === undefined) continue;
+          cost.time.push(told.us / plain.us);
+          cost.timeUs.push(plain.us);
         }
-        return ratios;
+        return cost;
       },
       env,
     );
