@@ -12,6 +12,7 @@ import { Problems } from '../problems.ts';
 import { pendingWrites } from '../storage/pending-writes-fixture.ts';
 import { createDeviceClock } from './device-clock.ts';
 import { createFeedback } from './feedback.ts';
+import { readGivenUp } from './given-up.ts';
 import { createJournal, journalPath } from './journal.ts';
 import { tellRest, withOutcomes } from './labelled.ts';
 import { createLosses } from './losses.ts';
@@ -472,13 +473,14 @@ describe('captured samples', () => {
     expect(room.samples.ready(Date.now())).toMatchObject([{ sample: { inferenceId: 's2', label: 'cat' } }]);
   });
 
-  it('stay within their budget, the newest of them', async () => {
+  it('stay within their budget, the newest of them, and the others are counted', async () => {
     const room = boot(1e7, 2400);
     await room.journal.open(0);
     append(...Array.from({ length: 500 }, (_, at) => record(`s${at}`)));
     await room.journal.keepNow();
     const left = room.samples.ready(Date.now()).map(({ sample }) => sample.inferenceId);
     expect(left).toEqual(Array.from({ length: left.length }, (_, at) => `s${500 - left.length + at}`));
+    expect(readGivenUp(database, 0)).toContainEqual({ kind: 'sample', reason: 'budget', count: 500 - left.length });
     expect(left.length).toBeGreaterThan(15);
     expect(left.length).toBeLessThan(200);
   });
