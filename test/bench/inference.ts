@@ -5,7 +5,7 @@ import { measureFootprint, measureHundred, measureSwaps } from './footprint.ts';
 import { measureLargeBodies } from './large-bodies.ts';
 import { type LoadGenerator, startLoadGenerator } from './load.ts';
 import { benchModels, writeBenchModels } from './models.ts';
-import { machine, megabytes, printTable, writeResult } from './report.ts';
+import { machine, megabytes, printTable, spread, writeResult } from './report.ts';
 import { measureSwapUnderLoad } from './swap.ts';
 import { atLeast, atMost, type Target, throughputTargets } from './targets.ts';
 import { measureTelemetryCost } from './telemetry-cost.ts';
@@ -132,9 +132,12 @@ async function swapUnderLoad({ load }: Parameters<Part>[0]) {
 
 async function telemetry({ quick, load }: Parameters<Part>[0]) {
   const cost = await measureTelemetryCost(load, quick ? 9 : 21, quick ? 1500 : 3000);
-  const time = atMost('processor time of a request with telemetry / without', cost.time, 1.05);
+  const path = atMost('processor time of a request where it is answered, with telemetry / without', cost.path, 1.05);
+  console.log(
+    `processor time of all processes, everything captured and sent: ${spread(cost.all)} times that without\n`,
+  );
   const rate = atLeast('requests/s with telemetry / without', cost.rate, 0.95);
-  return { figures: cost, targets: cost.time.length === 0 ? [rate] : [rate, time] };
+  return { figures: cost, targets: cost.path.length === 0 ? [rate] : [rate, path] };
 }
 
 async function swaps({ quick }: Parameters<Part>[0]) {

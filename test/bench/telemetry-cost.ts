@@ -2,7 +2,7 @@
 import { joinToken, pushVersion, release, rolloutIn, serves } from '../support/fleet.ts';
 import { manifest, sumClassifier } from '../support/models.ts';
 import { startAgent, startControlPlane, temporaryFolder } from '../support/programs.ts';
-import { writeModel } from '../support/serving.ts';
+import { type FolderServer, servingPid, writeModel } from '../support/serving.ts';
 import { binaryBody } from '../support/v2.ts';
 import { withServer } from './footprint.ts';
 import { httpPost, type LoadGenerator } from './load.ts';
@@ -12,10 +12,11 @@ import { processorMs } from './processor-time.ts';
 export interface TelemetryCost {
   /** Requests a second. */
   rate: number[];
-  /** Processor time of all processes of the agent for a request; none where the system does not tell. */
-  time: number[];
-  /** Without, in microseconds. */
-  timeUs: number[];
+  /** Processor time for a request of the process that answers, and of all; none where the system does not tell. */
+  path: number[];
+  all: number[];
+  /** Of the process that answers, without, in microseconds. */
+  pathUs: number[];
 }
 
 export async function measureTelemetryCost(
@@ -36,21 +37,24 @@ export async function measureTelemetryCost(
     return await withServer(
       write,
       async ({ port, program }) => {
-        const cost: TelemetryCost = { rate: [], time: [], timeUs: [] };
+        const cost: TelemetryCost = { rate: [], path: [], all: [], pathUs: [] };
+        const pids = { told: await pidsOf(agent.program), plain: await pidsOf(program) };
         for (let round = 0; round < rounds; round++) {
-          const measure = async (at: number, pid: number) => {
-            const before = await processorMs(pid);
+          const measure = async (at: number, of: Pids) => {
+            const before = await timesOf(of);
             const { answers, seconds } = await load.run({ ...loadOf(at), durationMs });
-            const after = await processorMs(pid);
-            const us = before === undefined || after === undefined ? undefined : ((after - before) / answers) * 1000;
-            return { rate: answers / seconds, us };
+            const after = await timesOf(of);
+            const us = (end?: number, begin?: number) =>
+              (((end ?? Number.NaN) - (begin ?? Number.NaN)) / answers) * 1000;
+            return { rate: answers / seconds, path: us(after.path, before.path), all: us(after.all, before.all) };
           };
-          const told = await measure(withPort, agent.program.pid);
-          const plain = await measure(port, program.pid);
+          const told = await measure(withPort, pids.told);
+          const plain = await measure(port, pids.plain);
           cost.rate.push(told.rate / plain.rate);
-          if (told.us === undefined || plain.us === undefined) continue;
-          cost.time.push(told.us / plain.us);
-          cost.timeUs.push(plain.us);
+          if (!Number.isFinite(told.path / plain.path)) continue;
+          cost.path.push(told.path / plain.path);
+          cost.all.push(told.all / plain.all);
+          cost.pathUs.push(plain.path);
         }
         return cost;
       },
@@ -61,6 +65,19 @@ export async function measureTelemetryCost(
     await plane.stop();
     await folder.remove();
   }
+}
+
+interface Pids {
+  supervisor: number;
+  serving: number;
+}
+
+async function pidsOf(program: FolderServer['program']): Promise<Pids> {
+  return { supervisor: program.pid, serving: await servingPid({ program }) };
+}
+
+async function timesOf({ supervisor, serving }: Pids) {
+  return { path: await processorMs(serving), all: await processorMs(supervisor) };
 }
 
 function loadOf(port: number) {

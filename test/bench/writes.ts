@@ -24,7 +24,7 @@ export async function benchWrites({ quick, only }: { quick: boolean; only?: stri
   console.log(writeResult('writes', { machine: machine(), rows }));
 }
 
-/** Some whole windows: with few requests one lasts up to five minutes. */
+/** With few requests most of it is what the system writes every half minute, of which a minute says little. */
 function secondsFor(perSecond: number, quick: boolean): number {
   if (perSecond === 1) return quick ? 205 : 615;
   return quick ? 75 : 310;
