@@ -6,6 +6,7 @@ import { MetricChart, RangePicker } from './metric-chart.tsx';
 import { ViewPicker } from './view-picker.tsx';
 
 const quiet = 'No requests in this time.';
+const noQueue = 'No device told in this time how long requests waited.';
 
 export function VersionCharts({ model, version, variants }: { model: string; version: number; variants: boolean }) {
   const groupBy: GroupBy | undefined = variants ? 'variant' : undefined;
@@ -32,7 +33,7 @@ export function VersionCharts({ model, version, variants }: { model: string; ver
         <MetricChart
           title="Time in the queue"
           requests={[{ metric: 'queue_wait', ...of, quantile: 0.95 }]}
-          empty={quiet}
+          empty={noQueue}
           chosen
         />
         <SignalChart {...of} />
