@@ -8,6 +8,9 @@ const value = fc
   .map((any): unknown => JSON.parse(JSON.stringify(any)))
   .filter((any) => !JSON.stringify(any).includes('__proto__'));
 
+/** Schemas drop this one, and the packer renames it. */
+const key = fc.string().filter((name) => name !== '__proto__');
+
 test('gives back what was packed, whatever its shape', () => {
   fc.assert(
     fc.property(value, (any) => {
@@ -22,9 +25,9 @@ test('reads many values of other shapes one after the other, each by itself', ()
     fc.property(
       fc.array(
         fc.dictionary(
-          fc.string(),
+          key,
           fc.dictionary(
-            fc.string(),
+            key,
             fc.double({ noNaN: true }).map((each) => each + 0),
           ),
         ),

@@ -81,7 +81,9 @@ const broken = fc
   .array(fc.tuple(fc.nat(), strange, fc.constantFrom('replace', 'remove', 'add')), { maxLength: 2 })
   .map((changes) => {
     const value: unknown = JSON.parse(text);
-    for (const [where, instead, how] of changes) {
+    for (const [where, any, how] of changes) {
+      // A copy: what is put in twice may otherwise lie in itself, and would stay changed for later values.
+      const instead = structuredClone(any);
       const places = placesOf(value);
       const place = places[where % Math.max(1, places.length)];
       if (place === undefined) continue;
