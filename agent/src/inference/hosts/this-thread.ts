@@ -107,11 +107,14 @@ export class ThisThread implements Worker {
 
   async #runAll(): Promise<void> {
     this.#busy = true;
-    for (let jobs = this.#take(); jobs.length > 0; jobs = this.#take()) {
-      const ran = this.#run(jobs);
-      if (ran) await ran;
+    try {
+      for (let jobs = this.#take(); jobs.length > 0; jobs = this.#take()) {
+        const ran = this.#run(jobs);
+        if (ran) await ran;
+      }
+    } finally {
+      this.#busy = false;
     }
-    this.#busy = false;
     this.#options.onEnded();
   }
 
